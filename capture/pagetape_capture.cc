@@ -1,0 +1,340 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "capture/pagetape_capture.h"
+
+#include <algorithm>
+#include <exception>
+#include <new>
+#include <string>
+
+#include "capture/recorder.h"
+
+using pagetape::kKindOf;
+using pagetape::Record;
+using pagetape::Recorder;
+namespace ev = pagetape::ev;
+
+struct ptape_recorder {
+  std::unique_ptr<Recorder> recorder;
+};
+
+namespace {
+
+constexpr std::size_t kMostElements = std::size_t{1} << 26;  // Of one array; more is a mistake.
+constexpr std::uint64_t kLeastBuffer = 1u << 12, kMostBuffer = std::uint64_t{4} << 30;
+
+// What ptape_last_error gives: of this thread, so that it stays valid until its next call.
+thread_local std::string last_error;
+
+int argument_error(const char* what) {
+  last_error = what;
+  return PTAPE_E_ARGUMENT;
+}
+
+template <class Body>
+Record make(const ptape_recorder* recorder, const ptape_at* at) {
+  Record record;
+  record.kind = kKindOf<Body>;
+  recorder->recorder->stamp(record, at);
+  return record;
+}
+
+// Copies n elements behind the record.
+template <class T>
+int append(ptape_recorder* recorder, Record& record, const T* elements, std::size_t n,
+           std::size_t per_element = 1) {
+  if (n > kMostElements || (elements == nullptr && n > 0)) {
+    return argument_error("an array is null or too long");
+  }
+  const std::size_t bytes = n * per_element * sizeof(T);
+  record.n = static_cast<std::uint32_t>(n);
+  return recorder->recorder->append(record, bytes, [&](char* to) {
+    if (bytes > 0) std::memcpy(to, elements, bytes);
+  });
+}
+
+bool rows_fit(const ptape_row* rows, std::size_t n) {
+  if (n > kMostElements || (rows == nullptr && n > 0)) return false;
+  return std::all_of(rows, rows + n, [](const ptape_row& row) {
+    return row.n_pages <= kMostElements && row.n_slots <= kMostElements &&
+           (row.pages != nullptr || row.n_pages == 0) && (row.slots != nullptr || row.n_slots == 0);
+  });
+}
+
+int append_launch(ptape_recorder* recorder, Record record, const ptape_launch* launch) {
+  if (launch == nullptr || launch->size < sizeof(ptape_launch) ||
+      launch->n_layers > kMostElements || (launch->layers == nullptr && launch->n_layers > 0) ||
+      !rows_fit(launch->rows, launch->n_rows)) {
+    return argument_error("a launch with a null or too long array, or of another version");
+  }
+  record.n = static_cast<std::uint32_t>(launch->n_rows);
+  return recorder->recorder->append(record, pagetape::launch_bytes(*launch),
+                                    [&](char* to) { pagetape::write_launch(to, *launch); });
+}
+
+pagetape::RecorderOptions recorder_options(const ptape_options& from) {
+  pagetape::RecorderOptions to;
+  to.path = from.path;
+  if (from.zstd_level != 0) to.zstd_level = std::max(from.zstd_level, 0);
+  to.rank = from.rank < 0 ? -1 : from.rank;
+  if (from.buffer_bytes != 0) {
+    to.buffer_bytes = std::clamp(from.buffer_bytes, kLeastBuffer, kMostBuffer);
+  }
+  to.block = from.block != 0;
+  to.timestamps = from.timestamps != 0;
+  return to;
+}
+
+}  // namespace
+
+#define PTAPE_NEEDS(recorder) \
+  if ((recorder) == nullptr) return argument_error("the recorder is null")
+
+extern "C" {
+
+std::uint32_t ptape_abi_version() { return PTAPE_ABI_MAJOR << 16 | PTAPE_ABI_MINOR; }
+
+ptape_recorder* ptape_open(const ptape_options* options) {
+  if (options == nullptr || options->size < sizeof(ptape_options) || options->path == nullptr ||
+      options->zstd_level < -1 || options->zstd_level > 19) {
+    last_error = "options: null, of another version, without a path, or a level not in -1 to 19";
+    return nullptr;
+  }
+  try {
+    pagetape::Status status;
+    auto recorder = Recorder::open(recorder_options(*options), status);
+    last_error = status.message();
+    return recorder == nullptr ? nullptr : new ptape_recorder{std::move(recorder)};
+  } catch (const std::exception& error) {  // No memory, no thread.
+    last_error = error.what();
+    return nullptr;
+  }
+}
+
+int ptape_flush(ptape_recorder* recorder) {
+  PTAPE_NEEDS(recorder);
+  return recorder->recorder->flush().ok() ? PTAPE_OK : PTAPE_E_WRITE;
+}
+
+int ptape_close(ptape_recorder* recorder) {
+  PTAPE_NEEDS(recorder);
+  const pagetape::Status status = recorder->recorder->close();
+  const bool malformed = recorder->recorder->counts().malformed > 0;
+  last_error = recorder->recorder->last_error();
+  delete recorder;
+  return !status.ok() ? PTAPE_E_WRITE : malformed ? PTAPE_E_EVENT : PTAPE_OK;
+}
+
+const char* ptape_last_error(const ptape_recorder* recorder) {
+  if (recorder != nullptr) {
+    if (std::string error = recorder->recorder->last_error(); !error.empty()) last_error = error;
+  }
+  return last_error.c_str();
+}
+
+ptape_counts ptape_stats(const ptape_recorder* recorder) {
+  return recorder == nullptr ? ptape_counts{} : recorder->recorder->counts();
+}
+
+ptape_name ptape_intern(ptape_recorder* recorder, const char* text) {
+  if (recorder == nullptr || text == nullptr) return 0;
+  return recorder->recorder->intern(text);
+}
+
+int ptape_json(ptape_recorder* recorder, const char* line, std::size_t bytes) {
+  PTAPE_NEEDS(recorder);
+  Record record;
+  record.kind = pagetape::kJsonRecord;
+  recorder->recorder->stamp(record, nullptr);
+  return append(recorder, record, line, bytes);
+}
+
+int ptape_alloc(ptape_recorder* recorder, const ptape_at* at, ptape_name pool, ptape_name req,
+                const std::int32_t* pages, std::size_t n, std::int64_t first) {
+  PTAPE_NEEDS(recorder);
+  Record record = make<ev::Alloc>(recorder, at);
+  record.names[0] = pool;
+  record.names[1] = req;
+  record.ints[0] = first;
+  return append(recorder, record, pages, n);
+}
+
+int ptape_share(ptape_recorder* recorder, const ptape_at* at, ptape_name pool, ptape_name req,
+                const std::int32_t* pages, std::size_t n, std::int64_t first) {
+  PTAPE_NEEDS(recorder);
+  Record record = make<ev::Share>(recorder, at);
+  record.names[0] = pool;
+  record.names[1] = req;
+  record.ints[0] = first;
+  return append(recorder, record, pages, n);
+}
+
+int ptape_free(ptape_recorder* recorder, const ptape_at* at, ptape_name pool, ptape_name req,
+               const std::int32_t* pages, std::size_t n) {
+  PTAPE_NEEDS(recorder);
+  Record record = make<ev::Free>(recorder, at);
+  record.names[0] = pool;
+  record.names[1] = req;
+  return append(recorder, record, pages, n);
+}
+
+int ptape_evict(ptape_recorder* recorder, const ptape_at* at, ptape_name pool, ptape_name req,
+                std::int64_t logical, std::int32_t page) {
+  PTAPE_NEEDS(recorder);
+  Record record = make<ev::Evict>(recorder, at);
+  record.names[0] = pool;
+  record.names[1] = req;
+  record.ints[0] = logical;
+  record.ints[1] = page;
+  return recorder->recorder->append(record);
+}
+
+int ptape_map_set(ptape_recorder* recorder, const ptape_at* at, ptape_name map,
+                  const std::int64_t* pairs, std::size_t n) {
+  PTAPE_NEEDS(recorder);
+  Record record = make<ev::MapSet>(recorder, at);
+  record.names[0] = map;
+  return append(recorder, record, pairs, n, 2);
+}
+
+int ptape_map_clear(ptape_recorder* recorder, const ptape_at* at, ptape_name map,
+                    const std::int64_t* from, std::size_t n) {
+  PTAPE_NEEDS(recorder);
+  Record record = make<ev::MapClear>(recorder, at);
+  record.names[0] = map;
+  return append(recorder, record, from, n);
+}
+
+int ptape_table(ptape_recorder* recorder, const ptape_at* at, ptape_name buffer, std::int64_t row,
+                std::int64_t col, const std::int32_t* pages, std::size_t n, ptape_name req,
+                ptape_name space, ptape_name unit) {
+  PTAPE_NEEDS(recorder);
+  Record record = make<ev::Table>(recorder, at);
+  record.names[0] = buffer;
+  record.names[1] = req;
+  record.names[2] = space;
+  record.names[3] = unit;
+  record.ints[0] = row;
+  record.ints[1] = col;
+  return append(recorder, record, pages, n);
+}
+
+int ptape_lens(ptape_recorder* recorder, const ptape_at* at, ptape_name buffer, std::int64_t row,
+               const std::int64_t* values, std::size_t n) {
+  PTAPE_NEEDS(recorder);
+  Record record = make<ev::Lens>(recorder, at);
+  record.names[0] = buffer;
+  record.ints[0] = row;
+  return append(recorder, record, values, n);
+}
+
+int ptape_slots(ptape_recorder* recorder, const ptape_at* at, ptape_name buffer, std::int64_t row,
+                const std::int64_t* values, std::size_t n) {
+  PTAPE_NEEDS(recorder);
+  Record record = make<ev::SlotList>(recorder, at);
+  record.names[0] = buffer;
+  record.ints[0] = row;
+  return append(recorder, record, values, n);
+}
+
+int ptape_refresh(ptape_recorder* recorder, const ptape_at* at, ptape_name buffer) {
+  PTAPE_NEEDS(recorder);
+  Record record = make<ev::Refresh>(recorder, at);
+  record.names[0] = buffer;
+  return recorder->recorder->append(record);
+}
+
+int ptape_step(ptape_recorder* recorder, const ptape_at* at, std::int64_t step, ptape_name mode,
+               std::int64_t batch) {
+  PTAPE_NEEDS(recorder);
+  Record record = make<ev::Step>(recorder, at);
+  record.names[0] = mode;
+  record.ints[0] = step;
+  record.ints[1] = batch;
+  return recorder->recorder->append(record);
+}
+
+int ptape_request(ptape_recorder* recorder, const ptape_at* at, ptape_name req, ptape_name state) {
+  PTAPE_NEEDS(recorder);
+  Record record = make<ev::Request>(recorder, at);
+  record.names[0] = req;
+  record.names[1] = state;
+  return recorder->recorder->append(record);
+}
+
+int ptape_accept(ptape_recorder* recorder, const ptape_at* at, ptape_name req, std::int64_t drafted,
+                 std::int64_t accepted) {
+  PTAPE_NEEDS(recorder);
+  Record record = make<ev::Accept>(recorder, at);
+  record.names[0] = req;
+  record.ints[0] = drafted;
+  record.ints[1] = accepted;
+  return recorder->recorder->append(record);
+}
+
+int ptape_rewind(ptape_recorder* recorder, const ptape_at* at, ptape_name pool, ptape_name req,
+                 std::int64_t len) {
+  PTAPE_NEEDS(recorder);
+  Record record = make<ev::Rewind>(recorder, at);
+  record.names[0] = pool;
+  record.names[1] = req;
+  record.ints[0] = len;
+  return recorder->recorder->append(record);
+}
+
+int ptape_pool_swap(ptape_recorder* recorder, const ptape_at* at, ptape_name backend,
+                    const std::int32_t* layers, std::size_t n, ptape_name pool, ptape_name set) {
+  PTAPE_NEEDS(recorder);
+  Record record = make<ev::PoolSwap>(recorder, at);
+  record.names[0] = backend;
+  record.names[1] = pool;
+  record.names[2] = set;
+  record.flag = layers == nullptr;
+  return append(recorder, record, layers, n);
+}
+
+int ptape_swa_state(ptape_recorder* recorder, const ptape_at* at, ptape_name backend, int uses_swa,
+                    ptape_name swa_pool, ptape_name derived_from) {
+  PTAPE_NEEDS(recorder);
+  Record record = make<ev::SwaState>(recorder, at);
+  record.names[0] = backend;
+  record.names[1] = swa_pool;
+  record.names[2] = derived_from;
+  record.flag = uses_swa != 0;
+  return recorder->recorder->append(record);
+}
+
+void ptape_launch_init(ptape_launch* launch) {
+  *launch = {};
+  launch->size = sizeof(ptape_launch);
+  launch->bound_pages = launch->bound_ptr = launch->window = launch->page_size =
+      launch->table_rows = launch->table_cols = PTAPE_ABSENT;
+}
+
+void ptape_row_init(ptape_row* row) {
+  *row = {};
+  row->len = row->row = row->q_len = row->q_pos = row->first = row->n = PTAPE_ABSENT;
+}
+
+int ptape_attention(ptape_recorder* recorder, const ptape_at* at, const ptape_launch* launch) {
+  PTAPE_NEEDS(recorder);
+  return append_launch(recorder, make<ev::Attention>(recorder, at), launch);
+}
+
+int ptape_store(ptape_recorder* recorder, const ptape_at* at, const ptape_launch* launch) {
+  PTAPE_NEEDS(recorder);
+  return append_launch(recorder, make<ev::Store>(recorder, at), launch);
+}
+
+int ptape_graph_launch(ptape_recorder* recorder, const ptape_at* at, ptape_name graph,
+                       const ptape_row* rows, std::size_t n_rows) {
+  PTAPE_NEEDS(recorder);
+  if (!rows_fit(rows, n_rows)) return argument_error("rows null or too long");
+  Record record = make<ev::GraphLaunch>(recorder, at);
+  record.names[0] = graph;
+  record.flag = rows != nullptr;
+  record.n = static_cast<std::uint32_t>(n_rows);
+  return recorder->recorder->append(record, pagetape::rows_bytes(rows, n_rows),
+                                    [&](char* to) { pagetape::write_rows(to, rows, n_rows); });
+}
+
+}  // extern "C"

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The C interface of pagetape's recorder: how engines, adapters and the simulated engine write
+ * traces. Stable within a major version; no C++ types.
+ *
+ * Every event of the trace model can be written as a line of its text form with ptape_json; the
+ * events of an engine's hot path have functions of their own, which cost a copy of their
+ * arguments. What an event means, its fields' units and ranges: traces/trace.capnp, FORMAT.md.
+ *
+ * Threads: all functions but ptape_close may be called from any thread. The order in which calls
+ * return to their callers is the order of the events in the trace: one total order.
+ * Ownership: arguments are copied before a function returns.
+ * Errors: functions return 0, or a negative ptape_error; ptape_last_error says it in words. Names
+ * never declared and malformed events are found by the writer's thread: they are counted
+ * (ptape_stats), the first is kept for ptape_last_error, and the event is left out. A recorder
+ * never ends the process and never blocks its caller on the disk, but for `block` below. */
+#ifndef PAGETAPE_CAPTURE_H_
+#define PAGETAPE_CAPTURE_H_
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define PTAPE_ABI_MAJOR 1
+#define PTAPE_ABI_MINOR 0
+#define PTAPE_API __attribute__((visibility("default")))
+
+/* An optional integer argument left out. */
+#define PTAPE_ABSENT INT64_MIN
+
+typedef enum ptape_error {
+  PTAPE_OK = 0,
+  PTAPE_E_ARGUMENT = -1, /* A null pointer, a size out of range. */
+  PTAPE_E_DROPPED = -2,  /* The buffer was full: the event was counted and left out. */
+  PTAPE_E_WRITE = -3,    /* The file could not be written (see ptape_last_error). */
+  PTAPE_E_EVENT = -4,    /* An event was malformed. */
+} ptape_error;
+
+typedef struct ptape_recorder ptape_recorder;
+
+/* An interned string of one recorder; 0 is none (JSON null). */
+typedef uint32_t ptape_name;
+
+typedef struct ptape_options {
+  uint32_t size;         /* sizeof(ptape_options): later versions add fields at the end. */
+  const char* path;      /* The .ptape to write; its folder must exist. A name that ends in .jsonl
+                          * gets the text form, one event a line: larger and slower, for people
+                          * and for tests. */
+  int32_t zstd_level;    /* 1 to 19; 0: 3; -1: not compressed. */
+  int32_t rank;          /* Written with every event; negative: none. */
+  uint64_t buffer_bytes; /* Bound of what waits for the writer's thread; 0: 64 MiB. */
+  int32_t block;         /* Full buffer: 0 drops and counts, 1 waits (simulators, tests). */
+  int32_t timestamps;    /* 1: stamp events that bring no `t` with CLOCK_MONOTONIC. */
+} ptape_options;
+
+/* Where an event stands; NULL: now (where timestamps are on), stream 0, the recorder's rank. */
+typedef struct ptape_at {
+  int64_t t; /* ns; PTAPE_ABSENT: none. */
+  int32_t stream;
+  int32_t rank;   /* Negative: the recorder's. */
+  ptape_name src; /* Call site. */
+} ptape_at;
+
+typedef struct ptape_counts {
+  uint64_t events;    /* Taken from callers (a `dropped` or `end` of the recorder's is not). */
+  uint64_t dropped;   /* Left out for want of room, or since the file could not be written. */
+  uint64_t malformed; /* Left out by the writer's thread. */
+  uint64_t bytes;     /* Written to the file. */
+} ptape_counts;
+
+PTAPE_API uint32_t ptape_abi_version(void); /* major << 16 | minor */
+
+/* NULL on failure: then ptape_last_error(NULL) has the reason (of this thread). */
+PTAPE_API ptape_recorder* ptape_open(const ptape_options* options);
+/* Hands everything recorded so far to the operating system and waits for it. */
+PTAPE_API int ptape_flush(ptape_recorder* recorder);
+/* Writes `end`, the index, closes the file and frees the recorder. The last call. */
+PTAPE_API int ptape_close(ptape_recorder* recorder);
+/* "" where nothing went wrong. Valid until the next call from this thread. */
+PTAPE_API const char* ptape_last_error(const ptape_recorder* recorder);
+PTAPE_API ptape_counts ptape_stats(const ptape_recorder* recorder);
+
+/* The name's id: call once and keep it. `text` is UTF-8, zero-terminated. */
+PTAPE_API ptape_name ptape_intern(ptape_recorder* recorder, const char* text);
+
+/* One event in the text form, without the newline. */
+PTAPE_API int ptape_json(ptape_recorder* recorder, const char* line, size_t bytes);
+
+/* --- the hot path, each named for its event --- */
+
+PTAPE_API int ptape_alloc(ptape_recorder*, const ptape_at*, ptape_name pool, ptape_name req,
+                          const int32_t* pages, size_t n, int64_t first);
+PTAPE_API int ptape_share(ptape_recorder*, const ptape_at*, ptape_name pool, ptape_name req,
+                          const int32_t* pages, size_t n, int64_t first);
+PTAPE_API int ptape_free(ptape_recorder*, const ptape_at*, ptape_name pool, ptape_name req,
+                         const int32_t* pages, size_t n);
+PTAPE_API int ptape_evict(ptape_recorder*, const ptape_at*, ptape_name pool, ptape_name req,
+                          int64_t logical, int32_t page);
+/* pairs: n pairs from, to. */
+PTAPE_API int ptape_map_set(ptape_recorder*, const ptape_at*, ptape_name map, const int64_t* pairs,
+                            size_t n);
+PTAPE_API int ptape_map_clear(ptape_recorder*, const ptape_at*, ptape_name map, const int64_t* from,
+                              size_t n);
+PTAPE_API int ptape_table(ptape_recorder*, const ptape_at*, ptape_name buffer, int64_t row,
+                          int64_t col, const int32_t* pages, size_t n, ptape_name req,
+                          ptape_name space, ptape_name unit);
+PTAPE_API int ptape_lens(ptape_recorder*, const ptape_at*, ptape_name buffer, int64_t row,
+                         const int64_t* values, size_t n);
+PTAPE_API int ptape_slots(ptape_recorder*, const ptape_at*, ptape_name buffer, int64_t row,
+                          const int64_t* values, size_t n);
+PTAPE_API int ptape_refresh(ptape_recorder*, const ptape_at*, ptape_name buffer);
+PTAPE_API int ptape_step(ptape_recorder*, const ptape_at*, int64_t step, ptape_name mode,
+                         int64_t batch);
+PTAPE_API int ptape_request(ptape_recorder*, const ptape_at*, ptape_name req, ptape_name state);
+PTAPE_API int ptape_accept(ptape_recorder*, const ptape_at*, ptape_name req, int64_t drafted,
+                           int64_t accepted);
+PTAPE_API int ptape_rewind(ptape_recorder*, const ptape_at*, ptape_name pool, ptape_name req,
+                           int64_t len);
+/* n == 0 with layers == NULL: "*", all layers. set: 0 where there is none. */
+PTAPE_API int ptape_pool_swap(ptape_recorder*, const ptape_at*, ptape_name backend,
+                              const int32_t* layers, size_t n, ptape_name pool, ptape_name set);
+PTAPE_API int ptape_swa_state(ptape_recorder*, const ptape_at*, ptape_name backend, int uses_swa,
+                              ptape_name swa_pool, ptape_name derived_from);
+
+/* A lane. Integers may be PTAPE_ABSENT, arrays NULL. req 0: padding. */
+typedef struct ptape_row {
+  ptape_name req;
+  uint32_t reserved; /* 0 */
+  int64_t len, row, q_len, q_pos, first, n;
+  const int32_t* pages; /* n_pages table entries, inline. */
+  size_t n_pages;
+  const int64_t* slots; /* n_slots slots of a store. */
+  size_t n_slots;
+} ptape_row;
+
+/* An attention or a store. Layers are numbers; more than one are written as `layers`. */
+typedef struct ptape_launch {
+  uint32_t size; /* sizeof(ptape_launch) */
+  ptape_name backend;
+  const int32_t* layers;
+  size_t n_layers;
+  const ptape_row* rows;
+  size_t n_rows;
+  ptape_name mode, space, unit;
+  ptape_name table, lens; /* Buffers of an attention. */
+  ptape_name slots;       /* The buffer of a store. */
+  ptape_name kernel;
+  ptape_name bound_pool; /* The tensor really passed; 0: not known. */
+  int64_t bound_pages, bound_ptr;
+  int64_t window, page_size, table_rows, table_cols;
+} ptape_launch;
+
+/* Sets every field to absent. */
+PTAPE_API void ptape_launch_init(ptape_launch* launch);
+PTAPE_API void ptape_row_init(ptape_row* row);
+PTAPE_API int ptape_attention(ptape_recorder*, const ptape_at*, const ptape_launch* launch);
+PTAPE_API int ptape_store(ptape_recorder*, const ptape_at*, const ptape_launch* launch);
+/* rows NULL: the captured lanes as they are. */
+PTAPE_API int ptape_graph_launch(ptape_recorder*, const ptape_at*, ptape_name graph,
+                                 const ptape_row* rows, size_t n_rows);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* PAGETAPE_CAPTURE_H_ */

@@ -1,0 +1,317 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Drives SGLang's own frozen-KV MTP path on a CPU, small enough to record.
+
+Of the installed release and real: SWAKVPool, MHATokenToKVPool, SWATokenToKVPoolAllocator and the
+paged allocators, ReqToTokenPool, ReqKvInfo, ForwardBatch, SWAChunkCache, ScheduleBatch.maybe_evict_swa, RadixAttention,
+FrozenKVMTPContext, Gemma4AssistantForCausalLM.bind_frozen_kv_context, frozen_kv_target_view,
+target_kv_pool_view and the attention backend (construction, metadata, forward). Triton kernels
+run in Triton's interpreter. Stand-ins: the attention kernel (standins.py), the model runner, the
+requests, the sampler and the models' other layers.
+
+The fixture keeps the geometry that matters: pages of 64, a window of 128, five sliding-window
+layers to one full layer, 7 usable SWA pages (a buffer of 8) against 20 full pages.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from types import SimpleNamespace
+
+os.environ.setdefault("TRITON_INTERPRET", "1")
+os.environ.setdefault("SGLANG_USE_AITER_UNIFIED_ATTN", "1")
+# Evict as soon as one page has left the window: the fixture is short.
+os.environ.setdefault("SGLANG_SWA_EVICTION_INTERVAL", "1")
+
+import torch  # noqa: E402
+
+PAGE = 64
+SWA_TOKENS, FULL_TOKENS = 7 * PAGE, 20 * PAGE
+WINDOW = 128
+CONTEXT = 512
+SWA_LAYERS, FULL_LAYERS = [0, 1, 2, 3, 4], [5]
+ASSISTANT_TO_TARGET = {0: 4, 1: 4, 2: 4, 3: 5}  # as Gemma-4: its SWA layers read one target layer
+Q_HEADS, KV_HEADS, HEAD_DIM = 2, 1, 16
+DRAFT_STEPS, DRAFT_TOKENS = 3, 4
+# Drafts accepted (of 3) in each verify step, over and over.
+ACCEPTED = [3, 3, 1, 3, 2, 0, 3, 3]
+
+
+def publish_config():
+    """The release's own context, with the arguments that the backends read from it."""
+    from sglang.srt.runtime_context import get_context, get_parallel
+
+    context = get_context()
+    context.override_server_args(
+        model_path="dummy", device="cpu", page_size=PAGE, speculative_num_steps=DRAFT_STEPS,
+        speculative_num_draft_tokens=DRAFT_TOKENS, speculative_eagle_topk=1).install()
+    parallel = get_parallel().override(attn_tp_size=1, attn_dcp_size=1, attn_cp_size=1, tp_size=1)
+    parallel.__enter__()
+    return context, parallel
+
+
+class Engine:
+    """The scheduler's and the workers' part, in the order of frozen_kv_mtp_worker.py."""
+
+    def __init__(self, backend_class, recording) -> None:
+        from sglang.srt.mem_cache.allocator.swa import SWATokenToKVPoolAllocator
+        from sglang.srt.mem_cache.chunk_cache import SWAChunkCache
+        from sglang.srt.mem_cache.memory_pool import MHATokenToKVPool, ReqToTokenPool
+        from sglang.srt.mem_cache.swa_memory_pool import SWAKVPool
+
+        self.recording = recording
+        shape = dict(dtype=torch.bfloat16, head_num=KV_HEADS, head_dim=HEAD_DIM, device="cpu")
+        self.rows = ReqToTokenPool(size=4, max_context_len=CONTEXT, device="cpu",
+                                   enable_memory_saver=False)
+        self.kv = SWAKVPool(size=FULL_TOKENS, size_swa=SWA_TOKENS, page_size=PAGE,
+                            swa_attention_layer_ids=SWA_LAYERS,
+                            full_attention_layer_ids=FULL_LAYERS, **shape)
+        self.allocator = SWATokenToKVPoolAllocator(
+            FULL_TOKENS, SWA_TOKENS, PAGE, torch.bfloat16, "cpu", self.kv, need_sort=False)
+        # The draft owns no K/V: the worker gives it a dummy pool of one page.
+        self.draft_kv = MHATokenToKVPool(size=PAGE, page_size=PAGE, layer_num=4,
+                                         enable_memory_saver=False, **shape)
+        self.cache = SWAChunkCache(SimpleNamespace(
+            req_to_token_pool=self.rows, token_to_kv_pool_allocator=self.allocator,
+            page_size=PAGE, sliding_window_size=WINDOW, chunked_prefill_size=-1))
+        self.target = backend_class(self._runner(self.kv, draft=False))
+        self.draft = backend_class(self._runner(self.draft_kv, draft=True))
+        self.target_layers = [self._layer(i, i in SWA_LAYERS) for i in range(6)]
+        self.assistant_layers = [self._layer(i, i < 3) for i in range(4)]
+        self.context = self._bind_assistant()
+        self.running = []
+        self.steps = 0
+        self.outcomes = 0
+
+    def _runner(self, pool, draft: bool):
+        from sglang.srt.configs.model_config import AttentionArch
+        from sglang.srt.speculative.spec_info import SpeculativeAlgorithm
+
+        config = SimpleNamespace(
+            dtype=torch.bfloat16, is_multimodal=False, num_attention_heads=Q_HEADS,
+            head_dim=HEAD_DIM, v_head_dim=HEAD_DIM, hidden_size=Q_HEADS * HEAD_DIM,
+            context_len=CONTEXT, attention_arch=AttentionArch.MHA, is_encoder_decoder=False,
+            get_num_kv_heads=lambda *a: KV_HEADS, hf_config=SimpleNamespace(architectures=[]))
+        runner = SimpleNamespace(
+            model_config=config, device="cpu", dtype=torch.bfloat16,
+            kv_cache_dtype=torch.bfloat16, page_size=PAGE, sliding_window_size=WINDOW,
+            req_to_token_pool=self.rows, token_to_kv_pool=pool,
+            token_to_kv_pool_allocator=self.allocator, is_draft_worker=draft,
+            spec_algorithm=SpeculativeAlgorithm.FROZEN_KV_MTP, max_running_requests=4,
+            prefill_attention_backend_str="aiter", decode_attention_backend_str="aiter")
+        runner.kv_index_translator = _translator(runner)
+        return runner
+
+    @staticmethod
+    def _layer(layer: int, swa: bool):
+        from sglang.srt.layers.radix_attention import RadixAttention
+
+        return RadixAttention(Q_HEADS, HEAD_DIM, 1.0, KV_HEADS, layer,
+                              sliding_window_size=WINDOW if swa else -1)
+
+    def _bind_assistant(self):
+        from sglang.srt.models.gemma4_mtp import Gemma4AssistantForCausalLM
+        from sglang.srt.speculative.frozen_kv_mtp_info import FrozenKVMTPContext
+
+        context = FrozenKVMTPContext(self.kv, ASSISTANT_TO_TARGET)
+        model = SimpleNamespace(layers=[
+            SimpleNamespace(self_attn=SimpleNamespace(attn=layer))
+            for layer in self.assistant_layers])
+        Gemma4AssistantForCausalLM.bind_frozen_kv_context(SimpleNamespace(model=model), context)
+        return context
+
+    # --- scheduler
+
+    def step(self, mode: str, requests) -> None:
+        self.steps += 1
+        if self.recording is not None:
+            self.recording.step(self.steps, mode, len(requests))
+
+    def allocate(self, requests, ends) -> None:
+        """Slots up to `ends`, written into the rows (alloc_for_extend in mem_cache/common.py)."""
+        prefix = torch.tensor([r.kv.kv_allocated_len for r in requests])
+        ends = torch.tensor(ends)
+        last = torch.tensor([
+            int(self.rows.req_to_token[r.kv.req_pool_idx, n - 1]) if n else -1
+            for r, n in zip(requests, prefix.tolist())])
+        total = int((ends - prefix).sum())
+        slots = self.allocator.alloc_extend(prefix, prefix, ends, ends, last, total)
+        assert slots is not None, "the fixture is out of pages"
+        at = 0
+        for request, begin, end in zip(requests, prefix.tolist(), ends.tolist()):
+            self.rows.write((request.kv.req_pool_idx, slice(begin, end)),
+                            slots[at:at + end - begin].to(torch.int32))
+            request.kv.kv_allocated_len = end
+            at += end - begin
+
+    @staticmethod
+    def batch(requests, mode, lens, new: int, out):
+        from sglang.srt.model_executor.forward_batch_info import ForwardBatch
+
+        lens = torch.tensor(lens)
+        rows = torch.tensor([r.kv.req_pool_idx for r in requests])
+        return ForwardBatch(
+            forward_mode=mode, batch_size=len(requests),
+            input_ids=torch.zeros(new, dtype=torch.int64), req_pool_indices=rows, seq_lens=lens,
+            seq_lens_cpu=lens, seq_lens_sum=int(lens.sum()), out_cache_loc=out)
+
+    def slots(self, requests, begins, ends):
+        return torch.cat([
+            self.rows.req_to_token[r.kv.req_pool_idx, b:e].to(torch.int64)
+            for r, b, e in zip(requests, begins, ends)])
+
+    def prefill(self, prompts) -> None:
+        from sglang.srt.managers.schedule_batch import ReqKvInfo
+        from sglang.srt.model_executor.forward_batch_info import ForwardMode
+
+        requests = [SimpleNamespace(rid=rid, kv=ReqKvInfo(), seqlen=n, decode_batch_idx=0,
+                                    extend_batch_idx=0, swa_prefix_lock_released=False,
+                                    swa_uuid_for_lock=None, last_node=None)
+                    for rid, n in prompts]
+        self.rows.alloc(requests)
+        lens = [r.seqlen for r in requests]
+        self.step("extend", requests)
+        self.allocate(requests, lens)
+        batch = self.batch(requests, ForwardMode.EXTEND, lens, sum(lens),
+                           self.slots(requests, [0] * len(lens), lens))
+        batch.extend_prefix_lens = torch.zeros(len(lens), dtype=torch.int64)
+        batch.extend_prefix_lens_cpu = [0] * len(lens)
+        batch.extend_seq_lens = torch.tensor(lens)
+        batch.extend_seq_lens_cpu = lens
+        self.forward_target(batch, sum(lens))
+        self.running += requests
+        self.seed(requests)
+
+    def forward_target(self, batch, tokens: int) -> None:
+        self.target.init_forward_metadata(batch)
+        for layer in self.target_layers:
+            q, k, v = self.qkv(tokens)
+            self.target.forward_extend(q, k, v, layer, batch)
+
+    @staticmethod
+    def qkv(tokens: int):
+        q = torch.zeros(tokens, Q_HEADS * HEAD_DIM, dtype=torch.bfloat16)
+        k = torch.zeros(tokens, KV_HEADS, HEAD_DIM, dtype=torch.bfloat16)
+        return q, k, k.clone()
+
+    # --- draft worker
+
+    def seed(self, requests) -> None:
+        """_run_assistant_seed_step: one eager forward after extend and after verify."""
+        self.draft_forwards(requests, 1)
+
+    def draft_forwards(self, requests, count: int) -> None:
+        from sglang.srt.model_executor.forward_batch_info import ForwardMode
+        from sglang.srt.speculative.frozen_kv_mtp_utils import (
+            frozen_kv_target_view, set_frozen_kv_positions, target_kv_pool_view)
+
+        batch = self.batch(requests, ForwardMode.DECODE, [r.seqlen for r in requests],
+                           len(requests), None)
+        batch.spec_info = SimpleNamespace(is_draft_input=lambda: True)
+        set_frozen_kv_positions(batch, 1)
+        with frozen_kv_target_view(batch, self.context, self.draft):
+            self.draft.init_forward_metadata(batch)
+        for _ in range(count):
+            with target_kv_pool_view(batch, self.context, self.draft):
+                for layer in self.assistant_layers:
+                    q = torch.zeros(len(requests), Q_HEADS * HEAD_DIM, dtype=torch.bfloat16)
+                    self.draft.forward_decode(q, None, None, layer, batch, save_kv_cache=False)
+
+    # --- one decode iteration: evict, draft, verify, accept, seed
+
+    def decode(self) -> None:
+        from sglang.srt.managers.schedule_batch import ScheduleBatch
+        from sglang.srt.model_executor.forward_batch_info import ForwardMode
+
+        requests = list(self.running)
+        self.step("decode", requests)
+        scheduled = SimpleNamespace(
+            tree_cache=self.cache, token_to_kv_pool_allocator=self.allocator,
+            req_to_token_pool=self.rows, reqs=requests, forward_mode=ForwardMode.DECODE,
+            enable_overlap=False)
+        scheduled._evict_swa = lambda req, n: ScheduleBatch._evict_swa(scheduled, req, n)
+        ScheduleBatch.maybe_evict_swa(scheduled)
+        for request in requests:
+            request.decode_batch_idx += 1
+        self.draft_forwards(requests, DRAFT_STEPS - 1)
+        begins = [r.seqlen for r in requests]
+        ends = [n + DRAFT_TOKENS for n in begins]
+        self.allocate(requests, ends)
+        batch = self.batch(requests, ForwardMode.TARGET_VERIFY, begins,
+                           DRAFT_TOKENS * len(requests), self.slots(requests, begins, ends))
+        batch.spec_info = SimpleNamespace(draft_token_num=DRAFT_TOKENS, custom_mask=None,
+                                          is_draft_input=lambda: False)
+        self.forward_target(batch, DRAFT_TOKENS * len(requests))
+        for request in requests:
+            self.accept(request)
+        self.seed(requests)
+
+    def accept(self, request) -> None:
+        """The sampled outcome is the drive's: accepted drafts and the token before them stay. Of
+        the rejected slots whole pages go back, as the worker does where pages are larger than 1."""
+        accepted = ACCEPTED[self.outcomes % len(ACCEPTED)]
+        self.outcomes += 1
+        end = request.kv.kv_allocated_len
+        request.seqlen += accepted + 1
+        if self.recording is not None:
+            self.recording.accepted(request.rid, DRAFT_TOKENS - 1, accepted, request.seqlen)
+        kept = -(-request.seqlen // PAGE) * PAGE
+        if kept < end:
+            self.allocator.free(self.slots([request], [kept], [end]))
+        request.kv.kv_allocated_len = request.seqlen
+
+    def finish(self, rid: str) -> None:
+        """Releases a request as the chunk cache does: SWA pages that were evicted are unmapped
+        already, so free() returns each page once."""
+        request = next(r for r in self.running if r.rid == rid)
+        self.running.remove(request)
+        self.allocator.free(self.slots([request], [0], [request.seqlen]))
+        self.rows.free(request)
+
+
+def _translator(runner):
+    """As ModelRunner.init_kv_index_translator builds it, where the release has one."""
+    try:
+        from sglang.srt.mem_cache.kv_index_translator import KVIndexTranslator
+    except ImportError:
+        return None
+    return KVIndexTranslator(
+        req_to_token=runner.req_to_token_pool.req_to_token,
+        token_to_kv_pool_allocator=runner.token_to_kv_pool_allocator,
+        token_to_kv_pool=runner.token_to_kv_pool, page_size=PAGE, device="cpu")
+
+
+def run(engine: Engine) -> None:
+    """A's second window page is recycled while A and B go on: at first every full page maps to
+    the SWA page of the same number, then one does not, then a number beyond the SWA pool is in
+    a table."""
+    engine.prefill([("A", 250), ("B", 112)])
+    for _ in range(7):
+        engine.decode()
+    engine.finish("A")
+    engine.prefill([("C", 100)])
+    for _ in range(3):
+        engine.decode()
+    engine.finish("B")
+    engine.finish("C")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--backend", choices=("aiter", "trtllm_mha"), default="aiter")
+    arguments = parser.parse_args()
+    import standins
+
+    standins.install_aiter()
+    import pagetape
+
+    session = pagetape.active()
+    held = publish_config()  # dropped, it would withdraw what it set
+    from sglang.srt.layers.attention.aiter_backend import AiterAttnBackend
+
+    run(Engine(AiterAttnBackend, session.sglang if session else None))
+    del held
+
+
+if __name__ == "__main__":
+    main()

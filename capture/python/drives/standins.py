@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stand-ins for kernel libraries that cannot run on a CPU.
+
+Nothing of the engine is replaced: only the libraries its backends call for attention. A stand-in
+computes nothing; the recorder reads the arguments before it is called.
+"""
+
+from __future__ import annotations
+
+import importlib.abc
+import importlib.machinery
+import sys
+import types
+
+import torch
+
+
+class _Absent(types.ModuleType):
+    """A module in which every name can be imported and none can be called."""
+
+    def __getattr__(self, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+
+        def absent(*args, **kwargs):
+            raise NotImplementedError(f"{self.__name__}.{name}: not on a CPU")
+
+        return absent
+
+
+def _unified_attention(*args, **kwargs):
+    kwargs["out"].zero_()
+
+
+def _mha_batch_prefill(q, k, v, *args, **kwargs):
+    return torch.zeros_like(q)
+
+
+def _paged_attention_ragged(out, *args, **kwargs):
+    out.zero_()
+
+
+class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Finds every module of one package, as an _Absent with the attributes given for it."""
+
+    def __init__(self, package: str, provided: dict) -> None:
+        self._package = package
+        self._provided = provided
+
+    def find_spec(self, fullname, path=None, target=None):
+        if fullname.split(".")[0] != self._package:
+            return None
+        return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
+
+    def create_module(self, spec):
+        return _Absent(spec.name)
+
+    def exec_module(self, module):
+        for name, value in self._provided.get(module.__name__, {}).items():
+            setattr(module, name, value)
+
+
+def install_aiter() -> None:
+    """AMD's aiter has no build for a machine without its GPUs."""
+    sys.meta_path.append(_Finder("aiter", {
+        "aiter": {"mha_batch_prefill_func": _mha_batch_prefill,
+                  "paged_attention_ragged": _paged_attention_ragged},
+        "aiter.ops.triton.attention.unified_attention": {
+            "unified_attention": _unified_attention},
+        # Called while SGLang's own kernel module is imported; names a kernel in profiles.
+        "aiter.ops.triton.utils._triton.kernel_repr": {
+            "make_kernel_repr": lambda *args, **kwargs: None},
+        "aiter.ops.triton.utils.types": {"e4m3_dtype": torch.float8_e4m3fn},
+    }))

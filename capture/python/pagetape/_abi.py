@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ctypes binding of libpagetape_capture.so (capture/pagetape_capture.h, ABI major 1)."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from typing import Optional
+
+ABI_MAJOR = 1
+
+
+class PtapeOptions(ctypes.Structure):
+    _fields_ = [
+        ("size", ctypes.c_uint32),
+        ("path", ctypes.c_char_p),
+        ("zstd_level", ctypes.c_int32),
+        ("rank", ctypes.c_int32),
+        ("buffer_bytes", ctypes.c_uint64),
+        ("block", ctypes.c_int32),
+        ("timestamps", ctypes.c_int32),
+    ]
+
+
+class PtapeCounts(ctypes.Structure):
+    _fields_ = [
+        ("events", ctypes.c_uint64),
+        ("dropped", ctypes.c_uint64),
+        ("malformed", ctypes.c_uint64),
+        ("bytes", ctypes.c_uint64),
+    ]
+
+
+class PtapeError(RuntimeError):
+    pass
+
+
+def library_path() -> Optional[str]:
+    """PAGETAPE_LIBRARY, else the library beside the package; None where neither is there."""
+    named = os.environ.get("PAGETAPE_LIBRARY")
+    if named:
+        return named
+    beside = os.path.join(os.path.dirname(os.path.abspath(__file__)), "libpagetape_capture.so")
+    return beside if os.path.exists(beside) else None
+
+
+def load(path: Optional[str] = None):
+    """The library with its signatures, or None where there is none. A library that was named but
+    cannot be used is an error: silence would look like a recording."""
+    path = path or library_path()
+    if path is None:
+        return None
+    library = ctypes.CDLL(path)
+    library.ptape_abi_version.restype = ctypes.c_uint32
+    library.ptape_abi_version.argtypes = []
+    major = library.ptape_abi_version() >> 16
+    if major != ABI_MAJOR:
+        raise PtapeError(f"{path}: ABI {major}, this package needs {ABI_MAJOR}")
+    library.ptape_open.restype = ctypes.c_void_p
+    library.ptape_open.argtypes = [ctypes.POINTER(PtapeOptions)]
+    library.ptape_json.restype = ctypes.c_int
+    library.ptape_json.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t]
+    for name in ("ptape_flush", "ptape_close"):
+        getattr(library, name).restype = ctypes.c_int
+        getattr(library, name).argtypes = [ctypes.c_void_p]
+    library.ptape_last_error.restype = ctypes.c_char_p
+    library.ptape_last_error.argtypes = [ctypes.c_void_p]
+    library.ptape_stats.restype = PtapeCounts
+    library.ptape_stats.argtypes = [ctypes.c_void_p]
+    return library
+
+
+class NativeRecorder:
+    """A sink that hands lines of the text form to the recorder's thread."""
+
+    def __init__(self, library, path: str, rank: int = -1) -> None:
+        self._library = library
+        options = PtapeOptions(size=ctypes.sizeof(PtapeOptions), path=path.encode(), rank=rank)
+        # Python callers can afford to wait, and a driven recording must lose nothing.
+        options.block = 1
+        self._handle = library.ptape_open(ctypes.byref(options))
+        if not self._handle:
+            raise PtapeError(library.ptape_last_error(None).decode())
+
+    def write(self, line: str) -> None:
+        data = line.encode()
+        if self._library.ptape_json(self._handle, data, len(data)) != 0:
+            raise PtapeError(self._library.ptape_last_error(self._handle).decode())
+
+    def flush(self) -> None:
+        self._check(self._library.ptape_flush(self._handle))
+
+    def counts(self) -> PtapeCounts:
+        return self._library.ptape_stats(self._handle)
+
+    def close(self) -> None:
+        """Malformed events are found by the writer's thread: they are reported here."""
+        self.flush()
+        malformed = self.counts().malformed
+        message = self._library.ptape_last_error(self._handle).decode()
+        handle, self._handle = self._handle, None
+        if self._library.ptape_close(handle) != 0 or malformed:
+            raise PtapeError(f"{malformed} malformed events; {message}")
+
+    def _check(self, status: int) -> None:
+        if status != 0:
+            raise PtapeError(self._library.ptape_last_error(self._handle).decode())

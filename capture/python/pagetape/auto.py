@@ -1,0 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Importing this module starts a recording where PAGETAPE_OUT is set, and does nothing where it
+is not: it can stand in a .pth file or in sitecustomize, so that spawned ranks record too."""
+
+import os
+
+if os.environ.get("PAGETAPE_OUT"):
+    from . import start
+
+    start()

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs adapters right after an engine's modules are imported.
+
+Hooks are keyed on full module names: SGLang moved its allocators from one module to a package in
+June 2026, so an adapter names the old and the new place and each fires where it exists. Patches
+are put on classes and on the namespace that calls a function, never on aliases elsewhere.
+
+A hook that does not fit the engine's version is skipped and listed in `skipped`; the engine goes
+on untouched. PAGETAPE_STRICT=1 raises instead.
+"""
+
+from __future__ import annotations
+
+import importlib.abc
+import importlib.util
+import os
+import sys
+from typing import Callable, Dict, List, NamedTuple
+
+
+class Skipped(NamedTuple):
+    module: str
+    hook: str
+    reason: str
+
+
+def strict() -> bool:
+    return os.environ.get("PAGETAPE_STRICT", "") not in ("", "0")
+
+
+class PostImportHooks(importlib.abc.MetaPathFinder):
+    """A finder that finds nothing itself: it wraps the loaders of watched modules."""
+
+    def __init__(self) -> None:
+        self._hooks: Dict[str, List[Callable]] = {}
+        self._finding: set = set()
+        self.applied: List[str] = []
+        self.skipped: List[Skipped] = []
+
+    def on(self, module: str, hook: Callable) -> None:
+        """Calls hook(module object) once `module` is there; at once if it is already."""
+        self._hooks.setdefault(module, []).append(hook)
+        if module in sys.modules:
+            self._run(sys.modules[module], [hook])
+
+    def install(self) -> None:
+        if self not in sys.meta_path:
+            sys.meta_path.insert(0, self)
+
+    def remove(self) -> None:
+        if self in sys.meta_path:
+            sys.meta_path.remove(self)
+
+    def find_spec(self, fullname, path=None, target=None):
+        if fullname not in self._hooks or fullname in self._finding:
+            return None
+        self._finding.add(fullname)
+        try:
+            spec = importlib.util.find_spec(fullname)
+        except (ImportError, ValueError):
+            return None
+        finally:
+            self._finding.discard(fullname)
+        if spec is None or spec.loader is None:
+            return None
+        spec.loader = _HookedLoader(spec.loader, self)
+        return spec
+
+    def ran(self, module) -> None:
+        self._run(module, self._hooks.get(module.__name__, []))
+
+    def _run(self, module, hooks) -> None:
+        for hook in hooks:
+            name = getattr(hook, "__name__", repr(hook))
+            try:
+                hook(module)
+                self.applied.append(f"{module.__name__}:{name}")
+            except Exception as error:  # an engine must not fall over its recorder
+                if strict():
+                    raise
+                reason = f"{type(error).__name__}: {error}"
+                self.skipped.append(Skipped(module.__name__, name, reason))
+
+
+class _HookedLoader(importlib.abc.Loader):
+    def __init__(self, loader, hooks: PostImportHooks) -> None:
+        self._loader = loader
+        self._hooks = hooks
+
+    def create_module(self, spec):
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module) -> None:
+        self._loader.exec_module(module)
+        self._hooks.ran(module)
+
+    def __getattr__(self, name):  # get_data, is_package, …: whatever the real loader has
+        return getattr(self._loader, name)
+
+
+def wrap(owner, name: str, make: Callable) -> None:
+    """Replaces owner.name by make(original). Raises AttributeError where it is absent, so that
+    the caller's hook is listed as skipped. Wrapping twice is refused: a class patched through its
+    old and its new module path must record once."""
+    original = owner.__dict__[name] if isinstance(owner, type) and name in owner.__dict__ \
+        else getattr(owner, name)
+    if getattr(original, "_pagetape", False):
+        return
+    replacement = make(original)
+    replacement._pagetape = True
+    replacement.__wrapped__ = original
+    replacement.__name__ = getattr(original, "__name__", name)
+    setattr(owner, name, replacement)

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every adapter writes through: names for objects, and one event at a time."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from typing import Any, Dict, Optional
+
+
+class TextRecorder:
+    """Writes the text form of the trace model (one JSON object a line). It needs no library, and
+    what it writes is a whole trace: `pagetape import` makes the binary form of it."""
+
+    def __init__(self, path: str) -> None:
+        # A temporary name until the trace is complete: half a file is never taken for one.
+        self._path = path
+        self._partial = path + ".partial"
+        self._file = open(self._partial, "w", encoding="utf-8")
+
+    def write(self, line: str) -> None:
+        self._file.write(line + "\n")
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.write('{"ev": "end"}\n')
+        self._file.close()
+        os.replace(self._partial, self._path)
+
+
+class Recorder:
+    """Threads: emit and name may be called from any thread; the order of calls is the order of
+    the events. `sink` has write(line), flush() and close()."""
+
+    def __init__(self, sink, timestamps: bool = False) -> None:
+        self.sink = sink
+        self.events = 0
+        self._timestamps = timestamps
+        self._lock = threading.RLock()
+        self._names: Dict[int, str] = {}
+        self._kept: list = []
+        self._next: Dict[str, int] = {}
+        self._closed = False
+
+    def name(self, obj: Any, kind: str) -> str:
+        """A name that stays the object's own: `kind` and a number in order of first mention. The
+        object is kept alive, since id() of a dead object comes back for another one."""
+        with self._lock:
+            found = self._names.get(id(obj))
+            if found is None:
+                number = self._next.get(kind, 0)
+                self._next[kind] = number + 1
+                found = self._names[id(obj)] = f"{kind}{number}"
+                self._kept.append(obj)
+            return found
+
+    def known(self, obj: Any) -> Optional[str]:
+        with self._lock:
+            return self._names.get(id(obj))
+
+    def emit(self, ev: str, **fields) -> None:
+        with self._lock:
+            if self._closed:
+                return
+            event = {"ev": ev}
+            event.update(fields)
+            if self._timestamps and "t" not in event:
+                import time
+
+                event["t"] = time.monotonic_ns()
+            self.sink.write(json.dumps(event))
+            self.events += 1
+
+    def close(self) -> None:
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                self.sink.close()
+
+
+def open_recorder(path: str, timestamps: Optional[bool] = None) -> Recorder:
+    """A path ending in .jsonl gets the text form. Any other gets the binary form where the
+    library can be loaded; without it, text is written to the same path with .jsonl added."""
+    if timestamps is None:
+        timestamps = os.environ.get("PAGETAPE_TIMESTAMPS", "1") not in ("", "0")
+    if path.endswith(".jsonl"):
+        return Recorder(TextRecorder(path), timestamps)
+    from . import _abi
+
+    library = _abi.load()
+    if library is None:
+        return Recorder(TextRecorder(path + ".jsonl"), timestamps)
+    return Recorder(_abi.NativeRecorder(library, path), timestamps)

@@ -1,0 +1,305 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SGLang's attention backends: binding, cached SWA facts, layer remaps, tables and launches."""
+
+from __future__ import annotations
+
+from typing import Dict, List, NamedTuple, Optional
+
+from .importhook import wrap
+from .sglang_pools import Pools, ints
+
+# Attributes in which the backends of different releases cache the SWA pool, and their flag.
+SWA_POOLS = ("_swa_kv_pool", "swa_kv_pool")
+SWA_FLAG = "use_sliding_window_kv_pool"
+# Metadata fields that hold ids of the full pool and of the SWA pool, by backend.
+TABLES = (("page_table", "swa_page_table"), ("kv_indices", "swa_page_table"))
+
+
+class Launch(NamedTuple):
+    """The forward call a kernel belongs to."""
+
+    backend: object
+    layer: object
+    batch: object
+
+
+class Table(NamedTuple):
+    buffer: Optional[str]  # None: token-granular, written inline with the launch
+    space: Optional[str]
+    tensor: object
+
+
+class Backends:
+    def __init__(self, recorder, pools: Pools) -> None:
+        self.recorder = recorder
+        self.pools = pools
+        self.built: Dict[int, dict] = {}
+        self.launches: List[Launch] = []
+        self.tables: Dict[int, List[Table]] = {}
+        self.logical: Dict[int, int] = {}  # id(RadixAttention) -> layer id it was built with
+        self.kept: list = []
+        self.remapped: set = set()
+        self.store_space: List[tuple] = []
+
+    def name(self, backend) -> str:
+        return self.recorder.name(backend, "backend")
+
+    # --- creation, binding, facts
+
+    def create(self, backend, runner) -> None:
+        draft = bool(getattr(runner, "is_draft_worker", False))
+        allocator = runner.token_to_kv_pool_allocator
+        self.built[id(backend)] = {
+            "role": "draft" if draft else "target",
+            "active": runner.token_to_kv_pool,
+            "spaces": self.pools.spaces(allocator.get_kvcache()),
+        }
+        self.recorder.emit("backend", backend=self.name(backend), role="draft" if draft else
+                           "target", **{"class": type(backend).__name__})
+        self.bind(backend, backend.token_to_kv_pool)
+        self.state(backend)
+
+    def bind(self, backend, pool) -> None:
+        """What each layer dereferences from here on, read off the tensors that the pool gives
+        for it: never off the backend's flags."""
+        self.pools.settle()
+        if not hasattr(pool, "layers_mapping"):
+            self.recorder.emit("pool_swap", backend=self.name(backend), layers="*",
+                               pool=self.recorder.known(pool) or self.recorder.name(pool, "pool"))
+            return
+        layers: Dict[str, List[int]] = {}
+        for layer in sorted(pool.layers_mapping):
+            found = self.pools.of_tensor(pool.get_key_buffer(layer))
+            if found is not None:
+                layers.setdefault(found[0], []).append(layer)
+        for name in sorted(layers):
+            self.recorder.emit("pool_swap", backend=self.name(backend), layers=layers[name],
+                               pool=name, set=self.recorder.known(pool))
+
+    def state(self, backend) -> None:
+        """The cached SWA facts. They derive from the pool object that is cached; where none is,
+        from the runner's own pool at construction, which is what such releases looked at."""
+        cached = next((getattr(backend, name) for name in SWA_POOLS
+                       if getattr(backend, name, None) is not None), None)
+        uses = bool(getattr(backend, SWA_FLAG, cached is not None))
+        source = cached if cached is not None else self.built[id(backend)]["active"]
+        swa = getattr(source, "swa_kv_pool", None) if uses else None
+        self.recorder.emit(
+            "swa_state", backend=self.name(backend), uses_swa=uses,
+            swa_pool=self.recorder.known(swa) if swa is not None else None,
+            derived_from=self.recorder.known(source) or self.recorder.name(source, "pool"))
+
+    def assigned(self, backend, attribute: str, value, before) -> None:
+        if id(backend) not in self.built or value is before:
+            return
+        if attribute == "token_to_kv_pool":
+            self.bind(backend, value)
+        elif attribute in SWA_POOLS or attribute == SWA_FLAG:
+            self.state(backend)
+
+    # --- layers
+
+    def layer_of(self, launch: Launch) -> int:
+        """The logical layer; its remap is written where this backend first uses it changed."""
+        now = int(launch.layer.layer_id)
+        logical = self.logical.get(id(launch.layer), now)
+        key = (id(launch.backend), logical, now)
+        if logical != now and key not in self.remapped:
+            self.remapped.add(key)
+            self.recorder.emit("layer_remap", backend=self.name(launch.backend), layer=logical,
+                               to=now)
+        return logical
+
+    def layer_id_set(self, layer, value) -> None:
+        if id(layer) not in self.logical:
+            self.logical[id(layer)] = int(value)
+            self.kept.append(layer)
+
+    # --- metadata
+
+    def metadata(self, backend, batch) -> None:
+        """Writes the page tables that were just built: from a field's place in the metadata
+        follows the index space of its ids (init_forward_metadata translates into
+        swa_page_table only)."""
+        built = self.built.get(id(backend))
+        data = getattr(backend, "forward_metadata", None)
+        if built is None or data is None:
+            return
+        self.pools.settle()
+        fields = next((pair for pair in TABLES if hasattr(data, pair[0])), None)
+        if fields is None:
+            return
+        self.tables[id(backend)] = []
+        for field, space in zip(fields, built["spaces"]):
+            tensor = getattr(data, field, None)
+            if tensor is None:
+                continue
+            buffer = None
+            if tensor.dim() == 2:
+                buffer = f"{self.name(backend)}.{field}"
+                self._write_table(backend, batch, buffer, space, tensor)
+            self.tables[id(backend)].append(Table(buffer, space, tensor))
+
+    def _write_table(self, backend, batch, buffer, space, tensor) -> None:
+        if buffer not in self.built[id(backend)]:
+            self.built[id(backend)][buffer] = True
+            self.recorder.emit("buffer", buffer=buffer)
+        page_size = self.pools.page_size
+        for row, request in enumerate(self._requests(batch)):
+            length = self._covered(batch, row)
+            columns = min(-(-length // page_size), int(tensor.shape[1]))
+            owner = {"req": request} if request is not None else {}
+            self.recorder.emit("table", buffer=buffer, row=row, col=0,
+                               pages=ints(tensor[row, :columns]), space=space, **owner)
+
+    def _requests(self, batch) -> List[Optional[str]]:
+        return [self.pools.request_of(row) for row in ints(batch.req_pool_indices)]
+
+    def _covered(self, batch, row: int) -> int:
+        length = int(batch.seq_lens[row])
+        if batch.forward_mode.is_target_verify():
+            length += int(batch.input_ids.shape[0]) // int(batch.batch_size)
+        return length
+
+    # --- launches
+
+    def attention(self, tensor, table, lengths, q_lengths, window, page_size, kernel,
+                  indptr=None) -> None:
+        """`tensor`: the K view that the kernel gets, pages first. `table`: 2-D, or flat with
+        `indptr` (CSR). `window` counts the query's own token; None: full."""
+        if not self.launches:
+            return
+        launch = self.launches[-1]
+        self.pools.settle()
+        layer = self.layer_of(launch)
+        requests = self._requests(launch.batch)
+        known = next((t for t in reversed(self.tables.get(id(launch.backend), []))
+                      if t.tensor.data_ptr() == table.data_ptr()), Table(None, None, None))
+        fields: dict = {}
+        if known.space is not None:
+            fields["space"] = known.space
+        if window is not None:
+            fields["window"] = window
+        if page_size != self.pools.page_size:
+            fields["page_size"] = page_size
+            if page_size == 1:
+                fields["unit"] = "slot"
+        rows = []
+        for lane, (length, q_length) in enumerate(zip(lengths, q_lengths)):
+            row = {"req": requests[lane], "len": length, "q_len": q_length}
+            if indptr is not None:
+                row["pages"] = ints(table[indptr[lane]:indptr[lane + 1]])
+            elif known.buffer is not None:
+                row["row"] = lane
+            else:
+                columns = min(-(-length // page_size), int(table.shape[1]))
+                row["pages"] = ints(table[lane, :columns])
+            rows.append(row)
+        if known.buffer is not None and indptr is None:
+            fields.update(table=known.buffer, table_rows=int(table.shape[0]),
+                          table_cols=int(table.shape[1]))
+        self.recorder.emit("attention", backend=self.name(launch.backend), layer=layer,
+                           rows=rows, mode=self._mode(launch), kernel=kernel,
+                           bound=self._bound(tensor), **fields)
+
+    def _mode(self, launch: Launch) -> str:
+        mode = launch.batch.forward_mode
+        if mode.is_target_verify():
+            return "verify"
+        if not mode.is_decode_or_idle():
+            return "extend"
+        return "draft" if self.built[id(launch.backend)]["role"] == "draft" else "decode"
+
+    def _bound(self, tensor) -> dict:
+        found = self.pools.of_tensor(tensor)
+        bound = {"pages": int(tensor.shape[0]), "shape": list(tensor.shape),
+                 "stride": list(tensor.stride())}
+        if found is not None:
+            bound["pool"] = found[0]
+        if self.pools.addresses:
+            bound["ptr"] = tensor.data_ptr()
+        return bound
+
+    def store(self, tensor, slots: List[int], translated: bool) -> None:
+        if not self.launches:
+            return
+        launch = self.launches[-1]
+        self.pools.settle()
+        layer = self.layer_of(launch)
+        full, swa = self.built[id(launch.backend)]["spaces"]
+        page_size = self.pools.page_size
+        found = self.pools.of_tensor(tensor)
+        bound = {"pages": int(tensor.numel() // (tensor.shape[-1] * tensor.shape[-2])) // page_size}
+        if found is not None:
+            bound["pool"] = found[0]
+        self.recorder.emit("store", backend=self.name(launch.backend), layer=layer,
+                           space=swa if translated else full,
+                           rows=self._store_rows(launch.batch, slots), bound=bound)
+
+    def _store_rows(self, batch, slots: List[int]) -> list:
+        requests = self._requests(batch)
+        if batch.forward_mode.is_decode_or_idle() or batch.forward_mode.is_target_verify():
+            counts = [len(slots) // len(requests)] * len(requests)
+        else:
+            counts = [int(n) for n in batch.extend_seq_lens_cpu]
+        rows, at = [], 0
+        for request, count in zip(requests, counts):
+            rows.append({"req": request, "slots": slots[at:at + count]})
+            at += count
+        return rows
+
+    # --- hooks
+
+    def watch(self, cls) -> None:
+        def make_init(original):
+            def init(backend, model_runner, *args, **kwargs):
+                original(backend, model_runner, *args, **kwargs)
+                if type(backend) is cls:
+                    self.create(backend, model_runner)
+
+            return init
+
+        def make_setattr(original):
+            def assign(backend, attribute, value):
+                before = getattr(backend, attribute, None)
+                original(backend, attribute, value)
+                self.assigned(backend, attribute, value, before)
+
+            return assign
+
+        def make_metadata(original):
+            def init_forward_metadata(backend, forward_batch, *args, **kwargs):
+                original(backend, forward_batch, *args, **kwargs)
+                self.metadata(backend, forward_batch)
+
+            return init_forward_metadata
+
+        def make_tables(original):
+            def build(backend, *args, **kwargs):
+                tables = original(backend, *args, **kwargs)
+                spaces = self.built[id(backend)]["spaces"]
+                self.tables.setdefault(id(backend), []).extend(
+                    Table(None, space, table) for space, table in zip(spaces, tables)
+                    if table is not None)
+                return tables
+
+            return build
+
+        def make_forward(original):
+            def forward(backend, q, k, v, layer, forward_batch, *args, **kwargs):
+                self.launches.append(Launch(backend, layer, forward_batch))
+                try:
+                    return original(backend, q, k, v, layer, forward_batch, *args, **kwargs)
+                finally:
+                    self.launches.pop()
+
+            return forward
+
+        wrap(cls, "__init__", make_init)
+        wrap(cls, "__setattr__", make_setattr)
+        wrap(cls, "init_forward_metadata", make_metadata)
+        if hasattr(cls, "_build_extend_unified_page_table"):
+            # AiterAttnBackend from 0.5.20 on: extend builds (full, SWA) tables of its own.
+            wrap(cls, "_build_extend_unified_page_table", make_tables)
+        wrap(cls, "forward_decode", make_forward)
+        wrap(cls, "forward_extend", make_forward)

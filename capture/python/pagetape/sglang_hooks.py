@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Patches of SGLang's pool and allocator classes that feed `Pools`."""
+
+from __future__ import annotations
+
+from typing import Dict, List, Tuple
+
+from .importhook import wrap
+from .sglang_pools import Pools, ints
+
+
+def after(owner, name: str, then) -> None:
+    """then(self, result, *args, **kwargs) once the original has returned."""
+
+    def make(original):
+        def replacement(self, *args, **kwargs):
+            result = original(self, *args, **kwargs)
+            then(self, result, *args, **kwargs)
+            return result
+
+        return replacement
+
+    wrap(owner, name, make)
+
+
+class PoolHooks:
+    def __init__(self, pools: Pools) -> None:
+        self.pools = pools
+        self._building_set = 0
+
+    # memory_pool.py: the plain pool and the request rows
+    def memory_pool(self, module) -> None:
+        pools = self.pools
+
+        def built(pool, _result, *args, **kwargs):
+            if not self._building_set:
+                start = int(getattr(pool, "start_layer", 0) or 0)
+                layers = list(range(start, start + len(pool.k_buffer)))
+                pools.declare_pool(pool, "pool", layers)
+
+        after(module.MHATokenToKVPool, "__init__", built)
+        rows = module.ReqToTokenPool
+        after(rows, "__init__", lambda table, _r, *a, **k: pools.row_tables.append(table))
+
+        def taken(table, result, reqs, *args, **kwargs):
+            for req, row in zip(reqs, result or []):
+                if int(row) not in pools.rows:
+                    pools.arrive(int(row), str(req.rid))
+
+        after(rows, "alloc", taken)
+
+        def make_free(original):
+            def free(table, req, *args, **kwargs):
+                row = getattr(getattr(req, "kv", req), "req_pool_idx", None)
+                result = original(table, req, *args, **kwargs)
+                if row is not None:
+                    pools.leave(int(row))
+                return result
+
+            return free
+
+        wrap(rows, "free", make_free)
+
+    # swa_memory_pool.py: the set of two pools
+    def swa_memory_pool(self, module) -> None:
+        def make(original):
+            def build(pool, *args, **kwargs):
+                self._building_set += 1
+                try:
+                    original(pool, *args, **kwargs)
+                finally:
+                    self._building_set -= 1
+                self.pools.declare_set(pool)
+
+            return build
+
+        wrap(module.SWAKVPool, "__init__", make)
+
+    # allocator.py (to May 2026), allocator/paged.py (since)
+    def paged_allocator(self, module) -> None:
+        cls = module.PagedTokenToKVPoolAllocator
+        for name in ("alloc", "alloc_extend", "alloc_decode"):
+            wrap(cls, name, self._make_alloc(name))
+        for name in ("free", "free_segment", "free_page_ids", "free_group_end", "clear",
+                     "restore_state"):
+            if hasattr(cls, name):
+                wrap(cls, name, self._make_free)
+
+    def _make_alloc(self, kind: str):
+        pools = self.pools
+
+        def make(original):
+            def alloc(allocator, *args, **kwargs):
+                pools.track(allocator, allocator._kvcache)
+                before = pools.free_list(allocator)
+                out = original(allocator, *args, **kwargs)
+                left = set(pools.free_list(allocator))
+                pages = [page for page in before if page not in left]
+                if pages:
+                    places = _places(kind, out, int(allocator.page_size), args, kwargs)
+                    pools.taken(allocator, pages, places, {})
+                return out
+
+            return alloc
+
+        return make
+
+    def _make_free(self, original):
+        pools = self.pools
+
+        def free(allocator, *args, **kwargs):
+            shadow = pools.pages.get(id(allocator))
+            if shadow is None:
+                return original(allocator, *args, **kwargs)
+            pools.settle()
+            before = set(pools.free_list(allocator))
+            result = original(allocator, *args, **kwargs)
+            pages = [page for page in pools.free_list(allocator) if page not in before]
+            if pages:
+                pools.returned(allocator, pages)
+            return result
+
+        return free
+
+    # swa_memory_pool.py (to May 2026), allocator/swa.py (since)
+    def swa_allocator(self, module) -> None:
+        pools = self.pools
+        cls = module.SWATokenToKVPoolAllocator
+
+        def built(allocator, _result, *args, **kwargs):
+            kvcache = allocator.get_kvcache()
+            pools.track(allocator.full_attn_allocator, kvcache.full_kv_pool)
+            pools.track(allocator.swa_attn_allocator, kvcache.swa_kv_pool)
+            pools.declare_map(allocator)
+
+        after(cls, "__init__", built)
+        for name in ("alloc", "alloc_extend", "alloc_extend_swa_tail", "alloc_decode"):
+            wrap(cls, name, self._make_pairing)
+        for name, evicts in (("free", False), ("free_segment", False), ("free_group_end", False),
+                             ("free_swa", True), ("free_swa_segment", True)):
+            if hasattr(cls, name):
+                wrap(cls, name, lambda original, e=evicts: self._then_map(original, e))
+
+    def _make_pairing(self, original):
+        """The SWA pages of a call stand at the columns of its full pages; a request's row holds
+        the full pages only, so an SWA page's owner is found through its full page."""
+        pools = self.pools
+
+        def alloc(allocator, *args, **kwargs):
+            begin = len(pools.waiting)
+            result = original(allocator, *args, **kwargs)
+            new = pools.waiting[begin:]
+            full = pools.pages[id(allocator.full_attn_allocator)]
+            at = {(w.lane, w.column): w.page for w in new if w.pages is full}
+            for index, one in enumerate(new):
+                if one.pages is not full:
+                    page = at.get((one.lane, one.column), one.page)
+                    pools.waiting[begin + index] = one._replace(full_page=page)
+            pools.pending_maps.append(allocator)  # behind the allocs, which wait for an owner
+            return result
+
+        return alloc
+
+    def _then_map(self, original, evicts: bool):
+        """free_swa outside free is window eviction. A free group hands the pages back at its end
+        only, so they are marked when they are named."""
+        pools = self.pools
+
+        def free(allocator, *args, **kwargs):
+            pools.settle()
+            if evicts and not pools.freeing:
+                self._mark_leaving(allocator, args[0] if args else kwargs["free_index"])
+            pools.freeing += 1
+            try:
+                return original(allocator, *args, **kwargs)
+            finally:
+                pools.freeing -= 1
+                pools.write_map(allocator)
+
+        return free
+
+    def _mark_leaving(self, allocator, free_index) -> None:
+        slots = ints(allocator.full_to_swa_index_mapping[free_index])
+        shadow = self.pools.pages[id(allocator.swa_attn_allocator)]
+        shadow.leaving.update(slot // int(allocator.page_size) for slot in slots if slot > 0)
+
+
+def _places(kind: str, out, page_size: int, args, kwargs) -> Dict[int, Tuple[int, int]]:
+    """page -> (lane, logical page) of the pages that begin in the slots `out`. The arguments are
+    those of BaseTokenToKVPoolAllocator: alloc_extend(prefix_lens, prefix_lens_cpu, seq_lens,
+    seq_lens_cpu, last_loc, …), alloc_decode(seq_lens, seq_lens_cpu, last_loc)."""
+    if out is None:
+        return {}
+    slots = ints(out)
+    if kind == "alloc_extend":
+        prefix = kwargs.get("prefix_lens", args[0] if args else None)
+        ends = kwargs.get("seq_lens", args[2] if len(args) > 2 else None)
+        begins, ends = ints(prefix), ints(ends)
+    elif kind == "alloc_decode":
+        ends = ints(kwargs.get("seq_lens", args[0] if args else None))
+        begins = [end - 1 for end in ends]
+    else:
+        return {slot // page_size: (0, None) for slot in slots if slot % page_size == 0}
+    found: Dict[int, Tuple[int, int]] = {}
+    at = 0
+    for lane, (begin, end) in enumerate(zip(begins, ends)):
+        for position in range(begin, end):
+            if slots[at] % page_size == 0:
+                found[slots[at] // page_size] = (lane, position // page_size)
+            at += 1
+    return found

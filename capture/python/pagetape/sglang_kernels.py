@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The calls by which SGLang's backends start attention and store kernels.
+
+Each wrapper notes what the kernel is given and then calls it. Window conventions differ: all of
+them count tokens to the left of the query, the trace counts the query's own token too.
+"""
+
+from __future__ import annotations
+
+from .importhook import wrap
+from .sglang_backends import Backends
+from .sglang_pools import ints
+
+
+def _window(left: int):
+    return left + 1 if left is not None and left >= 0 else None
+
+
+def _q_lengths(cumulative) -> list:
+    ends = ints(cumulative)
+    return [end - begin for begin, end in zip(ends, ends[1:])]
+
+
+class Kernels:
+    def __init__(self, backends: Backends) -> None:
+        self.backends = backends
+
+    # flashinfer.decode: kv_cache = (k, v), k [pages, heads, page_size, dim]
+    def flashinfer_decode(self, module) -> None:
+        def make(original):
+            def call(query, kv_cache, *args, **kwargs):
+                seq_lens = kwargs["seq_lens"]
+                q_length = int(kwargs.get("q_len_per_req") or 1)
+                self.backends.attention(
+                    kv_cache[0], kwargs["block_tables"], ints(seq_lens),
+                    [q_length] * len(seq_lens), _window(kwargs.get("window_left", -1)),
+                    int(kv_cache[0].shape[2]), "trtllm_batch_decode_with_kv_cache")
+                return original(query, kv_cache, *args, **kwargs)
+
+            return call
+
+        wrap(module, "trtllm_batch_decode_with_kv_cache", make)
+
+    def flashinfer_prefill(self, module) -> None:
+        def make(original):
+            def call(query, kv_cache, *args, **kwargs):
+                self.backends.attention(
+                    kv_cache[0], kwargs["block_tables"], ints(kwargs["seq_lens"]),
+                    _q_lengths(kwargs["cum_seq_lens_q"]), _window(kwargs.get("window_left", -1)),
+                    int(kv_cache[0].shape[2]), "trtllm_batch_context_with_kv_cache")
+                return original(query, kv_cache, *args, **kwargs)
+
+            return call
+
+        wrap(module, "trtllm_batch_context_with_kv_cache", make)
+
+    # aiter: names that aiter_backend imported into its own namespace
+    def aiter_unified(self, module) -> None:
+        """unified_attention: k [pages, page_size, heads, dim], window (left, right)."""
+
+        def make(original):
+            def call(*args, **kwargs):
+                self.backends.attention(
+                    kwargs["k"], kwargs["block_table"], ints(kwargs["seqused_k"]),
+                    _q_lengths(kwargs["cu_seqlens_q"]), _window(kwargs["window_size"][0]),
+                    int(kwargs["k"].shape[1]), "unified_attention")
+                return original(*args, **kwargs)
+
+            return call
+
+        wrap(module, "unified_attention", make)
+
+    def aiter_prefill(self, module) -> None:
+        """mha_batch_prefill_func(q, k, v, qo_indptr, kv_indptr, kv_indices, …): k [slots, heads,
+        dim], one entry a token; the indptrs are cut to the batch's lanes and one more."""
+
+        def make(original):
+            def call(q, k, v, qo_indptr, kv_indptr, kv_indices, *args, **kwargs):
+                indptr = ints(kv_indptr)
+                lengths = [b - a for a, b in zip(indptr, indptr[1:])]
+                self.backends.attention(
+                    k, kv_indices, lengths, _q_lengths(qo_indptr),
+                    _window(kwargs["window_size"][0]), 1, "mha_batch_prefill_func", indptr)
+                return original(q, k, v, qo_indptr, kv_indptr, kv_indices, *args, **kwargs)
+
+            return call
+
+        wrap(module, "mha_batch_prefill_func", make)
+
+    def aiter_ragged(self, module) -> None:
+        """paged_attention_ragged(out, workspace, q, k, v, scale, kv_indptr, kv_indices, …): k
+        [slots, 1, heads, dim]. It takes no window."""
+
+        def make(original):
+            def call(out, workspace, q, k, v, scale, kv_indptr, kv_indices, *args, **kwargs):
+                indptr = ints(kv_indptr)
+                lengths = [b - a for a, b in zip(indptr, indptr[1:])]
+                self.backends.attention(k, kv_indices, lengths, [1] * len(lengths), None, 1,
+                                        "paged_attention_ragged", indptr)
+                return original(out, workspace, q, k, v, scale, kv_indptr, kv_indices, *args,
+                                **kwargs)
+
+            return call
+
+        wrap(module, "paged_attention_ragged", make)
+
+    def aiter_store(self, module) -> None:
+        """launch_reshape_and_cache_flash(k, v, k_cache, v_cache, slot_mapping, swa_mapping):
+        the kernel itself translates where it is given the map."""
+
+        def make(original):
+            def call(key, value, k_cache, v_cache, slot_mapping, swa_mapping=None, **kwargs):
+                slots = slot_mapping if swa_mapping is None else swa_mapping[slot_mapping]
+                self.backends.store(k_cache, ints(slots), swa_mapping is not None)
+                return original(key, value, k_cache, v_cache, slot_mapping, swa_mapping, **kwargs)
+
+            return call
+
+        wrap(module, "launch_reshape_and_cache_flash", make)
+
+    # pools: SWAKVPool.set_kv_buffer calls MHATokenToKVPool.set_kv_buffer of a pool of its own
+    def set_store(self, module) -> None:
+        def make(original):
+            def set_kv_buffer(pool, layer, loc_info, *args, **kwargs):
+                self.backends.store_space.append(
+                    (pool.swa_kv_pool, getattr(loc_info, "swa_loc", None)))
+                try:
+                    return original(pool, layer, loc_info, *args, **kwargs)
+                finally:
+                    self.backends.store_space.pop()
+
+            return set_kv_buffer
+
+        wrap(module.SWAKVPool, "set_kv_buffer", make)
+
+    def pool_store(self, module) -> None:
+        def make(original):
+            def set_kv_buffer(pool, layer, loc_info, *args, **kwargs):
+                slots = getattr(loc_info, "loc", loc_info)
+                index = kwargs.get("layer_id_override")
+                if index is None:
+                    index = layer.layer_id - (pool.start_layer or 0)
+                # SWAKVPool hands its SWA pool translated slots and its full pool the plain ones.
+                translated = bool(self.backends.store_space) and \
+                    self.backends.store_space[-1][0] is pool
+                self.backends.store(pool.k_buffer[index], ints(slots), translated)
+                return original(pool, layer, loc_info, *args, **kwargs)
+
+            return set_kv_buffer
+
+        wrap(module.MHATokenToKVPool, "set_kv_buffer", make)

@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SGLang's pools, index map, allocators and request rows.
+
+SGLang's allocators hand out pages without knowing for whom: the caller writes the slots into the
+request's row of ReqToTokenPool afterwards. An `alloc` therefore waits in a queue until its owner
+can be looked up in the rows, at the latest before the next launch, free or step. Nothing on the
+device happens in between, so the order of effects is kept.
+"""
+
+from __future__ import annotations
+
+from typing import Dict, List, NamedTuple, Optional, Tuple
+
+UNRESOLVED = "#unresolved"
+
+
+class Holding(NamedTuple):
+    req: str
+    column: Optional[int]
+
+
+class Pages:
+    """Who holds the pages of one allocator's pool."""
+
+    def __init__(self, pool: str) -> None:
+        self.pool = pool
+        self.held: Dict[int, Holding] = {}
+        self.leaving: set = set()  # pages on their way out of the window
+
+
+class Waiting(NamedTuple):
+    pages: Pages
+    page: int
+    column: Optional[int]
+    lane: int  # index of the request in the allocating call
+    full_page: Optional[int]  # the full pool's page that stands in the request's row
+
+
+def ints(tensor) -> List[int]:
+    return [int(v) for v in tensor.tolist()]
+
+
+class Pools:
+    """Shadow of pools, maps, allocators and rows; writes their events."""
+
+    def __init__(self, recorder, addresses: bool) -> None:
+        self.recorder = recorder
+        self.addresses = addresses
+        self.tensors: Dict[int, Tuple[str, object, int]] = {}  # data_ptr -> pool, object, index
+        self.rows: Dict[int, str] = {}  # row of ReqToTokenPool -> request
+        self.row_tables: list = []  # the ReqToTokenPool objects
+        self.pages: Dict[int, Pages] = {}  # id(paged allocator) -> Pages
+        self.kept: list = []
+        self.maps: Dict[int, dict] = {}  # id(composite allocator) -> page map as last written
+        self.waiting: List[Waiting] = []
+        self.pending_maps: list = []  # composite allocators whose new entries are not written
+        self.freeing = 0  # depth of SWATokenToKVPoolAllocator's freeing methods
+        self.page_size = 0
+
+    # --- pools
+
+    def declare_pool(self, pool, kind: str, layers: List[int]) -> str:
+        """Pages of the bound: the first dimension of the view a kernel gets, page 0 included
+        (MHATokenToKVPool allocates size + page_size slots)."""
+        name = self.recorder.name(pool, kind)
+        page_size = int(pool.page_size)
+        first = pool.k_buffer[0]
+        self.recorder.emit(
+            "pool", pool=name, pages=int(first.shape[0]) // page_size, page_size=page_size,
+            kind="swa" if kind == "swa" else "full", reserved=[{"page": 0, "role": "pad"}],
+            page_bytes=page_size * first.stride(0) * first.element_size(),
+            kv_heads=int(first.shape[1]), head_dim=int(first.shape[2]),
+            dtype=str(first.dtype).replace("torch.", ""))
+        for index, layer in enumerate(layers):
+            k, v = pool.k_buffer[index], pool.v_buffer[index]
+            self.tensors[k.data_ptr()] = (name, pool, layer)
+            where = {"k_ptr": k.data_ptr(), "v_ptr": v.data_ptr()} if self.addresses else {}
+            self.recorder.emit("pool_layer", pool=name, layer=layer, shape=list(k.shape),
+                               stride=list(k.stride()), **where)
+        return name
+
+    def declare_set(self, pool) -> str:
+        full = sorted(l for l, (_, swa) in pool.layers_mapping.items() if not swa)
+        swa = sorted(l for l, (_, is_swa) in pool.layers_mapping.items() if is_swa)
+        pools = [self.declare_pool(pool.full_kv_pool, "full", full),
+                 self.declare_pool(pool.swa_kv_pool, "swa", swa)]
+        name = self.recorder.name(pool, "set")
+        self.recorder.emit("pool_set", set=name, pools=pools)
+        return name
+
+    def of_tensor(self, tensor) -> Optional[Tuple[str, object, int]]:
+        """The pool a K tensor belongs to, by address: never by what a backend believes."""
+        return self.tensors.get(tensor.data_ptr())
+
+    def spaces(self, pool) -> Tuple[Optional[str], Optional[str]]:
+        """The names of the index spaces of req_to_token's slots and of their translation."""
+        if hasattr(pool, "swa_kv_pool"):
+            return (self.recorder.known(pool.full_kv_pool), self.recorder.known(pool.swa_kv_pool))
+        return self.recorder.known(pool), None
+
+    # --- rows
+
+    def arrive(self, row: int, request: str) -> None:
+        self.settle()
+        self.rows[row] = request
+        self.recorder.emit("request", req=request, state="arrive")
+
+    def leave(self, row: int) -> None:
+        self.settle()
+        request = self.rows.pop(row, None)
+        if request is not None:
+            self.recorder.emit("request", req=request, state="finish")
+
+    def request_of(self, row: int) -> Optional[str]:
+        return self.rows.get(row)
+
+    # --- allocators
+
+    def track(self, allocator, kvcache) -> Pages:
+        found = self.pages.get(id(allocator))
+        if found is None:
+            found = Pages(self.recorder.known(kvcache) or self.recorder.name(kvcache, "pool"))
+            self.pages[id(allocator)] = found
+            self.kept.append(allocator)
+            self.page_size = int(allocator.page_size)
+        return found
+
+    def free_list(self, allocator) -> List[int]:
+        pages = ints(allocator.free_pages)
+        if allocator.release_pages is not None:
+            pages += ints(allocator.release_pages)
+        return pages
+
+    def taken(self, allocator, pages: List[int], places: Dict[int, Tuple[int, int]],
+              full_of: Dict[int, int]) -> None:
+        shadow = self.pages[id(allocator)]
+        for page in pages:
+            lane, column = places.get(page, (0, None))
+            self.waiting.append(Waiting(shadow, page, column, lane, full_of.get(page, page)))
+
+    def returned(self, allocator, pages: List[int]) -> None:
+        """Pages that came back to the free list: evicted where they were marked, else freed by
+        their owner."""
+        self.settle()
+        shadow = self.pages[id(allocator)]
+        freed: Dict[str, List[int]] = {}
+        for page in pages:
+            held = shadow.held.pop(page, None)
+            if held is None:  # taken before the recorder was there
+                freed.setdefault(UNRESOLVED, []).append(page)
+            elif page in shadow.leaving and held.column is not None:
+                self.recorder.emit("evict", pool=shadow.pool, req=held.req, logical=held.column,
+                                   page=page)
+            else:
+                freed.setdefault(held.req, []).append(page)
+        shadow.leaving.difference_update(pages)
+        for request, freed_pages in freed.items():
+            self.recorder.emit("free", pool=shadow.pool, req=request, pages=freed_pages)
+
+    def settle(self) -> None:
+        """Writes the waiting allocs, pages of one owner in ascending columns as one event."""
+        waiting, self.waiting = self.waiting, []
+        runs: List[Tuple[Pages, str, List[Waiting]]] = []
+        for one in waiting:
+            owner = self._owner(one)
+            one.pages.held[one.page] = Holding(owner, one.column)
+            if runs and self._follows(runs[-1], one, owner):
+                runs[-1][2].append(one)
+            else:
+                runs.append((one.pages, owner, [one]))
+        for pages, owner, run in runs:
+            first = {} if run[0].column is None else {"first": run[0].column}
+            self.recorder.emit("alloc", pool=pages.pool, req=owner, pages=[w.page for w in run],
+                               **first)
+        pending, self.pending_maps = self.pending_maps, []
+        for allocator in pending:
+            self.write_map(allocator)
+
+    @staticmethod
+    def _follows(run, one: Waiting, owner: str) -> bool:
+        last = run[2][-1]
+        return (run[0] is one.pages and run[1] == owner and last.column is not None
+                and one.column == last.column + 1)
+
+    def _owner(self, one: Waiting) -> str:
+        for table in self.row_tables:
+            for row in sorted(self.rows, reverse=True):
+                if one.column is None:
+                    cells = ints(table.req_to_token[row])
+                    hit = any(slot and slot // self.page_size == one.full_page for slot in cells)
+                else:
+                    slot = int(table.req_to_token[row, one.column * self.page_size])
+                    hit = slot // self.page_size == one.full_page
+                if hit:
+                    return self.rows[row]
+        return UNRESOLVED
+
+    # --- the full-to-SWA map
+
+    def declare_map(self, allocator) -> None:
+        kvcache = allocator.get_kvcache()
+        full, swa = self.spaces(kvcache)
+        self.maps[id(allocator)] = {}
+        self.recorder.emit("map", map=f"{full}>{swa}", **{"from": full, "to": swa}, unit="page")
+
+    def write_map(self, allocator) -> None:
+        """Compares the map's pages with what was last written. A page counts as mapped while any
+        of its slots is: SGLang maps slots of one page to slots of one page."""
+        known = self.maps.get(id(allocator))
+        if known is None:
+            return
+        page_size = int(allocator.page_size)
+        mapping = allocator.full_to_swa_index_mapping[:-1].view(-1, page_size)
+        targets = ints(mapping.max(dim=1).values // page_size)
+        full, swa = self.spaces(allocator.get_kvcache())
+        name = f"{full}>{swa}"
+        now = {page: target for page, target in enumerate(targets) if target > 0}
+        gone = [page for page in known if page not in now]
+        new = [[page, target] for page, target in now.items() if known.get(page) != target]
+        if gone or new:
+            self.settle()
+        if gone:
+            self.recorder.emit("map_clear", map=name, **{"from": gone})
+        if new:
+            self.recorder.emit("map_set", map=name, pairs=new)
+        self.maps[id(allocator)] = now

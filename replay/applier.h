@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+// One application of one event: State::apply's work, split over apply_*.cc by subject.
+#pragma once
+
+#include <optional>
+#include <span>
+
+#include "replay/state.h"
+
+namespace pagetape {
+
+class Applier {
+ public:
+  Applier(State& state, World& world, std::int64_t rank, const Event& event, Observer* observer)
+      : state_(state),
+        world_(world),
+        rank_(rank),
+        event_(event),
+        index_(state.next_),
+        observer_(observer) {}
+
+  Outcome run();
+
+ private:
+  // Geometry (apply_setup.cc).
+  Outcome on(const ev::Header&) { return {}; }
+  Outcome on(const ev::Pool&);
+  Outcome on(const ev::PoolLayer&);
+  Outcome on(const ev::Arena&);
+  Outcome on(const ev::Extent&);
+  Outcome on(const ev::View&) { return {}; }
+  Outcome on(const ev::Buffer&);
+  Outcome on(const ev::Map&);
+  Outcome on(const ev::PoolSet&);
+  Outcome on(const ev::Backend&);
+  Outcome on(const ev::PoolSwap&);
+  Outcome on(const ev::SwaState&);
+  Outcome on(const ev::Cached&);
+  Outcome on(const ev::LayerRemap&);
+  Outcome on(const ev::Version&);
+  Outcome on(const ev::Gap&);
+  Outcome on(const ev::Dropped&);
+  // Pages (apply_pages.cc).
+  Outcome on(const ev::Alloc&);
+  Outcome on(const ev::Share&);
+  Outcome on(const ev::Free&);
+  Outcome on(const ev::Evict&);
+  Outcome on(const ev::Fill&);
+  Outcome on(const ev::PrefixKey&);
+  Outcome on(const ev::PrefixHit&);
+  Outcome on(const ev::PrefixDrop&);
+  Outcome on(const ev::MapSet&);
+  Outcome on(const ev::MapClear&);
+  Outcome on(const ev::MapFree&);
+  Outcome on(const ev::FreeCount&);
+  Outcome on(const ev::Access&) { return {}; }
+  Outcome on(const ev::Request&);
+  Outcome on(const ev::Accept&) { return {}; }
+  Outcome on(const ev::Rewind&);
+  // Launches, graphs, order (apply_launch.cc, apply_graph.cc).
+  Outcome on(const ev::Table&);
+  Outcome on(const ev::Lens&);
+  Outcome on(const ev::SlotList&);
+  Outcome on(const ev::Attention&);
+  Outcome on(const ev::Store&);
+  Outcome on(const ev::Copy&);
+  Outcome on(const ev::LaunchDone&);
+  Outcome on(const ev::AsyncBegin&);
+  Outcome on(const ev::AsyncEnd&);
+  Outcome on(const ev::StreamWait&);
+  Outcome on(const ev::GraphCapture&);
+  Outcome on(const ev::Scalar&);
+  Outcome on(const ev::Refresh&);
+  Outcome on(const ev::GraphLaunch&);
+  Outcome on(const ev::GraphStep&);
+  Outcome on(const ev::Step&);
+  Outcome on(const ev::Kernel&) { return {}; }
+  Outcome on(const ev::CudaError&) { return {}; }
+  Outcome on(const ev::Note&) { return {}; }
+  Outcome on(const ev::End&) { return {}; }
+
+  static Outcome undeclared(OutcomeCode code, Name what) { return {code, what}; }
+  // The space that a name claims: a pool's, or a space's own name.
+  std::uint32_t space_named(Name name) const;
+  ObjectKind object_named(Name name) const;
+  std::uint32_t* version_of(ObjectKind kind, Name name);
+  void forget_pool(Pool& pool);
+  void make_map_unknown(MapState& map);
+
+  void tell(const PageAct& act) {
+    if (observer_ != nullptr) observer_->on_page(world_, act);
+  }
+
+  // Pages.
+  void alloc_page(std::uint32_t pool, PageId page, Name req, std::int64_t column,
+                  std::int64_t position);
+  void share_page(Act act, std::uint32_t pool, PageId page, Name req, std::int64_t column,
+                  std::int64_t position, Name key);
+  bool free_page(const PageAct& act);
+  Fate write_fate(const Pool& pool, PageId page, Name req) const;
+  bool first_scheduled_write(Pool& pool, PageId page, LayerSet layers, std::uint32_t begin,
+                             std::uint32_t end);
+  // Judges and applies a write of offsets [begin, end) (told unless `again`).
+  void write_page(PageAct act, std::uint32_t begin, std::uint32_t end, Name digest, bool again);
+  void rewind_pool(Pool& pool, Name req, std::int64_t len);
+
+  // Launches. `today`: rows of a graph launch, which replace captured ones.
+  const Targets& resolve(std::uint32_t backend, const std::optional<Layer>& layer,
+                         const std::optional<Layers>& layers, const std::optional<ev::Bound>& bound);
+  Targets make_targets(const BackendState& backend, std::span<const Layer> layers,
+                       Name bound_pool);
+  Outcome check_names(const ev::Attention&) const;
+  Outcome check_names(const ev::Store&) const;
+  Outcome check_names(const ev::Copy&) const;
+  Outcome check_rows(const ev::Rows& rows, bool slots_buffer) const;
+  void fill_view(LaunchView& view, const ev::Attention& launch, const ev::Rows* today);
+  void fill_view(LaunchView& view, const ev::Store& launch, const ev::Rows* today);
+  void add_slots(LaunchView& view, Lane& lane, const ev::Row& captured, const ev::Row* today,
+                 const BufferState* buffer);
+  void run_launch(LaunchView& view);
+  void store_lane(LaunchView& view, std::uint32_t group, std::size_t lane);
+  void run_copy(const ev::Copy& copy, const LaunchView& view);
+  void copy_page(const ev::Copy& copy, std::size_t i, const LaunchView& view);
+  void run_captured(Name name, GraphState& graph, std::size_t index, const ev::Rows* today);
+
+  State& state_;
+  World& world_;
+  std::int64_t rank_;
+  const Event& event_;
+  EventIndex index_;
+  Observer* observer_;
+};
+
+}  // namespace pagetape

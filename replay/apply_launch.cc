@@ -1,0 +1,394 @@
+// SPDX-License-Identifier: Apache-2.0
+// Attention, store and copy: what the device is about to do, and what it then has done.
+#include <algorithm>
+#include <set>
+
+#include "replay/applier.h"
+
+namespace pagetape {
+
+// More slots or entries than this in one lane are no engine's (contexts end far below).
+static constexpr std::int64_t kLaneMax = 1 << 20;
+
+Targets Applier::make_targets(const BackendState& backend, std::span<const Layer> layers,
+                              Name bound_pool) {
+  Targets out;
+  const std::uint32_t bound = world_.pools.index(bound_pool);
+  std::vector<std::vector<Layer>> physical;
+  for (Layer logical : layers) {
+    Target target{.logical = logical, .physical = logical, .binding = backend.all};
+    if (auto it = backend.remap.find(logical); it != backend.remap.end()) {
+      target.physical = it->second.to;
+      target.remapped_by = it->second.by;
+    }
+    if (auto it = backend.layers.find(target.physical); it != backend.layers.end()) {
+      target.binding = it->second;
+    }
+    // The tensor that the kernel really got says more than any binding.
+    const std::uint32_t pool = bound != kNoPool ? bound : target.binding.pool;
+    std::size_t g = 0;
+    while (g < out.groups.size() && out.groups[g].pool != pool) ++g;
+    if (g == out.groups.size()) {
+      out.groups.push_back({.pool = pool, .layers = kNoLayers, .members = {}});
+      physical.emplace_back();
+    }
+    out.groups[g].members.push_back(static_cast<std::uint32_t>(out.list.size()));
+    physical[g].push_back(target.physical);
+    out.list.push_back(target);
+  }
+  for (std::size_t g = 0; g < out.groups.size(); ++g) {
+    out.groups[g].layers = world_.layers.of(physical[g]);
+  }
+  return out;
+}
+
+const Targets& Applier::resolve(std::uint32_t b, const std::optional<Layer>& layer,
+                                const std::optional<Layers>& layers,
+                                const std::optional<ev::Bound>& bound) {
+  const BackendState& backend = world_.backends[b];
+  const std::span<const Layer> list =
+      layer ? std::span<const Layer>(&*layer, 1) : std::span<const Layer>(*layers);
+  const Name bound_pool = bound ? bound->pool : kNone;
+  const std::uint64_t key = static_cast<std::uint64_t>(rank_) << 32 ^ b;
+  auto& kept = state_.cache_.resolved[key];
+  for (State::Resolved& r : kept) {
+    if (r.changes == backend.changes && r.bound_pool == bound_pool &&
+        std::ranges::equal(r.layers, list)) {
+      return r.targets;
+    }
+  }
+  std::erase_if(kept, [&](const State::Resolved& r) { return r.changes != backend.changes; });
+  if (kept.size() >= 512) kept.clear();
+  kept.push_back({Layers(list.begin(), list.end()), bound_pool, backend.changes,
+                  make_targets(backend, list, bound_pool)});
+  return kept.back().targets;
+}
+
+Outcome Applier::check_rows(const ev::Rows& rows, bool slots_buffer) const {
+  for (const ev::Row& row : rows) {
+    if (slots_buffer && row.n.value_or(0) > kLaneMax) return {OutcomeCode::kTooLarge, row.req};
+    if (!row.spaces) continue;
+    for (Name space : *row.spaces) {
+      if (space_named(space) == kNoSpace) {
+        return undeclared(OutcomeCode::kUndeclaredSpace, space);
+      }
+    }
+  }
+  return {};
+}
+
+template <class L>
+static Outcome check_common(const World& world, const L& e) {
+  if (world.backends.find(e.backend) == nullptr) {
+    return {OutcomeCode::kUndeclaredBackend, e.backend};
+  }
+  if (e.bound && e.bound->pool != kNone && world.pools.find(e.bound->pool) == nullptr) {
+    return {OutcomeCode::kUndeclaredPool, e.bound->pool};
+  }
+  return {};
+}
+
+Outcome Applier::check_names(const ev::Attention& e) const {
+  if (Outcome o = check_common(world_, e); !o.applied()) return o;
+  for (Name buffer : {e.table, e.lens}) {
+    if (buffer != kNone && world_.buffers.find(buffer) == nullptr) {
+      return undeclared(OutcomeCode::kUndeclaredBuffer, buffer);
+    }
+  }
+  if (e.space != kNone && space_named(e.space) == kNoSpace) {
+    return undeclared(OutcomeCode::kUndeclaredSpace, e.space);
+  }
+  return check_rows(e.rows, false);
+}
+
+Outcome Applier::check_names(const ev::Store& e) const {
+  if (Outcome o = check_common(world_, e); !o.applied()) return o;
+  if (e.slots != kNone && world_.buffers.find(e.slots) == nullptr) {
+    return undeclared(OutcomeCode::kUndeclaredBuffer, e.slots);
+  }
+  if (e.space != kNone && space_named(e.space) == kNoSpace) {
+    return undeclared(OutcomeCode::kUndeclaredSpace, e.space);
+  }
+  return check_rows(e.rows, true);
+}
+
+Outcome Applier::check_names(const ev::Copy& e) const {
+  for (Name pool : {e.from_pool, e.to_pool}) {
+    if (world_.pools.find(pool) == nullptr) return undeclared(OutcomeCode::kUndeclaredPool, pool);
+  }
+  return {};
+}
+
+// The row of a graph launch that stands for captured lane `i`: matched by `row`, or by position.
+static const ev::Row* todays_row(const ev::Rows& today, const ev::Row& captured, std::size_t i) {
+  if (captured.row.has_value()) {
+    // Mostly the lanes are in the same order.
+    if (i < today.size() && today[i].row == captured.row) return &today[i];
+    for (const ev::Row& row : today) {
+      if (row.row == captured.row) return &row;
+    }
+    return nullptr;
+  }
+  return i < today.size() && !today[i].row.has_value() ? &today[i] : nullptr;
+}
+
+static const ev::Row kLeftOut{};  // A captured lane that the graph launch does not name.
+
+// A field of today's row, or the captured one's.
+template <class M>
+static const M& pick(const ev::Row& captured, const ev::Row* today, M ev::Row::*member) {
+  return today != nullptr && (today->*member).has_value() ? today->*member : captured.*member;
+}
+
+void Applier::fill_view(LaunchView& view, const ev::Attention& e, const ev::Rows* today) {
+  view.attention = &e;
+  view.claim = e.space == kNone ? kNoSpace : space_named(e.space);
+  view.table = e.table == kNone ? UINT32_MAX : world_.buffers.index(e.table);
+  const BufferState* table = world_.buffers.find(e.table);
+  const BufferState* lens = world_.buffers.find(e.lens);
+  view.lanes.resize(e.rows.size());
+  for (std::size_t i = 0; i < e.rows.size(); ++i) {
+    const ev::Row& captured = e.rows[i];
+    const ev::Row* row = today == nullptr ? nullptr : todays_row(*today, captured, i);
+    if (today != nullptr && row == nullptr) row = &kLeftOut;
+    Lane& lane = view.lanes[i] = {};
+    lane.req = row != nullptr ? row->req : captured.req;
+    lane.row = pick(captured, row, &ev::Row::row).value_or(-1);
+    const auto& pages = pick(captured, row, &ev::Row::pages);
+    if (pages) {
+      lane.pages = &*pages;
+      lane.entries = static_cast<std::int64_t>(pages->size());
+    } else if (table != nullptr && lane.row >= 0) {
+      lane.table = table->table.find(static_cast<std::uint64_t>(lane.row));
+      lane.entries = table->cols;
+    }
+    OptInt len = pick(captured, row, &ev::Row::len);
+    if (!len.has_value() && lens != nullptr) {
+      const std::int64_t at = lane.row >= 0 ? lane.row : static_cast<std::int64_t>(i);
+      const Value* value = lens->lens.find(static_cast<std::uint64_t>(at));
+      if (value != nullptr && value->known()) len = value->value;
+    }
+    lane.len = len.value_or(-1);
+    lane.q_len = pick(captured, row, &ev::Row::q_len).value_or(1);
+    lane.q_pos = pick(captured, row, &ev::Row::q_pos).value_or(lane.len - lane.q_len);
+    lane.first = pick(captured, row, &ev::Row::first).value_or(0);
+    const auto& logical = pick(captured, row, &ev::Row::logical);
+    if (logical) lane.logical = &*logical;
+    const auto& spaces = pick(captured, row, &ev::Row::spaces);
+    if (spaces) lane.spaces = &*spaces;
+  }
+}
+
+void Applier::add_slots(LaunchView& view, Lane& lane, const ev::Row& captured,
+                        const ev::Row* today, const BufferState* buffer) {
+  lane.slots_begin = static_cast<std::uint32_t>(view.slots.size());
+  const auto& inline_slots = pick(captured, today, &ev::Row::slots);
+  const OptInt n = pick(captured, today, &ev::Row::n);
+  if (inline_slots) {
+    view.slots.insert(view.slots.end(), inline_slots->begin(), inline_slots->end());
+  } else if (buffer != nullptr && lane.row >= 0 && n.has_value()) {
+    for (std::int64_t k = 0; k < std::min(*n, kLaneMax); ++k) {
+      const Value* value = buffer->slots.find(static_cast<std::uint64_t>(lane.row + k));
+      view.slots.push_back(SlotId{value == nullptr ? INT64_MIN : value->value});
+    }
+  }
+  lane.slots_count = static_cast<std::uint32_t>(view.slots.size()) - lane.slots_begin;
+}
+
+void Applier::fill_view(LaunchView& view, const ev::Store& e, const ev::Rows* today) {
+  view.store = &e;
+  view.claim = e.space == kNone ? kNoSpace : space_named(e.space);
+  const BufferState* buffer = world_.buffers.find(e.slots);
+  view.lanes.resize(e.rows.size());
+  for (std::size_t i = 0; i < e.rows.size(); ++i) {
+    const ev::Row& captured = e.rows[i];
+    const ev::Row* row = today == nullptr ? nullptr : todays_row(*today, captured, i);
+    if (today != nullptr && row == nullptr) row = &kLeftOut;
+    Lane& lane = view.lanes[i] = {};
+    lane.req = row != nullptr ? row->req : captured.req;
+    lane.row = pick(captured, row, &ev::Row::row).value_or(-1);
+    add_slots(view, lane, captured, row, buffer);
+  }
+}
+
+// Empties a view for the next launch and keeps its storage.
+static void reset(LaunchView& view, EventIndex event, std::int32_t stream) {
+  std::vector<Lane> lanes = std::move(view.lanes);
+  std::vector<SlotId> slots = std::move(view.slots);
+  lanes.clear();
+  slots.clear();
+  view = {};
+  view.lanes = std::move(lanes);
+  view.slots = std::move(slots);
+  view.event = event;
+  view.stream = stream;
+}
+
+void Applier::run_launch(LaunchView& view) {
+  if (observer_ != nullptr) observer_->on_launch(world_, view);
+  if (view.copy != nullptr) return run_copy(*view.copy, view);
+  if (view.store == nullptr) return;
+  for (std::uint32_t g = 0; g < view.targets->groups.size(); ++g) {
+    if (view.targets->groups[g].pool == kNoPool) continue;
+    for (std::size_t i = 0; i < view.lanes.size(); ++i) store_lane(view, g, i);
+  }
+}
+
+void Applier::store_lane(LaunchView& view, std::uint32_t group, std::size_t i) {
+  const Targets::Group& target = view.targets->groups[group];
+  const Pool& pool = world_.pool(target.pool);
+  const Lane& lane = view.lanes[i];
+  const bool wraps = state_.names().text(view.store->negative) == "wrap";
+  const std::span<const SlotId> slots(view.slots.data() + lane.slots_begin, lane.slots_count);
+  std::set<std::int64_t> told;  // Pages reported already: once a lane, not once a slot.
+  for (std::size_t k = 0; k < slots.size();) {
+    const std::int64_t slot = raw(slots[k]);
+    if (slot == INT64_MIN || (slot < 0 && !wraps)) {
+      ++k;
+      continue;
+    }
+    // Slots that follow one another within a page are one write.
+    std::size_t run = 1;
+    const std::int64_t page = slot < 0 ? -1 : slot / pool.page_size;
+    while (slot >= 0 && k + run < slots.size() &&
+           raw(slots[k + run]) == slot + static_cast<std::int64_t>(run) &&
+           raw(slots[k + run]) / pool.page_size == page) {
+      ++run;
+    }
+    const auto begin = slot < 0 ? 0 : static_cast<std::uint32_t>(slot % pool.page_size);
+    const bool again = k > 0 && !told.empty() && told.contains(page);
+    PageAct act{.act = Act::kStore,
+                .pool = target.pool,
+                .page = PageId{static_cast<std::int32_t>(std::min<std::int64_t>(page, INT32_MAX))},
+                .req = lane.req,
+                .row = static_cast<std::int64_t>(i),
+                .column = static_cast<std::int64_t>(k),
+                .slot = slots[k],
+                .layers = target.layers,
+                .launch = &view,
+                .group = group};
+    write_page(act, begin, begin + static_cast<std::uint32_t>(run), kNone, again);
+    k += run;
+    if (k < slots.size()) told.insert(page);
+  }
+}
+
+void Applier::copy_page(const ev::Copy& e, std::size_t i, const LaunchView& view) {
+  const std::uint32_t from = world_.pools.index(e.from_pool), to = world_.pools.index(e.to_pool);
+  const LayerSet layers = e.layers ? world_.layers.of(*e.layers) : kAllLayers;
+  PageAct act{.act = Act::kCopyRead,
+              .pool = from,
+              .page = e.from[i],
+              .req = e.req,
+              .column = static_cast<std::int64_t>(i),
+              .layers = layers,
+              .launch = &view};
+  const Space& space = world_.space_of(world_.pool(from));
+  if (!world_.pool(from).in_bounds(e.from[i])) {
+    act.fate = Fate::kOutside;
+  } else if (!space.known(e.from[i])) {
+    act.fate = Fate::kUnknown;
+  } else if (world_.pool(from).reserved_page(e.from[i]) == nullptr && !space.owned(e.from[i])) {
+    act.fate = Fate::kNoOwner;
+  }
+  tell(act);
+  const bool outside = act.fate == Fate::kOutside;
+  act.act = Act::kCopyWrite;
+  act.pool = to;
+  act.page = e.to[i];
+  Pool& target = world_.pool(to);
+  act.fate = write_fate(target, act.page, e.req);
+  tell(act);
+  if (act.fate == Fate::kOutside || act.fate == Fate::kNullPage || act.fate == Fate::kPad ||
+      outside) {
+    return;
+  }
+  std::int64_t end = target.page_size;
+  if (e.slots && !e.slots->empty()) {
+    end = std::min(end, (*e.slots)[e.slots->size() == 1 ? 0 : std::min(i, e.slots->size() - 1)]);
+  }
+  const Pool& source = world_.pool(from);
+  const auto from_page = static_cast<std::uint32_t>(e.from[i]);
+  const auto to_page = static_cast<std::uint32_t>(e.to[i]);
+  target.extents.copy(world_.layers, to_page, source.extents, from_page, layers,
+                      static_cast<std::uint32_t>(end), index_);
+  target.layers_written = world_.layers.unite(target.layers_written, source.layers_written);
+  const Name* digest = source.digests.find(from_page);
+  const bool whole = end == target.page_size && layers == kAllLayers;
+  if (whole && digest != nullptr && *digest != kNone) {
+    target.digests.at(to_page) = *digest;
+  } else if (Name* old = target.digests.find(to_page)) {
+    *old = kNone;
+  }
+  world_.space_of(target).touch(e.to[i]);
+}
+
+void Applier::run_copy(const ev::Copy& e, const LaunchView& view) {
+  for (std::size_t i = 0; i < e.from.size(); ++i) copy_page(e, i, view);
+}
+
+Outcome Applier::on(const ev::Attention& e) {
+  if (Outcome o = check_names(e); !o.applied()) return o;
+  const std::uint32_t b = world_.backends.index(e.backend);
+  LaunchView& view = state_.cache_.view;
+  reset(view, index_, event_.stream);
+  view.backend = &world_.backends[b];
+  view.targets = &resolve(b, e.layer, e.layers, e.bound);
+  view.facts = &view.backend->facts;
+  if (observer_ == nullptr) return {};  // It changes nothing.
+  fill_view(view, e, nullptr);
+  run_launch(view);
+  return {};
+}
+
+Outcome Applier::on(const ev::Store& e) {
+  if (Outcome o = check_names(e); !o.applied()) return o;
+  const std::uint32_t b = world_.backends.index(e.backend);
+  LaunchView& view = state_.cache_.view;
+  reset(view, index_, event_.stream);
+  view.backend = &world_.backends[b];
+  view.targets = &resolve(b, e.layer, e.layers, e.bound);
+  view.facts = &view.backend->facts;
+  fill_view(view, e, nullptr);
+  run_launch(view);
+  return {};
+}
+
+Outcome Applier::on(const ev::Copy& e) {
+  if (Outcome o = check_names(e); !o.applied()) return o;
+  LaunchView& view = state_.cache_.view;
+  reset(view, index_, event_.stream);
+  view.copy = &e;
+  run_launch(view);
+  return {};
+}
+
+Outcome Applier::on(const ev::LaunchDone& e) {
+  const bool before = e.event >= 0 && static_cast<EventIndex>(e.event) < index_;
+  return before ? Outcome{} : Outcome{OutcomeCode::kNoSuchLaunch, kNone};
+}
+
+void Applier::run_captured(Name name, GraphState& graph, std::size_t index,
+                           const ev::Rows* today) {
+  const CapturedLaunch& captured = graph.launches[index];
+  LaunchView& view = state_.cache_.view;
+  reset(view, index_, event_.stream);
+  view.graph = &graph;
+  view.graph_name = name;
+  view.number = static_cast<std::int64_t>(index);
+  view.targets = &captured.targets;
+  view.facts = &captured.facts;
+  if (const auto* attention = std::get_if<ev::Attention>(&captured.body)) {
+    view.backend = world_.backends.find(attention->backend);
+    if (observer_ == nullptr) return;
+    fill_view(view, *attention, today);
+  } else if (const auto* store = std::get_if<ev::Store>(&captured.body)) {
+    view.backend = world_.backends.find(store->backend);
+    fill_view(view, *store, today);
+  } else {
+    view.copy = &std::get<ev::Copy>(captured.body);
+  }
+  run_launch(view);
+}
+
+}  // namespace pagetape

@@ -1,0 +1,356 @@
+// SPDX-License-Identifier: Apache-2.0
+// Pages: owners, columns, extents, keys and maps.
+#include <algorithm>
+#include <set>
+
+#include "replay/applier.h"
+
+namespace pagetape {
+
+static std::uint32_t u32(PageId page) { return static_cast<std::uint32_t>(page); }
+
+void Applier::alloc_page(std::uint32_t p, PageId page, Name req, std::int64_t column,
+                         std::int64_t position) {
+  Pool& pool = world_.pool(p);
+  Space& space = world_.space_of(pool);
+  PageAct act{.act = Act::kAlloc, .pool = p, .page = page, .req = req, .column = position};
+  if (!pool.in_bounds(page)) {
+    act.fate = Fate::kOutside;
+    return tell(act);
+  }
+  if (!space.known(page)) {
+    act.fate = Fate::kUnknown;
+  } else if (pool.reserved_page(page) != nullptr) {
+    act.fate = Fate::kReserved;
+  } else if (world_.allocated(space, page)) {
+    act.fate = Fate::kTaken;
+  }
+  tell(act);
+  if (act.fate != Fate::kTaken) {
+    for (std::uint32_t i : space.pools) {
+      world_.pool(i).extents.reset(u32(page));
+      if (Name* digest = world_.pool(i).digests.find(u32(page))) *digest = kNone;
+    }
+  }
+  space.give(page, req, column, index_, true);
+}
+
+Outcome Applier::on(const ev::Alloc& e) {
+  const std::uint32_t p = world_.pools.index(e.pool);
+  if (p == kNoPool) return undeclared(OutcomeCode::kUndeclaredPool, e.pool);
+  world_.make_party(e.req);
+  std::int64_t column = e.first.value_or(-1), i = 0;
+  for (PageId page : e.pages) {
+    alloc_page(p, page, e.req, column, i++);
+    if (column >= 0) ++column;
+  }
+  return {};
+}
+
+void Applier::share_page(Act what, std::uint32_t p, PageId page, Name req, std::int64_t column,
+                         std::int64_t position, Name key) {
+  Pool& pool = world_.pool(p);
+  Space& space = world_.space_of(pool);
+  PageAct act{.act = what, .pool = p, .page = page, .req = req, .column = position, .name = key};
+  if (!pool.in_bounds(page)) {
+    act.fate = Fate::kOutside;
+    return tell(act);
+  }
+  if (pool.reserved_page(page) != nullptr) {
+    act.fate = Fate::kReserved;
+  } else if (!space.known(page)) {
+    act.fate = Fate::kUnknown;
+  } else if (!space.owned(page)) {
+    act.fate = Fate::kNoOwner;
+  }
+  tell(act);
+  space.give(page, req, column, index_, false);
+}
+
+Outcome Applier::on(const ev::Share& e) {
+  const std::uint32_t p = world_.pools.index(e.pool);
+  if (p == kNoPool) return undeclared(OutcomeCode::kUndeclaredPool, e.pool);
+  world_.make_party(e.req);
+  std::int64_t column = e.first.value_or(-1), i = 0;
+  for (PageId page : e.pages) {
+    share_page(Act::kShare, p, page, e.req, column, i++, kNone);
+    if (column >= 0) ++column;
+  }
+  return {};
+}
+
+Outcome Applier::on(const ev::PrefixHit& e) {
+  const std::uint32_t p = world_.pools.index(e.pool);
+  if (p == kNoPool) return undeclared(OutcomeCode::kUndeclaredPool, e.pool);
+  world_.make_party(e.req);
+  share_page(Act::kPrefixHit, p, e.page, e.req, e.first.value_or(-1), 0, e.key);
+  return {};
+}
+
+// True where `act.req` owned the page and does no more.
+bool Applier::free_page(const PageAct& given) {
+  PageAct act = given;
+  const Pool& pool = world_.pool(act.pool);
+  Space& space = world_.space_of(pool);
+  const bool unmapped = act.act == Act::kMapFree && act.fate == Fate::kReserved;
+  if (!pool.in_bounds(act.page)) {
+    act.fate = Fate::kForeign;
+  } else if (unmapped || pool.reserved_page(act.page) != nullptr) {
+    act.fate = Fate::kReserved;
+  } else if (!space.known(act.page)) {
+    act.fate = Fate::kUnknown;
+  } else if (!space.owns(act.page, act.req)) {
+    act.fate = Fate::kForeign;
+  }
+  tell(act);
+  return !unmapped && pool.in_bounds(act.page) && space.take(act.page, act.req, index_);
+}
+
+Outcome Applier::on(const ev::Free& e) {
+  const std::uint32_t p = world_.pools.index(e.pool);
+  if (p == kNoPool) return undeclared(OutcomeCode::kUndeclaredPool, e.pool);
+  std::int64_t i = 0;
+  for (PageId page : e.pages) {
+    free_page({.act = Act::kFree, .pool = p, .page = page, .req = e.req, .column = i++});
+  }
+  return {};
+}
+
+Outcome Applier::on(const ev::Evict& e) {
+  const std::uint32_t p = world_.pools.index(e.pool);
+  if (p == kNoPool) return undeclared(OutcomeCode::kUndeclaredPool, e.pool);
+  const bool gone = free_page(
+      {.act = Act::kEvict, .pool = p, .page = e.page, .req = e.req, .column = e.logical});
+  const Space& space = world_.space_of(world_.pool(p));
+  // An unknown owner may well have been this one: the column is gone either way.
+  if (gone || (world_.pool(p).in_bounds(e.page) && !space.known(e.page))) {
+    world_.space_of(world_.pool(p)).evict_column(e.req, e.logical, index_);
+  }
+  return {};
+}
+
+bool Applier::first_scheduled_write(Pool& pool, PageId page, LayerSet layers, std::uint32_t begin,
+                                    std::uint32_t end) {
+  const auto keys = pool.keys.find(raw(page));
+  if (keys == pool.keys.end()) return false;
+  const bool scheduled =
+      std::ranges::any_of(keys->second, [](const PrefixKeyState& k) { return k.scheduled; });
+  if (!scheduled) return false;
+  for (std::uint32_t i = begin; i < end; ++i) {
+    const LayerSet written = pool.extents.covered(world_.layers, u32(page), i, i + 1);
+    if (world_.layers.intersect(written, layers) != kNoLayers) return false;
+  }
+  return true;
+}
+
+Fate Applier::write_fate(const Pool& pool, PageId page, Name req) const {
+  if (!pool.in_bounds(page)) return Fate::kOutside;
+  if (const ReservedPage* reserved = pool.reserved_page(page)) {
+    return reserved->is_null ? Fate::kNullPage : Fate::kPad;
+  }
+  if (req == kNone) return Fate::kPadElsewhere;
+  const Space& space = world_.space_of(pool);
+  const PageInfo info = space.info(page);
+  if (info.unknown) return Fate::kUnknown;
+  if (info.owner == kNone) return Fate::kNoOwner;
+  if (info.more == 0) return info.owner == req ? Fate::kOk : Fate::kForeign;
+  return space.owns(page, req) ? Fate::kShared : Fate::kForeign;
+}
+
+void Applier::write_page(PageAct act, std::uint32_t begin, std::uint32_t end, Name digest,
+                         bool again) {
+  Pool& pool = world_.pool(act.pool);
+  act.fate = write_fate(pool, act.page, act.req);
+  if (act.fate == Fate::kShared &&
+      first_scheduled_write(pool, act.page, act.layers, begin, end)) {
+    act.fate = Fate::kOk;
+  }
+  if (!again) tell(act);
+  if (act.fate == Fate::kOutside || act.fate == Fate::kNullPage || act.fate == Fate::kPad) return;
+  pool.extents.write(world_.layers, u32(act.page), act.layers, begin, end, index_);
+  if (act.layers != kAllLayers) {
+    pool.layers_written = world_.layers.unite(pool.layers_written, act.layers);
+  }
+  if (digest != kNone) {
+    pool.digests.at(u32(act.page)) = digest;
+  } else if (Name* old = pool.digests.find(u32(act.page))) {
+    *old = kNone;
+  }
+}
+
+Outcome Applier::on(const ev::Fill& e) {
+  const std::uint32_t p = world_.pools.index(e.pool);
+  if (p == kNoPool) return undeclared(OutcomeCode::kUndeclaredPool, e.pool);
+  const LayerSet layers = e.layers ? world_.layers.of(*e.layers) : kAllLayers;
+  const std::uint32_t page_size = world_.pool(p).page_size;
+  for (std::size_t i = 0; i < e.pages.size(); ++i) {
+    std::int64_t n = page_size;
+    if (e.slots) n = (*e.slots)[e.slots->size() == 1 ? 0 : i];
+    Name digest = kNone;
+    if (e.digest) digest = e.digest->list[e.digest->per_page ? i : 0];
+    const auto end = static_cast<std::uint32_t>(std::min<std::int64_t>(n, page_size));
+    write_page({.act = Act::kFill,
+                .pool = p,
+                .page = e.pages[i],
+                .req = e.req,
+                .column = static_cast<std::int64_t>(i),
+                .layers = layers},
+               0, end, digest, false);
+  }
+  return {};
+}
+
+Outcome Applier::on(const ev::PrefixKey& e) {
+  Pool* pool = world_.pools.find(e.pool);
+  if (pool == nullptr) return undeclared(OutcomeCode::kUndeclaredPool, e.pool);
+  if (!pool->in_bounds(e.page)) return {};
+  std::vector<PrefixKeyState>& keys = pool->keys[raw(e.page)];
+  std::erase_if(keys, [&](const PrefixKeyState& k) { return k.key == e.key; });
+  keys.push_back({e.key, state_.names().text(e.when) == "scheduled", index_});
+  return {};
+}
+
+Outcome Applier::on(const ev::PrefixDrop& e) {
+  Pool* pool = world_.pools.find(e.pool);
+  if (pool == nullptr) return undeclared(OutcomeCode::kUndeclaredPool, e.pool);
+  const auto keys = pool->keys.find(raw(e.page));
+  if (keys == pool->keys.end()) return {};
+  std::erase_if(keys->second, [&](const PrefixKeyState& k) { return k.key == e.key; });
+  if (keys->second.empty()) pool->keys.erase(keys);
+  return {};
+}
+
+// Does an entry of the `from` page still lead to the `to` page?
+static bool still_mapped(const MapState& map, std::int64_t from_page, std::int64_t to_page,
+                         std::uint32_t from_size, std::uint32_t to_size) {
+  const std::int64_t n = map.by_slot ? from_size : 1;
+  for (std::int64_t i = 0; i < n; ++i) {
+    const MapEntry* entry = map.entries.find(static_cast<std::uint64_t>(from_page * n + i));
+    if (entry == nullptr || entry->to == 0) continue;
+    if ((map.by_slot ? entry->to / to_size : entry->to) == to_page) return true;
+  }
+  return false;
+}
+
+Outcome Applier::on(const ev::MapSet& e) {
+  MapState* map = world_.maps.find(e.map);
+  if (map == nullptr) return undeclared(OutcomeCode::kUndeclaredMap, e.map);
+  const Pool &from = world_.pool(map->from), &to = world_.pool(map->to);
+  Space& space = world_.space_of(from);
+  std::int64_t told_from = -1, told_to = -1, i = -1, touched = -1;
+  for (const auto& [f, t] : e.pairs) {
+    ++i;
+    const std::int64_t from_page = map->by_slot ? f / from.page_size : f;
+    const std::int64_t to_page = map->by_slot ? t / to.page_size : t;
+    if (t != 0 && from.page_size == to.page_size) {
+      std::int64_t& back = map->back.at(static_cast<std::uint64_t>(to_page));
+      const std::int64_t other = back - 1;
+      const bool live = from_page <= INT32_MAX && other >= 0 && other != from_page &&
+                        space.owned(PageId{static_cast<std::int32_t>(from_page)}) &&
+                        space.owned(PageId{static_cast<std::int32_t>(other)}) &&
+                        still_mapped(*map, other, to_page, from.page_size, to.page_size);
+      if (to_page <= INT32_MAX && (told_from != from_page || told_to != to_page)) {
+        tell({.act = Act::kMapSet,
+              .fate = live ? Fate::kShared : Fate::kOk,
+              .pool = map->to,
+              .page = PageId{static_cast<std::int32_t>(to_page)},
+              .column = i,
+              .name = e.map,
+              .from = f,
+              .other = live ? other : -1});
+        told_from = from_page;
+        told_to = to_page;
+      }
+      back = from_page + 1;
+    }
+    map->entries.at(static_cast<std::uint64_t>(f)) = {t, index_};
+    if (touched != from_page && from_page <= INT32_MAX) {
+      space.touch(PageId{static_cast<std::int32_t>(from_page)});
+      touched = from_page;
+    }
+  }
+  return {};
+}
+
+Outcome Applier::on(const ev::MapClear& e) {
+  MapState* map = world_.maps.find(e.map);
+  if (map == nullptr) return undeclared(OutcomeCode::kUndeclaredMap, e.map);
+  const Pool& from = world_.pool(map->from);
+  std::int64_t touched = -1;
+  for (std::int64_t f : e.from) {
+    map->entries.at(static_cast<std::uint64_t>(f)) = {0, index_};
+    const std::int64_t page = map->by_slot ? f / from.page_size : f;
+    if (page == touched || page > INT32_MAX) continue;
+    world_.space_of(from).touch(PageId{static_cast<std::int32_t>(page)});
+    touched = page;
+  }
+  return {};
+}
+
+Outcome Applier::on(const ev::MapFree& e) {
+  const MapState* map = world_.maps.find(e.map);
+  if (map == nullptr) return undeclared(OutcomeCode::kUndeclaredMap, e.map);
+  const std::int64_t unit = map->by_slot ? world_.pool(map->to).page_size : 1;
+  std::set<std::int64_t> freed;  // Each distinct page once.
+  std::int64_t i = -1;
+  for (std::int64_t f : e.from) {
+    ++i;
+    const MapEntry* entry = map->entries.find(static_cast<std::uint64_t>(f));
+    const bool mapped = entry != nullptr && entry->to != 0;
+    if (!mapped && (e.skip_unmapped.value_or(false) ||
+                    (map->unknown && (entry == nullptr || entry->by == kNever)))) {
+      continue;
+    }
+    const std::int64_t page = mapped ? entry->to / unit : 0;
+    if (!freed.insert(page).second) continue;
+    free_page({.act = Act::kMapFree,
+               .fate = mapped ? Fate::kOk : Fate::kReserved,
+               .pool = map->to,
+               .page = PageId{static_cast<std::int32_t>(std::min<std::int64_t>(page, INT32_MAX))},
+               .req = e.req,
+               .column = i,
+               .name = e.map,
+               .from = f});
+  }
+  return {};
+}
+
+Outcome Applier::on(const ev::FreeCount& e) {
+  if (world_.pools.find(e.pool) == nullptr) {
+    return undeclared(OutcomeCode::kUndeclaredPool, e.pool);
+  }
+  return {};
+}
+
+Outcome Applier::on(const ev::Request& e) {
+  world_.make_party(e.req);
+  const std::string_view state = state_.names().text(e.state);
+  if (state != "finish" && state != "abort") return {};
+  for (std::uint32_t s = 0; s < world_.spaces.size(); ++s) world_.spaces[s].end_request(e.req);
+  return {};
+}
+
+void Applier::rewind_pool(Pool& pool, Name req, std::int64_t len) {
+  Space& space = world_.space_of(pool);
+  const Holder* holder = space.holder(req);
+  if (holder == nullptr) return;
+  std::int64_t logical = len / pool.page_size;
+  auto keep = static_cast<std::uint32_t>(len % pool.page_size);
+  space.touch_from(req, logical);
+  for (;; ++logical, keep = 0) {
+    const Column* column = holder->columns.find(static_cast<std::uint64_t>(logical));
+    if (column == nullptr || column->page == kUnknownPage) return;
+    if (!column->evicted && space.owns(column->page, req)) {
+      pool.extents.cut(u32(column->page), keep);
+    }
+  }
+}
+
+Outcome Applier::on(const ev::Rewind& e) {
+  Pool* pool = world_.pools.find(e.pool);
+  if (pool == nullptr) return undeclared(OutcomeCode::kUndeclaredPool, e.pool);
+  rewind_pool(*pool, e.req, e.len);
+  return {};
+}
+
+}  // namespace pagetape

@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: Apache-2.0
+// The bytes of a keyframe: a walk over the state's own visit() functions, both ways. Integers are
+// variable-length; a name is its text where it first stands and a number after, so that the bytes
+// do not depend on the order in which a reader interned its names.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <unordered_map>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "replay/sparse_array.h"
+#include "traces/fields.h"
+#include "traces/names.h"
+
+namespace pagetape {
+
+template <class T>
+inline constexpr bool kIsVector = false;
+template <class T>
+inline constexpr bool kIsVector<std::vector<T>> = true;
+template <class T>
+inline constexpr bool kIsMap = false;
+template <class K, class V>
+inline constexpr bool kIsMap<std::map<K, V>> = true;
+template <class T>
+inline constexpr bool kIsOptional = false;
+template <class T>
+inline constexpr bool kIsOptional<std::optional<T>> = true;
+template <class T>
+inline constexpr bool kIsPair = false;
+template <class A, class B>
+inline constexpr bool kIsPair<std::pair<A, B>> = true;
+template <class T>
+inline constexpr bool kIsVariant = false;
+template <class... T>
+inline constexpr bool kIsVariant<std::variant<T...>> = true;
+template <class T>
+inline constexpr bool kIsSparse = false;
+template <class T, std::size_t N>
+inline constexpr bool kIsSparse<SparseArray<T, N>> = true;
+
+template <class T>
+concept Reflected = requires { T::fields(); };
+
+// Fields of an event, for archives of either direction.
+template <class A, class T>
+void archive_fields(A& a, T& value) {
+  for_each_field<T>([&](const auto& field) { a(value.*(field.member)); });
+}
+
+class SaveArchive {
+ public:
+  static constexpr bool kLoading = false;
+  explicit SaveArchive(const Names& names) : names_(names) {}
+
+  template <class... T>
+  void operator()(const T&... values) {
+    (save(values), ...);
+  }
+  std::string take() { return std::move(out_); }
+
+ private:
+  void number(std::uint64_t v) {
+    for (; v >= 0x80; v >>= 7) out_.push_back(static_cast<char>(v | 0x80));
+    out_.push_back(static_cast<char>(v));
+  }
+  void signed_number(std::int64_t v) {
+    number(static_cast<std::uint64_t>(v) << 1 ^ static_cast<std::uint64_t>(v >> 63));
+  }
+  void save(Name name) {
+    if (name == kNone) return number(0);
+    auto [it, fresh] = ids_.try_emplace(raw(name), ids_.size() + 1);
+    number(it->second);
+    if (fresh) save_text(names_.text(name));
+  }
+  void save_text(std::string_view text) {
+    number(text.size());
+    out_.append(text);
+  }
+  void save(Layer layer) {
+    number(layer.is_named());
+    layer.is_named() ? save(layer.name()) : number(static_cast<std::uint64_t>(layer.v));
+  }
+  void save(const std::string& text) { save_text(text); }
+  void save(OptInt v) { signed_number(v.has_value() ? *v : INT64_MIN); }
+  void save(double v) {
+    std::uint64_t bits;
+    std::memcpy(&bits, &v, sizeof bits);
+    number(bits);
+  }
+  void save(bool v) { number(v); }
+
+  template <class T>
+  void save(const T& v) {
+    if constexpr (std::is_enum_v<T>) {
+      signed_number(static_cast<std::int64_t>(v));
+    } else if constexpr (std::is_integral_v<T>) {
+      // kNever and other all-ones sentinels are -1: one byte.
+      signed_number(static_cast<std::int64_t>(v));
+    } else if constexpr (kIsVector<T>) {
+      number(v.size());
+      for (const auto& x : v) save(x);
+    } else if constexpr (kIsMap<T>) {
+      number(v.size());
+      for (const auto& [key, x] : v) (*this)(key, x);
+    } else if constexpr (kIsOptional<T>) {
+      number(v.has_value());
+      if (v) save(*v);
+    } else if constexpr (kIsPair<T>) {
+      (*this)(v.first, v.second);
+    } else if constexpr (kIsVariant<T>) {
+      number(v.index());
+      std::visit([this](const auto& x) { save(x); }, v);
+    } else if constexpr (kIsSparse<T>) {
+      std::uint64_t last = 0;
+      v.for_each([&](std::uint64_t i, const auto& x) {
+        if (x == std::decay_t<decltype(x)>()) return;
+        number(i + 1 - last);
+        save(x);
+        last = i + 1;
+      });
+      number(0);
+    } else if constexpr (Reflected<T>) {
+      archive_fields(*this, v);
+    } else {
+      const_cast<T&>(v).visit(*this);  // visit() serves both directions.
+    }
+  }
+  void save(const Digests& v) { (*this)(v.per_page, v.list); }
+  void save(const ScalarValue& v) { save(v.json); }
+
+  const Names& names_;
+  std::string out_;
+  std::unordered_map<std::uint32_t, std::uint64_t> ids_;
+};
+
+// Reads what SaveArchive wrote. Never trusts a count: each costs at least a byte that is there.
+class LoadArchive {
+ public:
+  static constexpr bool kLoading = true;
+  LoadArchive(std::string_view bytes, Names& names) : in_(bytes), names_(names) {}
+
+  template <class... T>
+  void operator()(T&... values) {
+    (load(values), ...);
+  }
+  bool ok() const { return ok_; }
+  bool at_end() const { return in_.empty(); }
+
+ private:
+  std::uint64_t number() {
+    std::uint64_t v = 0;
+    for (int shift = 0; shift < 70; shift += 7) {
+      if (in_.empty() || !ok_) break;
+      const auto byte = static_cast<unsigned char>(in_.front());
+      in_.remove_prefix(1);
+      if (shift < 64) v |= static_cast<std::uint64_t>(byte & 0x7f) << shift;
+      if (byte < 0x80) return v;
+    }
+    ok_ = false;
+    in_ = {};
+    return 0;
+  }
+  std::int64_t signed_number() {
+    const std::uint64_t v = number();
+    return static_cast<std::int64_t>(v >> 1 ^ (~(v & 1) + 1));
+  }
+  std::size_t count() {
+    const std::uint64_t n = number();
+    if (n > in_.size()) {
+      ok_ = false;
+      in_ = {};
+      return 0;
+    }
+    return n;
+  }
+  std::string_view text() {
+    const std::size_t n = count();
+    const std::string_view t = in_.substr(0, n);
+    in_.remove_prefix(n);
+    return t;
+  }
+  void load(Name& name) {
+    const std::uint64_t id = number();
+    name = kNone;
+    if (id == 0) return;
+    if (id == known_.size() + 1) known_.push_back(names_.intern(text()));
+    if (id > known_.size()) {
+      ok_ = false;
+      return;
+    }
+    name = known_[id - 1];
+  }
+  void load(Layer& layer) {
+    if (number() != 0) {
+      Name name;
+      load(name);
+      layer = Layer::named(name);
+    } else {
+      layer = Layer::number(static_cast<std::int32_t>(number() & INT32_MAX));
+    }
+  }
+  void load(std::string& v) { v = text(); }
+  void load(OptInt& v) {
+    const std::int64_t n = signed_number();
+    v = n == INT64_MIN ? OptInt() : OptInt(n);
+  }
+  void load(double& v) {
+    const std::uint64_t bits = number();
+    std::memcpy(&v, &bits, sizeof v);
+  }
+  void load(bool& v) { v = number() != 0; }
+
+  template <class T>
+  void load(T& v) {
+    if constexpr (std::is_enum_v<T> || std::is_integral_v<T>) {
+      v = static_cast<T>(signed_number());
+    } else if constexpr (kIsVector<T>) {
+      v.clear();
+      for (std::size_t n = count(); n > 0 && ok_; --n) {
+        v.emplace_back();
+        load(v.back());
+      }
+    } else if constexpr (kIsMap<T>) {
+      v.clear();
+      for (std::size_t n = count(); n > 0 && ok_; --n) {
+        typename T::key_type key{};
+        load(key);
+        load(v[key]);
+      }
+    } else if constexpr (kIsOptional<T>) {
+      v.reset();
+      if (number() != 0) load(v.emplace());
+    } else if constexpr (kIsPair<T>) {
+      (*this)(v.first, v.second);
+    } else if constexpr (kIsVariant<T>) {
+      load_variant(v);
+    } else if constexpr (kIsSparse<T>) {
+      v.clear();
+      std::uint64_t index = 0;
+      for (std::uint64_t step; ok_ && (step = number()) != 0;) {
+        index += step;
+        load(v.at(index - 1));
+      }
+    } else if constexpr (Reflected<T>) {
+      archive_fields(*this, v);
+    } else {
+      v.visit(*this);
+    }
+  }
+  template <class... T>
+  void load_variant(std::variant<T...>& v) {
+    const std::uint64_t index = number();
+    bool found = false;
+    std::uint64_t i = 0;
+    ((i++ == index ? (load(v.template emplace<T>()), found = true) : false), ...);
+    ok_ = ok_ && found;
+  }
+  void load(Digests& v) { (*this)(v.per_page, v.list); }
+  void load(ScalarValue& v) { load(v.json); }
+
+  std::string_view in_;
+  Names& names_;
+  std::vector<Name> known_;
+  bool ok_ = true;
+};
+
+}  // namespace pagetape

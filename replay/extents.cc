@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "replay/extents.h"
+
+#include <algorithm>
+#include <bit>
+
+namespace pagetape {
+
+void Offsets::add(std::uint32_t begin, std::uint32_t end) {
+  if (begin >= end) return;
+  if (bits.empty() && begin <= prefix) {
+    prefix = std::max(prefix, end);
+    return;
+  }
+  const std::uint32_t top = std::max(end, prefix);
+  if (bits.size() * 64 < top) bits.resize((top + 63) / 64);
+  const auto set = [&](std::uint32_t from, std::uint32_t to) {
+    for (std::uint32_t i = from; i < to; ++i) bits[i / 64] |= std::uint64_t{1} << (i % 64);
+  };
+  set(0, prefix);
+  set(begin, end);
+  std::uint32_t n = 0;
+  for (std::uint64_t word : bits) {
+    const auto ones = static_cast<std::uint32_t>(std::countr_one(word));
+    n += ones;
+    if (ones < 64) break;
+  }
+  prefix = n;
+  std::uint32_t written = 0;
+  for (std::uint64_t word : bits) written += static_cast<std::uint32_t>(std::popcount(word));
+  if (written == prefix) bits.clear();
+}
+
+void Offsets::cut(std::uint32_t length) {
+  prefix = std::min(prefix, length);
+  if (bits.empty()) return;
+  bits.resize(std::min<std::size_t>(bits.size(), (length + 63) / 64));
+  if (length % 64 != 0 && bits.size() * 64 > length) {
+    bits.back() &= (std::uint64_t{1} << (length % 64)) - 1;
+  }
+  std::uint32_t written = 0;
+  for (std::uint64_t word : bits) written += static_cast<std::uint32_t>(std::popcount(word));
+  if (written == prefix) bits.clear();
+}
+
+bool Offsets::covers(std::uint32_t begin, std::uint32_t end) const {
+  if (end <= prefix || begin >= end) return true;
+  for (std::uint32_t i = std::max(begin, prefix); i < end; ++i) {
+    if (i / 64 >= bits.size() || (bits[i / 64] >> (i % 64) & 1) == 0) return false;
+  }
+  return true;
+}
+
+Extents::Groups Extents::take_groups(Page& page) {
+  Groups out;
+  if (page.groups != 0) {
+    out = std::move(groups_[page.groups - 1]);
+    groups_[page.groups - 1].clear();
+    unused_.push_back(page.groups - 1);
+    page.groups = 0;
+  } else if (page.prefix > 0) {
+    out.push_back({page.layers, {.prefix = page.prefix, .bits = {}}});
+  }
+  page.layers = kNoLayers;
+  page.prefix = 0;
+  return out;
+}
+
+void Extents::put_groups(Page& page, Groups groups) {
+  std::erase_if(groups, [](const Group& g) { return g.offsets.empty(); });
+  if (groups.empty()) return;
+  if (groups.size() == 1 && groups[0].offsets.bits.empty()) {
+    page.layers = groups[0].layers;
+    page.prefix = groups[0].offsets.prefix;
+    return;
+  }
+  if (unused_.empty()) {
+    unused_.push_back(static_cast<std::uint32_t>(groups_.size()));
+    groups_.emplace_back();
+  }
+  page.groups = unused_.back() + 1;
+  unused_.pop_back();
+  groups_[page.groups - 1] = std::move(groups);
+}
+
+// Adds a group, or its layers to one with the same offsets.
+static void merge_group(LayerSets& sets, Extents::Groups& groups, LayerSet layers,
+                        Offsets offsets) {
+  if (layers == kNoLayers) return;
+  for (Extents::Group& group : groups) {
+    if (group.offsets == offsets) {
+      group.layers = sets.unite(group.layers, layers);
+      return;
+    }
+  }
+  groups.push_back({layers, std::move(offsets)});
+}
+
+void Extents::write(LayerSets& sets, std::uint32_t index, LayerSet layers, std::uint32_t begin,
+                    std::uint32_t end, EventIndex by) {
+  Page& page = pages_.at(index);
+  page.by = by;
+  if (page.groups == 0 && begin <= page.prefix && (page.layers == layers || page.prefix == 0)) {
+    page.layers = layers;
+    page.prefix = std::max(page.prefix, end);
+    return;
+  }
+  Groups out;
+  LayerSet left = layers;  // Layers that were in no group so far.
+  for (Group& group : take_groups(page)) {
+    const LayerSet both = sets.intersect(group.layers, layers);
+    left = sets.subtract(left, group.layers);
+    Offsets grown = group.offsets;
+    grown.add(begin, end);
+    merge_group(sets, out, sets.subtract(group.layers, layers), std::move(group.offsets));
+    merge_group(sets, out, both, std::move(grown));
+  }
+  Offsets fresh;
+  fresh.add(begin, end);
+  merge_group(sets, out, left, std::move(fresh));
+  put_groups(page, std::move(out));
+}
+
+void Extents::reset(std::uint32_t index) {
+  Page* page = pages_.find(index);
+  if (page == nullptr) return;
+  take_groups(*page);
+  page->by = kNever;
+}
+
+void Extents::cut(std::uint32_t index, std::uint32_t length) {
+  Page* page = pages_.find(index);
+  if (page == nullptr) return;
+  if (page->groups == 0) {
+    page->prefix = std::min(page->prefix, length);
+    if (page->prefix == 0) page->layers = kNoLayers;
+    return;
+  }
+  Groups groups = take_groups(*page);
+  for (Group& group : groups) group.offsets.cut(length);
+  put_groups(*page, std::move(groups));
+}
+
+void Extents::copy(LayerSets& sets, std::uint32_t index, const Extents& from,
+                   std::uint32_t from_index, LayerSet layers, std::uint32_t end, EventIndex by) {
+  // Taken first: `from` may be this pool, and the page itself.
+  Groups source;
+  if (const Page* page = from.pages_.find(from_index)) {
+    if (page->groups != 0) {
+      source = from.groups_[page->groups - 1];
+    } else if (page->prefix > 0) {
+      source.push_back({page->layers, {.prefix = page->prefix, .bits = {}}});
+    }
+  }
+  Page& page = pages_.at(index);
+  page.by = by;
+  Groups out;
+  Groups cut;  // What of the target lies in these layers, beyond the copied offsets.
+  for (Group& group : take_groups(page)) {
+    merge_group(sets, out, sets.subtract(group.layers, layers), group.offsets);
+    cut.push_back({sets.intersect(group.layers, layers), std::move(group.offsets)});
+  }
+  for (Group& group : source) {
+    const LayerSet both = sets.intersect(group.layers, layers);
+    group.offsets.cut(end);
+    merge_group(sets, out, both, group.offsets);
+  }
+  put_groups(page, std::move(out));
+  for (const Group& group : cut) {
+    if (group.layers == kNoLayers) continue;
+    const auto top = std::max<std::uint32_t>(
+        group.offsets.prefix, static_cast<std::uint32_t>(group.offsets.bits.size() * 64));
+    for (std::uint32_t i = end; i < top; ++i) {
+      if (group.offsets.covers(i, i + 1)) write(sets, index, group.layers, i, i + 1, by);
+    }
+  }
+}
+
+bool Extents::covers(LayerSets& sets, std::uint32_t index, LayerSet layers, std::uint32_t begin,
+                     std::uint32_t end) const {
+  if (begin >= end) return true;
+  const Page* page = pages_.find(index);
+  if (page == nullptr) return false;
+  if (page->groups == 0) return end <= page->prefix && sets.contains(page->layers, layers);
+  LayerSet left = layers;
+  for (const Group& group : groups_[page->groups - 1]) {
+    if (group.offsets.covers(begin, end)) left = sets.subtract(left, group.layers);
+  }
+  return left == kNoLayers;
+}
+
+LayerSet Extents::covered(LayerSets& sets, std::uint32_t index, std::uint32_t begin,
+                          std::uint32_t end) const {
+  const Page* page = pages_.find(index);
+  if (page == nullptr) return begin >= end ? kAllLayers : kNoLayers;
+  if (begin >= end) return kAllLayers;
+  if (page->groups == 0) return end <= page->prefix ? page->layers : kNoLayers;
+  LayerSet out = kNoLayers;
+  for (const Group& group : groups_[page->groups - 1]) {
+    if (group.offsets.covers(begin, end)) out = sets.unite(out, group.layers);
+  }
+  return out;
+}
+
+EventIndex Extents::written_by(std::uint32_t index) const {
+  const Page* page = pages_.find(index);
+  return page == nullptr ? kNever : page->by;
+}
+
+bool Extents::consistent(std::size_t layer_sets) const {
+  bool ok = true;
+  const auto known = [&](LayerSet set) { return static_cast<std::size_t>(set) < layer_sets; };
+  pages_.for_each([&](std::uint64_t, const Page& page) {
+    ok = ok && page.groups <= groups_.size() && known(page.layers);
+  });
+  for (const Groups& groups : groups_) {
+    for (const Group& group : groups) ok = ok && known(group.layers);
+  }
+  for (std::uint32_t i : unused_) ok = ok && i < groups_.size();
+  return ok;
+}
+
+void Extents::clear() {
+  pages_.clear();
+  groups_.clear();
+  unused_.clear();
+}
+
+}  // namespace pagetape

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which offsets of each page were written, in which layers, since the page was given out.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "replay/layer_sets.h"
+#include "replay/sparse_array.h"
+
+namespace pagetape {
+
+using EventIndex = std::uint64_t;
+inline constexpr EventIndex kNever = UINT64_MAX;
+
+// A set of offsets within a page: a prefix, and bits for what lies beyond it.
+struct Offsets {
+  std::uint32_t prefix = 0;
+  std::vector<std::uint64_t> bits;  // Empty in the common case. Bit i: offset i (prefix included).
+
+  void add(std::uint32_t begin, std::uint32_t end);
+  void cut(std::uint32_t length);  // Forgets offsets from `length` on.
+  bool covers(std::uint32_t begin, std::uint32_t end) const;
+  bool empty() const { return prefix == 0 && bits.empty(); }
+  bool operator==(const Offsets&) const = default;
+  template <class A>
+  void visit(A& a) {
+    a(prefix, bits);
+  }
+};
+
+// The written extents of one pool. Common case: all layers written alike, from offset 0 up: one
+// layer set and one number a page. Other pages hold groups of layers in a side table.
+class Extents {
+ public:
+  // Offsets [begin, end) of the page were written in these layers by the event.
+  void write(LayerSets& sets, std::uint32_t page, LayerSet layers, std::uint32_t begin,
+             std::uint32_t end, EventIndex by);
+  // Nothing of the page counts as written.
+  void reset(std::uint32_t page);
+  // What was written from offset `length` on no longer counts, in any layer.
+  void cut(std::uint32_t page, std::uint32_t length);
+  // The page's extents become those of `from_page` in `from`, in these layers and offsets below
+  // `end`; what the source lacks is lacking after.
+  void copy(LayerSets& sets, std::uint32_t page, const Extents& from, std::uint32_t from_page,
+            LayerSet layers, std::uint32_t end, EventIndex by);
+
+  // Is every offset of [begin, end) written in every one of these layers?
+  bool covers(LayerSets& sets, std::uint32_t page, LayerSet layers, std::uint32_t begin,
+              std::uint32_t end) const;
+  // The layers in which every offset of [begin, end) is written.
+  LayerSet covered(LayerSets& sets, std::uint32_t page, std::uint32_t begin,
+                   std::uint32_t end) const;
+  // The event that wrote the page last; kNever where nothing is written.
+  EventIndex written_by(std::uint32_t page) const;
+
+  void clear();
+  // After loading: does every index lead somewhere?
+  bool consistent(std::size_t layer_sets) const;
+
+  template <class A>
+  void visit(A& a) {
+    a(pages_, groups_, unused_);
+  }
+
+  struct Group {
+    LayerSet layers = kNoLayers;
+    Offsets offsets;
+    template <class A>
+    void visit(A& a) {
+      a(layers, offsets);
+    }
+  };
+  using Groups = std::vector<Group>;  // Disjoint layer sets, none empty.
+
+  struct Page {
+    LayerSet layers = kNoLayers;  // Of the prefix; unused where `groups` is set.
+    std::uint32_t prefix = 0;
+    std::uint32_t groups = 0;     // 1 + index of the side table's entry; 0: none.
+    EventIndex by = kNever;
+    bool operator==(const Page&) const = default;
+    template <class A>
+    void visit(A& a) {
+      a(layers, prefix, groups, by);
+    }
+  };
+
+ private:
+  Groups take_groups(Page& page);
+  void put_groups(Page& page, Groups groups);
+
+  SparseArray<Page> pages_;
+  std::vector<Groups> groups_;
+  std::vector<std::uint32_t> unused_;  // Free entries of groups_.
+};
+
+}  // namespace pagetape

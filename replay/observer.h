@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+// What State::apply tells of an event while it applies it: each page's fate before it takes
+// effect, each launch before it runs. The rules of verify/ listen here, and so do executors.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "replay/world.h"
+
+namespace pagetape {
+
+// What an event does with one page.
+enum class Act : std::uint8_t {
+  kAlloc,
+  kShare,
+  kPrefixHit,
+  kFree,
+  kEvict,
+  kMapFree,
+  kMapSet,
+  kFill,
+  kStore,
+  kCopyRead,
+  kCopyWrite,
+  kTransferRead,
+  kTransferWrite,
+};
+
+// How that page stood, the first that applies: an alloc meets outside, reserved, taken; a share or
+// a hit reserved, no owner; a free reserved, foreign; a write outside, null page, pad elsewhere,
+// no owner, foreign, shared.
+enum class Fate : std::uint8_t {
+  kOk,
+  kUnknown,       // Owners not known since a gap: nothing can be said.
+  kOutside,       // The id is outside the pool: the page is skipped.
+  kReserved,      // A page that no request may own.
+  kTaken,         // Owned already in its allocator: one more owner, contents stay.
+  kNoOwner,       // Nobody owns the page.
+  kForeign,       // Others own it, the one who acts does not.
+  kShared,        // A write, and the page has more than one owner (or a second `from` page).
+  kNullPage,      // A write to a `null` page.
+  kPadElsewhere,  // A padding lane writes a page that is not reserved.
+  kPad,           // A write to a `pad` page: legal, it holds nothing afterwards.
+};
+
+struct LaunchView;
+
+struct PageAct {
+  Act act;
+  Fate fate = Fate::kOk;
+  std::uint32_t pool = kNoPool;
+  PageId page{};
+  Name req = kNone;                  // kNone: a padding lane.
+  std::int64_t row = -1;             // Lane of a launch.
+  std::int64_t column = -1;          // Position in the event's list, or logical page of an evict.
+  SlotId slot{-1};                   // First slot of a store in that page.
+  LayerSet layers = kAllLayers;      // Physical layers written or read.
+  const LaunchView* launch = nullptr;
+  std::uint32_t group = 0;           // Of the launch's targets.
+  Name name = kNone;                 // The map, the operation, or the prefix key.
+  std::int64_t from = -1;            // kMapFree, kMapSet: the entry's index.
+  std::int64_t other = -1;           // kMapSet: the `from` page that is mapped there already.
+};
+
+// A lane of a launch with graph rows and buffers looked up.
+struct Lane {
+  Name req = kNone;
+  std::int64_t row = -1;       // Row of the table buffer; -1: the entries stand inline.
+  std::int64_t len = -1;       // Tokens, new ones included; -1: not known.
+  std::int64_t q_len = 1;
+  std::int64_t q_pos = 0;      // Position of the first query.
+  std::int64_t first = 0;      // Logical index of entry 0.
+  std::int64_t entries = -1;   // That the row has; -1: not known.
+  const Pages* pages = nullptr;
+  const TableRow* table = nullptr;
+  const Ints* logical = nullptr;
+  const NameList* spaces = nullptr;
+  std::uint32_t slots_begin = 0, slots_count = 0;  // Into LaunchView::slots.
+
+  // Entry j as the kernel gets it; null: never written, unknown.
+  bool entry(std::int64_t j, Cell& out) const {
+    if (pages != nullptr) {
+      if (j < 0 || j >= static_cast<std::int64_t>(pages->size())) return false;
+      out = {(*pages)[static_cast<std::size_t>(j)], 0, kNever};
+      return true;
+    }
+    const Cell* cell = table == nullptr ? nullptr : table->find(j);
+    if (cell == nullptr || cell->page == kUnknownPage) return false;
+    out = *cell;
+    return true;
+  }
+};
+
+inline constexpr std::uint32_t kNoSpace = UINT32_MAX;
+
+// An attention, store or copy about to run; valid during the call only.
+struct LaunchView {
+  const ev::Attention* attention = nullptr;  // One of the three.
+  const ev::Store* store = nullptr;
+  const ev::Copy* copy = nullptr;
+  const BackendState* backend = nullptr;
+  const Targets* targets = nullptr;
+  const std::vector<Fact>* facts = nullptr;
+  const GraphState* graph = nullptr;         // The launch runs from it, as captured.
+  Name graph_name = kNone;
+  std::int64_t number = -1;                  // Within the graph launch.
+  std::uint32_t claim = kNoSpace;            // The space that the launch says.
+  std::uint32_t table = UINT32_MAX;          // Index of the table buffer.
+  std::int32_t stream = 0;
+  EventIndex event = kNever;
+  std::vector<Lane> lanes;
+  std::vector<SlotId> slots;                 // INT64_MIN: a buffer value never written.
+};
+
+// Called by State::apply, in order; the world is as it was before the act. All may be ignored.
+class Observer {
+ public:
+  virtual ~Observer() = default;
+  virtual void on_event(const World&, const Event&, EventIndex) {}
+  virtual void on_page(World&, const PageAct&) {}
+  virtual void on_launch(World&, const LaunchView&) {}
+  virtual void on_graph_launch(const World&, Name /*graph*/, const GraphState&) {}
+};
+
+}  // namespace pagetape

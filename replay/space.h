@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+// An index space: who owns each page id, and which column of whom it is.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "replay/change_log.h"
+#include "replay/extents.h"
+#include "replay/name_table.h"
+#include "replay/sparse_array.h"
+
+namespace pagetape {
+
+// A logical page of a request, as alloc, share or prefix_hit said with `first`.
+struct Column {
+  PageId page = kUnknownPage;
+  bool evicted = false;      // It left the window; ended by the next alloc, share or hit.
+  EventIndex by = kNever;    // The event that set the page, or evicted it.
+  bool operator==(const Column&) const = default;
+  template <class A>
+  void visit(A& a) {
+    a(page, evicted, by);
+  }
+};
+
+// What one owner (a request or a cache) has in one space.
+struct Holder {
+  SparseArray<Column, 64> columns;
+  ChangeLog changes;         // By logical page: what was judged from there on may not hold.
+  std::uint64_t pages = 0;   // Owned.
+  std::uint64_t birth = 0;   // Tells holders of one name apart over time.
+  bool ended = false;        // The request is over; forgotten when its last page goes.
+  template <class A>
+  void visit(A& a) {
+    a(columns, changes, pages, birth, ended);
+  }
+};
+
+struct PageInfo {
+  Name owner = kNone;        // The first owner.
+  std::uint32_t more = 0;    // 1 + index of the list of the others; 0: none.
+  std::int32_t column = -1;  // The first owner's logical page, where known.
+  bool unknown = false;      // Since a gap; ends at the next alloc.
+  EventIndex by = kNever;    // The event that set the owners last.
+  bool operator==(const PageInfo&) const = default;
+  template <class A>
+  void visit(A& a) {
+    a(owner, more, column, unknown, by);
+  }
+};
+
+class Space {
+ public:
+  Name name = kNone;
+  std::uint32_t allocator = 0;
+  std::vector<std::uint32_t> pools;  // Addressed by this space's ids.
+
+  PageInfo info(PageId page) const {
+    const PageInfo* p = pages_.find(static_cast<std::uint32_t>(page));
+    return p != nullptr ? *p : PageInfo{.unknown = unknown_};
+  }
+  bool known(PageId page) const { return !info(page).unknown; }
+  bool owns(PageId page, Name owner) const;
+  std::uint32_t owner_count(PageId page) const;
+  bool owned(PageId page) const { return info(page).owner != kNone; }
+  // The owners, the first one first.
+  std::vector<Name> owners(PageId page) const;
+
+  // column < 0: not known.
+  void give(PageId page, Name owner, std::int64_t column, EventIndex by, bool makes_known);
+  // False where `owner` does not own the page: then nothing changed.
+  bool take(PageId page, Name owner, EventIndex by);
+  void evict_column(Name owner, std::int64_t logical, EventIndex by);
+  // The request is over: its columns and evictions are forgotten, its pages stay owned.
+  void end_request(Name owner);
+  // All pages, columns and evictions become unknown.
+  void forget();
+
+  const Holder* holder(Name owner) const { return holders_.find(owner); }
+  // Something of the page changed for every owner of it (an extent shrank, a map entry moved).
+  void touch(PageId page);
+  void touch_from(Name owner, std::int64_t logical);
+  // Moves where more changed than the holders' logs can say.
+  std::uint32_t epoch() const { return epoch_; }
+  void bump_epoch() { ++epoch_; }
+  std::uint64_t owned_pages() const { return owned_; }
+
+  // f(page, info) for pages with an owner, ascending.
+  template <class F>
+  void for_each_owned(F&& f) const {
+    pages_.for_each([&](std::uint64_t i, const PageInfo& info) {
+      if (info.owner != kNone) f(PageId{static_cast<std::int32_t>(i)}, info);
+    });
+  }
+
+  // After loading: does every index lead somewhere?
+  bool consistent() const;
+
+  template <class A>
+  void visit(A& a) {
+    a(name, allocator, pools, pages_, more_, unused_, holders_, unknown_, epoch_, births_, owned_);
+  }
+
+ private:
+  Holder& holder_of(Name owner);
+  void release(Name owner);
+
+  SparseArray<PageInfo> pages_;
+  std::vector<std::vector<Name>> more_;
+  std::vector<std::uint32_t> unused_;
+  NameTable<Holder> holders_;
+  bool unknown_ = false;  // Of pages without an entry.
+  std::uint32_t epoch_ = 0;
+  std::uint64_t births_ = 0;
+  std::uint64_t owned_ = 0;  // Pages with an owner.
+};
+
+}  // namespace pagetape

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+// An array over a huge index range that costs memory only where it was written.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <vector>
+
+namespace pagetape {
+
+// Indices come from trace files, so a large one must not cost a large allocation: the directory of
+// chunks is dense up to kDense chunks and a tree beyond. Copyable; equal elements start as T().
+template <class T, std::size_t kChunk = 256>
+class SparseArray {
+ public:
+  SparseArray() = default;
+  SparseArray(SparseArray&&) noexcept = default;
+  SparseArray& operator=(SparseArray&&) noexcept = default;
+  SparseArray(const SparseArray& other) { *this = other; }
+  SparseArray& operator=(const SparseArray& other) {
+    if (this == &other) return *this;
+    clear();
+    other.for_each_chunk([&](std::uint64_t c, const Chunk& chunk) {
+      directory_slot(c) = std::make_unique<Chunk>(chunk);
+    });
+    return *this;
+  }
+
+  // Null where nothing in the element's neighbourhood was ever written.
+  const T* find(std::uint64_t index) const {
+    const std::uint64_t c = index / kChunk;
+    if (c < dense_.size()) [[likely]] {
+      return dense_[c] ? &(*dense_[c])[index % kChunk] : nullptr;
+    }
+    if (far_.empty()) return nullptr;
+    auto it = far_.find(c);
+    return it == far_.end() ? nullptr : &(*it->second)[index % kChunk];
+  }
+  T* find(std::uint64_t index) { return const_cast<T*>(std::as_const(*this).find(index)); }
+
+  // Makes the element if need be.
+  T& at(std::uint64_t index) {
+    std::unique_ptr<Chunk>& chunk = directory_slot(index / kChunk);
+    if (!chunk) chunk = std::make_unique<Chunk>();
+    return (*chunk)[index % kChunk];
+  }
+
+  void clear() {
+    dense_.clear();
+    far_.clear();
+  }
+
+  // f(index, element) for each element of each chunk made, in ascending order.
+  template <class F>
+  void for_each(F&& f) const {
+    for_each_chunk([&](std::uint64_t c, const Chunk& chunk) {
+      for (std::size_t i = 0; i < kChunk; ++i) f(c * kChunk + i, chunk[i]);
+    });
+  }
+
+ private:
+  using Chunk = std::array<T, kChunk>;
+  static constexpr std::uint64_t kDense = 1u << 16;
+
+  std::unique_ptr<Chunk>& directory_slot(std::uint64_t c) {
+    if (c >= kDense) return far_[c];
+    if (c >= dense_.size()) dense_.resize(c + 1);
+    return dense_[c];
+  }
+  template <class F>
+  void for_each_chunk(F&& f) const {
+    for (std::size_t c = 0; c < dense_.size(); ++c) {
+      if (dense_[c]) f(c, *dense_[c]);
+    }
+    for (const auto& [c, chunk] : far_) f(c, *chunk);
+  }
+
+  std::vector<std::unique_ptr<Chunk>> dense_;
+  std::map<std::uint64_t, std::unique_ptr<Chunk>> far_;
+};
+
+}  // namespace pagetape

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+// The state machine: what every event of the trace model does to the paged KV caches.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "replay/observer.h"
+#include "replay/outcome.h"
+#include "replay/world.h"
+#include "traces/event.h"
+#include "traces/names.h"
+#include "traces/status.h"
+
+namespace pagetape {
+
+// A copyable value; knows no right or wrong beyond "this event cannot apply". Events are applied
+// page by page as section 4 of the trace model says, so that state and rules go on past a fault
+// without a cascade: an id outside the pool is skipped, a free by a non-owner changes nothing, an
+// alloc of an owned page adds the owner. Not thread-safe.
+class State {
+ public:
+  // `names` is the table of the events to come and outlives the state.
+  explicit State(const Names& names) : names_(&names) {}
+
+  // Applies the event with the next index. Where the outcome is not kApplied, nothing changed
+  // but the index. `observer` may be null.
+  Outcome apply(const Event& event, Observer* observer = nullptr);
+
+  // Index of the event that apply() will take next.
+  EventIndex next_event() const { return next_; }
+
+  // The state of a rank; null where no event of it came. `kNoRank`: events without a rank.
+  static constexpr std::int64_t kNoRank = INT64_MIN;
+  const World* world(std::int64_t rank = kNoRank) const;
+  const std::map<std::int64_t, World>& worlds() const { return worlds_; }
+  const Names& names() const { return *names_; }
+
+  // 64-bit hash of everything that later events and findings can depend on, provenance included.
+  // The same for the same events, whatever table interned their names.
+  std::uint64_t digest() const;
+
+  // The whole state as bytes, and back. A damaged keyframe gives kDamaged and leaves the state
+  // empty. Loading interns names.
+  std::string save() const;
+  Status load(std::string_view bytes, Names& names);
+
+ private:
+  friend class Applier;
+
+  // A launch's layers resolved through remaps and bindings, kept while these do not move.
+  struct Resolved {
+    Layers layers;
+    Name bound_pool = kNone;
+    std::uint32_t changes = 0;
+    Targets targets;
+  };
+  const Names* names_;
+  EventIndex next_ = 0;
+  std::map<std::int64_t, World> worlds_;
+  // Derived, and rebuilt where it is missing: a copied or loaded state starts without.
+  struct Cache {
+    std::unordered_map<std::uint64_t, std::vector<Resolved>> resolved;  // By rank and backend.
+    LaunchView view;
+    Cache() = default;
+    Cache(const Cache&) {}
+    Cache& operator=(const Cache&) {
+      resolved.clear();
+      return *this;
+    }
+  };
+  Cache cache_;
+};
+
+}  // namespace pagetape

@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+// The verbs of this folder, for the command line's table.
+#pragma once
+
+namespace CLI {
+class App;
+}
+
+namespace pagetape {
+
+// Each adds its subcommand to `app`; running it sets `exit_code`.
+void add_compact_verb(CLI::App& app, int& exit_code);
+
+}  // namespace pagetape

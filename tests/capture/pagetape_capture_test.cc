@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "capture/pagetape_capture.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <fstream>
+#include <string>
+#include <vector>
+
+namespace pagetape {
+namespace {
+
+class Capture : public testing::Test {
+ protected:
+  void SetUp() override {
+    path_ = testing::TempDir() + "/recorder_test.jsonl";
+    ptape_options options{};
+    options.size = sizeof(options);
+    options.path = path_.c_str();
+    options.rank = -1;
+    options.block = 1;
+    recorder_ = ptape_open(&options);
+    ASSERT_NE(recorder_, nullptr) << ptape_last_error(nullptr);
+  }
+  ptape_name name(const char* text) { return ptape_intern(recorder_, text); }
+
+  // What the calls wrote, without the last line, which is `end`.
+  std::vector<std::string> written(int expected = PTAPE_OK) {
+    EXPECT_EQ(ptape_close(recorder_), expected) << ptape_last_error(nullptr);
+    std::vector<std::string> lines;
+    std::ifstream in(path_);
+    for (std::string line; std::getline(in, line);) lines.push_back(line);
+    std::remove(path_.c_str());
+    EXPECT_EQ(lines.back(), R"({"ev": "end"})");
+    lines.pop_back();
+    return lines;
+  }
+
+  std::string path_;
+  ptape_recorder* recorder_ = nullptr;
+};
+
+TEST_F(Capture, EveryTypedFunctionEqualsItsLine) {
+  const std::int32_t pages[] = {1, 2};
+  const std::int64_t values[] = {5, 6, 7, 8};
+  const ptape_name pool = name("F"), req = name("A"), buffer = name("b");
+  std::vector<std::string> lines;
+  const auto both = [&](int error, const std::string& line) {
+    EXPECT_EQ(error, PTAPE_OK);
+    EXPECT_EQ(ptape_json(recorder_, line.data(), line.size()), PTAPE_OK);
+    lines.push_back(line);
+  };
+  both(ptape_alloc(recorder_, nullptr, pool, req, pages, 2, 3),
+       R"({"ev": "alloc", "pool": "F", "req": "A", "pages": [1, 2], "first": 3})");
+  both(ptape_share(recorder_, nullptr, pool, req, pages, 2, PTAPE_ABSENT),
+       R"({"ev": "share", "pool": "F", "req": "A", "pages": [1, 2]})");
+  both(ptape_free(recorder_, nullptr, pool, req, pages, 1),
+       R"({"ev": "free", "pool": "F", "req": "A", "pages": [1]})");
+  both(ptape_evict(recorder_, nullptr, pool, req, 4, 2),
+       R"({"ev": "evict", "pool": "F", "req": "A", "logical": 4, "page": 2})");
+  both(ptape_map_set(recorder_, nullptr, name("m"), values, 2),
+       R"({"ev": "map_set", "map": "m", "pairs": [[5, 6], [7, 8]]})");
+  both(ptape_map_clear(recorder_, nullptr, name("m"), values, 2),
+       R"({"ev": "map_clear", "map": "m", "from": [5, 6]})");
+  both(ptape_table(recorder_, nullptr, buffer, 1, 2, pages, 2, req, pool, name("page")),
+       R"({"ev": "table", "buffer": "b", "row": 1, "col": 2, "pages": [1, 2], "req": "A", )"
+       R"("space": "F", "unit": "page"})");
+  both(ptape_lens(recorder_, nullptr, buffer, 1, values, 2),
+       R"({"ev": "lens", "buffer": "b", "values": [5, 6], "row": 1})");
+  both(ptape_slots(recorder_, nullptr, buffer, PTAPE_ABSENT, values, 2),
+       R"({"ev": "slots", "buffer": "b", "values": [5, 6]})");
+  both(ptape_refresh(recorder_, nullptr, buffer), R"({"ev": "refresh", "buffer": "b"})");
+  both(ptape_step(recorder_, nullptr, 7, name("decode"), 2),
+       R"({"ev": "step", "step": 7, "mode": "decode", "batch": 2})");
+  both(ptape_request(recorder_, nullptr, req, name("run")),
+       R"({"ev": "request", "req": "A", "state": "run"})");
+  both(ptape_accept(recorder_, nullptr, req, 3, 1),
+       R"({"ev": "accept", "req": "A", "drafted": 3, "accepted": 1})");
+  both(ptape_rewind(recorder_, nullptr, pool, req, 9),
+       R"({"ev": "rewind", "pool": "F", "req": "A", "len": 9})");
+  both(ptape_pool_swap(recorder_, nullptr, name("t"), pages, 2, pool, name("W")),
+       R"({"ev": "pool_swap", "backend": "t", "layers": [1, 2], "pool": "F", "set": "W"})");
+  both(ptape_pool_swap(recorder_, nullptr, name("t"), nullptr, 0, pool, 0),
+       R"({"ev": "pool_swap", "backend": "t", "layers": "*", "pool": "F"})");
+  both(ptape_swa_state(recorder_, nullptr, name("t"), 0, 0, pool),
+       R"({"ev": "swa_state", "backend": "t", "uses_swa": false, "swa_pool": null, )"
+       R"("derived_from": "F"})");
+  const std::vector<std::string> got = written();
+  ASSERT_EQ(got.size(), 2 * lines.size());
+  for (std::size_t i = 0; i < lines.size(); ++i) {
+    EXPECT_EQ(got[2 * i], lines[i]);
+    EXPECT_EQ(got[2 * i + 1], lines[i]);
+  }
+}
+
+TEST_F(Capture, LaunchesEqualTheirLines) {
+  const std::int32_t layers[] = {0, 1};
+  const std::int32_t pages[] = {4};
+  const std::int64_t slots[] = {256, 257};
+  ptape_row row;
+  ptape_row_init(&row);
+  row.req = name("A");
+  row.len = 9;
+  row.q_len = 2;
+  row.pages = pages;
+  row.n_pages = 1;
+  ptape_launch launch;
+  ptape_launch_init(&launch);
+  launch.backend = name("t");
+  launch.layers = layers;
+  launch.n_layers = 2;
+  launch.rows = &row;
+  launch.n_rows = 1;
+  launch.mode = name("verify");
+  launch.window = 8;
+  launch.bound_pool = name("S");
+  launch.bound_pages = 9;
+  ASSERT_EQ(ptape_attention(recorder_, nullptr, &launch), PTAPE_OK);
+  ptape_row_init(&row);
+  row.req = name("A");
+  row.slots = slots;
+  row.n_slots = 2;
+  launch.n_layers = 1;
+  ASSERT_EQ(ptape_store(recorder_, nullptr, &launch), PTAPE_OK);
+  ptape_row_init(&row);
+  row.row = 3;
+  ASSERT_EQ(ptape_graph_launch(recorder_, nullptr, name("g"), &row, 1), PTAPE_OK);
+  ASSERT_EQ(ptape_graph_launch(recorder_, nullptr, name("g"), nullptr, 0), PTAPE_OK);
+  const std::vector<std::string> got = written();
+  ASSERT_EQ(got.size(), 4u);
+  EXPECT_EQ(got[0],
+            R"({"ev": "attention", "backend": "t", "layers": [0, 1], "rows": [{"req": "A", )"
+            R"("len": 9, "pages": [4], "q_len": 2}], "mode": "verify", "window": 8, )"
+            R"("bound": {"pool": "S", "pages": 9}})");
+  EXPECT_EQ(got[1], R"({"ev": "store", "backend": "t", "layer": 0, "rows": [{"req": "A", )"
+                    R"("slots": [256, 257]}], "bound": {"pool": "S", "pages": 9}})");
+  EXPECT_EQ(got[2], R"({"ev": "graph_launch", "graph": "g", "rows": [{"req": null, "row": 3}]})");
+  EXPECT_EQ(got[3], R"({"ev": "graph_launch", "graph": "g"})");
+}
+
+TEST_F(Capture, AMalformedEventIsCountedNamedAndLeftOut) {
+  const std::string line = R"({"ev": "step"})";
+  EXPECT_EQ(ptape_json(recorder_, line.data(), line.size()), PTAPE_OK);
+  EXPECT_EQ(ptape_refresh(recorder_, nullptr, 77), PTAPE_OK);  // A name never given out.
+  EXPECT_EQ(ptape_flush(recorder_), PTAPE_OK);
+  EXPECT_EQ(ptape_stats(recorder_).malformed, 2u);
+  EXPECT_NE(std::string(ptape_last_error(recorder_)).find("step"), std::string::npos);
+  EXPECT_TRUE(written(PTAPE_E_EVENT).empty());
+}
+
+TEST_F(Capture, MistakesOfTheCallerAreRefusedAtOnce) {
+  EXPECT_EQ(ptape_alloc(recorder_, nullptr, 1, 1, nullptr, 3, 0), PTAPE_E_ARGUMENT);
+  EXPECT_EQ(ptape_attention(recorder_, nullptr, nullptr), PTAPE_E_ARGUMENT);
+  ptape_launch launch{};  // Its size is not set.
+  EXPECT_EQ(ptape_store(recorder_, nullptr, &launch), PTAPE_E_ARGUMENT);
+  EXPECT_EQ(ptape_refresh(nullptr, nullptr, 1), PTAPE_E_ARGUMENT);
+  EXPECT_EQ(ptape_intern(recorder_, nullptr), 0u);
+  EXPECT_TRUE(written().empty());
+}
+
+TEST(CaptureOpen, AFileThatCannotBeCreatedSaysWhy) {
+  ptape_options options{};
+  options.size = sizeof(options);
+  options.path = "/no/such/folder/x.jsonl";
+  EXPECT_EQ(ptape_open(&options), nullptr);
+  EXPECT_NE(std::string(ptape_last_error(nullptr)).find("/no/such/folder"), std::string::npos);
+  EXPECT_EQ(ptape_open(nullptr), nullptr);
+}
+
+TEST(CaptureOpen, AFullDiskIsSaidAtTheLatestAtClose) {
+  std::FILE* full = std::fopen("/dev/full", "w");
+  if (full == nullptr) GTEST_SKIP() << "no /dev/full";
+  std::fclose(full);
+  const std::string link = testing::TempDir() + "/recorder_test.full.jsonl";
+  std::remove(link.c_str());
+  ASSERT_EQ(symlink("/dev/full", link.c_str()), 0);
+  ptape_options options{};
+  options.size = sizeof(options);
+  options.path = link.c_str();
+  options.rank = -1;
+  ptape_recorder* recorder = ptape_open(&options);
+  ASSERT_NE(recorder, nullptr);
+  ptape_refresh(recorder, nullptr, ptape_intern(recorder, "b"));
+  EXPECT_EQ(ptape_close(recorder), PTAPE_E_WRITE);
+  EXPECT_NE(std::string(ptape_last_error(nullptr)).find("cannot be written"), std::string::npos);
+  std::remove(link.c_str());
+}
+
+}  // namespace
+}  // namespace pagetape

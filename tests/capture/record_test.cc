@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "capture/record.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "traces/text.h"
+
+namespace pagetape {
+namespace {
+
+class RecordTest : public testing::Test {
+ protected:
+  RecordTest() {
+    for (const char* name : {"F", "A", "t", "tb"}) decoder_.add_name(name);
+  }
+
+  std::string decoded(const Record& record, const void* payload = nullptr) {
+    Status status = decoder_.decode(record, static_cast<const char*>(payload), event_);
+    return status.ok() ? print_event(event_, names_) : "error: " + status.message();
+  }
+
+  Names names_;
+  RecordDecoder decoder_{names_};
+  Event event_;
+};
+
+Record free_of(std::uint32_t pool, std::uint32_t req, std::uint32_t n) {
+  Record record;
+  record.kind = kKindOf<ev::Free>;
+  record.names[0] = pool;
+  record.names[1] = req;
+  record.n = n;
+  return record;
+}
+
+TEST_F(RecordTest, CallersIdsNeedNotBeTheTables) {
+  names_.intern("said in a line of the text form first");
+  decoder_.add_name("late");  // The callers' fifth, the table's sixth.
+  const std::int32_t pages[] = {7, 8};
+  EXPECT_EQ(decoded(free_of(1, 5, 2), pages),
+            R"({"ev": "free", "pool": "F", "req": "late", "pages": [7, 8]})");
+}
+
+TEST_F(RecordTest, AnIdThatWasNeverGivenOutIsAnError) {
+  const std::int32_t pages[] = {7};
+  EXPECT_EQ(decoded(free_of(1, 99, 1), pages).substr(0, 6), "error:");
+}
+
+TEST_F(RecordTest, AFieldOfALineDoesNotStayInTheNextRecord) {
+  Record line;
+  line.kind = kJsonRecord;
+  const std::string text =
+      R"({"ev": "attention", "backend": "t", "layer": 1, "rows": [], "q_heads": 8})";
+  line.n = static_cast<std::uint32_t>(text.size());
+  EXPECT_NE(decoded(line, text.data()).find("q_heads"), std::string::npos);
+
+  ptape_launch launch{};
+  launch.size = sizeof(launch);
+  launch.backend = 3;
+  const std::int32_t layer = 1;
+  launch.layers = &layer;
+  launch.n_layers = 1;
+  launch.bound_pages = launch.bound_ptr = launch.window = launch.page_size = launch.table_rows =
+      launch.table_cols = PTAPE_ABSENT;
+  std::vector<char> payload(launch_bytes(launch));
+  write_launch(payload.data(), launch);
+  Record record;
+  record.kind = kKindOf<ev::Attention>;
+  EXPECT_EQ(decoded(record, payload.data()),
+            R"({"ev": "attention", "backend": "t", "layer": 1, "rows": []})");
+}
+
+TEST_F(RecordTest, AnEmptyListIsNotAnAbsentOne) {
+  ptape_row row{};
+  row.len = row.q_len = row.q_pos = row.first = row.n = PTAPE_ABSENT;
+  row.row = 3;
+  const std::int32_t none = 0;
+  row.pages = &none;
+  std::vector<char> payload(rows_bytes(&row, 1));
+  write_rows(payload.data(), &row, 1);
+  Record record;
+  record.kind = kKindOf<ev::GraphLaunch>;
+  record.names[0] = 4;
+  record.flag = 1;
+  record.n = 1;
+  EXPECT_EQ(
+      decoded(record, payload.data()),
+      R"({"ev": "graph_launch", "graph": "tb", "rows": [{"req": null, "pages": [], "row": 3}]})");
+}
+
+TEST_F(RecordTest, RankTimeStreamAndSourceAreTheRecords) {
+  Record record = free_of(1, 2, 0);
+  record.rank = 1;
+  record.t = 5;
+  record.stream = 2;
+  record.src = 3;
+  EXPECT_EQ(decoded(record),
+            R"({"ev": "free", "pool": "F", "req": "A", "pages": [], "t": 5, "stream": 2, )"
+            R"("src": "t", "rank": 1})");
+}
+
+TEST_F(RecordTest, RanksAndTimesOfLinesStandBeforeTheRecorders) {
+  Record line;
+  line.kind = kJsonRecord;
+  line.rank = 1;
+  line.t = 9;
+  const std::string text = R"({"ev": "end", "rank": 4})";
+  line.n = static_cast<std::uint32_t>(text.size());
+  EXPECT_EQ(decoded(line, text.data()), R"({"ev": "end", "t": 9, "rank": 4})");
+}
+
+}  // namespace
+}  // namespace pagetape

@@ -1,0 +1,41 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The built program needs only the C and C++ run time where it runs: all else is linked in."""
+import os
+import re
+import subprocess
+import unittest
+
+RUN_TIME = re.compile(
+    r"(libc|libm|libpthread|libstdc\+\+|libgcc_s|ld-linux[-\w]*)\.so(\.\d+)?")
+SANITIZER = re.compile(r"lib(asan|ubsan|tsan|clang_rt[-\w.]*)\.so")
+
+
+def program():
+    return os.path.join(os.environ["TEST_SRCDIR"], os.environ["TEST_WORKSPACE"], "pagetape")
+
+
+def needed():
+    said = subprocess.run(["readelf", "--dynamic", "--wide", program()],
+                          stdout=subprocess.PIPE, check=True, text=True).stdout
+    return re.findall(r"\(NEEDED\).*\[(.+)\]", said)
+
+
+class DtNeededTest(unittest.TestCase):
+    def test_only_the_c_and_cxx_run_time(self):
+        libraries = needed()
+        if any(SANITIZER.match(name) for name in libraries):
+            self.skipTest("a sanitizer's run time is a shared library")
+        self.assertIn("libc.so.6", libraries)
+        self.assertEqual([n for n in libraries if not RUN_TIME.fullmatch(n)], [])
+
+    def test_no_search_path_of_the_build_machine(self):
+        said = subprocess.run(["readelf", "--dynamic", "--wide", program()],
+                              stdout=subprocess.PIPE, check=True, text=True).stdout
+        paths = [p for entry in re.findall(r"\((?:RPATH|RUNPATH)\).*\[(.*)\]", said)
+                 for p in entry.split(":") if p and not p.startswith("$ORIGIN")]
+        self.assertEqual(paths, [])
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+import importlib
+import os
+import sys
+import tempfile
+import textwrap
+import unittest
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "capture" / "python"))
+
+from pagetape.importhook import PostImportHooks, wrap  # noqa: E402
+
+
+class ImportHookTest(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.addCleanup(self.folder.cleanup)
+        sys.path.insert(0, self.folder.name)
+        self.addCleanup(sys.path.remove, self.folder.name)
+        self.hooks = PostImportHooks()
+        self.hooks.install()
+        self.addCleanup(self.hooks.remove)
+        self.addCleanup(os.environ.pop, "PAGETAPE_STRICT", None)
+
+    def engine(self, name, source):
+        Path(self.folder.name, name + ".py").write_text(textwrap.dedent(source))
+        importlib.invalidate_caches()
+        self.addCleanup(sys.modules.pop, name, None)
+
+    def test_hook_runs_after_the_module_is_executed(self):
+        self.engine("toy_engine_a", "class Pool:\n    size = 3\n")
+        seen = []
+        self.hooks.on("toy_engine_a", lambda module: seen.append(module.Pool.size))
+        importlib.import_module("toy_engine_a")
+        self.assertEqual(seen, [3])
+
+    def test_hook_runs_at_once_on_a_module_that_is_there(self):
+        self.engine("toy_engine_b", "x = 1\n")
+        importlib.import_module("toy_engine_b")
+        seen = []
+        self.hooks.on("toy_engine_b", seen.append)
+        self.assertEqual(len(seen), 1)
+
+    def test_module_of_another_release_is_never_missed_and_never_listed(self):
+        self.engine("toy_engine_c", "x = 1\n")
+        self.hooks.on("toy_engine_c.moved", lambda module: None)
+        importlib.import_module("toy_engine_c")
+        self.assertEqual(self.hooks.skipped, [])
+
+    def test_hooks_that_do_not_fit_are_listed_one_by_one(self):
+        self.engine("toy_engine_d", "class Pool:\n    pass\n")
+        seen = []
+
+        def absent_method(module):
+            wrap(module.Pool, "alloc", lambda original: original)
+
+        self.hooks.on("toy_engine_d", absent_method)
+        self.hooks.on("toy_engine_d", seen.append)
+        importlib.import_module("toy_engine_d")
+        self.assertEqual(len(seen), 1)
+        self.assertEqual([(s.module, s.hook) for s in self.hooks.skipped],
+                         [("toy_engine_d", "absent_method")])
+        self.assertIn("AttributeError", self.hooks.skipped[0].reason)
+
+    def test_strict_mode_fails_the_import(self):
+        os.environ["PAGETAPE_STRICT"] = "1"
+        self.engine("toy_engine_e", "x = 1\n")
+        self.hooks.on("toy_engine_e", lambda module: module.absent)
+        with self.assertRaises(AttributeError):
+            importlib.import_module("toy_engine_e")
+
+    def test_an_absent_module_stays_absent(self):
+        self.hooks.on("toy_engine_absent", lambda module: None)
+        with self.assertRaises(ModuleNotFoundError):
+            importlib.import_module("toy_engine_absent")
+
+    def test_wrapping_twice_records_once(self):
+        class Pool:
+            def alloc(self):
+                return "page"
+
+        calls = []
+
+        def make(original):
+            def alloc(self):
+                calls.append(1)
+                return original(self)
+
+            return alloc
+
+        wrap(Pool, "alloc", make)
+        wrap(Pool, "alloc", make)
+        self.assertEqual(Pool().alloc(), "page")
+        self.assertEqual(calls, [1])
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,231 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""What a program can check of how this repository is written, each rule a test case."""
+import ast
+import collections
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import unittest
+
+import cpp_functions
+
+ROOT = os.environ["PAGETAPE_ROOT"]
+
+FOLDERS = {"traces", "replay", "verify", "capture", "gui", "tests", "bazel", ".ci"}
+TOP_FILES = {
+    "BUILD", "LICENSE", "README.md", "WORKSPACE", "demo", "pagetape.cc", "test",
+    ".bazelignore", ".bazelrc", ".clang-format", ".clang-tidy", ".gitattributes", ".gitignore",
+}
+SCRIPTS = {"test", "demo", ".ci/run"}
+CPP = (".h", ".cc", ".cu", ".cuh")
+SOURCES = CPP + (".py", ".sh", ".bzl", ".capnp")
+
+FILE_LINES_MAX = 600
+FUNCTION_LINES_MAX = 70
+FUNCTION_LINES_MAX_KERNEL_OR_PANE = 120
+COLUMNS_MAX = 100
+
+# Files in traces/, replay/, verify/ and capture/ which no test is named for, and why.
+WITHOUT_TEST = {
+    # "traces/x.cc": "what tests it instead",
+}
+
+
+def tracked_files():
+    """Paths of what belongs to the repository: with git, all that it does not ignore."""
+    done = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False)
+    if done.returncode == 0 and done.stdout:
+        paths = {p for p in done.stdout.decode().split("\0") if p}
+        return sorted(p for p in paths if os.path.isfile(os.path.join(ROOT, p)))
+    paths = []  # an unpacked archive, or someone else's checkout
+    for folder, folders, files in os.walk(ROOT):
+        folders[:] = [f for f in folders if f not in (".git", ".cache", "__pycache__")
+                      and not (folder == ROOT and f.startswith("bazel-"))]
+        paths += [os.path.relpath(os.path.join(folder, f), ROOT) for f in files
+                  if f not in ("compile_commands.json", ".bazelrc.user")]
+    return sorted(paths)
+
+
+def read(path):
+    with open(os.path.join(ROOT, path), encoding="utf-8") as f:
+        return f.read()
+
+
+FILES = [p for p in tracked_files() if not os.path.islink(os.path.join(ROOT, p))]
+CODE = [p for p in FILES if p.endswith(SOURCES) or p in SCRIPTS]
+CPP_FILES = [p for p in FILES if p.endswith(CPP)]
+
+
+def functions_of(path):
+    """(name, lines) of each function of a C++ or Python source."""
+    text = read(path)
+    if path.endswith(".py"):
+        return [(n.name, n.end_lineno - n.lineno + 1) for n in ast.walk(ast.parse(text))
+                if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef))]
+    found, balanced = cpp_functions.functions(text)
+    assert balanced, "the braces of %s do not balance as cpp_functions.py reads them" % path
+    return [(f.name, f.last - f.first + 1) for f in found]
+
+
+def quantiles(values):
+    values = sorted(values)
+    return statistics.median_low(values), values[min(len(values) - 1, len(values) * 95 // 100)]
+
+
+class TidyTest(unittest.TestCase):
+    def assert_none(self, faults, rule):
+        if faults:
+            self.fail("%s:\n  %s" % (rule, "\n  ".join(sorted(faults))))
+
+    def test_top_level_holds_only_what_the_architecture_names(self):
+        entries = {p.split("/")[0] for p in FILES}
+        self.assert_none(entries - FOLDERS - TOP_FILES, "these do not belong at the top level")
+
+    def test_files_are_short(self):
+        lengths = {p: read(p).count("\n") for p in CODE}
+        print("\nreport: files: %d, %d lines, median %d, p95 %d" % (
+            len(lengths), sum(lengths.values()), *quantiles(lengths.values())), flush=True)
+        self.assert_none(["%s: %d lines" % (p, n) for p, n in lengths.items()
+                          if n > FILE_LINES_MAX], "files over %d lines" % FILE_LINES_MAX)
+
+    def test_functions_are_short(self):
+        faults, lengths = [], []
+        for path in [p for p in CODE if p.endswith(CPP + (".py",))]:
+            long_kind = path.endswith((".cu", ".cuh")) or path.startswith("gui/")
+            limit = FUNCTION_LINES_MAX_KERNEL_OR_PANE if long_kind else FUNCTION_LINES_MAX
+            for name, lines in functions_of(path):
+                if path.endswith(CPP):
+                    lengths.append(lines)
+                if lines > limit:
+                    faults.append("%s: %s has %d lines, of %d" % (path, name, lines, limit))
+        if lengths:
+            print("\nreport: C++ functions: %d, lines median %d, p95 %d" % (
+                len(lengths), *quantiles(lengths)), flush=True)
+        self.assert_none(faults, "functions too long")
+
+    def test_function_finder_finds_each_kind_and_nothing_else(self):
+        text = "\n".join([
+            "namespace a {", "constexpr int kTable[] = {1, 2};", "struct S {", " public:",
+            "  S(int x) : x_{x}, y_(2) {", "  }", "  int x_{0};", "  bool operator()(int) const {",
+            "    auto f = [] { return '{'; };", "    return f() == R\"({)\"[0];", "  }", "};",
+            "template <class T, int N = (2 > 1)>", "T Get(T t) {", "#if A", "  if (t) {", "#else",
+            "  if (!t) {", "#endif", "  }", "}", "TEST(Suite, Name) {", "}", "}  // namespace a"])
+        found, balanced = cpp_functions.functions(text)
+        self.assertTrue(balanced)
+        self.assertEqual([tuple(f) for f in found], [
+            ("S", 5, 6), ("operator()", 8, 11), ("Get", 13, 21), ("TEST(Suite, Name)", 22, 23)])
+
+    def test_lines_fit_in_100_columns(self):
+        faults = []
+        for path in CODE + [p for p in FILES if os.path.basename(p) in ("BUILD", "WORKSPACE")]:
+            for number, line in enumerate(read(path).split("\n"), 1):
+                # An address cannot be broken.
+                if len(line) > COLUMNS_MAX and "://" not in line:
+                    faults.append("%s:%d: %d columns" % (path, number, len(line)))
+        self.assert_none(faults, "lines too long")
+
+    def test_cpp_is_as_clang_format_writes_it(self):
+        program = shutil.which("clang-format-14") or shutil.which("clang-format")
+        if not program:
+            self.skipTest("clang-format is not installed")
+        version = subprocess.run([program, "--version"], stdout=subprocess.PIPE, check=True,
+                                 text=True).stdout
+        if not re.search(r"version 14\.", version):
+            self.skipTest("clang-format is not version 14, and versions differ in their taste")
+        if not CPP_FILES:
+            self.skipTest("no C++ yet")
+        done = subprocess.run([program, "--dry-run", "-Werror", "--style=file", *CPP_FILES],
+                              cwd=ROOT, stderr=subprocess.PIPE, check=False, text=True)
+        faults = set(re.findall(r"^(\S+?):\d+:\d+: error", done.stderr, re.MULTILINE))
+        self.assert_none(faults, "run %s -i on these" % os.path.basename(program))
+        self.assertEqual(done.returncode, 0, done.stderr)
+
+    def test_a_source_includes_its_own_header_first(self):
+        # So that every header is compiled once with nothing before it.
+        faults = []
+        for path in [p for p in CPP_FILES if p.endswith((".cc", ".cu"))]:
+            own = os.path.splitext(path)[0] + ".h"
+            includes = re.findall(r'^#include\s+["<]([^">]+)[">]', read(path), re.MULTILINE)
+            if own in CPP_FILES and includes[:1] != [own]:
+                faults.append("%s: first includes %s" % (path, (includes or ["nothing"])[0]))
+        self.assert_none(faults, "a source's first include is its own header")
+
+    def test_base_names_are_unique(self):
+        families = collections.defaultdict(set)
+        for path in FILES:
+            stem, suffix = os.path.splitext(path)
+            if suffix in SOURCES and os.path.basename(path) not in ("__init__.py", "defs.bzl"):
+                # x.h, x.cc, x.cu and x.capnp of one folder are one thing.
+                one_thing = stem if suffix in CPP + (".capnp",) else path
+                families[os.path.basename(stem)].add(one_thing)
+        self.assert_none(["%s: %s" % (n, ", ".join(sorted(p))) for n, p in families.items()
+                          if len(p) > 1], "base names used twice")
+
+    def test_every_source_has_a_test_named_for_it(self):
+        tests = {os.path.basename(p) for p in FILES
+                 if p.startswith("tests/") and p.endswith("_test.cc")}
+        faults, used = [], set()
+        for path in FILES:
+            folder, name = path.split("/")[0], os.path.basename(path)
+            if folder in ("traces", "replay", "verify", "capture") and name.endswith(".cc"):
+                if name[:-len(".cc")] + "_test.cc" in tests:
+                    continue
+                used.add(path)
+                if path not in WITHOUT_TEST:
+                    faults.append("%s: no tests/**/%s_test.cc" % (path, name[:-len(".cc")]))
+        self.assert_none(faults, "sources without a test")
+        self.assert_none(set(WITHOUT_TEST) - used, "exceptions that are none any more")
+
+    def test_nothing_is_downloaded_by_the_build(self):
+        forbidden = re.compile(
+            r"\b(http_archive|http_file|http_jar|git_repository|new_git_repository|maven_\w+"
+            r"|\w+\.download(_and_extract)?)\b")
+        faults = []
+        for path in FILES:
+            if path == "WORKSPACE" or path.endswith(".bzl"):
+                faults += ["%s: %s" % (path, m.group(0)) for m in forbidden.finditer(read(path))]
+        self.assert_none(faults, "the build works offline")
+
+    def test_sources_begin_with_their_licence(self):
+        faults = []
+        for path in CODE:
+            lines = read(path).split("\n")
+            first = lines[1] if lines[0].startswith("#!") else lines[0]
+            if not re.fullmatch(r"(//|#|/\*) SPDX-License-Identifier: Apache-2\.0( \*/)?", first):
+                faults.append(path)
+        self.assert_none(faults, "no SPDX line first (after #!)")
+
+    def test_no_notes_to_self_are_left(self):
+        # Each pattern is written so that it does not find itself.
+        note = re.compile(r"TODO\(now\)|\bFIX[M]E\b|\bXX[X]\b")
+        faults = []
+        for path in CODE:
+            for number, line in enumerate(read(path).split("\n"), 1):
+                if note.search(line):
+                    faults.append("%s:%d: %s" % (path, number, line.strip()))
+        self.assert_none(faults, "notes to self")
+
+    def test_cuda_headers_stay_in_capture_and_in_replays_kernels(self):
+        cuda = re.compile(
+            r'^\s*#\s*include\s*["<](cuda\w*\.h|cuda/[^">]*|cupti\w*\.h|cooperative_groups[^">]*'
+            r'|device_launch_parameters\.h|curand\w*\.h|nvtx\w*/?[^">]*)[">]', re.MULTILINE)
+        faults = []
+        for path in CPP_FILES:
+            kernel = path.endswith((".cu", ".cuh")) and path.split("/")[0] in ("replay", "tests")
+            if not kernel and not path.startswith("capture/"):
+                faults += ["%s: %s" % (path, m.group(1)) for m in cuda.finditer(read(path))]
+        self.assert_none(faults, "these build on a machine without CUDA")
+
+    def test_cupti_is_included_by_one_file(self):
+        users = [p for p in CPP_FILES
+                 if re.search(r'^\s*#\s*include\s*["<]cupti\w*\.h', read(p), re.MULTILINE)]
+        self.assertLessEqual(len(users), 1, users)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,358 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every must of trace.capnp broken, and files damaged at every place: never a crash, never an
+// event that was not written.
+#include <gtest/gtest.h>
+
+#include <random>
+
+#include "tests/traces/trace_fixture.h"
+#include "traces/columns.h"
+
+namespace pagetape {
+namespace {
+
+using SegmentEdit = std::function<void(schema::Segment::Builder, schema::Columns::Builder)>;
+
+// What a decoder says of a segment of two pools and a table that was changed so.
+std::string error_of(const std::vector<const char*>& lines, const SegmentEdit& edit) {
+  Names names;
+  std::vector<Event> events;
+  for (const char* line : lines) events.push_back(parsed(line, names));
+  const Words payload = edited_segment(events, names, edit);
+  SegmentDecoder decoder(names);
+  if (!decoder.open(payload)) return decoder.error();
+  Event event;
+  while (decoder.next(event) == SegmentDecoder::Next::kEvent) {
+  }
+  return decoder.error();
+}
+
+constexpr const char* kPool = R"({"ev":"pool","pool":"F","pages":8,"page_size":4})";
+constexpr const char* kOther = R"({"ev":"pool","pool":"S","pages":9,"page_size":4})";
+constexpr const char* kAlloc = R"({"ev":"alloc","pool":"F","req":"A","pages":[1,2]})";
+constexpr const char* kTable = R"({"ev":"table","buffer":"t","row":0,"col":0,"pages":[1,2,3]})";
+constexpr const char* kLaunch =
+    R"({"ev":"attention","backend":"b","layer":1,"table":"t","rows":[{"req":"A","len":1,"row":0}]})";
+
+void expect_must(const char* must, const std::vector<const char*>& lines, const SegmentEdit& edit) {
+  const std::string error = error_of(lines, edit);
+  EXPECT_NE(error.find(must), std::string::npos) << must << ": " << error;
+}
+
+void set_bytes(schema::Column::Builder column, std::initializer_list<int> values) {
+  auto list = column.initInt8(static_cast<unsigned>(values.size()));
+  unsigned i = 0;
+  for (const int value : values) list.set(i++, static_cast<std::int8_t>(value));
+}
+
+void set_longs(schema::Column::Builder column, std::initializer_list<std::int64_t> values) {
+  auto list = column.initInt64(static_cast<unsigned>(values.size()));
+  unsigned i = 0;
+  for (const std::int64_t value : values) list.set(i++, value);
+}
+
+TEST(BadInput, AnUnchangedSegmentIsGood) {
+  EXPECT_EQ(error_of({kPool, kOther, kAlloc, kTable, kTable, kLaunch}, [](auto, auto) {}), "");
+}
+
+TEST(BadInput, M6TheSizeOfTheBodyIsNotBelieved) {
+  for (const std::uint64_t raw : {std::uint64_t{8}, std::uint64_t{64} << 20, std::uint64_t{1} << 40,
+                                  std::uint64_t{0}, UINT64_MAX}) {
+    expect_must("(M6)", {kPool}, [&](auto segment, auto) { segment.setRawBytes(raw); });
+    expect_must("(M6)", {kPool}, [&](auto segment, auto) {
+      segment.setRawBytes(raw);
+      segment.setCompression(schema::Compression::ZSTD);
+    });
+  }
+}
+
+TEST(BadInput, M7CountsOfEventsMustAgree) {
+  expect_must("(M7)", {kPool}, [](auto segment, auto) { segment.setEventCount(0); });
+  expect_must("(M7)", {kPool}, [](auto segment, auto) { segment.setEventCount(UINT32_MAX); });
+  expect_must("(M7)", {kPool, kAlloc}, [](auto, auto columns) { columns.getKinds()[0] = 15; });
+  expect_must("(M7)", {kPool}, [](auto segment, auto) { segment.getSummary().initCounts(300); });
+}
+
+TEST(BadInput, M8KindsMustBeKnown) {
+  expect_must("(M8)", {kPool, kAlloc}, [](auto segment, auto columns) {
+    columns.getKinds()[0] = 200;
+    segment.getSummary().getCounts().set(kind_number(kKindOf<ev::Pool>), 0);
+  });
+}
+
+TEST(BadInput, M9ColumnsMustHaveACellForEachValue) {
+  expect_must("(M9)", {kPool, kOther},
+              [](auto, auto c) { set_bytes(c.getPool().initPages(), {1}); });
+  expect_must("(M9)", {kPool, kOther}, [](auto, auto c) {
+    set_bytes(c.getPool().initPages(), {1, 2, 3});
+  });
+  expect_must("(M9)", {kPool, kOther}, [](auto, auto c) { set_bytes(c.initT(), {1}); });
+}
+
+TEST(BadInput, M9ColumnsMustBeOfTheirOwnWidth) {
+  // A list of another width behind the pointer of int8: a message that grew, or a hostile one.
+  expect_must("(M9)", {kPool, kOther}, [](auto, auto c) {
+    auto column = c.getPool().initPages();
+    column.initInt8(2);
+    capnp::toAny(column).getPointerSection()[0].template initAs<capnp::List<std::int64_t>>(2);
+  });
+}
+
+TEST(BadInput, M10CountsMustAddUp) {
+  expect_must("(M10)", {kAlloc},
+              [](auto, auto c) { set_bytes(c.getAlloc().getPages().initCounts(), {3}); });
+  expect_must("(M10)", {kAlloc},
+              [](auto, auto c) { set_bytes(c.getAlloc().getPages().initCounts(), {-1}); });
+  expect_must("(M10)", {kAlloc, kAlloc}, [](auto, auto c) {
+    set_longs(c.getAlloc().getPages().initCounts(), {INT64_MAX, INT64_MAX});
+  });
+  expect_must("(M10)", {kAlloc}, [](auto, auto c) {
+    set_longs(c.getAlloc().getPages().initCounts(), {std::int64_t{1} << 32});
+    c.getAlloc().getPages().initValues();
+  });
+}
+
+TEST(BadInput, M11NamesMustBeStringsOfTheSegment) {
+  expect_must("(M11)", {kPool}, [](auto, auto c) { set_bytes(c.getPool().initPool(), {2}); });
+  expect_must("(M11)", {kPool}, [](auto, auto c) { set_bytes(c.getPool().initPool(), {-1}); });
+  expect_must("(M11)", {kPool}, [](auto, auto c) { set_bytes(c.getPool().initPool(), {-128}); });
+  expect_must("(M11)", {kPool}, [](auto, auto c) { set_bytes(c.initExtra(), {1}); });
+  expect_must("(M11)", {kPool}, [](auto, auto c) { set_bytes(c.initExtra(), {-1}); });
+}
+
+TEST(BadInput, M12NumbersMustFitTheirTypes) {
+  expect_must("(M12)", {kAlloc}, [](auto, auto c) {
+    set_longs(c.getAlloc().getPages().initValues(), {std::int64_t{1} << 31, 0});
+  });
+  expect_must("(M12)", {kAlloc}, [](auto, auto c) {
+    set_bytes(c.getAlloc().getPages().initValues(), {-128, 0});
+  });
+  expect_must("(M12)", {kLaunch}, [](auto, auto c) {
+    set_longs(c.getAttention().initLayer(), {std::int64_t{1} << 40});
+  });
+  expect_must("(M12)", {R"({"ev":"map_free","map":"m","req":"A","from":[2],"skip_unmapped":true})"},
+              [](auto, auto c) { set_bytes(c.getMapFree().initSkipUnmapped(), {2}); });
+  expect_must("(M12)", {kPool}, [](auto, auto c) { set_longs(c.initStream(), {1L << 40}); });
+  const char* graph = R"({"ev":"graph_capture","graph":"g","launches":[
+      {"ev":"copy","from_pool":"F","to_pool":"H","req":"A","from":[1],"to":[0]}]})";
+  expect_must("(M12)", {graph},
+              [](auto, auto c) { set_bytes(c.getGraphCapture().getLaunches().initKinds(), {3}); });
+}
+
+TEST(BadInput, M13RowsThatCostNothingInTheFileAreLimited) {
+  expect_must("(M13)", {kLaunch}, [](auto, auto c) {
+    auto rows = c.getAttention().initRows();
+    set_longs(rows.initCounts(), {(1 << 18) + 1});
+  });
+  expect_must("(M13)", {kLaunch, kLaunch}, [](auto, auto c) {
+    auto rows = c.getAttention().initRows();
+    set_longs(rows.initCounts(), {1 << 26, 1 << 26});
+  });
+}
+
+TEST(BadInput, M14RunsOfTableCellsMustFit) {
+  const auto cells = [](auto c) { return c.getTable().getPages(); };
+  expect_must("(M14)", {kTable}, [&](auto, auto c) { set_bytes(cells(c).initSkips(), {1}); });
+  expect_must("(M14)", {kTable}, [&](auto, auto c) { set_bytes(cells(c).initCells(), {2}); });
+  // The fourth cell is neither in the run nor known.
+  expect_must("(M14)", {kTable}, [&](auto, auto c) { set_bytes(cells(c).initCells(), {4}); });
+  // What stood before does not reach to the column.
+  expect_must("(M14)", {kTable, kTable}, [&](auto, auto c) {
+    set_bytes(c.getTable().initCol(), {0, 100});
+  });
+}
+
+TEST(BadInput, M14TheFirstTableOfARowMustBeWhole) {
+  expect_must("(M14)", {kTable, kTable}, [&](auto, auto c) {
+    set_bytes(c.getTable().initRow(), {0, 1});
+  });
+}
+
+TEST(BadInput, M15TableCellsOfASegmentAreLimited) {
+  expect_must("(M15)", {kTable, kTable}, [](auto, auto c) {
+    set_longs(c.getTable().getPages().initCells(), {3, std::int64_t{1} << 31});
+  });
+}
+
+TEST(BadInput, M16EventsMustPassTheChecks) {
+  expect_must("(M16)", {kPool}, [](auto, auto c) { set_bytes(c.getPool().initPageSize(), {0}); });
+  expect_must("(M16)", {kPool}, [](auto, auto c) { set_bytes(c.getPool().initPool(), {0}); });
+}
+
+TEST(BadInput, M4PointersThatShareTheirTargetsAreNotFree) {
+  // Many names of one long string: a small file that says much.
+  Names names;
+  Event event;
+  event.body = ev::Note{names.intern(std::string(1 << 20, 'x'))};
+  SegmentEncoder encoder(names, 0);
+  encoder.add(event);
+  Summary summary;
+  const Words words = encoder.finish(0, summary);
+  capnp::FlatArrayMessageReader reader(as_capnp(words));
+  const auto body = reader.getRoot<schema::Segment>().getBody();
+  Words columns(body.size() / 8 + 1 + 10000);
+  std::memcpy(columns.data(), body.begin(), body.size());
+  SegmentDecoder decoder(names);
+  // The list of strings is made one of 10000, whose pointers all lead to the first.
+  capnp::MallocMessageBuilder message;
+  auto root = message.initRoot<schema::Columns>();
+  auto strings = root.initStrings(1000);
+  for (unsigned i = 0; i < 1000; ++i)
+    strings.set(i, i == 0 ? std::string(1 << 20, 'x').c_str() : "y");
+  Words flat = flatten(message);
+  // A text pointer's offset counts from the word behind it.
+  const auto is_text = [](std::uint64_t word) {
+    return (word & 3) == 1 && (word >> 32 & 7) == 2 && word >> 35 == (1u << 20) + 1;
+  };
+  const auto first = std::find_if(flat.begin(), flat.end(), is_text);
+  ASSERT_NE(first, flat.end());
+  for (std::uint64_t i = 1; i < 1000; ++i) first[static_cast<long>(i)] = *first - (i << 2);
+  capnp::MallocMessageBuilder outer;
+  outer.setRoot(reader.getRoot<schema::Segment>());
+  auto segment = outer.getRoot<schema::Segment>();
+  segment.setRawBytes(flat.size() * 8);
+  segment.setBody({reinterpret_cast<const unsigned char*>(flat.data()), flat.size() * 8});
+  EXPECT_FALSE(decoder.open(flatten(outer)));
+}
+
+class BadFile : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    events = small_trace(names);
+    write_trace(path, events, names, segments_of(20));
+    good = load(path);
+  }
+  // Reads a changed file; what it gives must be a beginning of what was written.
+  ReadBack read(const FileBytes& file) {
+    save(path, file);
+    ReadBack back = read_back(path, names);
+    EXPECT_TRUE(is_prefix(back.events, events));
+    return back;
+  }
+  std::string message_of(const FileBytes& file) { return read(file).status.message(); }
+  FileBytes resealed(std::size_t frame, const Words& payload) const {
+    const std::vector<Frame> frames = frames_of(good);
+    FileBytes file(good.begin(), good.begin() + static_cast<long>(frames[frame].offset));
+    const Bytes bytes(reinterpret_cast<const unsigned char*>(payload.data()), payload.size() * 8);
+    const auto header = frame_header(frames[frame].kind, bytes);
+    file.insert(file.end(), header.begin(), header.end());
+    file.insert(file.end(), bytes.begin(), bytes.end());
+    file.insert(file.end(), good.begin() + static_cast<long>(frames[frame].end()), good.end());
+    return file;
+  }
+
+  TempFolder folder;
+  std::string path = folder.file("x");
+  Names names;
+  std::vector<Event> events;
+  FileBytes good;
+};
+
+TEST_F(BadFile, CutAtAnyByteMerelyEnds) {
+  for (std::size_t size = 1; size < good.size(); ++size) {
+    const ReadBack back = read(FileBytes(good.begin(), good.begin() + static_cast<long>(size)));
+    ASSERT_TRUE(back.status.ok()) << size << ": " << back.status.message();
+    ASSERT_TRUE(back.cut) << size;
+    std::size_t whole = 0;
+    for (const Frame& frame : frames_of(good)) {
+      if (frame.kind == FrameKind::kSegment && frame.end() <= size) whole += 20;
+    }
+    ASSERT_EQ(back.events.size(), std::min(whole, events.size())) << size;
+  }
+}
+
+TEST_F(BadFile, AnyFlippedBitIsReported) {
+  for (std::size_t bit = 0; bit < 8 * good.size(); bit += 3) {
+    FileBytes file = good;
+    file[bit / 8] ^= static_cast<unsigned char>(1 << bit % 8);
+    const ReadBack back = read(file);
+    ASSERT_EQ(back.status.code(), Code::kDamaged) << bit << ": " << back.status.message();
+  }
+}
+
+TEST_F(BadFile, RandomBytesInASealedSegmentAreNoCrash) {
+  write_trace(path, events, names, segments_of(1000, 0));
+  const FileBytes plain = load(path);
+  const Frame frame = frames_of(plain)[0];
+  std::mt19937 random(1);
+  for (int i = 0; i < 5000; ++i) {
+    FileBytes file = plain;
+    for (std::uint32_t k = random() % 3 + 1; k > 0; --k) {
+      const std::size_t at = kFrameHeaderBytes + random() % frame.payload_bytes;
+      file[frame.offset + at] = static_cast<unsigned char>(random() % 2 == 0 ? random() : 0xFF);
+    }
+    reseal(file, frame);
+    save(path, file);
+    Names others;
+    const ReadBack back = read_back(path, others);
+    for (const Event& event : back.events) ASSERT_TRUE(check_event(event, others).ok());
+  }
+}
+
+TEST_F(BadFile, M1AnUnknownVersionIsSaid) {
+  FileBytes file = good;
+  file[8] = 2;
+  EXPECT_NE(message_of(file).find("(M1)"), std::string::npos);
+}
+
+TEST_F(BadFile, M2AHeaderMustBeGood) {
+  FileBytes file = good;
+  file[kFileHeaderBytes + 9] ^= 1;
+  EXPECT_NE(message_of(file).find("(M2)"), std::string::npos);
+}
+
+TEST_F(BadFile, M3APayloadMustHaveItsChecksum) {
+  FileBytes file = good;
+  file[kFileHeaderBytes + kFrameHeaderBytes + 1] ^= 1;
+  EXPECT_NE(message_of(file).find("(M3)"), std::string::npos);
+}
+
+TEST_F(BadFile, M4APayloadMustBeAMessage) {
+  EXPECT_NE(message_of(resealed(1, Words(5, UINT64_MAX))).find("(M4)"), std::string::npos);
+  EXPECT_NE(message_of(resealed(1, Words())).find("(M4)"), std::string::npos);
+}
+
+TEST_F(BadFile, M5ASegmentThatIsMissingIsNoticed) {
+  const std::vector<Frame> frames = frames_of(good);
+  FileBytes file = good;
+  file.erase(file.begin() + static_cast<long>(frames[1].offset),
+             file.begin() + static_cast<long>(frames[1].end()));
+  const ReadBack back = read(file);
+  EXPECT_NE(back.status.message().find("(M5)"), std::string::npos);
+  EXPECT_EQ(back.events.size(), 20u);
+}
+
+TEST_F(BadFile, M17AKeyframeOfAnotherEventIsNoticed) {
+  const Words payload = encode_keyframe({0, 21, 0}, "state", 3);
+  FileBytes file = resealed(1, payload);
+  const std::uint64_t at = frames_of(good)[1].offset;
+  const std::uint32_t keyframe = 2;
+  std::memcpy(file.data() + at + 4, &keyframe, sizeof keyframe);
+  const Bytes bytes(reinterpret_cast<const unsigned char*>(payload.data()), payload.size() * 8);
+  const auto header = frame_header(FrameKind::kKeyframe, bytes);
+  std::copy(header.begin(), header.end(), file.begin() + static_cast<long>(at));
+  EXPECT_NE(message_of(file).find("(M17)"), std::string::npos);
+}
+
+TEST_F(BadFile, M18AnIndexThatLiesIsNotBelieved) {
+  Status status;
+  const IndexInfo truth = Reader::open(path, names, status)->index();
+  const std::size_t last = frames_of(good).size() - 1;
+  IndexInfo lie = truth;
+  lie.events += 1;
+  EXPECT_NE(message_of(resealed(last, encode_index(lie))).find("(M18)"), std::string::npos);
+  lie = truth;
+  lie.segments[1].offset += 8;  // In order, but no frame is there.
+  save(path, resealed(last, encode_index(lie)));
+  auto reader = Reader::open(path, names, status);
+  EXPECT_EQ(reader->seek(25).code(), Code::kDamaged);
+  EXPECT_TRUE(reader->seek(45).ok());
+  std::swap(lie.segments[1], lie.segments[2]);  // Out of order: found anew.
+  save(path, resealed(last, encode_index(lie)));
+  reader = Reader::open(path, names, status);
+  EXPECT_TRUE(reader->index() == truth);
+  EXPECT_TRUE(reader->index_rebuilt());
+}
+
+}  // namespace
+}  // namespace pagetape

@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "traces/codec.h"
+
+#include <gtest/gtest.h>
+
+#include <random>
+#include <set>
+
+#include "tests/traces/trace_fixture.h"
+#include "traces/columns.h"
+
+namespace pagetape {
+namespace {
+
+// Which structure of the schema stands for a field of type M.
+template <class M>
+std::string expected_structure() {
+  if constexpr (Cell<M>) return "Column";
+  if constexpr (CellList<M>) return "Lists";
+  if constexpr (std::is_same_v<M, OptNumber>) return "Numbers";
+  return "";
+}
+
+template <class T>
+void expect_fields(capnp::StructSchema schema, const std::string& where);
+
+template <class T, class M>
+void expect_field(capnp::StructSchema schema, const std::string& where, const Field<T, M>& field) {
+  const std::string name = where + "." + field.name;
+  const auto found = schema.findFieldByName(camel_case(field.name));
+  ASSERT_TRUE(found != nullptr) << name << " is not in the schema";
+  const capnp::StructSchema to = slot_of(schema, field.name).schema;
+  if constexpr (std::is_same_v<T, ev::Table> && std::is_same_v<M, Pages>) {
+    EXPECT_STREQ(to.getUnqualifiedName().cStr(), "TableCells") << name;
+  } else if constexpr (Structure<M>) {
+    expect_fields<M>(to, name);
+  } else if constexpr (std::is_same_v<Element<M>, ev::Launch>) {
+    expect_fields<ev::Attention>(slot_of(to, "attention").schema, name);
+    expect_fields<ev::Store>(slot_of(to, "store").schema, name);
+    expect_fields<ev::Copy>(slot_of(to, "copy").schema, name);
+  } else if constexpr (StructureList<M>) {
+    EXPECT_EQ(slot_of(to, "counts").index, 0) << name;
+    expect_fields<Element<M>>(to, name);
+  } else {
+    EXPECT_EQ(to.getUnqualifiedName().cStr(), expected_structure<M>()) << name;
+  }
+}
+
+template <class T>
+void expect_fields(capnp::StructSchema schema, const std::string& where) {
+  constexpr auto fields = FieldsOf<T>::fields();
+  const bool counted = schema.findFieldByName("counts") != nullptr;
+  EXPECT_EQ(schema.getFields().size(), std::tuple_size_v<decltype(fields)> + counted) << where;
+  std::apply([&](const auto&... field) { (expect_field<T>(schema, where, field), ...); }, fields);
+}
+
+template <std::size_t... I>
+void expect_kinds(std::index_sequence<I...>) {
+  const capnp::StructSchema columns = capnp::Schema::from<schema::Columns>();
+  (expect_fields<std::variant_alternative_t<I, EventBody>>(slot_of(columns, kKindNames[I]).schema,
+                                                           std::string(kKindNames[I])),
+   ...);
+}
+
+// Events that come back from segments of the given encoder.
+std::vector<Event> decoded(const Words& payload, Names& names) {
+  SegmentDecoder decoder(names);
+  std::vector<Event> events;
+  if (!decoder.open(payload)) {
+    ADD_FAILURE() << decoder.error();
+    return events;
+  }
+  Event event;
+  while (decoder.next(event) == SegmentDecoder::Next::kEvent) events.push_back(event);
+  EXPECT_EQ(decoder.error(), "");
+  return events;
+}
+
+std::vector<Event> there_and_back(const std::vector<Event>& events, Names& names, int level = 3) {
+  SegmentEncoder encoder(names, level);
+  for (const Event& event : events) encoder.add(event);
+  Summary summary;
+  return decoded(encoder.finish(0, summary), names);
+}
+
+TEST(Codec, SchemaAndEventsHaveTheSameFields) { expect_kinds(std::make_index_sequence<kKinds>()); }
+
+TEST(Codec, SchemaHasANumberForEachKindAndNoOther) {
+  const auto numbers = capnp::Schema::from<schema::Kind>().getEnumerants();
+  ASSERT_EQ(numbers.size(), kKinds);
+  for (const auto number : numbers) {
+    const std::size_t kind = kind_of_number(static_cast<std::uint8_t>(number.getOrdinal()));
+    ASSERT_LT(kind, kKinds);
+    EXPECT_EQ(camel_case(kKindNames[kind]), number.getProto().getName().cStr());
+  }
+}
+
+TEST(Codec, SamplesAreOfEveryKind) {
+  Names names;
+  std::set<std::size_t> kinds;
+  for (const Event& event : sample_events(names)) kinds.insert(event.kind());
+  EXPECT_EQ(kinds.size(), kKinds);
+}
+
+TEST(Codec, EachEventAloneComesBackAsItWas) {
+  Names names;
+  for (const Event& event : sample_events(names)) {
+    const auto back = there_and_back({event}, names);
+    ASSERT_EQ(back.size(), 1u) << print_event(event, names);
+    EXPECT_EQ(print_event(back[0], names), print_event(event, names));
+    EXPECT_TRUE(back[0] == event);
+  }
+}
+
+TEST(Codec, AllKindsTogetherComeBackAsTheyWere) {
+  Names names;
+  std::vector<Event> events;
+  for (int i = 0; i < 5; ++i) {
+    for (Event& event : sample_events(names)) {
+      if (i != 2) event.t = OptInt(std::int64_t{1700000000000000000} + 37 * i);
+      if (i % 2 == 1) event.rank = OptInt(i);
+      event.stream = i;
+      events.push_back(std::move(event));
+    }
+  }
+  EXPECT_TRUE(there_and_back(events, names) == events);
+  EXPECT_TRUE(there_and_back(events, names, 0) == events) << "uncompressed";
+}
+
+TEST(Codec, ANameTableOfItsOwnGivesTheSameText) {
+  Names names, others;
+  others.intern("something else");
+  const std::vector<Event> events = sample_events(names);
+  SegmentEncoder encoder(names, 3);
+  for (const Event& event : events) encoder.add(event);
+  Summary summary;
+  const auto back = decoded(encoder.finish(0, summary), others);
+  ASSERT_EQ(back.size(), events.size());
+  for (std::size_t i = 0; i < back.size(); ++i) {
+    EXPECT_EQ(print_event(back[i], others), print_event(events[i], names));
+  }
+}
+
+TEST(Codec, IntegersOfEveryWidthComeBack) {
+  Names names;
+  const std::int64_t edges[] = {0,         1,         -1,        INT8_MAX,  INT8_MIN,  INT16_MAX,
+                                INT16_MIN, INT32_MAX, INT32_MIN, INT64_MAX, -INT64_MAX};
+  std::vector<Event> all;
+  for (const std::int64_t a : edges) {
+    std::vector<Event> two;
+    for (const std::int64_t b : {a, std::int64_t{3}, -a}) {
+      Event event;
+      event.body = ev::View{names.intern("o"), b, a};
+      event.t = OptInt(b);
+      two.push_back(event);
+      all.push_back(event);
+    }
+    EXPECT_TRUE(there_and_back(two, names) == two) << a;
+  }
+  EXPECT_TRUE(there_and_back(all, names) == all);
+}
+
+TEST(Codec, SegmentsStandAlone) {
+  Names names;
+  const std::vector<Event> events = sample_events(names);
+  SegmentEncoder encoder(names, 3);
+  Summary summary;
+  for (const Event& event : events) encoder.add(event);
+  encoder.finish(0, summary);
+  for (const Event& event : events) encoder.add(event);
+  EXPECT_TRUE(decoded(encoder.finish(events.size(), summary), names) == events);
+}
+
+// Rows of several buffers and ranks that change here and there, grow, shrink and jump.
+std::vector<Event> random_tables(std::uint32_t seed, Names& names) {
+  std::mt19937 random(seed);
+  const auto below = [&](int n) { return static_cast<int>(random() % static_cast<unsigned>(n)); };
+  std::vector<Pages> rows(6, Pages(40));
+  std::vector<Event> events;
+  for (int i = 0; i < 400; ++i) {
+    const int r = below(6);
+    Pages& row = rows[static_cast<std::size_t>(r)];
+    for (int k = below(4); k > 0; --k) row[static_cast<std::size_t>(below(40))] = PageId{below(99)};
+    const int col = below(3) == 0 ? below(40) : 0;
+    const int n = below(3) == 0 ? below(41 - col) : 40 - col;
+    ev::Table table;
+    table.buffer = names.intern(r % 2 == 0 ? "t" : "u");
+    table.row = r / 2;
+    table.col = col + (below(20) == 0 ? 100 : 0);
+    table.pages.assign(row.begin() + col, row.begin() + col + n);
+    Event event;
+    if (below(3) == 0) event.rank = OptInt(below(2));
+    event.body = std::move(table);
+    events.push_back(std::move(event));
+  }
+  return events;
+}
+
+TEST(Codec, TablesThatChangeComeBackAsTheyWere) {
+  for (std::uint32_t seed = 0; seed < 50; ++seed) {
+    Names names;
+    const std::vector<Event> events = random_tables(seed, names);
+    ASSERT_TRUE(there_and_back(events, names) == events) << "seed " << seed;
+  }
+}
+
+TEST(Codec, ATableThatDoesNotChangeCostsAlmostNothing) {
+  Names names;
+  Event event;
+  ev::Table table{names.intern("t"), 0, 0, Pages(1000, PageId{7}), kNone, kNone, kNone};
+  for (int i = 0; i < 1000; ++i) table.pages[static_cast<std::size_t>(i)] = PageId{(i * i) % 9973};
+  event.body = table;
+  SegmentEncoder encoder(names, 0);
+  encoder.add(event);
+  const std::uint64_t first = encoder.bytes();
+  for (int i = 0; i < 10; ++i) encoder.add(event);
+  EXPECT_LT(encoder.bytes() - first, first / 4);
+  Summary summary;
+  EXPECT_EQ(decoded(encoder.finish(0, summary), names).size(), 11u);
+}
+
+TEST(Codec, ASummarySaysWhatIsInTheSegment) {
+  Names names;
+  SegmentEncoder encoder(names, 3);
+  Event event = parsed(kSampleLines[0], names);
+  encoder.add(event);
+  event = parsed(
+      R"({"ev":"attention","backend":"d","layer":1,"table":"t","t":9,"rank":3,
+          "rows":[{"req":"A","row":0,"len":1},{"req":null,"row":1,"len":0}]})",
+      names);
+  encoder.add(event);
+  event.t = OptInt(4);
+  encoder.add(event);
+  Summary summary;
+  SegmentInfo info;
+  ASSERT_TRUE(segment_info(encoder.finish(70, summary), info));
+  EXPECT_TRUE(info.summary == summary);
+  EXPECT_EQ(info.first_event, 70u);
+  EXPECT_EQ(info.events, 3u);
+  EXPECT_EQ(summary.counts[kKindOf<ev::Attention>], 2u);
+  EXPECT_EQ(summary.counts[kKindOf<ev::Header>], 1u);
+  EXPECT_EQ(*summary.time_first, 4);
+  EXPECT_EQ(*summary.time_last, 9);
+  EXPECT_EQ(summary.lanes_max, 2u);
+  EXPECT_EQ(summary.launches, 2u);
+  EXPECT_EQ(summary.ranks, std::vector<std::int64_t>{3});
+}
+
+TEST(Codec, TheSameEventsGiveTheSameBytes) {
+  Names names;
+  const std::vector<Event> events = sample_events(names);
+  SegmentEncoder one(names, 3), two(names, 3);
+  Summary summary;
+  for (const Event& event : events) one.add(event), two.add(event);
+  EXPECT_TRUE(one.finish(0, summary) == two.finish(0, summary));
+}
+
+TEST(Codec, KeyframesComeBackWithTheirState) {
+  std::string state(100000, 'x'), back;
+  KeyframeInfo info;
+  for (const int level : {0, 3}) {
+    const Words payload = encode_keyframe({0, 12, 0xfeed}, state, level);
+    ASSERT_TRUE(decode_keyframe(payload, info, &back));
+    EXPECT_TRUE(info == (KeyframeInfo{0, 12, 0xfeed}));
+    EXPECT_EQ(back, state);
+  }
+}
+
+}  // namespace
+}  // namespace pagetape

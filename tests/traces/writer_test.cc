@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "traces/writer.h"
+
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/resource.h>
+
+#include "tests/traces/trace_fixture.h"
+
+namespace pagetape {
+namespace {
+
+std::unique_ptr<Writer> create(const std::string& path, const Names& names,
+                               const WriterOptions& options, Status& status) {
+  return create_trace(path, names, options, status);
+}
+
+TEST(Writer, WhatItWroteIsReadBack) {
+  TempFolder folder;
+  Names names;
+  const std::vector<Event> events = sample_events(names);
+  for (const int level : {0, 1, 3, 19}) {
+    for (const std::uint32_t size : {1u, 7u, 1000u}) {
+      write_trace(folder.file("x"), events, names, segments_of(size, level));
+      const ReadBack back = read_back(folder.file("x"), names);
+      EXPECT_TRUE(back.status.ok()) << back.status.message();
+      EXPECT_TRUE(back.events == events) << level << " " << size;
+      EXPECT_FALSE(back.cut);
+      EXPECT_TRUE(back.warnings.empty());
+    }
+  }
+}
+
+TEST(Writer, ATraceWithoutEventsIsWhole) {
+  TempFolder folder;
+  Names names;
+  write_trace(folder.file("x"), {}, names, {});
+  const ReadBack back = read_back(folder.file("x"), names);
+  EXPECT_TRUE(back.status.ok()) << back.status.message();
+  EXPECT_TRUE(back.events.empty());
+  EXPECT_FALSE(back.cut);
+}
+
+TEST(Writer, AFolderThatIsMissingIsNamed) {
+  Names names;
+  Status status;
+  EXPECT_EQ(create("/nowhere/at/all/x.ptape", names, {}, status), nullptr);
+  EXPECT_EQ(status.code(), Code::kSystem);
+  EXPECT_NE(status.message().find("the folder /nowhere/at/all does not exist"), std::string::npos)
+      << status.message();
+}
+
+TEST(Writer, AFullDiskIsReportedWithWhatToDo) {
+  Names names;
+  Status status;
+  EXPECT_EQ(create("/dev/full", names, {}, status), nullptr);
+  EXPECT_EQ(status.code(), Code::kSystem);
+  EXPECT_NE(status.message().find("free some space"), std::string::npos) << status.message();
+}
+
+TEST(Writer, ADiskThatFillsUpLeavesWhatWasWrittenWhole) {
+  TempFolder folder;
+  Names names;
+  ::signal(SIGXFSZ, SIG_IGN);
+  rlimit old{};
+  ::getrlimit(RLIMIT_FSIZE, &old);
+  rlimit limit{20000, old.rlim_max};
+  const Event event = parsed(R"({"ev":"note","text":"n"})", names);
+  Status status;
+  const auto writer = create(folder.file("x"), names, segments_of(1, 0), status);
+  ASSERT_NE(writer, nullptr);
+  ::setrlimit(RLIMIT_FSIZE, &limit);
+  std::uint64_t written = 0;
+  while ((status = writer->add(event)).ok()) ++written;
+  const Status again = writer->add(event);
+  const Status closed = writer->close();
+  ::setrlimit(RLIMIT_FSIZE, &old);
+  EXPECT_EQ(status.code(), Code::kSystem);
+  EXPECT_NE(status.message().find(std::to_string(written) + " events are in the file"),
+            std::string::npos)
+      << status.message();
+  EXPECT_FALSE(again.ok());
+  EXPECT_FALSE(closed.ok());
+  const ReadBack back = read_back(folder.file("x"), names);
+  EXPECT_TRUE(back.status.ok());
+  EXPECT_TRUE(back.warnings.empty()) << "no part of a frame is left";
+  EXPECT_EQ(back.events.size(), written);
+}
+
+TEST(Writer, FlushHandsOverWhatWasAdded) {
+  TempFolder folder;
+  Names names;
+  Status status;
+  const auto writer = create(folder.file("x"), names, {}, status);
+  ASSERT_NE(writer, nullptr);
+  ASSERT_TRUE(writer->add(parsed(R"({"ev":"note","text":"n"})", names)).ok());
+  EXPECT_TRUE(read_back(folder.file("x"), names).events.empty());
+  ASSERT_TRUE(writer->flush().ok());
+  EXPECT_EQ(read_back(folder.file("x"), names).events.size(), 1u);
+  EXPECT_EQ(writer->events(), 1u);
+  EXPECT_EQ(writer->bytes(), std::filesystem::file_size(folder.file("x")));
+}
+
+TEST(Writer, ASegmentEndsAtSoManyBytes) {
+  TempFolder folder;
+  Names names;
+  WriterOptions options;
+  options.segment_bytes = 1000;
+  write_trace(folder.file("x"), std::vector<Event>(1000, parsed(kSampleLines[0], names)), names,
+              options);
+  Status status;
+  EXPECT_GT(Reader::open(folder.file("x"), names, status)->segments().size(), 10u);
+}
+
+TEST(Writer, AnEventLargerThanASegmentIsRefusedAndTheRestGoesOn) {
+  TempFolder folder;
+  Names names;
+  Status status;
+  const auto writer = create(folder.file("x"), names, {}, status);
+  ASSERT_NE(writer, nullptr);
+  Event small = parsed(kSampleLines[0], names), large;
+  ASSERT_TRUE(writer->add(small).ok());
+  large.body = ev::Lens{names.intern("l"), Ints(9'000'000), {}};
+  status = writer->add(large);
+  EXPECT_EQ(status.code(), Code::kUsage);
+  EXPECT_NE(status.message().find("event 1 is larger than a segment"), std::string::npos);
+  large.body = ev::Attention{};
+  std::get<ev::Attention>(large.body).backend = names.intern("b");
+  std::get<ev::Attention>(large.body).layer = Layer::number(1);
+  std::get<ev::Attention>(large.body).table = names.intern("t");
+  ev::Row row;
+  row.len = row.row = 0;
+  std::get<ev::Attention>(large.body).rows.resize(300'000, row);
+  EXPECT_EQ(writer->add(large).code(), Code::kUsage);
+  ASSERT_TRUE(writer->add(small).ok());
+  ASSERT_TRUE(writer->close().ok());
+  EXPECT_EQ(read_back(folder.file("x"), names).events.size(), 2u);
+}
+
+TEST(Writer, ALargeEventThatStillFitsIsReadBack) {
+  TempFolder folder;
+  Names names;
+  Event event;
+  event.body = ev::Lens{names.intern("l"), Ints(7'000'000, std::int64_t{1} << 40), {}};
+  const std::vector<Event> events(3, event);
+  write_trace(folder.file("x"), events, names, {});
+  EXPECT_TRUE(read_back(folder.file("x"), names).events == events);
+}
+
+TEST(Writer, AnEventThatAReaderWouldRefuseIsRefused) {
+  TempFolder folder;
+  Names names;
+  Status status;
+  const auto writer = create(folder.file("x"), names, {}, status);
+  ASSERT_NE(writer, nullptr);
+  Event event;
+  event.body = ev::Pool{};
+  EXPECT_EQ(writer->add(event).code(), Code::kUsage);
+  EXPECT_EQ(writer->events(), 0u);
+}
+
+}  // namespace
+}  // namespace pagetape

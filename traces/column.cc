@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "traces/column.h"
+
+#include <algorithm>
+
+namespace pagetape {
+namespace {
+
+struct Range {
+  std::int64_t low = 0, high = 0;
+  std::uint64_t bits = 0;  // Sum of the bits of each value: what it costs, about, once compressed.
+
+  void add(std::int64_t v) {
+    low = std::min(low, v);
+    high = std::max(high, v);
+    bits += static_cast<std::uint64_t>(
+        64 - std::countl_zero(static_cast<std::uint64_t>(v < 0 ? ~v : v)));
+  }
+  // Bytes of the narrowest width that holds it, its least value left for "absent".
+  int width() const {
+    if (low > INT8_MIN && high <= INT8_MAX) return 1;
+    if (low > INT16_MIN && high <= INT16_MAX) return 2;
+    if (low > INT32_MIN && high <= INT32_MAX) return 4;
+    return 8;
+  }
+};
+
+std::int64_t difference(std::int64_t v, std::int64_t last) {
+  return static_cast<std::int64_t>(static_cast<std::uint64_t>(v) -
+                                   static_cast<std::uint64_t>(last));
+}
+
+template <class W, class List>
+void fill(List list, const std::vector<std::int64_t>& cells, bool delta) {
+  std::int64_t last = 0;
+  unsigned i = 0;
+  for (const std::int64_t cell : cells) {
+    if (cell == kAbsentCell) {
+      list.set(i++, std::numeric_limits<W>::min());
+      continue;
+    }
+    list.set(i++, static_cast<W>(delta ? difference(cell, last) : cell));
+    last = cell;
+  }
+}
+
+void write_cells(schema::Column::Builder out, const std::vector<std::int64_t>& cells, int width,
+                 bool delta) {
+  const auto n = static_cast<unsigned>(cells.size());
+  out.setDelta(delta);
+  switch (width) {
+    case 1:
+      return fill<std::int8_t>(out.initInt8(n), cells, delta);
+    case 2:
+      return fill<std::int16_t>(out.initInt16(n), cells, delta);
+    case 4:
+      return fill<std::int32_t>(out.initInt32(n), cells, delta);
+    default:
+      return fill<std::int64_t>(out.initInt64(n), cells, delta);
+  }
+}
+
+void write_narrowest(schema::Column::Builder out, const std::vector<std::int64_t>& cells) {
+  Range plain, delta;
+  std::int64_t last = 0;
+  for (const std::int64_t cell : cells) {
+    if (cell == kAbsentCell) continue;
+    plain.add(cell);
+    delta.add(difference(cell, last));
+    last = cell;
+  }
+  // A difference that is the least of 64 bits would read as "absent".
+  const bool use_delta = delta.low != INT64_MIN && delta.bits < plain.bits;
+  write_cells(out, cells, (use_delta ? delta : plain).width(), use_delta);
+}
+
+// The bytes of a list, where it is of that very width (a message may hold another).
+template <class List>
+const unsigned char* bytes_of(List list, capnp::ElementSize size, std::size_t cells) {
+  const capnp::AnyList::Reader any = list;
+  if (any.getElementSize() != size || any.size() != cells) return nullptr;
+  return any.getRawBytes().begin();
+}
+
+}  // namespace
+
+void ColumnOut::write(capnp::AnyPointer::Builder out, std::int64_t fallback) const {
+  const auto is_fallback = [fallback](std::int64_t cell) { return cell == fallback; };
+  if (std::all_of(cells_.begin(), cells_.end(), is_fallback)) return;
+  write_narrowest(out.initAs<schema::Column>(), cells_);
+}
+
+void ColumnOut::write_values(schema::Column::Builder out) const {
+  if (cells_.empty()) return;
+  // In a list nothing is absent: there the least integer is itself, which takes the full width.
+  if (std::find(cells_.begin(), cells_.end(), kAbsentCell) != cells_.end()) {
+    return write_cells(out, cells_, 8, false);
+  }
+  write_narrowest(out, cells_);
+}
+
+bool ColumnIn::take(schema::Column::Reader in, std::size_t cells) {
+  using capnp::ElementSize;
+  delta_ = in.getDelta();
+  last_ = 0;
+  switch (in.which()) {
+    case schema::Column::INT8:
+      width_ = 1;
+      data_ = bytes_of(in.getInt8(), ElementSize::BYTE, cells);
+      break;
+    case schema::Column::INT16:
+      width_ = 2;
+      data_ = bytes_of(in.getInt16(), ElementSize::TWO_BYTES, cells);
+      break;
+    case schema::Column::INT32:
+      width_ = 4;
+      data_ = bytes_of(in.getInt32(), ElementSize::FOUR_BYTES, cells);
+      break;
+    case schema::Column::INT64:
+      width_ = 8;
+      data_ = bytes_of(in.getInt64(), ElementSize::EIGHT_BYTES, cells);
+      break;
+    default:
+      return false;
+  }
+  return data_ != nullptr;
+}
+
+bool ColumnIn::open(schema::Column::Reader in, std::size_t cells, std::int64_t fallback) {
+  *this = ColumnIn();
+  fallback_ = fallback;
+  return in.which() == schema::Column::ELIDED || take(in, cells);
+}
+
+bool ColumnIn::open_values(schema::Column::Reader in, std::size_t cells) {
+  *this = ColumnIn();
+  if (in.which() == schema::Column::ELIDED) return cells == 0;
+  return take(in, cells);
+}
+
+bool ColumnIn::sum(std::size_t cells, bool may_be_absent, std::uint64_t& total) const {
+  total = 0;
+  ColumnIn counts = *this;
+  for (std::size_t i = 0; i < cells; ++i) {
+    const std::int64_t n = counts.next();
+    if (n < 0 || n > kMaxCount) return false;
+    total += static_cast<std::uint64_t>(may_be_absent && n > 0 ? n - 1 : n);
+  }
+  return true;
+}
+
+}  // namespace pagetape

@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: Apache-2.0
+// Columns to events: one FieldIn for each field, by its type, as columns_out.h wrote it. The shape
+// of all columns is checked when a segment is opened (how many cells each has), so that no cell is
+// read that is not there; their values are checked as they are read.
+#pragma once
+
+#include <vector>
+
+#include "traces/column.h"
+#include "traces/columns.h"
+#include "traces/names.h"
+#include "traces/table_history.h"
+
+namespace pagetape {
+
+// What the columns of a segment share while they are read.
+struct In {
+  std::vector<Name> strings{kNone};  // The reader's name of each string of the segment, from 1.
+  std::int64_t rank = kAbsentCell;   // Of the event at hand.
+  TableHistory history;
+  std::uint64_t elements = 0;        // Of the segment.
+  std::uint64_t event_elements = 0;  // Of the event at hand.
+  std::uint64_t table_cells = 0;     // Of the segment.
+  const char* error = nullptr;       // The first.
+
+  bool fail(const char* what) {
+    if (error == nullptr) error = what;
+    return false;
+  }
+  bool need(bool good, const char* what) { return good || fail(what); }
+  Name name(std::int64_t cell) {
+    if (static_cast<std::uint64_t>(cell) < strings.size()) return strings[cell];
+    fail("a name is not a string of the segment (M11)");
+    return kNone;
+  }
+};
+
+inline constexpr char kNot32Bits[] = "a page or layer does not fit 32 bits, or is absent (M12)";
+inline constexpr char kBadSize[] = "a column has not one cell for each value (M9)";
+inline constexpr char kBadCount[] = "counts are out of range, or are not those of the values (M10)";
+
+inline void from_cell(In&, std::int64_t cell, std::int64_t& v) { v = cell; }
+inline void from_cell(In&, std::int64_t cell, OptInt& v) { v = OptInt(cell); }
+inline void from_cell(In& in, std::int64_t cell, Name& v) { v = in.name(cell); }
+inline void from_cell(In& in, std::int64_t cell, PageId& v) {
+  in.need(static_cast<std::int32_t>(cell) == cell, kNot32Bits);
+  v = PageId(static_cast<std::int32_t>(cell));
+}
+inline void from_cell(In&, std::int64_t cell, SlotId& v) { v = SlotId(cell); }
+inline void from_cell(In& in, std::int64_t cell, Layer& v) {
+  in.need(static_cast<std::int32_t>(cell) == cell, kNot32Bits);
+  v = cell < 0 ? Layer::named(in.name(~cell)) : Layer::number(static_cast<std::int32_t>(cell));
+}
+inline void from_cell(In& in, std::int64_t cell, bool& v) {
+  in.need(cell == 0 || cell == 1, "a flag is not 0 or 1 (M12)");
+  v = cell != 0;
+}
+inline void from_cell(In& in, std::int64_t cell, ScalarValue& v) { v.json = in.name(cell); }
+template <class T>
+void from_cell(In& in, std::int64_t cell, std::optional<T>& v) {
+  if (cell == kAbsentCell) return v.reset();
+  from_cell(in, cell, v.emplace());
+}
+
+// A list made ready in the storage it has.
+template <class E>
+std::vector<E>& resized(std::vector<E>& list, std::size_t n) {
+  list.resize(n);
+  return list;
+}
+template <class E>
+std::vector<E>& resized(std::optional<std::vector<E>>& list, std::size_t n) {
+  if (!list) list.emplace();
+  return resized(*list, n);
+}
+
+// Each has open(in, pointer, schema, cells), which is false where the column is malformed, and
+// get(in, value), which may be called `cells` times and sets in.error.
+template <class M>
+struct FieldIn;
+
+template <Cell M>
+struct FieldIn<M> {
+  ColumnIn column;
+
+  bool open(In& in, capnp::AnyPointer::Reader p, capnp::StructSchema, std::size_t cells) {
+    return in.need(column.open(p.getAs<schema::Column>(), cells, kFallback<M>), kBadSize);
+  }
+  void get(In& in, M& value) { from_cell(in, column.next(), value); }
+};
+
+template <CellList M>
+struct FieldIn<M> {
+  ColumnIn counts, values;
+
+  bool open(In& in, capnp::AnyPointer::Reader p, capnp::StructSchema, std::size_t cells) {
+    const auto lists = p.getAs<schema::Lists>();
+    std::uint64_t total = 0;
+    return in.need(counts.open(lists.getCounts(), cells, 0), kBadSize) &&
+           in.need(counts.sum(cells, Optional<M>, total), kBadCount) &&
+           in.need(values.open_values(lists.getValues(), total), kBadCount);
+  }
+  void get(In& in, M& value) {
+    auto n = static_cast<std::size_t>(counts.next());
+    if constexpr (Optional<M>) {
+      if (n-- == 0) return value.reset();
+    }
+    auto& list = resized(value, n);
+    using E = Element<M>;
+    if constexpr (internal::kOneOf<E, std::int64_t, PageId, SlotId>) {
+      if (!values.read(n, list.data())) in.fail(kNot32Bits);
+    } else {
+      for (E& element : list) from_cell(in, values.next(), element);
+    }
+  }
+};
+
+template <>
+struct FieldIn<OptNumber> {
+  ColumnIn present;
+  const unsigned char* values = nullptr;
+
+  bool open(In& in, capnp::AnyPointer::Reader p, capnp::StructSchema, std::size_t cells);
+  void get(In&, OptNumber& value) {
+    if (present.next() == 0) return value.reset();
+    std::memcpy(&value.emplace(), values, sizeof(double));
+    values += sizeof(double);
+  }
+};
+
+// The pages of `table` events, as changes.
+class TableCellsIn {
+ public:
+  bool open(In& in, capnp::AnyPointer::Reader p, capnp::StructSchema, std::size_t cells);
+  // The table's buffer, row and column must have been read.
+  void get(In& in, ev::Table& table);
+
+ private:
+  // Applies the runs of one event of n cells to the contents from `at` on.
+  bool apply(TableContents& contents, std::size_t at, std::size_t n);
+
+  ColumnIn cells_, runs_, skips_, lengths_, values_;
+};
+
+// A structure: a FieldIn for each field.
+template <Structure T>
+struct FieldIn<T> {
+  template <class M>
+  using ColumnsFor = std::conditional_t<std::is_same_v<T, ev::Table> && std::is_same_v<M, Pages>,
+                                        TableCellsIn, FieldIn<M>>;
+  template <class... M>
+  static std::tuple<ColumnsFor<M>...> columns_for(std::tuple<Field<T, M>...>);
+  decltype(columns_for(FieldsOf<T>::fields())) columns;
+
+  bool open(In& in, capnp::AnyPointer::Reader p, capnp::StructSchema schema, std::size_t cells) {
+    return open_fields(in, p.getAs<capnp::AnyStruct>(), schema, cells);
+  }
+  bool open_fields(In& in, capnp::AnyStruct::Reader any, capnp::StructSchema schema,
+                   std::size_t cells) {
+    const std::vector<Slot>& slots = slots_of<T>(schema);
+    const auto pointers = any.getPointerSection();
+    return [&]<std::size_t... I>(std::index_sequence<I...>) {
+      return (open_field(std::get<I>(columns), in, pointers, slots[I], cells) && ...);
+    }
+    (std::make_index_sequence<std::tuple_size_v<decltype(columns)>>());
+  }
+  void get(In& in, T& value) {
+    constexpr auto fields = FieldsOf<T>::fields();
+    [&]<std::size_t... I>(std::index_sequence<I...>) {
+      (get_field(std::get<I>(columns), in, value, value.*std::get<I>(fields).member), ...);
+    }
+    (std::make_index_sequence<std::tuple_size_v<decltype(columns)>>());
+  }
+
+ private:
+  template <class Column>
+  static bool open_field(Column& column, In& in, capnp::List<capnp::AnyPointer>::Reader pointers,
+                         const Slot& slot, std::size_t cells) {
+    // A structure of an older schema is shorter: what it lacks is elided.
+    const auto pointer =
+        slot.index < pointers.size() ? pointers[slot.index] : capnp::AnyPointer::Reader();
+    return column.open(in, pointer, slot.schema, cells);
+  }
+  template <class Column, class M>
+  static void get_field(Column& column, In& in, T& value, M& member) {
+    if constexpr (std::is_same_v<Column, TableCellsIn>) {
+      column.get(in, value);
+    } else {
+      column.get(in, member);
+    }
+  }
+};
+
+// Lists and options of structures: how many, then their fields one after another.
+template <StructureList M>
+struct FieldIn<M> {
+  static constexpr bool kOne = std::is_same_v<M, std::optional<Element<M>>>;
+  static constexpr bool kMayBeAbsent = Optional<M> && !kOne;
+
+  ColumnIn counts;
+  FieldIn<Element<M>> of;
+
+  bool open(In& in, capnp::AnyPointer::Reader p, capnp::StructSchema schema, std::size_t cells) {
+    const auto any = p.getAs<capnp::AnyStruct>();
+    const auto pointers = any.getPointerSection();
+    const std::uint16_t slot = slot_of(schema, "counts").index;
+    const auto pointer = slot < pointers.size() ? pointers[slot] : capnp::AnyPointer::Reader();
+    std::uint64_t total = 0;
+    if (!in.need(counts.open(pointer.getAs<schema::Column>(), cells, 0), kBadSize) ||
+        !in.need(counts.sum(cells, kMayBeAbsent, total), kBadCount)) {
+      return false;
+    }
+    in.elements += total;
+    return in.need(in.elements <= kMaxSegmentElements, "a segment has too many elements (M13)") &&
+           of.open_fields(in, any, schema, total);
+  }
+  void get(In& in, M& value) {
+    auto n = static_cast<std::size_t>(counts.next());
+    if constexpr (kMayBeAbsent) {
+      if (n-- == 0) return value.reset();
+    }
+    in.event_elements += n;
+    if (in.event_elements > kMaxEventElements || (kOne && n > 1)) {
+      in.fail("an event has too many elements (M13)");
+      return;
+    }
+    if constexpr (kOne) {
+      if (n == 0) return value.reset();
+      if (!value) value.emplace();
+      of.get(in, *value);
+    } else {
+      for (auto& element : resized(value, n)) {
+        if (in.error != nullptr) return;  // Counts that follow may no longer be those checked.
+        of.get(in, element);
+      }
+    }
+  }
+};
+
+// The launches of a graph: the columns of each of the three.
+template <>
+struct FieldIn<ev::Launch> {
+  ColumnIn kinds;
+  FieldIn<ev::Attention> attention;
+  FieldIn<ev::Store> store;
+  FieldIn<ev::Copy> copy;
+
+  bool open_fields(In& in, capnp::AnyStruct::Reader any, capnp::StructSchema schema,
+                   std::size_t cells);
+  void get(In& in, ev::Launch& launch);
+};
+
+}  // namespace pagetape

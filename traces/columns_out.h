@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: Apache-2.0
+// Events to columns: one FieldOut for each field, by its type. columns_in.h is the way back.
+#pragma once
+
+#include <bit>
+#include <vector>
+
+#include "traces/column.h"
+#include "traces/columns.h"
+#include "traces/names.h"
+#include "traces/table_history.h"
+
+namespace pagetape {
+
+// What the columns of a segment share while they are gathered.
+class Out {
+ public:
+  explicit Out(const Names& names) : names_(names) {}
+
+  // The number of a name among the strings of this segment.
+  std::int64_t local(Name name) {
+    if (name == kNone) return 0;
+    if (raw(name) >= local_.size()) local_.resize(names_.size(), 0);
+    std::uint32_t& number = local_[raw(name)];
+    if (number == 0) {
+      strings_.push_back(name);
+      number = static_cast<std::uint32_t>(strings_.size());
+      bytes += names_.text(name).size() + 16;
+    }
+    return number;
+  }
+  const std::vector<Name>& strings() const { return strings_; }
+  const Names& names() const { return names_; }
+
+  void clear() {
+    for (const Name name : strings_) local_[raw(name)] = 0;
+    strings_.clear();
+    history.clear();
+    bytes = elements = table_cells = 0;
+  }
+
+  std::int64_t rank = kAbsentCell;  // Of the event at hand.
+  TableHistory history;
+  std::uint64_t bytes = 0;  // About what the columns take before compression: 4 bytes a cell.
+  std::uint64_t elements = 0, table_cells = 0;
+
+ private:
+  const Names& names_;
+  std::vector<std::uint32_t> local_;  // By Name; 0: not yet in this segment.
+  std::vector<Name> strings_;
+};
+
+inline std::int64_t to_cell(Out&, std::int64_t v) { return v; }
+inline std::int64_t to_cell(Out&, OptInt v) { return v.value_or(kAbsentCell); }
+inline std::int64_t to_cell(Out& out, Name v) { return out.local(v); }
+inline std::int64_t to_cell(Out&, PageId v) { return raw(v); }
+inline std::int64_t to_cell(Out&, SlotId v) { return raw(v); }
+inline std::int64_t to_cell(Out& out, Layer v) {
+  return v.is_named() ? ~out.local(v.name()) : std::int64_t{v.v};
+}
+inline std::int64_t to_cell(Out&, bool v) { return v; }
+inline std::int64_t to_cell(Out&, OptBool v) { return v ? std::int64_t{*v} : kAbsentCell; }
+inline std::int64_t to_cell(Out& out, ScalarValue v) { return out.local(v.json); }
+inline std::int64_t to_cell(Out& out, const std::optional<Layer>& v) {
+  return v ? to_cell(out, *v) : kAbsentCell;
+}
+
+// Each has put(out, value), write(pointer, schema of what it points to) and clear().
+template <class M>
+struct FieldOut;
+
+template <Cell M>
+struct FieldOut<M> {
+  ColumnOut column;
+
+  void put(Out& out, const M& value) {
+    out.bytes += 4;
+    column.push(to_cell(out, value));
+  }
+  void write(capnp::AnyPointer::Builder p, capnp::StructSchema) const {
+    column.write(p, kFallback<M>);
+  }
+  void clear() { column.clear(); }
+};
+
+template <CellList M>
+struct FieldOut<M> {
+  ColumnOut counts, values;
+
+  template <class E>
+  void put(Out& out, const std::vector<E>& list, std::int64_t bias = 0) {
+    out.bytes += 4 + 4 * list.size();
+    counts.push(static_cast<std::int64_t>(list.size()) + bias);
+    for (const E& value : list) values.push(to_cell(out, value));
+  }
+  template <class E>
+  void put(Out& out, const std::optional<std::vector<E>>& list) {
+    if (list) return put(out, *list, 1);
+    out.bytes += 4;
+    counts.push(0);
+  }
+  void write(capnp::AnyPointer::Builder p, capnp::StructSchema) const {
+    auto lists = p.initAs<schema::Lists>();
+    write_lists(lists);
+  }
+  void write_lists(schema::Lists::Builder lists) const {
+    counts.write(capnp::toAny(lists).getPointerSection()[0], 0);
+    values.write_values(lists.initValues());
+  }
+  void clear() { counts.clear(), values.clear(); }
+};
+
+template <>
+struct FieldOut<OptNumber> {
+  ColumnOut present;
+  std::vector<double> values;
+
+  void put(Out& out, const OptNumber& value) {
+    out.bytes += 4;
+    present.push(value.has_value());
+    if (value) values.push_back(*value);
+  }
+  void write(capnp::AnyPointer::Builder p, capnp::StructSchema) const {
+    if (values.empty()) return;
+    auto numbers = p.initAs<schema::Numbers>();
+    present.write(capnp::toAny(numbers).getPointerSection()[0], 0);
+    auto list = numbers.initValues(static_cast<unsigned>(values.size()));
+    for (unsigned i = 0; i < list.size(); ++i) list.set(i, values[i]);
+  }
+  void clear() { present.clear(), values.clear(); }
+};
+
+// The pages of `table` events, as changes.
+class TableCellsOut {
+ public:
+  void put(Out& out, const ev::Table& table);
+  void write(capnp::AnyPointer::Builder p, capnp::StructSchema) const;
+  void clear() { cells_.clear(), runs_.clear(), skips_.clear(), lengths_.clear(), values_.clear(); }
+
+ private:
+  ColumnOut cells_, runs_, skips_, lengths_, values_;
+};
+
+// A structure: a FieldOut for each field.
+template <Structure T>
+struct FieldOut<T> {
+  template <class M>
+  using ColumnsFor = std::conditional_t<std::is_same_v<T, ev::Table> && std::is_same_v<M, Pages>,
+                                        TableCellsOut, FieldOut<M>>;
+  template <class... M>
+  static std::tuple<ColumnsFor<M>...> columns_for(std::tuple<Field<T, M>...>);
+  decltype(columns_for(FieldsOf<T>::fields())) columns;
+
+  // f(column, field, i) for each field.
+  template <class F>
+  static void each(auto& columns, F&& f) {
+    constexpr auto fields = FieldsOf<T>::fields();
+    [&]<std::size_t... I>(std::index_sequence<I...>) {
+      (f(std::get<I>(columns), std::get<I>(fields), I), ...);
+    }
+    (std::make_index_sequence<std::tuple_size_v<decltype(fields)>>());
+  }
+
+  void put(Out& out, const T& value) {
+    each(columns, [&](auto& column, const auto& field, std::size_t) {
+      if constexpr (std::is_same_v<decltype(column), TableCellsOut&>) {
+        column.put(out, value);
+      } else {
+        column.put(out, value.*field.member);
+      }
+    });
+  }
+  void write(capnp::AnyPointer::Builder p, capnp::StructSchema schema) const {
+    const auto size = schema.getProto().getStruct();
+    write_fields(p.initAsAnyStruct(size.getDataWordCount(), size.getPointerCount()), schema);
+  }
+  void write_fields(capnp::AnyStruct::Builder any, capnp::StructSchema schema) const {
+    const std::vector<Slot>& slots = slots_of<T>(schema);
+    auto pointers = any.getPointerSection();
+    each(columns, [&](const auto& column, const auto&, std::size_t i) {
+      column.write(pointers[slots[i].index], slots[i].schema);
+    });
+  }
+  void clear() {
+    each(columns, [](auto& column, const auto&, std::size_t) { column.clear(); });
+  }
+};
+
+// Lists and options of structures: how many, then their fields one after another.
+template <StructureList M>
+struct FieldOut<M> {
+  ColumnOut counts;
+  FieldOut<Element<M>> of;
+
+  template <class E>
+  void put(Out& out, const std::vector<E>& list, std::int64_t bias = 0) {
+    counts.push(static_cast<std::int64_t>(list.size()) + bias);
+    out.bytes += 4;
+    out.elements += list.size();
+    for (const E& element : list) of.put(out, element);
+  }
+  template <class E>
+  void put(Out& out, const std::optional<std::vector<E>>& list) {
+    if (list) return put(out, *list, 1);
+    counts.push(0);
+  }
+  template <class E>
+  void put(Out& out, const std::optional<E>& element) {
+    counts.push(element.has_value());
+    out.elements += element.has_value();
+    if (element) of.put(out, *element);
+  }
+  void write(capnp::AnyPointer::Builder p, capnp::StructSchema schema) const {
+    const auto size = schema.getProto().getStruct();
+    auto any = p.initAsAnyStruct(size.getDataWordCount(), size.getPointerCount());
+    counts.write(any.getPointerSection()[slot_of(schema, "counts").index], 0);
+    of.write_fields(any, schema);
+  }
+  void clear() { counts.clear(), of.clear(); }
+};
+
+// The launches of a graph: the columns of each of the three.
+template <>
+struct FieldOut<ev::Launch> {
+  ColumnOut kinds;
+  FieldOut<ev::Attention> attention;
+  FieldOut<ev::Store> store;
+  FieldOut<ev::Copy> copy;
+
+  void put(Out& out, const ev::Launch& launch) {
+    kinds.push(static_cast<std::int64_t>(launch.index()));
+    std::visit([&](const auto& l) { put_launch(out, l); }, launch);
+  }
+  void put_launch(Out& out, const ev::Attention& l) { attention.put(out, l); }
+  void put_launch(Out& out, const ev::Store& l) { store.put(out, l); }
+  void put_launch(Out& out, const ev::Copy& l) { copy.put(out, l); }
+
+  void write_fields(capnp::AnyStruct::Builder any, capnp::StructSchema schema) const {
+    auto pointers = any.getPointerSection();
+    const auto part = [&](const auto& columns, const char* name) {
+      const Slot slot = slot_of(schema, name);
+      columns.write(pointers[slot.index], slot.schema);
+    };
+    part(attention, "attention");
+    part(store, "store");
+    part(copy, "copy");
+    kinds.write(pointers[slot_of(schema, "kinds").index], 0);
+  }
+  void clear() { kinds.clear(), attention.clear(), store.clear(), copy.clear(); }
+};
+
+}  // namespace pagetape

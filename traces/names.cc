@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "traces/names.h"
+
+namespace pagetape {
+
+Name Names::intern(std::string_view text) {
+  if (auto it = ids_.find(text); it != ids_.end()) return it->second;
+  const Name id{static_cast<std::uint32_t>(texts_.size())};
+  ids_.emplace(texts_.emplace_back(text), id);
+  return id;
+}
+
+Name Names::find(std::string_view text) const {
+  auto it = ids_.find(text);
+  return it == ids_.end() ? kNone : it->second;
+}
+
+std::string Names::layer(Layer layer) const {
+  return layer.is_named() ? std::string(text(layer.name())) : std::to_string(layer.v);
+}
+
+}  // namespace pagetape

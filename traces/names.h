@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// Interned strings: every name of a trace is compared and stored as one integer.
+#pragma once
+
+#include <deque>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+
+#include "traces/ids.h"
+
+namespace pagetape {
+
+// Owns the strings; ids are dense from 1 in order of first use and never change. An Event means
+// something only beside the table it was made with. Not thread-safe: one table a reader.
+class Names {
+ public:
+  Names() = default;
+  Names(const Names&) = delete;
+  Names& operator=(const Names&) = delete;
+
+  Name intern(std::string_view text);
+  // kNone where the text was never interned.
+  Name find(std::string_view text) const;
+  // The view lives as long as the table. kNone and ids of another table give "".
+  std::string_view text(Name id) const {
+    return raw(id) < texts_.size() ? std::string_view(texts_[raw(id)]) : std::string_view();
+  }
+  std::string layer(Layer layer) const;
+  // Number of ids in use, kNone included: every valid id is below.
+  std::size_t size() const { return texts_.size(); }
+
+ private:
+  std::deque<std::string> texts_{std::string()};  // A deque, so that views stay valid.
+  std::unordered_map<std::string_view, Name> ids_;
+};
+
+}  // namespace pagetape

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// A stream of events from either form of a trace, told apart by content.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "traces/event.h"
+#include "traces/names.h"
+#include "traces/status.h"
+
+namespace pagetape {
+
+class Source {
+ public:
+  virtual ~Source() = default;
+
+  // The next event, or false at the end or where reading failed: then status() is not ok, and
+  // every event before it was good. `event` is overwritten; its storage is reused.
+  virtual bool next(Event& event) = 0;
+
+  // Index of the event that next() will give (0 first): the number findings and errors use.
+  virtual std::uint64_t position() const = 0;
+
+  // kDamaged for a damaged binary file, kUsage for a text line in error (with line and field).
+  virtual const Status& status() const = 0;
+
+  // Said once each: unknown fields, unknown events of a newer format (which were skipped).
+  virtual const std::vector<std::string>& warnings() const = 0;
+
+  // True where unknown events of a newer format were skipped: the verdict is then incomplete.
+  virtual bool skipped_unknown() const = 0;
+};
+
+// Opens a trace of either form. On failure returns null and sets `status` (the file's name is in
+// the message). `names` must outlive the source.
+std::unique_ptr<Source> open_trace(const std::string& path, Names& names, Status& status);
+
+}  // namespace pagetape

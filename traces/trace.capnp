@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# The binary trace, field by field. FORMAT.md beside it shows a whole file, byte by byte.
+#
+# A file is: 8 bytes "\x89PTAPE\r\n", the version of the file (u32), a checksum (u32); then frames.
+# A frame is: a header of 32 bytes (frame.h), then its payload, which is one flat Cap'n Proto
+# message with the root Segment, Keyframe or Index. A file closed in good order ends with an Index
+# frame and a tail of 24 bytes that says where it is. All numbers are little endian.
+#
+# What a reader checks. Each M is broken by a test in tests/traces/bad_input_test.cc.
+#   M1  The file begins with the magic, the version and their checksum; the version is known.
+#   M2  A frame's header has its magic, its checksum, a known kind, and a payload of whole words of
+#       at most 64 MiB + 1 MiB.
+#   M3  A payload has the checksum that its header says.
+#   M4  A payload is a well formed message within its own size.
+#   M5  A segment's firstEvent is the number of events before it.
+#   M6  rawBytes is at most 64 MiB, and the body has just that size when it is decompressed.
+#   M7  There is a kind for each of eventCount events, and summary.counts agrees with them.
+#   M8  A kind is known, unless `format` is newer than the reader.
+#   M9  A column is elided or has one cell for each value; values of lists are never elided.
+#   M10 The counts of a list or structure are at least 0 (1 where it may not be absent), at most
+#       2^32, and add up to the number of its values.
+#   M11 A name is 0 or the number of a string of this segment.
+#   M12 Page ids and layers fit 32 bits, flags are 0 or 1, a launch's kind is 0, 1 or 2.
+#   M13 One event has at most 2^18 elements in its lists of structures; a segment at most 2^26.
+#   M14 Runs of table cells lie within the event's cells and cover what the last contents do not.
+#   M15 The table cells of a segment, rebuilt, are at most 2^31.
+#   M16 Each event passes check_event: the ranges and words of the model.
+#   M17 A keyframe's event is the number of events before it; its state is at most 64 MiB.
+#   M18 The index names frames that are there, in ascending order, as they say of themselves.
+
+@0xdb7f88c87f1c184c;
+
+using Cxx = import "/capnp/c++.capnp";
+$Cxx.namespace("pagetape::schema");
+using Event = import "/traces/trace_events.capnp";
+
+# ---- frames ----
+
+struct Segment {
+  # Events in a row, readable without the segments before it.
+
+  firstEvent @0 :UInt64;  # Index of its first event; the first of the file is 0 (M5).
+  eventCount @1 :UInt32;  # Events, at least 1 (M7).
+  format @2 :UInt32;      # Version of the event model that the writer knew: 1 (M8).
+  compression @3 :Compression;
+  rawBytes @4 :UInt64;    # Bytes of the body before compression, at most 64 MiB (M6).
+  summary @5 :Summary;
+  body @6 :Data;          # A flat message with the root Columns, compressed or not.
+}
+
+enum Compression {
+  none @0;
+  zstd @1;  # One zstd frame.
+}
+
+struct Summary {
+  # For a picture of the segment without its body. Only `counts` is checked (M7).
+
+  timeFirst @0 :Int64 = -0x8000000000000000;  # Least t, ns; the default: no event has one.
+  timeLast @1 :Int64 = -0x8000000000000000;   # Greatest t, ns.
+  counts @2 :List(UInt32);                    # Events of each kind, by the number in Kind.
+  lanesMax @3 :UInt32;                        # Most rows of an attention, store or graph launch.
+  launches @4 :UInt64;  # Events that run on the device: attention, store, copy, graph_launch,
+                        # graph_step.
+  ranks @5 :List(Int64);  # Ranks seen, in order of appearance; events without one are not counted.
+}
+
+struct Keyframe {
+  # The whole state before an event, so that a reader can begin there. What `state` holds is the
+  # business of replay/state.h; here it is bytes.
+
+  event @0 :UInt64;     # Events applied (M17).
+  digest @1 :UInt64;    # Digest of the state.
+  compression @2 :Compression;
+  rawBytes @3 :UInt64;  # Bytes of the state before compression, at most 64 MiB (M17).
+  state @4 :Data;
+}
+
+struct Index {
+  # The last frame: what a reader else finds by going from frame to frame (M18).
+
+  events @0 :UInt64;  # Events of the file.
+  segments @1 :List(SegmentEntry);
+  keyframes @2 :List(KeyframeEntry);
+}
+
+struct SegmentEntry {
+  offset @0 :UInt64;  # Of the frame, in bytes from the beginning of the file.
+  firstEvent @1 :UInt64;
+  eventCount @2 :UInt32;
+  summary @3 :Summary;
+}
+
+struct KeyframeEntry {
+  offset @0 :UInt64;  # Of the frame, in bytes from the beginning of the file.
+  event @1 :UInt64;
+  digest @2 :UInt64;
+}
+
+# ---- the body of a segment ----
+
+struct Columns {
+  # The events of a segment: what all events have, then the columns of each kind, which have one
+  # cell for each event of that kind, in order.
+
+  strings @0 :List(Text);   # Each name used once; so that a segment stands alone.
+  extras @1 :List(Text);    # Unknown fields of events: JSON objects.
+  kinds @2 :Data;           # Of each event, the number in Kind (M7, M8).
+  t @3 :Event.OptInts;      # ns, of the recorder's clock.
+  stream @4 :Event.Ints;    # Stream of the device, 32 bits (M12); 0 is the default one.
+  rank @5 :Event.OptInts;   # Scopes every name and all state.
+  src @6 :Event.Names;      # Call site, "file:line" or what the engine says.
+  extra @7 :Event.Ints;     # 0: none; n: the n-th of `extras` (M11).
+
+  header @8 :Event.Header;
+  pool @9 :Event.Pool;
+  poolLayer @10 :Event.PoolLayer;
+  arena @11 :Event.Arena;
+  extent @12 :Event.Extent;
+  view @13 :Event.View;
+  buffer @14 :Event.Buffer;
+  map @15 :Event.Map;
+  poolSet @16 :Event.PoolSet;
+  backend @17 :Event.Backend;
+  poolSwap @18 :Event.PoolSwap;
+  swaState @19 :Event.SwaState;
+  cached @20 :Event.Cached;
+  layerRemap @21 :Event.LayerRemap;
+  version @22 :Event.Version;
+  alloc @23 :Event.Alloc;
+  share @24 :Event.Share;
+  free @25 :Event.Free;
+  evict @26 :Event.Evict;
+  fill @27 :Event.Fill;
+  prefixKey @28 :Event.PrefixKey;
+  prefixHit @29 :Event.PrefixHit;
+  prefixDrop @30 :Event.PrefixDrop;
+  mapSet @31 :Event.MapSet;
+  mapClear @32 :Event.MapClear;
+  mapFree @33 :Event.MapFree;
+  freeCount @34 :Event.FreeCount;
+  access @35 :Event.Access;
+  request @36 :Event.Request;
+  accept @37 :Event.Accept;
+  rewind @38 :Event.Rewind;
+  table @39 :Event.Table;
+  lens @40 :Event.Lens;
+  slots @41 :Event.SlotList;
+  attention @42 :Event.Attention;
+  store @43 :Event.Store;
+  copy @44 :Event.Copy;
+  launchDone @45 :Event.LaunchDone;
+  asyncBegin @46 :Event.AsyncBegin;
+  asyncEnd @47 :Event.AsyncEnd;
+  streamWait @48 :Event.StreamWait;
+  graphCapture @49 :Event.GraphCapture;
+  scalar @50 :Event.Scalar;
+  refresh @51 :Event.Refresh;
+  graphLaunch @52 :Event.GraphLaunch;
+  graphStep @53 :Event.GraphStep;
+  step @54 :Event.Step;
+  kernel @55 :Event.Kernel;
+  cudaError @56 :Event.CudaError;
+  note @57 :Event.Note;
+  dropped @58 :Event.Dropped;
+  gap @59 :Event.Gap;
+  end @60 :Event.End;
+}
+
+enum Kind {
+  # The order is for ever: a new kind goes to the end.
+
+  header @0; pool @1; poolLayer @2; arena @3; extent @4; view @5; buffer @6; map @7; poolSet @8;
+  backend @9; poolSwap @10; swaState @11; cached @12; layerRemap @13; version @14; alloc @15;
+  share @16; free @17; evict @18; fill @19; prefixKey @20; prefixHit @21; prefixDrop @22;
+  mapSet @23; mapClear @24; mapFree @25; freeCount @26; access @27; request @28; accept @29;
+  rewind @30; table @31; lens @32; slots @33; attention @34; store @35; copy @36; launchDone @37;
+  asyncBegin @38; asyncEnd @39; streamWait @40; graphCapture @41; scalar @42; refresh @43;
+  graphLaunch @44; graphStep @45; step @46; kernel @47; cudaError @48; note @49; dropped @50;
+  gap @51; end @52;
+}

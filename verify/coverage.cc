@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "verify/coverage.h"
+
+#include <algorithm>
+#include <tuple>
+
+namespace pagetape {
+
+void Coverage::note(const Event& event, const Names& names) {
+  seen_[event.kind()] = true;
+  if (const auto* header = std::get_if<ev::Header>(&event.body); header && header->records) {
+    has_records_ = true;
+    for (Name kind : *header->records) {
+      const std::size_t k = kind_named(names.text(kind));
+      if (k < kKinds) records_[k] = true;
+    }
+  }
+}
+
+// Could the rule be judged of this object? `applicable` turns false where nothing was to judge.
+bool Coverage::checked(Rule rule, const Seen& seen, bool& applicable) const {
+  const auto any = [this](auto... kinds) { return (says_it_records(kinds) || ...); };
+  switch (rule) {
+    case Rule::kOobPage:
+      applicable = seen.launched;
+      return seen.bound && !seen.unbound;
+    case Rule::kWrongSpace:
+      applicable = seen.launched;
+      return seen.space;
+    case Rule::kStaleBinding:
+      applicable = seen.launched;
+      return seen.fact || any(kKindOf<ev::SwaState>, kKindOf<ev::Cached>);
+    case Rule::kShortTable:
+      applicable = seen.attended;
+      return seen.entries;
+    case Rule::kPadLane:
+      return seen.reserved || seen.padding;
+    case Rule::kFreedPage:
+    case Rule::kWrongOwner:
+    case Rule::kAliasedWrite:
+      return seen.alloc || any(kKindOf<ev::Alloc>);
+    case Rule::kInflightHazard:
+      return seen.async || any(kKindOf<ev::AsyncBegin>);
+    case Rule::kUninitRead:
+      return seen.write || any(kKindOf<ev::Store>, kKindOf<ev::Fill>);
+    case Rule::kStaleContent:
+      return seen.digest;
+    case Rule::kWindowEvicted:
+      return seen.evict || any(kKindOf<ev::Evict>);
+    case Rule::kFreelist:
+      return seen.free || any(kKindOf<ev::Free>);
+    case Rule::kOffsetOverflow:
+      return seen.offset;
+    case Rule::kGraphStale:
+      applicable = seen_[kKindOf<ev::GraphLaunch>] ||
+                   (has_records_ && !records_[kKindOf<ev::GraphLaunch>]);
+      return recorded(kKindOf<ev::GraphCapture>);
+    case Rule::kGeometry:
+      applicable = recorded(kKindOf<ev::Extent>) || recorded(kKindOf<ev::View>);
+      return applicable;
+  }
+  return true;
+}
+
+std::vector<NotChecked> Coverage::not_checked(const Names& names) const {
+  std::vector<NotChecked> out;
+  const auto add = [&](const RuleInfo& rule, const Key& key, const Seen& seen) {
+    bool applicable = true;
+    if (checked(rule.rule, seen, applicable)) return;
+    out.push_back({rule.rule, key.first, key.second, std::string(rule.needs), applicable});
+  };
+  for (const RuleInfo& rule : kRules) {
+    const std::size_t begin = out.size();
+    if (rule.scope == Scope::kBackend) {
+      for (const auto& [key, seen] : backends_) add(rule, key, seen);
+    } else if (rule.scope == Scope::kPool) {
+      for (const auto& [key, seen] : pools_) add(rule, key, seen);
+    } else {
+      add(rule, {INT64_MIN, kNone}, {});
+    }
+    std::sort(out.begin() + static_cast<std::ptrdiff_t>(begin), out.end(),
+              [&](const NotChecked& a, const NotChecked& b) {
+                return std::tuple(a.rank, names.text(a.object)) <
+                       std::tuple(b.rank, names.text(b.object));
+              });
+  }
+  return out;
+}
+
+}  // namespace pagetape

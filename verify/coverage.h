@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+// What was judged, and what could not be: silence is never a pass.
+#pragma once
+
+#include <array>
+#include <bitset>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "traces/event.h"
+#include "traces/names.h"
+#include "verify/rules.h"
+
+namespace pagetape {
+
+struct NotChecked {
+  Rule rule;
+  std::int64_t rank;     // INT64_MIN: events without a rank.
+  Name object = kNone;   // Backend, pool or graph; kNone: the trace.
+  std::string needs;
+  bool applicable = true;  // False: there was nothing to judge.
+};
+
+// Facts about one object (a pool or a backend) that decide which rules can be judged of it.
+struct Seen {
+  bool launched = false;    // Backend: it ran an attention or a store. Pool: one read or wrote it.
+  bool attended = false;    // … an attention.
+  bool bound = false;       // Its binding or tensor was known at a launch.
+  bool unbound = false;     // … and at some launch it was not.
+  bool space = false;       // A launch or its table said whose ids they are.
+  bool fact = false;        // A cached fact, or a tensor to compare with the binding.
+  bool entries = false;     // The length of a row or the width of a table was known.
+  bool reserved = false, alloc = false, async = false, write = false, digest = false;
+  bool evict = false, free = false, offset = false, padding = false, hit = false;
+};
+
+class Coverage {
+ public:
+  void note(const Event& event, const Names& names);
+  void judged(Rule rule, std::uint64_t n) { judged_[static_cast<std::size_t>(rule)] += n; }
+  Seen& backend(std::int64_t rank, Name name) { return backends_[{rank, name}]; }
+  Seen& pool(std::int64_t rank, Name name) { return pools_[{rank, name}]; }
+  const std::array<std::uint64_t, kRuleCount>& judged() const { return judged_; }
+
+  // Does the recorder write that kind of event? With `header.records`: what it says; else whether
+  // one was seen.
+  bool recorded(std::size_t kind) const {
+    return has_records_ ? records_[kind] : seen_[kind];
+  }
+  bool says_it_records(std::size_t kind) const { return has_records_ && records_[kind]; }
+
+  // By rule in the table's order, then by rank and object's name.
+  std::vector<NotChecked> not_checked(const Names& names) const;
+
+ private:
+  using Key = std::pair<std::int64_t, Name>;
+  bool checked(Rule rule, const Seen& seen, bool& applicable) const;
+
+  std::map<Key, Seen> backends_, pools_;
+  std::array<std::uint64_t, kRuleCount> judged_{};
+  std::bitset<kKinds> seen_, records_;
+  bool has_records_ = false;
+};
+
+}  // namespace pagetape

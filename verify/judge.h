@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+// The rules: judges every event before it takes effect (trace model, section 4).
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <map>
+#include <memory>
+#include <tuple>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "replay/observer.h"
+#include "replay/state.h"
+#include "verify/coverage.h"
+#include "verify/finding.h"
+
+namespace pagetape {
+
+struct JudgeOptions {
+  bool strict_window = false;      // Entries outside the window are judged too.
+  bool strict_pad = false;         // Padding may read reserved pages only.
+  std::size_t max_findings = 100;  // Kept; 0: all.
+};
+
+// Pass it to State::apply for every event, then call finish(). One judge a run; not thread-safe.
+class Judge : public Observer {
+ public:
+  // `rules`: findings of the others are not kept (nor counted).
+  Judge(const Names& names, const JudgeOptions& options, const std::array<bool, kRuleCount>& rules)
+      : names_(names), options_(options), rules_(rules), findings_(options.max_findings) {}
+
+  void on_event(const World& world, const Event& event, EventIndex index) override;
+  void on_page(World& world, const PageAct& act) override;
+  void on_launch(World& world, const LaunchView& view) override;
+  void on_graph_launch(const World& world, Name name, const GraphState& graph) override;
+
+  // Findings held back for want of the events that a rule needs are dropped: their rules are in
+  // not_checked(). Call once, after the last event.
+  void finish();
+
+  Findings& findings() { return findings_; }
+  const Coverage& coverage() const { return coverage_; }
+  // Launches judged: one a layer, as each is a kernel of its own.
+  std::uint64_t launches() const { return launches_; }
+
+ private:
+  // A lane judged clean before: its table row, up to an entry, for these layers.
+  struct Memo {
+    Name req = kNone;
+    std::uint64_t birth = 0;
+    std::uint32_t row_version = 0, holder_version = 0, from_version = 0, epoch = 0, from_epoch = 0;
+    std::uint32_t pool_version = 0, claim = 0;
+    std::int64_t bound = 0, first = 0;
+    LayerSet layers = kNoLayers;
+    std::int64_t lo = 0, hi = 0;  // Entries [lo, hi) were whole and clean.
+    std::int64_t distinct = 0;    // No entry stands twice in [lo, distinct).
+  };
+  // What is the same for all entries of a launch's lanes in one pool.
+  struct Ground {
+    World& world;
+    const LaunchView& view;
+    std::uint32_t group;
+    const Targets::Group& targets;
+    Pool& pool;
+    Space& space;
+    std::int64_t entry_tokens;  // Tokens that one entry stands for.
+    std::int64_t bound;         // In entries.
+    std::int64_t window;        // 0: full.
+    const MapState* map;        // The map into this pool, where there is just one to compare with.
+    const Space* from_space;
+    bool pending;               // Operations are pending: nothing may be reused.
+    Name unit;                  // That the launch says.
+  };
+  struct Entry {
+    std::int64_t index = 0, logical = 0;
+    Cell cell;
+  };
+
+  // Fills in what is common to an event's findings.
+  Finding start(Rule rule) const;
+  // Holds a finding back until the object has shown the events that the rule needs.
+  Findings& keeper(Rule rule, std::uint32_t object, bool seen);
+  void release(Rule rule, std::uint32_t object);
+  template <class F>
+  void report(Findings& to, Finding&& finding, F&& message, std::vector<EventIndex> cause);
+  void report_event(Finding finding, std::string message, std::vector<EventIndex> cause);
+
+  // judge_events.cc: whole events.
+  void judge_table(const World& world, const ev::Table& e);
+  void judge_extent(const World& world, const ev::Extent& e);
+  void judge_free_count(const World& world, const ev::FreeCount& e);
+  void note_kinds(const World& world, const Event& event);
+  void note_pool(const World& world, Name name, bool Seen::*what);
+
+  // judge_pages.cc: pages, one by one.
+  void judge_fate(World& world, const PageAct& act);
+  void report_page(World& world, const PageAct& act, Rule rule, const char* what,
+                   EventIndex because = kNever);
+  void judge_hit(World& world, const PageAct& act);
+  void judge_store_space(World& world, const PageAct& act);
+  void judge_inflight(World& world, const PageAct& act, bool writes);
+  void judge_offset(World& world, const PageAct& act);
+
+  // judge_launch.cc, judge_entry.cc: launches and their lanes.
+  void judge_binding(World& world, const LaunchView& view);
+  bool fact_stale(const World& world, const Fact& fact, const Binding& binding,
+                  std::string& why) const;
+  void judge_group(World& world, const LaunchView& view, std::uint32_t group);
+  void judge_lane(Ground& ground, std::size_t row);
+  void judge_width(Ground& ground, std::size_t row, std::int64_t lo, std::int64_t hi);
+  bool judge_entries(Ground& ground, std::size_t row, std::int64_t from, std::int64_t lo,
+                     std::int64_t hi, LayerSet& covered);
+  bool judge_entry(Ground& ground, std::size_t row, const Entry& entry, LayerSet& covered);
+  bool judge_bounds(Ground& ground, std::size_t row, const Entry& entry);
+  bool judge_space(Ground& ground, std::size_t row, const Entry& entry);
+  bool judge_owner(Ground& ground, std::size_t row, const Entry& entry, PageId page);
+  bool judge_extent_of(Ground& ground, std::size_t row, const Entry& entry, PageId page,
+                       std::int64_t page_tokens_before, LayerSet& covered);
+  bool judge_distinct(Ground& ground, std::size_t row, std::int64_t lo, std::int64_t hi);
+  bool report_entry(Ground& ground, std::size_t row, const Entry& entry, Rule rule,
+                    const std::string& what, LayerSet only, std::uint32_t needs_object, bool seen,
+                    EventIndex because = kNever);
+  std::vector<EventIndex> cause_of(const Ground& ground, const Target& target, EventIndex cell,
+                                   EventIndex because) const;
+  Memo* memo_of(Ground& ground, const Lane& lane);
+  std::int64_t judged_from(const Ground& ground, const Lane& lane, const Memo& memo,
+                           std::int64_t lo) const;
+  void remember(Memo& memo, const Ground& ground, const Lane& lane, std::int64_t lo,
+                std::int64_t hi, LayerSet covered) const;
+  bool needs_alloc_seen(const Ground& ground, const Entry& entry);
+
+  const Names& names_;
+  const JudgeOptions options_;
+  const std::array<bool, kRuleCount> rules_;
+  Findings findings_;
+  std::map<std::tuple<Rule, std::int64_t, std::uint32_t>, Findings> held_;
+  Coverage coverage_;
+  std::uint64_t launches_ = 0;
+
+  const World* current_ = nullptr;  // Of the event under judgement.
+  EventIndex event_ = 0;
+  std::int64_t rank_ = INT64_MIN;
+  std::int32_t stream_ = 0;
+  std::int64_t launch_number_ = -1;
+  std::map<std::int64_t, std::unordered_map<std::uint64_t, Memo>> memos_;  // By rank.
+  SparseArray<std::uint64_t, 1024> stamps_;  // By entry: the last row check that met it.
+  std::uint64_t stamp_ = 0;
+};
+
+// Does a pending operation conflict with an act on the page (trace model, section 4)?
+struct PageUse {
+  std::uint32_t pool;
+  PageId page;
+  Name party;           // kNone: padding.
+  std::int32_t stream;
+  LayerSet layers;
+  bool writes;
+  bool is_launch;       // Conflicts with pending writes, whoever made them.
+  bool whole_allocator; // An alloc: every pool of the allocator.
+};
+const Op* conflicting_op(World& world, const PageUse& use);
+
+template <class F>
+void Judge::report(Findings& to, Finding&& finding, F&& message, std::vector<EventIndex> cause) {
+  if (!rules_[static_cast<std::size_t>(finding.rule)]) return;
+  to.add(std::move(finding), [&](Finding& f) {
+    f.message = message();
+    std::erase_if(cause, [&](EventIndex e) { return e == kNever || e >= event_; });
+    std::ranges::sort(cause);
+    cause.erase(std::unique(cause.begin(), cause.end()), cause.end());
+    f.cause = cause;
+  });
+}
+
+}  // namespace pagetape

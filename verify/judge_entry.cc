@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: Apache-2.0
+// One table entry of a launch: is it in bounds, of the right space, owned, written, not evicted?
+#include <algorithm>
+
+#include "verify/judge.h"
+
+namespace pagetape {
+
+bool Judge::judge_entries(Ground& ground, std::size_t row, std::int64_t from, std::int64_t lo,
+                          std::int64_t hi, LayerSet& covered) {
+  const Lane& lane = ground.view.lanes[row];
+  bool clean = true;
+  if (lane.logical != nullptr) {
+    for (std::size_t j = 0; j < lane.logical->size(); ++j) {
+      Entry entry{.index = static_cast<std::int64_t>(j), .logical = (*lane.logical)[j], .cell = {}};
+      if (entry.logical < lo || entry.logical >= hi) continue;
+      if (lane.entry(entry.index, entry.cell)) {
+        clean = judge_entry(ground, row, entry, covered) && clean;
+      }
+    }
+    return clean;
+  }
+  // Entries that the row does not hold are judged as its width; a length is a number in a file.
+  std::int64_t end = hi;
+  if (lane.pages != nullptr) {
+    end = std::min(end, lane.first + static_cast<std::int64_t>(lane.pages->size()));
+  } else if (lane.table->far.empty()) {
+    end = std::min(end, lane.first + static_cast<std::int64_t>(lane.table->cells.size()));
+  } else {
+    end = std::min(end, lane.first + lane.table->far.rbegin()->first + 1);
+  }
+  for (std::int64_t logical = std::max(from, lane.first); logical < end; ++logical) {
+    Entry entry{.index = logical - lane.first, .logical = logical, .cell = {}};
+    if (lane.entry(entry.index, entry.cell)) {
+      clean = judge_entry(ground, row, entry, covered) && clean;
+    }
+  }
+  return clean;
+}
+
+bool Judge::judge_entry(Ground& ground, std::size_t row, const Entry& entry, LayerSet& covered) {
+  const Lane& lane = ground.view.lanes[row];
+  const std::uint64_t layers = ground.targets.members.size();
+  bool clean = judge_bounds(ground, row, entry);
+  const std::int64_t value = raw(entry.cell.page);
+  const std::int64_t first_token = value * ground.entry_tokens;
+  const std::int64_t page_size = ground.pool.page_size;
+  const bool inside = clean;
+  if (ground.pool.page_bytes > 0 && ground.pool.offset_bits > 0 && value >= 0) {
+    coverage_.judged(Rule::kOffsetOverflow, layers);
+    const auto end = (static_cast<unsigned __int128>(first_token / page_size) + 1) *
+                     static_cast<std::uint64_t>(ground.pool.page_bytes);
+    if (end > static_cast<unsigned __int128>(1) << (ground.pool.offset_bits - 1)) {
+      clean = report_entry(ground, row, entry, Rule::kOffsetOverflow,
+                           "lies beyond what the kernel's offset can express", kAllLayers, 0, true);
+    }
+  }
+  if (lane.req == kNone) {
+    if (!options_.strict_pad || !inside) return clean;
+    const auto page = PageId{static_cast<std::int32_t>(first_token / page_size)};
+    coverage_.judged(Rule::kPadLane, layers);
+    if (ground.pool.reserved_page(page) != nullptr) return clean;
+    return report_entry(ground, row, entry, Rule::kPadLane,
+                        "is read by a padding lane and is not reserved", kAllLayers, 0, true);
+  }
+  clean = judge_space(ground, row, entry) && clean;
+  if (!inside) return false;
+  // One entry may stand for part of a page (a token list) or for several pages.
+  const std::int64_t last_token = first_token + ground.entry_tokens - 1;
+  for (std::int64_t p = first_token / page_size; p <= last_token / page_size; ++p) {
+    const auto page = PageId{static_cast<std::int32_t>(p)};
+    const std::int64_t before = std::max<std::int64_t>(p * page_size - first_token, 0);
+    const bool ok = judge_owner(ground, row, entry, page) &&
+                    judge_extent_of(ground, row, entry, page, before, covered);
+    clean = ok && clean;
+    if (!ground.pending) continue;
+    coverage_.judged(Rule::kInflightHazard, layers);
+    const Op* op = conflicting_op(ground.world, {.pool = ground.targets.pool,
+                                                 .page = page,
+                                                 .party = lane.req,
+                                                 .stream = stream_,
+                                                 .layers = ground.targets.layers,
+                                                 .writes = false,
+                                                 .is_launch = true,
+                                                 .whole_allocator = false});
+    if (op == nullptr) continue;
+    clean = report_entry(ground, row, entry, Rule::kInflightHazard,
+                         "is read while operation " + std::string(names_.text(op->name)) + " of " +
+                             std::string(names_.text(op->by)) + " is pending on stream " +
+                             std::to_string(op->stream),
+                         kAllLayers, 0, true, op->event);
+  }
+  return clean;
+}
+
+bool Judge::judge_bounds(Ground& ground, std::size_t row, const Entry& entry) {
+  coverage_.judged(Rule::kOobPage, ground.targets.members.size());
+  const std::int64_t value = raw(entry.cell.page);
+  if (value >= 0 && value < ground.bound) return true;
+  return report_entry(ground, row, entry, Rule::kOobPage,
+                      "is outside the pool bound: valid ids are 0 to " +
+                          std::to_string(ground.bound - 1),
+                      kAllLayers, 0, true);
+}
+
+bool Judge::judge_space(Ground& ground, std::size_t row, const Entry& entry) {
+  const Lane& lane = ground.view.lanes[row];
+  const World& world = ground.world;
+  const Tag& tag = world.tags[entry.cell.tag];
+  const auto space_named = [&](Name name) {
+    const Pool* pool = world.pools.find(name);
+    return pool != nullptr ? pool->space : world.spaces.index(name);
+  };
+  std::uint32_t claim = ground.view.claim;
+  if (claim == kNoSpace && tag.space != kNone) claim = space_named(tag.space);
+  if (lane.spaces != nullptr && static_cast<std::size_t>(entry.index) < lane.spaces->size()) {
+    claim = space_named((*lane.spaces)[static_cast<std::size_t>(entry.index)]);
+  }
+  const std::string_view unit = names_.text(ground.unit != kNone ? ground.unit : tag.unit);
+  const bool unit_ok = unit.empty() || unit == "page" || (unit == "slot" && ground.entry_tokens == 1);
+  if (claim != kNoSpace) {
+    coverage_.backend(rank_, ground.view.backend->name).space = true;
+    coverage_.judged(Rule::kWrongSpace, ground.targets.members.size());
+  }
+  if (claim != kNoSpace && claim != ground.pool.space) {
+    return report_entry(ground, row, entry, Rule::kWrongSpace,
+                        "is an id of space " + std::string(names_.text(world.spaces[claim].name)) +
+                            ", the pool bound is of space " +
+                            std::string(names_.text(ground.space.name)),
+                        kAllLayers, 0, true);
+  }
+  if (!unit_ok) {
+    return report_entry(ground, row, entry, Rule::kWrongSpace,
+                        "counts in " + std::string(unit) + "s, the kernel in pages", kAllLayers, 0,
+                        true);
+  }
+  if (ground.map == nullptr || ground.entry_tokens != ground.pool.page_size) return true;
+  // By value: what the request's page at that column is mapped to.
+  const Holder* holder = ground.from_space->holder(lane.req);
+  const Column* column =
+      holder == nullptr ? nullptr : holder->columns.find(static_cast<std::uint64_t>(entry.logical));
+  if (column == nullptr || column->evicted || raw(column->page) < 0) return true;
+  const std::int64_t size = ground.pool.page_size;
+  const std::int64_t index =
+      ground.map->by_slot ? raw(column->page) * size : static_cast<std::int64_t>(raw(column->page));
+  const MapEntry* mapped = ground.map->entries.find(static_cast<std::uint64_t>(index));
+  if (mapped == nullptr || mapped->to == 0) return true;
+  const std::int64_t expected = ground.map->by_slot ? mapped->to / size : mapped->to;
+  if (expected == raw(entry.cell.page)) return true;
+  return report_entry(ground, row, entry, Rule::kWrongSpace,
+                      "is not what the map gives for page " + std::to_string(raw(column->page)) +
+                          ": " + std::to_string(expected),
+                      kAllLayers, 0, true, mapped->by);
+}
+
+// Ownership is judged where the space's allocs are recorded, or those of the space whose ids the
+// table says it holds: then an owner that is missing here is missing for certain.
+bool Judge::needs_alloc_seen(const Ground& ground, const Entry& entry) {
+  if (coverage_.says_it_records(kKindOf<ev::Alloc>)) return true;
+  if (coverage_.pool(rank_, ground.pool.name).alloc) return true;
+  const Tag& tag = ground.world.tags[entry.cell.tag];
+  std::uint32_t claim = ground.view.claim;
+  if (claim == kNoSpace && tag.space != kNone) {
+    const Pool* pool = ground.world.pools.find(tag.space);
+    claim = pool != nullptr ? pool->space : ground.world.spaces.index(tag.space);
+  }
+  if (claim == kNoSpace) return false;
+  for (std::uint32_t p : ground.world.spaces[claim].pools) {
+    if (coverage_.pool(rank_, ground.world.pool(p).name).alloc) return true;
+  }
+  return false;
+}
+
+bool Judge::judge_owner(Ground& ground, std::size_t row, const Entry& entry, PageId page) {
+  const Lane& lane = ground.view.lanes[row];
+  const std::uint64_t layers = ground.targets.members.size();
+  const Holder* holder = ground.space.holder(lane.req);
+  const std::int64_t logical = entry.logical * ground.entry_tokens / ground.pool.page_size;
+  const Column* column =
+      holder == nullptr ? nullptr : holder->columns.find(static_cast<std::uint64_t>(logical));
+  coverage_.judged(Rule::kWindowEvicted, layers);
+  if (column != nullptr && column->evicted) {
+    return report_entry(ground, row, entry, Rule::kWindowEvicted,
+                        "stands at logical page " + std::to_string(logical) +
+                            ", which left the window",
+                        kAllLayers, 0, true, column->by);
+  }
+  if (ground.pool.reserved_page(page) != nullptr) {
+    return report_entry(ground, row, entry, Rule::kUninitRead,
+                        "is reserved: it holds nothing of the request", kAllLayers, 0, true);
+  }
+  const PageInfo info = ground.space.info(page);
+  if (info.unknown) return true;
+  coverage_.judged(Rule::kFreedPage, layers);
+  coverage_.judged(Rule::kWrongOwner, layers);
+  if (info.owner == kNone) {
+    if (ground.world.owner_elsewhere(ground.space, page) != nullptr) {
+      return report_entry(ground, row, entry, Rule::kWrongSpace,
+                          "has an owner in another space of the allocator only", kAllLayers, 0,
+                          true, info.by);
+    }
+    return report_entry(ground, row, entry, Rule::kFreedPage, "has no owner", kAllLayers,
+                        ground.pool.space, needs_alloc_seen(ground, entry), info.by);
+  }
+  if (info.owner == lane.req || ground.space.owns(page, lane.req)) return true;
+  return report_entry(ground, row, entry, Rule::kWrongOwner,
+                      "belongs to " + std::string(names_.text(info.owner)), kAllLayers,
+                      ground.pool.space, needs_alloc_seen(ground, entry), info.by);
+}
+
+bool Judge::judge_extent_of(Ground& ground, std::size_t row, const Entry& entry, PageId page,
+                            std::int64_t tokens_before, LayerSet& covered) {
+  const Lane& lane = ground.view.lanes[row];
+  if (ground.space.info(page).unknown) return true;
+  coverage_.judged(Rule::kUninitRead, ground.targets.members.size());
+  // Live positions that the entry stands for, as offsets in the page.
+  const std::int64_t size = ground.pool.page_size;
+  const std::int64_t live =
+      ground.window > 0 ? std::max<std::int64_t>(0, lane.q_pos + 1 - ground.window) : 0;
+  const std::int64_t position = entry.logical * ground.entry_tokens + tokens_before;
+  const std::int64_t token = raw(entry.cell.page) * ground.entry_tokens + tokens_before;
+  const std::int64_t offset = token - raw(page) * size;
+  const std::int64_t n = std::min({ground.entry_tokens - tokens_before, size - offset,
+                                   lane.len - position});
+  const std::int64_t skip = std::max<std::int64_t>(0, live - position);
+  if (skip >= n) return true;
+  const auto begin = static_cast<std::uint32_t>(offset + skip);
+  const auto end = static_cast<std::uint32_t>(offset + n);
+  LayerSets& sets = ground.world.layers;
+  const auto p = static_cast<std::uint32_t>(page);
+  const LayerSet written = ground.pool.extents.covered(sets, p, begin, end);
+  if (sets.contains(written, ground.targets.layers)) {
+    // Only pages that are whole are not judged again: what a later launch may reuse is known of
+    // them alone.
+    if (lane.len - position >= ground.entry_tokens) covered = sets.intersect(covered, written);
+    return true;
+  }
+  const bool seen = coverage_.pool(rank_, ground.pool.name).write ||
+                    coverage_.says_it_records(kKindOf<ev::Store>) ||
+                    coverage_.says_it_records(kKindOf<ev::Fill>);
+  return report_entry(ground, row, entry, Rule::kUninitRead,
+                      "was not written at every live position (" +
+                          std::to_string(position + skip) + " to " +
+                          std::to_string(position + n - 1) + ')',
+                      sets.subtract(ground.targets.layers, written), ground.targets.pool, seen,
+                      ground.pool.extents.written_by(p));
+}
+
+std::vector<EventIndex> Judge::cause_of(const Ground& ground, const Target& target,
+                                        EventIndex cell, EventIndex because) const {
+  std::vector<EventIndex> cause{cell, because, target.binding.by, target.remapped_by};
+  if (ground.view.graph != nullptr) cause.push_back(ground.view.graph->by);
+  std::string why;
+  for (const Fact& fact : *ground.view.facts) {
+    if (fact_stale(ground.world, fact, target.binding, why)) cause.push_back(fact.by);
+  }
+  return cause;
+}
+
+// Reports the entry once for each layer of `only`; always returns false.
+bool Judge::report_entry(Ground& ground, std::size_t row, const Entry& entry, Rule rule,
+                         const std::string& what, LayerSet only, std::uint32_t needs_object,
+                         bool seen, EventIndex because) {
+  const Lane& lane = ground.view.lanes[row];
+  Findings& to = keeper(rule, needs_object, seen);
+  for (std::uint32_t member : ground.targets.members) {
+    const Target& target = ground.view.targets->list[member];
+    LayerSets& sets = ground.world.layers;
+    if (only != kAllLayers && !sets.contains(only, sets.of(target.physical))) continue;
+    Finding f = start(rule);
+    f.backend = ground.view.backend->name;
+    f.graph = ground.view.graph_name;
+    f.has_layer = true;
+    f.layer = target.physical;
+    f.logical_layer = target.logical;
+    f.req = lane.req;
+    f.row = static_cast<std::int64_t>(row);
+    f.column = entry.index;
+    f.page = raw(entry.cell.page);
+    f.bound = ground.bound;
+    f.pool = ground.pool.name;
+    if (ground.view.attention != nullptr) f.buffer = ground.view.attention->table;
+    report(to, std::move(f),
+           [&] {
+             return "entry " + std::to_string(raw(entry.cell.page)) + ' ' + what;
+           },
+           cause_of(ground, target, entry.cell.by, because));
+  }
+  return false;
+}
+
+}  // namespace pagetape

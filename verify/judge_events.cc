@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: Apache-2.0
+// The judge's frame, and the rules of whole events.
+#include "verify/judge.h"
+
+namespace pagetape {
+
+Finding Judge::start(Rule rule) const {
+  Finding f;
+  f.rule = rule;
+  f.event = event_;
+  f.rank = rank_;
+  f.step = current_->step;
+  f.launch = launch_number_;
+  return f;
+}
+
+Findings& Judge::keeper(Rule rule, std::uint32_t object, bool seen) {
+  if (seen) return findings_;
+  const auto key = std::tuple(rule, rank_, object);
+  return held_.try_emplace(key, options_.max_findings).first->second;
+}
+
+void Judge::release(Rule rule, std::uint32_t object) {
+  const auto held = held_.find(std::tuple(rule, rank_, object));
+  if (held == held_.end()) return;
+  findings_.merge(std::move(held->second));
+  held_.erase(held);
+}
+
+void Judge::report_event(Finding finding, std::string message, std::vector<EventIndex> cause) {
+  report(findings_, std::move(finding), [&] { return message; }, std::move(cause));
+}
+
+void Judge::finish() { held_.clear(); }
+
+void Judge::note_pool(const World& world, Name name, bool Seen::*what) {
+  Seen& seen = coverage_.pool(rank_, name);
+  if (seen.*what) return;
+  seen.*what = true;
+  const Pool* pool = world.pools.find(name);
+  if (pool == nullptr) return;
+  if (what == &Seen::alloc) {
+    // Owners are the space's: every pool addressed by it has seen them.
+    for (std::uint32_t p : world.space_of(*pool).pools) {
+      coverage_.pool(rank_, world.pool(p).name).alloc = true;
+    }
+    release(Rule::kFreedPage, pool->space);
+    release(Rule::kWrongOwner, pool->space);
+  } else if (what == &Seen::write) {
+    release(Rule::kUninitRead, world.pools.index(name));
+  }
+}
+
+void Judge::note_kinds(const World& world, const Event& event) {
+  std::visit(
+      [&]<class T>(const T& e) {
+        if constexpr (std::is_same_v<T, ev::Pool>) {
+          Seen& seen = coverage_.pool(rank_, e.pool);
+          seen.reserved |= e.reserved && !e.reserved->empty();
+          seen.offset |= e.page_bytes.has_value() && e.offset_bits.has_value();
+          const Name space = e.space != kNone ? e.space : e.pool;
+          if (const Space* s = world.spaces.find(space)) {
+            for (std::uint32_t p : s->pools) {
+              seen.alloc |= coverage_.pool(rank_, world.pool(p).name).alloc;
+            }
+          }
+        } else if constexpr (std::is_same_v<T, ev::Backend>) {
+          coverage_.backend(rank_, e.backend);
+        } else if constexpr (std::is_same_v<T, ev::Alloc> || std::is_same_v<T, ev::Share>) {
+          note_pool(world, e.pool, &Seen::alloc);
+        } else if constexpr (std::is_same_v<T, ev::Free>) {
+          note_pool(world, e.pool, &Seen::free);
+        } else if constexpr (std::is_same_v<T, ev::Evict>) {
+          note_pool(world, e.pool, &Seen::evict);
+          note_pool(world, e.pool, &Seen::free);
+        } else if constexpr (std::is_same_v<T, ev::Fill>) {
+          note_pool(world, e.pool, &Seen::write);
+          if (e.digest) note_pool(world, e.pool, &Seen::digest);
+        } else if constexpr (std::is_same_v<T, ev::AsyncBegin>) {
+          note_pool(world, e.pool, &Seen::async);
+        } else if constexpr (std::is_same_v<T, ev::FreeCount>) {
+          note_pool(world, e.pool, &Seen::free);
+        } else if constexpr (std::is_same_v<T, ev::MapSet> || std::is_same_v<T, ev::MapFree>) {
+          if (const MapState* map = world.maps.find(e.map)) {
+            note_pool(world, world.pool(map->to).name, &Seen::free);
+          }
+        }
+      },
+      event.body);
+}
+
+void Judge::on_event(const World& world, const Event& event, EventIndex index) {
+  current_ = &world;
+  event_ = index;
+  rank_ = event.rank.value_or(INT64_MIN);
+  stream_ = event.stream;
+  launch_number_ = -1;
+  coverage_.note(event, names_);
+  note_kinds(world, event);
+  if (const auto* table = std::get_if<ev::Table>(&event.body)) {
+    judge_table(world, *table);
+  } else if (const auto* extent = std::get_if<ev::Extent>(&event.body)) {
+    judge_extent(world, *extent);
+  } else if (const auto* count = std::get_if<ev::FreeCount>(&event.body)) {
+    judge_free_count(world, *count);
+  } else if (const auto* view = std::get_if<ev::View>(&event.body)) {
+    coverage_.judged(Rule::kGeometry, 1);
+    if (view->allocator == view->kernel) return;
+    Finding f = start(Rule::kGeometry);
+    f.object = view->object;
+    report_event(f, "the allocator counts " + std::to_string(view->allocator) +
+                        ", the kernel " + std::to_string(view->kernel),
+                 {});
+  } else if (const auto* access = std::get_if<ev::Access>(&event.body)) {
+    coverage_.judged(Rule::kShortTable, 1);
+    if (access->used <= access->capacity) return;
+    Finding f = start(Rule::kShortTable);
+    f.object = access->object;
+    report_event(f, std::to_string(access->used) + " entries are used of an object that holds " +
+                        std::to_string(access->capacity),
+                 {});
+  }
+}
+
+void Judge::judge_table(const World& world, const ev::Table& e) {
+  const BufferState* buffer = world.buffers.find(e.buffer);
+  if (buffer == nullptr || (buffer->rows < 0 && buffer->cols < 0)) return;
+  coverage_.judged(Rule::kShortTable, 1);
+  const std::int64_t end = e.col + static_cast<std::int64_t>(e.pages.size());
+  const bool wide = buffer->cols >= 0 && end > buffer->cols;
+  const bool high = buffer->rows >= 0 && e.row >= buffer->rows;
+  if (!wide && !high) return;
+  Finding f = start(Rule::kShortTable);
+  f.buffer = e.buffer;
+  f.req = e.req;
+  f.row = e.row;
+  f.column = wide ? std::max(e.col, buffer->cols) : e.col;
+  report_event(f, "a cell at row " + std::to_string(e.row) + ", column " +
+                      std::to_string(f.column) + " of a table of " +
+                      (buffer->rows < 0 ? "?" : std::to_string(buffer->rows)) + " by " +
+                      (buffer->cols < 0 ? "?" : std::to_string(buffer->cols)),
+               {buffer->by});
+}
+
+void Judge::judge_extent(const World& world, const ev::Extent& e) {
+  const ArenaState* arena = world.arenas.find(e.arena);
+  if (arena == nullptr) return;
+  coverage_.judged(Rule::kGeometry, 1);
+  Finding f = start(Rule::kGeometry);
+  f.object = e.owner;
+  const std::string span = '[' + std::to_string(e.begin) + ", " + std::to_string(e.end) + ')';
+  if (e.begin < 0 || e.end > arena->bytes || e.begin > e.end) {
+    return report_event(
+        f, span + " leaves the arena of " + std::to_string(arena->bytes) + " bytes", {arena->by});
+  }
+  for (const ArenaExtent& other : arena->extents) {
+    if (other.owner == e.owner || other.begin >= e.end || e.begin >= other.end) continue;
+    return report_event(
+        f, span + " overlaps the extent of " + std::string(names_.text(other.owner)),
+        {arena->by, other.by});
+  }
+}
+
+void Judge::judge_free_count(const World& world, const ev::FreeCount& e) {
+  const Pool* pool = world.pools.find(e.pool);
+  if (pool == nullptr) return;
+  coverage_.judged(Rule::kFreelist, 1);
+  const std::int64_t most = pool->pages - static_cast<std::int64_t>(pool->reserved.size());
+  if (e.free >= 0 && e.free <= most) return;
+  Finding f = start(Rule::kFreelist);
+  f.pool = e.pool;
+  f.bound = pool->pages;
+  report_event(f, std::to_string(e.free) + " pages free of a pool that can have " +
+                      std::to_string(most),
+               {pool->by});
+}
+
+void Judge::on_graph_launch(const World& world, Name name, const GraphState& graph) {
+  coverage_.judged(Rule::kGraphStale, 1);
+  const auto stale = [&](Name object, std::string message, EventIndex since) {
+    Finding f = start(Rule::kGraphStale);
+    f.graph = name;
+    f.object = object;
+    report_event(f, std::move(message), {graph.by, since});
+  };
+  for (const FrozenPointer& pointer : graph.buffers) {
+    const BufferState* buffer = world.buffers.find(pointer.buffer);
+    if (buffer->version != pointer.version) {
+      stale(pointer.buffer, "the graph froze a pointer to a buffer that was reallocated since",
+            buffer->by);
+    }
+  }
+  const auto plain = [&](Name json) {
+    std::string_view text = names_.text(json);
+    if (text.size() >= 2 && text.front() == '"') text = text.substr(1, text.size() - 2);
+    return text;
+  };
+  for (const auto& [scalar, value] : graph.scalars) {
+    const ScalarState* now = world.scalars.find(scalar);
+    if (now == nullptr || plain(now->json) == plain(value)) continue;
+    stale(scalar,
+          "the graph froze " + std::string(plain(value)) + ", the value today is " +
+              std::string(plain(now->json)),
+          now->by);
+  }
+  for (Name input : graph.inputs) {
+    const BufferState* buffer = world.buffers.find(input);
+    const EventIndex last = graph.launched == kNever ? graph.by : graph.launched;
+    if (buffer->rewritten != kNever && buffer->rewritten > last) continue;
+    stale(input, "an input that was not rewritten since " +
+                     std::string(graph.launched == kNever ? "the capture" : "the last launch"),
+          last);
+  }
+  std::vector<Name> told;
+  for (const CapturedLaunch& launch : graph.launches) {
+    for (std::size_t g = 0; g < launch.targets.groups.size(); ++g) {
+      const std::uint32_t p = launch.targets.groups[g].pool;
+      if (p == kNoPool || world.pool(p).version == launch.pool_versions[g]) continue;
+      const Name pool = world.pool(p).name;
+      if (std::ranges::find(told, pool) != told.end()) continue;
+      told.push_back(pool);
+      stale(pool, "the graph binds a pool that was resized or rebuilt since", world.pool(p).by);
+    }
+  }
+}
+
+}  // namespace pagetape

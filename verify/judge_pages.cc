@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: Apache-2.0
+// Rules of single pages: given out, shared, freed, written.
+#include <algorithm>
+
+#include "verify/judge.h"
+
+namespace pagetape {
+
+const Op* conflicting_op(World& world, const PageUse& use) {
+  for (const Op& op : world.ops) {
+    const bool same_pool =
+        op.pool == use.pool ||
+        (use.whole_allocator && world.space_of(world.pool(op.pool)).allocator ==
+                                    world.space_of(world.pool(use.pool)).allocator);
+    if (!same_pool || op.stream == use.stream || !(op.writes || use.writes)) continue;
+    if (std::ranges::find(op.ordered, use.stream) != op.ordered.end()) continue;
+    if (op.by == use.party && !(use.is_launch && op.writes)) continue;
+    if (!std::ranges::binary_search(op.pages, use.page)) continue;
+    if (world.layers.intersect(op.layers, use.layers) == kNoLayers) continue;
+    return &op;
+  }
+  return nullptr;
+}
+
+namespace {
+
+enum class Kind : std::uint8_t { kGive, kJoin, kTake, kMapSet, kWrite, kRead };
+
+Kind kind_of(Act act) {
+  switch (act) {
+    case Act::kAlloc: return Kind::kGive;
+    case Act::kShare:
+    case Act::kPrefixHit: return Kind::kJoin;
+    case Act::kFree:
+    case Act::kEvict:
+    case Act::kMapFree: return Kind::kTake;
+    case Act::kMapSet: return Kind::kMapSet;
+    case Act::kFill:
+    case Act::kStore:
+    case Act::kCopyWrite:
+    case Act::kTransferWrite: return Kind::kWrite;
+    case Act::kCopyRead:
+    case Act::kTransferRead: return Kind::kRead;
+  }
+  return Kind::kRead;
+}
+
+struct FateRule {
+  Kind kind;
+  Fate fate;
+  Rule rule;
+  const char* what;
+};
+
+constexpr FateRule kFateRules[] = {
+    {Kind::kGive, Fate::kOutside, Rule::kOobPage, "was given out and is outside the pool"},
+    {Kind::kGive, Fate::kReserved, Rule::kPadLane, "is reserved and was given out"},
+    {Kind::kGive, Fate::kTaken, Rule::kAliasedWrite, "was given out while it has an owner"},
+    {Kind::kJoin, Fate::kOutside, Rule::kFreedPage, "is shared and is outside the pool"},
+    {Kind::kJoin, Fate::kReserved, Rule::kFreedPage, "is shared and is reserved"},
+    {Kind::kJoin, Fate::kNoOwner, Rule::kFreedPage, "is shared and has no owner"},
+    {Kind::kTake, Fate::kReserved, Rule::kFreelist, "is the sentinel and was freed"},
+    {Kind::kTake, Fate::kForeign, Rule::kFreelist, "was freed by one who does not own it"},
+    {Kind::kMapSet, Fate::kShared, Rule::kFreelist, "is mapped from two live pages"},
+    {Kind::kWrite, Fate::kOutside, Rule::kOobPage, "is written and is outside the pool"},
+    {Kind::kWrite, Fate::kNullPage, Rule::kPadLane, "is the null page and is written"},
+    {Kind::kWrite, Fate::kPadElsewhere, Rule::kPadLane,
+     "is written by a padding lane and is not reserved"},
+    {Kind::kWrite, Fate::kNoOwner, Rule::kFreedPage, "is written and has no owner"},
+    {Kind::kWrite, Fate::kForeign, Rule::kWrongOwner, "is written by one who does not own it"},
+    {Kind::kWrite, Fate::kShared, Rule::kAliasedWrite, "is written and has several owners"},
+    {Kind::kRead, Fate::kOutside, Rule::kOobPage, "is read and is outside the pool"},
+    {Kind::kRead, Fate::kNoOwner, Rule::kFreedPage, "is read and has no owner"},
+};
+
+}  // namespace
+
+void Judge::on_page(World& world, const PageAct& act) {
+  const Kind kind = kind_of(act.act);
+  const Pool& pool = world.pool(act.pool);
+  const bool uses = kind == Kind::kWrite || kind == Kind::kRead;
+  const std::uint64_t layers =
+      act.launch != nullptr && act.launch->targets != nullptr
+          ? act.launch->targets->groups[act.group].members.size()
+          : 1;
+  if (kind == Kind::kWrite) {
+    for (Rule rule : {Rule::kOobPage, Rule::kPadLane, Rule::kFreedPage, Rule::kWrongOwner,
+                      Rule::kAliasedWrite}) {
+      if (rule != Rule::kOobPage || act.act != Act::kFill) coverage_.judged(rule, layers);
+    }
+    if (act.fate != Fate::kOutside) {
+      note_pool(world, pool.name, &Seen::write);
+    }
+    if (act.req == kNone) note_pool(world, pool.name, &Seen::padding);
+  } else if (kind == Kind::kGive) {
+    coverage_.judged(Rule::kAliasedWrite, 1);
+    coverage_.judged(Rule::kPadLane, 1);
+  } else if (kind == Kind::kTake || kind == Kind::kMapSet) {
+    coverage_.judged(Rule::kFreelist, 1);
+  } else {
+    coverage_.judged(Rule::kFreedPage, 1);
+  }
+  judge_fate(world, act);
+  if (act.act == Act::kPrefixHit) judge_hit(world, act);
+  if (act.act == Act::kStore) judge_store_space(world, act);
+  if (uses && pool.page_bytes > 0 && pool.offset_bits > 0) judge_offset(world, act);
+  if (!world.ops.empty() && act.fate != Fate::kOutside && (uses || kind == Kind::kGive)) {
+    judge_inflight(world, act, kind != Kind::kRead);
+  }
+}
+
+void Judge::judge_fate(World& world, const PageAct& act) {
+  if (act.fate == Fate::kOk || act.fate == Fate::kUnknown || act.fate == Fate::kPad) return;
+  const Kind kind = kind_of(act.act);
+  for (const FateRule& r : kFateRules) {
+    if (r.kind != kind || r.fate != act.fate) continue;
+    Rule rule = r.rule;
+    const char* what = r.what;
+    const Space& space = world.space_of(world.pool(act.pool));
+    if (rule == Rule::kFreedPage && act.fate == Fate::kNoOwner &&
+        world.owner_elsewhere(space, act.page) != nullptr) {
+      rule = Rule::kWrongSpace;
+      what = "has an owner in another space of the allocator only";
+    }
+    report_page(world, act, rule, what);
+    return;
+  }
+}
+
+void Judge::report_page(World& world, const PageAct& act, Rule rule, const char* what,
+                        EventIndex because) {
+  const Pool& pool = world.pool(act.pool);
+  const Space& space = world.space_of(pool);
+  Finding f = start(rule);
+  f.req = act.req;
+  f.row = act.row;
+  f.column = act.column;
+  f.page = raw(act.page);
+  f.bound = pool.pages;
+  f.pool = pool.name;
+  if (act.act == Act::kStore) f.slot = raw(act.slot);
+  if (act.act == Act::kMapSet || act.act == Act::kMapFree) f.map = act.name;
+  const bool transfer = act.act == Act::kTransferRead || act.act == Act::kTransferWrite;
+  if (transfer || rule == Rule::kInflightHazard) f.op = act.name;
+  const PageInfo info = pool.in_bounds(act.page) ? space.info(act.page) : PageInfo{};
+  const bool owner_rule = rule == Rule::kFreedPage || rule == Rule::kWrongOwner;
+  // A cache or a transfer that shares a page nobody owns is a fault without any alloc, too.
+  const bool seen = !owner_rule || coverage_.pool(rank_, pool.name).alloc ||
+                    coverage_.says_it_records(kKindOf<ev::Alloc>);
+  Findings& to = keeper(rule, pool.space, seen);
+  const auto message = [&] {
+    std::string m = "page " + std::to_string(raw(act.page)) + " of pool " +
+                    std::string(names_.text(pool.name)) + ' ' + what;
+    if (info.owner != kNone && rule != Rule::kPadLane) {
+      m += " (owner: " + std::string(names_.text(info.owner)) + ')';
+    }
+    if (act.other >= 0) m += " (also from page " + std::to_string(act.other) + ')';
+    return m;
+  };
+  if (act.launch == nullptr || act.launch->targets == nullptr) {
+    return report(to, std::move(f), message, {pool.by, info.by, because});
+  }
+  const LaunchView& view = *act.launch;
+  f.graph = view.graph_name;
+  f.backend = view.backend->name;
+  for (std::uint32_t member : view.targets->groups[act.group].members) {
+    const Target& target = view.targets->list[member];
+    Finding g = f;
+    g.has_layer = true;
+    g.layer = target.physical;
+    g.logical_layer = target.logical;
+    report(to, std::move(g), message,
+           {target.binding.by, target.remapped_by, info.by, because,
+            view.graph == nullptr ? kNever : view.graph->by});
+  }
+}
+
+void Judge::judge_hit(World& world, const PageAct& act) {
+  Pool& pool = world.pool(act.pool);
+  note_pool(world, pool.name, &Seen::hit);
+  if (act.fate != Fate::kOk) return;
+  coverage_.judged(Rule::kUninitRead, 1);
+  const PrefixKeyState* offered = nullptr;
+  if (auto keys = pool.keys.find(raw(act.page)); keys != pool.keys.end()) {
+    for (const PrefixKeyState& k : keys->second) {
+      if (k.key == act.name) offered = &k;
+    }
+  }
+  const auto page = static_cast<std::uint32_t>(act.page);
+  const LayerSet written =
+      pool.extents.covered(world.layers, page, 0, pool.page_size);
+  const bool complete =
+      written != kNoLayers && world.layers.contains(written, pool.layers_written);
+  if (!complete && (offered == nullptr || !offered->scheduled)) {
+    report_page(world, act, Rule::kUninitRead, "is reused as a prefix and is not complete");
+  }
+  const Name* digest = pool.digests.find(page);
+  if (offered == nullptr) {
+    // A fault only where the recorder says what is offered.
+    if (!coverage_.recorded(kKindOf<ev::PrefixKey>)) return;
+    coverage_.judged(Rule::kStaleContent, 1);
+    report_page(world, act, Rule::kStaleContent, "is reused under a key that is not offered");
+  } else if (digest != nullptr && *digest != kNone) {
+    coverage_.judged(Rule::kStaleContent, 1);
+    if (*digest != act.name) {
+      report_page(world, act, Rule::kStaleContent, "is reused under a key that is not its content");
+    }
+  }
+}
+
+void Judge::judge_store_space(World& world, const PageAct& act) {
+  const LaunchView& view = *act.launch;
+  if (act.req == kNone) return;
+  const Pool& pool = world.pool(act.pool);
+  const bool space_said = view.claim != kNoSpace;
+  const std::string_view unit = names_.text(view.store->unit);
+  if (!space_said && unit.empty()) return;
+  coverage_.judged(Rule::kWrongSpace, 1);
+  if (space_said && view.claim != pool.space) {
+    report_page(world, act, Rule::kWrongSpace, "is addressed by slots of another space");
+  } else if (!unit.empty() && unit != "slot" && !(unit == "page" && pool.page_size == 1)) {
+    report_page(world, act, Rule::kWrongSpace, "is addressed in another unit than slots");
+  }
+}
+
+void Judge::judge_offset(World& world, const PageAct& act) {
+  const Pool& pool = world.pool(act.pool);
+  coverage_.judged(Rule::kOffsetOverflow, 1);
+  if (raw(act.page) < 0) return;
+  const unsigned __int128 end =
+      (static_cast<unsigned __int128>(raw(act.page)) + 1) * static_cast<std::uint64_t>(pool.page_bytes);
+  if (end <= static_cast<unsigned __int128>(1) << (pool.offset_bits - 1)) return;
+  report_page(world, act, Rule::kOffsetOverflow, "lies beyond what the offset can express");
+}
+
+void Judge::judge_inflight(World& world, const PageAct& act, bool writes) {
+  coverage_.judged(Rule::kInflightHazard, 1);
+  const bool launch = act.act == Act::kStore || act.launch != nullptr;
+  const Op* op = conflicting_op(world, {.pool = act.pool,
+                                        .page = act.page,
+                                        .party = act.req,
+                                        .stream = stream_,
+                                        .layers = act.layers,
+                                        .writes = writes,
+                                        .is_launch = launch,
+                                        .whole_allocator = act.act == Act::kAlloc});
+  if (op == nullptr) return;
+  PageAct told = act;
+  told.name = op->name;
+  const std::string what = std::string(writes ? "is written" : "is read") + " while operation " +
+                           std::string(names_.text(op->name)) + " of " +
+                           std::string(names_.text(op->by)) + " is pending on stream " +
+                           std::to_string(op->stream);
+  report_page(world, told, Rule::kInflightHazard,
+              act.act == Act::kAlloc
+                  ? "was given out while an operation of another stream holds it"
+                  : what.c_str(),
+              op->event);
+}
+
+}  // namespace pagetape

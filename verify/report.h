@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+// A report in words for people, and as JSON for programs.
+#pragma once
+
+#include <string>
+
+#include "verify/verify.h"
+
+namespace pagetape {
+
+// First the verdict in one line, then how the earliest finding came about, then counts by rule,
+// then what was not checked.
+std::string report_text(const Report& report);
+
+// The object of the trace model's section 5, on one line.
+std::string report_json(const Report& report);
+
+// One line a finding, then the object without its findings.
+std::string report_jsonl(const Report& report);
+
+// An event in words, as part of an explanation: "backend d: layer 22 was bound to pool S".
+std::string describe(const Event& event, const Names& names);
+
+}  // namespace pagetape

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+// The verbs of this folder, for the command line's table.
+#pragma once
+
+namespace CLI {
+class App;
+}
+
+namespace pagetape {
+
+// Each adds its subcommand to `app`; running it sets `exit_code`.
+void add_verify_verb(CLI::App& app, int& exit_code);
+void add_assert_verb(CLI::App& app, int& exit_code);
+void add_info_verb(CLI::App& app, int& exit_code);
+
+}  // namespace pagetape

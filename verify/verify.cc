@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "verify/verify.h"
+
+#include <algorithm>
+
+namespace pagetape {
+
+std::string_view verdict_name(Verdict verdict) {
+  constexpr std::string_view kVerdicts[] = {"pass", "fail", "incomplete", "damaged"};
+  return kVerdicts[static_cast<std::size_t>(verdict)];
+}
+
+int Report::exit_code() const {
+  if (total > 0 || !missing.empty()) return 1;
+  if (status.code() == Code::kDamaged) return 3;
+  return status.ok() ? 0 : 2;
+}
+
+static Status refusal(const Source& source, const Outcome& outcome, const Event& event,
+                      const Names& names, const std::string& path) {
+  std::string message = path + ": event " + std::to_string(source.position() - 1) + " (" +
+                        std::string(kKindNames[event.kind()]) + "): " + std::string(outcome.name());
+  if (outcome.what != kNone) message += " \"" + std::string(names.text(outcome.what)) + '"';
+  return usage(message + ". " + std::string(outcome.sentence()));
+}
+
+static Verdict verdict_of(const Report& report, bool skipped_unknown) {
+  if (report.total > 0) return Verdict::kFail;
+  if (report.status.code() == Code::kDamaged) return Verdict::kDamaged;
+  const bool incomplete = skipped_unknown || !report.missing.empty() || !report.status.ok();
+  return incomplete ? Verdict::kIncomplete : Verdict::kPass;
+}
+
+// Leaves what the options chose.
+static void select(Report& report, Judge& judge, const VerifyOptions& options) {
+  report.judged = judge.coverage().judged();
+  report.counts = judge.findings().counts();
+  report.not_checked = judge.coverage().not_checked(*report.names);
+  report.findings = judge.findings().sorted();
+  for (std::size_t r = 0; r < kRuleCount; ++r) {
+    if (!options.rules[r]) report.judged[r] = 0;
+    report.total += report.counts[r];
+    const Finding* first = judge.findings().first(kRules[r].rule);
+    if (first != nullptr) report.firsts.push_back(*first);
+  }
+  const auto unwanted = [&](Rule rule) { return !options.rules[static_cast<std::size_t>(rule)]; };
+  std::erase_if(report.not_checked, [&](const NotChecked& n) { return unwanted(n.rule); });
+  for (const NotChecked& n : report.not_checked) {
+    if (n.applicable && options.required[static_cast<std::size_t>(n.rule)]) {
+      report.missing.push_back(n);
+    }
+  }
+}
+
+Report verify_trace(const std::string& path, const VerifyOptions& options) {
+  Report report;
+  report.trace = path;
+  report.names = std::make_shared<Names>();
+  std::unique_ptr<Source> source = open_trace(path, *report.names, report.status);
+  if (source == nullptr) {
+    report.verdict =
+        report.status.code() == Code::kDamaged ? Verdict::kDamaged : Verdict::kIncomplete;
+    return report;
+  }
+  State state(*report.names);
+  Judge judge(*report.names, options.judge, options.rules);
+  Event event;
+  while (source->next(event)) {
+    const Outcome outcome = state.apply(event, &judge);
+    if (!outcome.applied()) {
+      report.status = refusal(*source, outcome, event, *report.names, path);
+      break;
+    }
+    ++report.events;
+  }
+  if (report.status.ok()) report.status = source->status();
+  report.warnings = source->warnings();
+  judge.finish();
+  report.launches = judge.launches();
+  select(report, judge, options);
+  report.verdict = verdict_of(report, source->skipped_unknown());
+  return report;
+}
+
+std::vector<std::pair<EventIndex, Event>> fetch_events(const std::string& path, Names& names,
+                                                       const std::vector<EventIndex>& wanted) {
+  std::vector<std::pair<EventIndex, Event>> out;
+  Status status;
+  std::unique_ptr<Source> source = open_trace(path, names, status);
+  Event event;
+  for (EventIndex i = 0; source != nullptr && out.size() < wanted.size(); ++i) {
+    if (!source->next(event)) break;
+    if (std::ranges::binary_search(wanted, i)) out.emplace_back(i, event);
+  }
+  return out;
+}
+
+}  // namespace pagetape

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// Verifies one trace: every event through the state machine, under the rules.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "traces/names.h"
+#include "traces/source.h"
+#include "verify/coverage.h"
+#include "verify/finding.h"
+#include "verify/judge.h"
+
+namespace pagetape {
+
+struct VerifyOptions {
+  JudgeOptions judge;
+  std::array<bool, kRuleCount> rules;     // Which findings count; all by default.
+  std::array<bool, kRuleCount> required;  // Unchecked, these make the verdict incomplete.
+  VerifyOptions() {
+    rules.fill(true);
+    required.fill(false);
+  }
+};
+
+enum class Verdict : std::uint8_t { kPass, kFail, kIncomplete, kDamaged };
+std::string_view verdict_name(Verdict verdict);
+
+// What the command line prints, in one form or another. A value; its names are those of `names`.
+struct Report {
+  std::string trace;
+  std::shared_ptr<Names> names;
+  Verdict verdict = Verdict::kPass;
+  std::uint64_t events = 0;
+  std::uint64_t launches = 0;
+  Status status;                    // Why reading ended early, where it did.
+  std::array<std::uint64_t, kRuleCount> judged{}, counts{};
+  std::vector<NotChecked> not_checked;
+  std::vector<Finding> findings;    // The earliest, in order.
+  std::vector<Finding> firsts;      // The earliest of each rule, in the order of the rules.
+  std::uint64_t total = 0;          // Findings, those not kept included.
+  std::vector<std::string> warnings;
+  std::vector<NotChecked> missing;  // Required, applicable, and not checked.
+
+  // The exit code of the model: findings and missing rules win over damage; wrong text is 2.
+  int exit_code() const;
+};
+
+// Reads the trace to its end, or to where it is damaged or in error; what came before is judged.
+Report verify_trace(const std::string& path, const VerifyOptions& options);
+
+// The events of the given indices (ascending), read from the trace again: for explanations.
+std::vector<std::pair<EventIndex, Event>> fetch_events(const std::string& path, Names& names,
+                                                       const std::vector<EventIndex>& wanted);
+
+}  // namespace pagetape

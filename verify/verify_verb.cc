@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <memory>
+
+#include "verify/report.h"
+#include "verify/rule_flags.h"
+#include "verify/verbs.h"
+
+namespace pagetape {
+
+namespace {
+struct Flags {
+  std::string trace, format = "text";
+  std::vector<std::string> rules, required;
+  VerifyOptions options;
+};
+}  // namespace
+
+static int run(Flags& flags) {
+  std::string wrong;
+  if (!flags.rules.empty()) wrong = set_rules(flags.rules, flags.options.rules);
+  if (wrong.empty()) wrong = set_rules(flags.required, flags.options.required);
+  if (!wrong.empty()) {
+    std::fprintf(stderr, "pagetape verify: %s\n", wrong.c_str());
+    return 2;
+  }
+  const Report report = verify_trace(flags.trace, flags.options);
+  const std::string out = flags.format == "json"    ? report_json(report)
+                          : flags.format == "jsonl" ? report_jsonl(report)
+                                                    : report_text(report);
+  std::fputs(out.c_str(), stdout);
+  if (!report.status.ok()) std::fprintf(stderr, "pagetape: %s\n", report.status.message().c_str());
+  return report.exit_code();
+}
+
+void add_verify_verb(CLI::App& app, int& exit_code) {
+  auto flags = std::make_shared<Flags>();
+  CLI::App* verb = app.add_subcommand("verify", "Judge a trace under the rules");
+  verb->add_option("TRACE", flags->trace, "A binary or text trace")->required();
+  verb->add_option("--rule", flags->rules, "Report these rules only (RULE,RULE or repeated)")
+      ->delimiter(',');
+  verb->add_option("--require", flags->required,
+                   "Fail where these rules are not checked (RULE,RULE, or all)")
+      ->delimiter(',');
+  verb->add_option("--max-findings", flags->options.judge.max_findings,
+                   "List so many findings; counts are not cut (0: all)")
+      ->capture_default_str();
+  verb->add_flag("--strict-window", flags->options.judge.strict_window,
+                 "Judge entries outside the window too");
+  verb->add_flag("--strict-pad", flags->options.judge.strict_pad,
+                 "Padding may read reserved pages only");
+  verb->add_option("--format", flags->format, "text, json or jsonl")
+      ->check(CLI::IsMember({"text", "json", "jsonl"}))
+      ->capture_default_str();
+  verb->callback([flags, &exit_code] { exit_code = run(*flags); });
+}
+
+}  // namespace pagetape
