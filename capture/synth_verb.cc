@@ -58,16 +58,16 @@ void add_synth_verb(CLI::App& app, int& exit_code) {
       "synth", "Write the trace of a simulated engine, healthy or with one defect");
   verb->add_option("--model", flags->model, "Model and pools (below)")
       ->capture_default_str()
-      ->check(CLI::IsMember(names(sim::models())))
+      ->check(CLI::IsMember(names(sim::models())).description(""))
       ->type_name("NAME");
   verb->add_option("--bug", flags->bug, "Defect to plant (below)")
       ->capture_default_str()
-      ->check(CLI::IsMember(names(sim::bugs())))
+      ->check(CLI::IsMember(names(sim::bugs())).description(""))
       ->type_name("NAME");
   verb->add_option("--seed", flags->config.seed, "Of the accepted drafts")->capture_default_str();
   const auto count = [&](const char* name, std::int64_t& value, const char* text) {
     verb->add_option(name, value, text)
-        ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 40))
+        ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 40).description(""))
         ->type_name("N");
   };
   count("--requests", flags->config.requests, "Requests in all (default: the model's)");

@@ -135,6 +135,19 @@ Outcome Applier::on(const ev::StreamWait& e) {
   return {};
 }
 
+// Index of the first launch captured so far with the same rows as `launch`; else its own to be.
+static std::uint32_t first_with_rows_of(const GraphState& graph, const ev::Launch& launch) {
+  const auto own = static_cast<std::uint32_t>(graph.launches.size());
+  const auto* attention = std::get_if<ev::Attention>(&launch);
+  for (std::uint32_t i = 0; attention != nullptr && i < own; ++i) {
+    const auto* other = std::get_if<ev::Attention>(&graph.launches[i].body);
+    if (other != nullptr && graph.launches[i].rows_like == i && other->rows == attention->rows) {
+      return i;
+    }
+  }
+  return own;
+}
+
 Outcome Applier::on(const ev::GraphCapture& e) {
   GraphState graph;
   graph.by = index_;
@@ -168,7 +181,9 @@ Outcome Applier::on(const ev::GraphCapture& e) {
   }
   if (e.launches) {
     for (const ev::Launch& launch : *e.launches) {
+      const std::uint32_t like = first_with_rows_of(graph, launch);
       CapturedLaunch& captured = graph.launches.emplace_back();
+      captured.rows_like = like;
       captured.body = launch;
       std::visit(
           [&]<class L>(const L& body) {

@@ -376,6 +376,7 @@ void Applier::run_captured(Name name, GraphState& graph, std::size_t index,
   view.graph = &graph;
   view.graph_name = name;
   view.number = static_cast<std::int64_t>(index);
+  view.rows_like = captured.rows_like;
   view.targets = &captured.targets;
   view.facts = &captured.facts;
   if (const auto* attention = std::get_if<ev::Attention>(&captured.body)) {

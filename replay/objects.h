@@ -263,9 +263,10 @@ struct CapturedLaunch {
   Targets targets;
   std::vector<Fact> facts;
   std::vector<std::uint32_t> pool_versions;  // One a group of `targets`.
+  std::uint32_t rows_like = 0;  // The first launch of the graph whose rows are the same.
   template <class A>
   void visit(A& a) {
-    a(body, targets, facts, pool_versions);
+    a(body, targets, facts, pool_versions, rows_like);
   }
 };
 

@@ -106,6 +106,7 @@ struct LaunchView {
   const GraphState* graph = nullptr;         // The launch runs from it, as captured.
   Name graph_name = kNone;
   std::int64_t number = -1;                  // Within the graph launch.
+  std::int64_t rows_like = -1;               // The launch of the graph with the same rows.
   std::uint32_t claim = kNoSpace;            // The space that the launch says.
   std::uint32_t table = UINT32_MAX;          // Index of the table buffer.
   std::int32_t stream = 0;

@@ -60,6 +60,10 @@ class Space {
     const PageInfo* p = pages_.find(static_cast<std::uint32_t>(page));
     return p != nullptr ? *p : PageInfo{.unknown = unknown_};
   }
+  // Null where the page's neighbourhood was never given out.
+  const PageInfo* find(PageId page) const {
+    return pages_.find(static_cast<std::uint32_t>(page));
+  }
   bool known(PageId page) const { return !info(page).unknown; }
   bool owns(PageId page, Name owner) const;
   std::uint32_t owner_count(PageId page) const;

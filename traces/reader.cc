@@ -36,10 +36,14 @@ Reader::~Reader() {
 std::unique_ptr<Reader> Reader::open(const std::string& path, Names& names, Status& status) {
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   struct stat info {};
-  if (fd < 0 || ::fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
-    status = usage(path + ": cannot be read: " +
-                   (fd < 0 || errno != 0 ? std::strerror(errno) : "it is no ordinary file"));
+  if (fd < 0 || ::fstat(fd, &info) != 0) {
+    status = usage(path + ": cannot be read: " + std::strerror(errno));
     if (fd >= 0) ::close(fd);
+    return nullptr;
+  }
+  if (!S_ISREG(info.st_mode)) {
+    status = usage(path + ": a binary trace is read from a file, which this is not");
+    ::close(fd);
     return nullptr;
   }
   const auto size = static_cast<std::size_t>(info.st_size);

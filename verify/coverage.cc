@@ -37,6 +37,7 @@ bool Coverage::checked(Rule rule, const Seen& seen, bool& applicable) const {
       return seen.reserved || seen.padding;
     case Rule::kFreedPage:
     case Rule::kWrongOwner:
+      return seen.alloc || seen.owners || any(kKindOf<ev::Alloc>);
     case Rule::kAliasedWrite:
       return seen.alloc || any(kKindOf<ev::Alloc>);
     case Rule::kInflightHazard:

@@ -34,6 +34,7 @@ struct Seen {
   bool entries = false;     // The length of a row or the width of a table was known.
   bool reserved = false, alloc = false, async = false, write = false, digest = false;
   bool evict = false, free = false, offset = false, padding = false, hit = false;
+  bool owners = false;      // Pool: ids claimed of a space whose allocs are recorded were judged.
 };
 
 class Coverage {

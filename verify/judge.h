@@ -7,7 +7,6 @@
 #include <map>
 #include <memory>
 #include <tuple>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -21,6 +20,7 @@ namespace pagetape {
 struct JudgeOptions {
   bool strict_window = false;      // Entries outside the window are judged too.
   bool strict_pad = false;         // Padding may read reserved pages only.
+  bool reuse = true;               // What did not change is not judged again (off: to test that).
   std::size_t max_findings = 100;  // Kept; 0: all.
 };
 
@@ -56,6 +56,22 @@ class Judge : public Observer {
     LayerSet layers = kNoLayers;
     std::int64_t lo = 0, hi = 0;  // Entries [lo, hi) were whole and clean.
     std::int64_t distinct = 0;    // No entry stands twice in [lo, distinct).
+    std::uint32_t tag = 0;        // Of cells whose space and unit were right.
+  };
+  using Counts = std::array<std::uint64_t, kRuleCount>;
+  // A clean launch of the graph launch at hand: one with the same lanes need not be judged.
+  struct Judged {
+    std::int64_t rows_like = -1;
+    Name table = kNone, lens = kNone, unit = kNone;
+    std::uint32_t pool = kNoPool, claim = 0;
+    std::int64_t window = 0, bound = 0, tokens = 0, cols = 0;
+    LayerSet covered = kNoLayers;
+    Counts counts{};
+  };
+  // By index, what is otherwise looked up by name; one a rank.
+  struct RankCache {
+    std::vector<Seen*> pools;
+    std::map<std::pair<std::uint32_t, std::uint32_t>, std::vector<Memo>> memos;  // Table, pool.
   };
   // What is the same for all entries of a launch's lanes in one pool.
   struct Ground {
@@ -72,6 +88,11 @@ class Judge : public Observer {
     const Space* from_space;
     bool pending;               // Operations are pending: nothing may be reused.
     Name unit;                  // That the launch says.
+    Seen& seen;                 // Of the backend.
+    std::vector<Memo>* memos;   // By table row; null where lanes are judged anew.
+    LayerSet covered = kAllLayers;  // Layers in which every lane was found whole.
+    bool clean = true;
+    Counts counts{};            // Judgements, a layer.
   };
   struct Entry {
     std::int64_t index = 0, logical = 0;
@@ -125,6 +146,12 @@ class Judge : public Observer {
   std::vector<EventIndex> cause_of(const Ground& ground, const Target& target, EventIndex cell,
                                    EventIndex because) const;
   Memo* memo_of(Ground& ground, const Lane& lane);
+  std::vector<Memo>* memos_for(const World& world, const LaunchView& view, std::uint32_t group);
+  bool same_as_before(const Ground& ground);
+  void keep_judged(const Ground& ground);
+  bool quick(Ground& ground, const Lane& lane, const Memo& memo, std::int64_t from,
+             std::int64_t live, std::int64_t hi) const;
+  Seen& seen_pool(const World& world, std::uint32_t pool);
   std::int64_t judged_from(const Ground& ground, const Lane& lane, const Memo& memo,
                            std::int64_t lo) const;
   void remember(Memo& memo, const Ground& ground, const Lane& lane, std::int64_t lo,
@@ -144,7 +171,9 @@ class Judge : public Observer {
   std::int64_t rank_ = INT64_MIN;
   std::int32_t stream_ = 0;
   std::int64_t launch_number_ = -1;
-  std::map<std::int64_t, std::unordered_map<std::uint64_t, Memo>> memos_;  // By rank.
+  std::map<std::int64_t, RankCache> caches_;
+  RankCache* cache_ = nullptr;       // Of rank_.
+  std::vector<Judged> judged_;       // Of event_.
   SparseArray<std::uint64_t, 1024> stamps_;  // By entry: the last row check that met it.
   std::uint64_t stamp_ = 0;
 };

@@ -40,14 +40,13 @@ bool Judge::judge_entries(Ground& ground, std::size_t row, std::int64_t from, st
 
 bool Judge::judge_entry(Ground& ground, std::size_t row, const Entry& entry, LayerSet& covered) {
   const Lane& lane = ground.view.lanes[row];
-  const std::uint64_t layers = ground.targets.members.size();
   bool clean = judge_bounds(ground, row, entry);
   const std::int64_t value = raw(entry.cell.page);
   const std::int64_t first_token = value * ground.entry_tokens;
   const std::int64_t page_size = ground.pool.page_size;
   const bool inside = clean;
   if (ground.pool.page_bytes > 0 && ground.pool.offset_bits > 0 && value >= 0) {
-    coverage_.judged(Rule::kOffsetOverflow, layers);
+    ++ground.counts[static_cast<std::size_t>(Rule::kOffsetOverflow)];
     const auto end = (static_cast<unsigned __int128>(first_token / page_size) + 1) *
                      static_cast<std::uint64_t>(ground.pool.page_bytes);
     if (end > static_cast<unsigned __int128>(1) << (ground.pool.offset_bits - 1)) {
@@ -58,7 +57,7 @@ bool Judge::judge_entry(Ground& ground, std::size_t row, const Entry& entry, Lay
   if (lane.req == kNone) {
     if (!options_.strict_pad || !inside) return clean;
     const auto page = PageId{static_cast<std::int32_t>(first_token / page_size)};
-    coverage_.judged(Rule::kPadLane, layers);
+    ++ground.counts[static_cast<std::size_t>(Rule::kPadLane)];
     if (ground.pool.reserved_page(page) != nullptr) return clean;
     return report_entry(ground, row, entry, Rule::kPadLane,
                         "is read by a padding lane and is not reserved", kAllLayers, 0, true);
@@ -74,7 +73,7 @@ bool Judge::judge_entry(Ground& ground, std::size_t row, const Entry& entry, Lay
                     judge_extent_of(ground, row, entry, page, before, covered);
     clean = ok && clean;
     if (!ground.pending) continue;
-    coverage_.judged(Rule::kInflightHazard, layers);
+    ++ground.counts[static_cast<std::size_t>(Rule::kInflightHazard)];
     const Op* op = conflicting_op(ground.world, {.pool = ground.targets.pool,
                                                  .page = page,
                                                  .party = lane.req,
@@ -94,7 +93,7 @@ bool Judge::judge_entry(Ground& ground, std::size_t row, const Entry& entry, Lay
 }
 
 bool Judge::judge_bounds(Ground& ground, std::size_t row, const Entry& entry) {
-  coverage_.judged(Rule::kOobPage, ground.targets.members.size());
+  ++ground.counts[static_cast<std::size_t>(Rule::kOobPage)];
   const std::int64_t value = raw(entry.cell.page);
   if (value >= 0 && value < ground.bound) return true;
   return report_entry(ground, row, entry, Rule::kOobPage,
@@ -119,8 +118,8 @@ bool Judge::judge_space(Ground& ground, std::size_t row, const Entry& entry) {
   const std::string_view unit = names_.text(ground.unit != kNone ? ground.unit : tag.unit);
   const bool unit_ok = unit.empty() || unit == "page" || (unit == "slot" && ground.entry_tokens == 1);
   if (claim != kNoSpace) {
-    coverage_.backend(rank_, ground.view.backend->name).space = true;
-    coverage_.judged(Rule::kWrongSpace, ground.targets.members.size());
+    ground.seen.space = true;
+    ++ground.counts[static_cast<std::size_t>(Rule::kWrongSpace)];
   }
   if (claim != kNoSpace && claim != ground.pool.space) {
     return report_entry(ground, row, entry, Rule::kWrongSpace,
@@ -157,7 +156,7 @@ bool Judge::judge_space(Ground& ground, std::size_t row, const Entry& entry) {
 // table says it holds: then an owner that is missing here is missing for certain.
 bool Judge::needs_alloc_seen(const Ground& ground, const Entry& entry) {
   if (coverage_.says_it_records(kKindOf<ev::Alloc>)) return true;
-  if (coverage_.pool(rank_, ground.pool.name).alloc) return true;
+  if (seen_pool(ground.world, ground.targets.pool).alloc) return true;
   const Tag& tag = ground.world.tags[entry.cell.tag];
   std::uint32_t claim = ground.view.claim;
   if (claim == kNoSpace && tag.space != kNone) {
@@ -166,19 +165,20 @@ bool Judge::needs_alloc_seen(const Ground& ground, const Entry& entry) {
   }
   if (claim == kNoSpace) return false;
   for (std::uint32_t p : ground.world.spaces[claim].pools) {
-    if (coverage_.pool(rank_, ground.world.pool(p).name).alloc) return true;
+    if (!seen_pool(ground.world, p).alloc) continue;
+    seen_pool(ground.world, ground.targets.pool).owners = true;
+    return true;
   }
   return false;
 }
 
 bool Judge::judge_owner(Ground& ground, std::size_t row, const Entry& entry, PageId page) {
   const Lane& lane = ground.view.lanes[row];
-  const std::uint64_t layers = ground.targets.members.size();
   const Holder* holder = ground.space.holder(lane.req);
   const std::int64_t logical = entry.logical * ground.entry_tokens / ground.pool.page_size;
   const Column* column =
       holder == nullptr ? nullptr : holder->columns.find(static_cast<std::uint64_t>(logical));
-  coverage_.judged(Rule::kWindowEvicted, layers);
+  ++ground.counts[static_cast<std::size_t>(Rule::kWindowEvicted)];
   if (column != nullptr && column->evicted) {
     return report_entry(ground, row, entry, Rule::kWindowEvicted,
                         "stands at logical page " + std::to_string(logical) +
@@ -191,8 +191,8 @@ bool Judge::judge_owner(Ground& ground, std::size_t row, const Entry& entry, Pag
   }
   const PageInfo info = ground.space.info(page);
   if (info.unknown) return true;
-  coverage_.judged(Rule::kFreedPage, layers);
-  coverage_.judged(Rule::kWrongOwner, layers);
+  ++ground.counts[static_cast<std::size_t>(Rule::kFreedPage)];
+  ++ground.counts[static_cast<std::size_t>(Rule::kWrongOwner)];
   if (info.owner == kNone) {
     if (ground.world.owner_elsewhere(ground.space, page) != nullptr) {
       return report_entry(ground, row, entry, Rule::kWrongSpace,
@@ -212,7 +212,7 @@ bool Judge::judge_extent_of(Ground& ground, std::size_t row, const Entry& entry,
                             std::int64_t tokens_before, LayerSet& covered) {
   const Lane& lane = ground.view.lanes[row];
   if (ground.space.info(page).unknown) return true;
-  coverage_.judged(Rule::kUninitRead, ground.targets.members.size());
+  ++ground.counts[static_cast<std::size_t>(Rule::kUninitRead)];
   // Live positions that the entry stands for, as offsets in the page.
   const std::int64_t size = ground.pool.page_size;
   const std::int64_t live =
@@ -235,7 +235,7 @@ bool Judge::judge_extent_of(Ground& ground, std::size_t row, const Entry& entry,
     if (lane.len - position >= ground.entry_tokens) covered = sets.intersect(covered, written);
     return true;
   }
-  const bool seen = coverage_.pool(rank_, ground.pool.name).write ||
+  const bool seen = seen_pool(ground.world, ground.targets.pool).write ||
                     coverage_.says_it_records(kKindOf<ev::Store>) ||
                     coverage_.says_it_records(kKindOf<ev::Fill>);
   return report_entry(ground, row, entry, Rule::kUninitRead,

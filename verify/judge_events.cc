@@ -33,12 +33,20 @@ void Judge::report_event(Finding finding, std::string message, std::vector<Event
 
 void Judge::finish() { held_.clear(); }
 
+Seen& Judge::seen_pool(const World& world, std::uint32_t pool) {
+  std::vector<Seen*>& seen = cache_->pools;
+  if (pool >= seen.size()) seen.resize(pool + 1);
+  if (seen[pool] == nullptr) seen[pool] = &coverage_.pool(rank_, world.pool(pool).name);
+  return *seen[pool];
+}
+
 void Judge::note_pool(const World& world, Name name, bool Seen::*what) {
-  Seen& seen = coverage_.pool(rank_, name);
+  const std::uint32_t index = world.pools.index(name);
+  if (index == kNoPool) return;
+  Seen& seen = seen_pool(world, index);
   if (seen.*what) return;
   seen.*what = true;
-  const Pool* pool = world.pools.find(name);
-  if (pool == nullptr) return;
+  const Pool* pool = &world.pool(index);
   if (what == &Seen::alloc) {
     // Owners are the space's: every pool addressed by it has seen them.
     for (std::uint32_t p : world.space_of(*pool).pools) {
@@ -47,7 +55,7 @@ void Judge::note_pool(const World& world, Name name, bool Seen::*what) {
     release(Rule::kFreedPage, pool->space);
     release(Rule::kWrongOwner, pool->space);
   } else if (what == &Seen::write) {
-    release(Rule::kUninitRead, world.pools.index(name));
+    release(Rule::kUninitRead, index);
   }
 }
 
@@ -92,7 +100,10 @@ void Judge::note_kinds(const World& world, const Event& event) {
 void Judge::on_event(const World& world, const Event& event, EventIndex index) {
   current_ = &world;
   event_ = index;
-  rank_ = event.rank.value_or(INT64_MIN);
+  const std::int64_t rank = event.rank.value_or(INT64_MIN);
+  if (rank != rank_ || cache_ == nullptr) cache_ = &caches_[rank];
+  rank_ = rank;
+  judged_.clear();
   stream_ = event.stream;
   launch_number_ = -1;
   coverage_.note(event, names_);

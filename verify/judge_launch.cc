@@ -131,6 +131,19 @@ static const MapState* map_into(const World& world, std::uint32_t pool, bool& se
   return found;
 }
 
+// The lanes' memos for this launch; null where its lanes cannot be judged by what changed.
+std::vector<Judge::Memo>* Judge::memos_for(const World& world, const LaunchView& view,
+                                           std::uint32_t group) {
+  const std::uint32_t pool = view.targets->groups[group].pool;
+  const bool direct =
+      view.attention->page_size.value_or(world.pool(pool).page_size) == world.pool(pool).page_size;
+  if (view.table == UINT32_MAX || !direct || !world.ops.empty() || options_.strict_window ||
+      !options_.reuse) {
+    return nullptr;
+  }
+  return &cache_->memos[{view.table, pool}];
+}
+
 void Judge::judge_group(World& world, const LaunchView& view, std::uint32_t g) {
   const ev::Attention& e = *view.attention;
   const Targets::Group& targets = view.targets->groups[g];
@@ -152,8 +165,51 @@ void Judge::judge_group(World& world, const LaunchView& view, std::uint32_t g) {
                 .map = several ? nullptr : map,
                 .from_space = map == nullptr ? nullptr : &world.space_of(world.pool(map->from)),
                 .pending = !world.ops.empty(),
-                .unit = e.unit};
-  for (std::size_t i = 0; i < view.lanes.size(); ++i) judge_lane(ground, i);
+                .unit = e.unit,
+                .seen = coverage_.backend(rank_, view.backend->name),
+                .memos = several ? nullptr : memos_for(world, view, g)};
+  if (!same_as_before(ground)) {
+    for (std::size_t i = 0; i < view.lanes.size(); ++i) judge_lane(ground, i);
+    keep_judged(ground);
+  }
+  for (std::size_t r = 0; r < kRuleCount; ++r) {
+    coverage_.judged(kRules[r].rule, ground.counts[r] * targets.members.size());
+  }
+}
+
+// Within one graph launch nothing changes between two attentions: the same lanes of the same table
+// in the same pool are as clean for this layer as they were for that, if they were whole in it.
+bool Judge::same_as_before(const Ground& ground) {
+  if (ground.view.rows_like < 0 || ground.memos == nullptr) return false;
+  const ev::Attention& e = *ground.view.attention;
+  for (const Judged& j : judged_) {
+    if (j.rows_like == ground.view.rows_like && j.table == e.table && j.lens == e.lens &&
+        j.unit == e.unit && j.pool == ground.targets.pool && j.claim == ground.view.claim &&
+        j.window == ground.window && j.bound == ground.bound && j.tokens == ground.entry_tokens &&
+        j.cols == e.table_cols.value_or(-1) &&
+        ground.world.layers.contains(j.covered, ground.targets.layers)) {
+      const_cast<Ground&>(ground).counts = j.counts;
+      return true;
+    }
+  }
+  return false;
+}
+
+void Judge::keep_judged(const Ground& ground) {
+  if (ground.view.rows_like < 0 || ground.memos == nullptr || !ground.clean) return;
+  const ev::Attention& e = *ground.view.attention;
+  judged_.push_back({.rows_like = ground.view.rows_like,
+                     .table = e.table,
+                     .lens = e.lens,
+                     .unit = e.unit,
+                     .pool = ground.targets.pool,
+                     .claim = ground.view.claim,
+                     .window = ground.window,
+                     .bound = ground.bound,
+                     .tokens = ground.entry_tokens,
+                     .cols = e.table_cols.value_or(-1),
+                     .covered = ground.covered,
+                     .counts = ground.counts});
 }
 
 void Judge::judge_width(Ground& ground, std::size_t row, std::int64_t lo, std::int64_t hi) {
@@ -162,10 +218,11 @@ void Judge::judge_width(Ground& ground, std::size_t row, std::int64_t lo, std::i
   std::int64_t width = lane.entries;
   if (e.table_cols.has_value()) width = width < 0 ? *e.table_cols : std::min(width, *e.table_cols);
   if (width < 0 || lane.logical != nullptr) return;
-  coverage_.backend(rank_, ground.view.backend->name).entries = true;
-  coverage_.judged(Rule::kShortTable, ground.targets.members.size());
+  ground.seen.entries = true;
+  ++ground.counts[static_cast<std::size_t>(Rule::kShortTable)];
   const bool starts_late = lo < lane.first;
   if (!starts_late && hi - lane.first <= width) return;
+  ground.clean = false;
   for (std::uint32_t member : ground.targets.members) {
     const Target& target = ground.view.targets->list[member];
     Finding f = start(Rule::kShortTable);
@@ -190,17 +247,16 @@ void Judge::judge_width(Ground& ground, std::size_t row, std::int64_t lo, std::i
 }
 
 Judge::Memo* Judge::memo_of(Ground& ground, const Lane& lane) {
-  const std::uint64_t table = ground.view.table, pool = ground.targets.pool;
-  const bool plain = lane.table != nullptr && lane.req != kNone && lane.logical == nullptr &&
-                     lane.spaces == nullptr && !ground.pending && !options_.strict_window &&
-                     ground.entry_tokens == ground.pool.page_size && table < 0x10000 &&
-                     pool < 0x10000 && lane.row <= INT32_MAX &&
-                     (ground.map != nullptr || ground.from_space == nullptr);
+  constexpr std::int64_t kMostRows = 1 << 16;
+  const bool plain = ground.memos != nullptr && lane.table != nullptr && lane.req != kNone &&
+                     lane.logical == nullptr && lane.spaces == nullptr && lane.row < kMostRows;
   if (!plain) return nullptr;
-  return &memos_[rank_][table << 48 | pool << 32 | static_cast<std::uint64_t>(lane.row)];
+  const auto row = static_cast<std::size_t>(lane.row);
+  if (row >= ground.memos->size()) ground.memos->resize(row + 1);
+  return &(*ground.memos)[row];
 }
 
-// From which entry on a lane has to be judged again; `lo` where from the start.
+// From which entry on a lane has to be judged again; -1 where the memo does not apply.
 std::int64_t Judge::judged_from(const Ground& ground, const Lane& lane, const Memo& memo,
                                 std::int64_t lo) const {
   const Holder* holder = ground.space.holder(lane.req);
@@ -208,7 +264,7 @@ std::int64_t Judge::judged_from(const Ground& ground, const Lane& lane, const Me
       memo.epoch != ground.space.epoch() || memo.pool_version != ground.pool.version ||
       memo.claim != ground.view.claim || memo.bound != ground.bound || memo.first != lane.first ||
       lo < memo.lo || !ground.world.layers.contains(memo.layers, ground.targets.layers)) {
-    return lo;
+    return -1;
   }
   std::int64_t from = memo.hi;
   const std::int64_t changed_row = lane.table->changes.low_since(memo.row_version);
@@ -216,7 +272,7 @@ std::int64_t Judge::judged_from(const Ground& ground, const Lane& lane, const Me
   from = std::min(from, holder->changes.low_since(memo.holder_version));
   if (ground.from_space != nullptr) {
     const Holder* other = ground.from_space->holder(lane.req);
-    if (memo.from_epoch != ground.from_space->epoch()) return lo;
+    if (memo.from_epoch != ground.from_space->epoch()) return -1;
     if (other != nullptr) from = std::min(from, other->changes.low_since(memo.from_version));
   }
   return std::max(lo, from);
@@ -249,6 +305,46 @@ void Judge::remember(Memo& memo, const Ground& ground, const Lane& lane, std::in
   memo.lo = lo;
   memo.hi = lane.len / ground.entry_tokens;  // The last one may be written further.
   memo.distinct = hi;
+  const Cell* last = lane.table->find(hi - 1 - lane.first);
+  memo.tag = last == nullptr ? 0 : last->tag;
+}
+
+// Are entries [from, hi) clean, by the few looks that a lane costs which grew by some tokens?
+// False says nothing: the full judgement follows.
+bool Judge::quick(Ground& ground, const Lane& lane, const Memo& memo, std::int64_t from,
+                  std::int64_t live, std::int64_t hi) const {
+  const Holder* holder = ground.space.holder(lane.req);
+  const auto cells = static_cast<std::int64_t>(lane.table->cells.size());
+  if (hi - lane.first > cells || from < lane.first || ground.pool.page_bytes > 0) return false;
+  for (std::int64_t logical = from; logical < hi; ++logical) {
+    const Cell& cell = lane.table->cells[static_cast<std::size_t>(logical - lane.first)];
+    const Column* column = holder->columns.find(static_cast<std::uint64_t>(logical));
+    // The column's own page is owned, unless something touched it: then it is looked at below.
+    if (cell.tag != memo.tag || raw(cell.page) < 0 || raw(cell.page) >= ground.bound ||
+        column == nullptr || column->evicted || column->page != cell.page ||
+        ground.pool.reserved_page(cell.page) != nullptr) {
+      return false;
+    }
+    const PageInfo* info = ground.space.find(cell.page);
+    if (info == nullptr || info->unknown || info->owner != lane.req) return false;
+    const std::int64_t position = logical * ground.entry_tokens;
+    const auto begin = static_cast<std::uint32_t>(std::max<std::int64_t>(0, live - position));
+    const auto end =
+        static_cast<std::uint32_t>(std::min(ground.entry_tokens, lane.len - position));
+    if (begin < end && !ground.pool.extents.plainly_covers(static_cast<std::uint32_t>(cell.page),
+                                                            memo.layers, end)) {
+      return false;
+    }
+    if (ground.map == nullptr) continue;
+    const Column* source = nullptr;
+    if (const Holder* other = ground.from_space->holder(lane.req)) {
+      source = other->columns.find(static_cast<std::uint64_t>(logical));
+    }
+    if (source == nullptr || ground.map->by_slot || source->evicted) return false;
+    const MapEntry* mapped = ground.map->entries.find(static_cast<std::uint32_t>(source->page));
+    if (mapped == nullptr || mapped->to != raw(cell.page)) return false;
+  }
+  return true;
 }
 
 void Judge::judge_lane(Ground& ground, std::size_t row) {
@@ -265,23 +361,32 @@ void Judge::judge_lane(Ground& ground, std::size_t row) {
   LayerSet covered = kAllLayers;
   Memo* memo = memo_of(ground, lane);
   if (memo == nullptr) {
-    judge_entries(ground, row, lo, lo, hi, covered);
-    judge_distinct(ground, row, lo, hi);
+    const bool clean = judge_entries(ground, row, lo, lo, hi, covered);
+    ground.clean = judge_distinct(ground, row, lo, hi) && clean && ground.clean;
+    if (lane.req != kNone) ground.covered = kNoLayers;  // Not known entry by entry.
     return;
   }
-  const std::int64_t from = judged_from(ground, lane, *memo, lo);
-  const bool reused = from > lo || (lo == memo->lo && from == memo->hi);
+  const std::int64_t kept = judged_from(ground, lane, *memo, lo);
+  const bool reused = kept >= 0;
+  const std::int64_t from = reused ? std::min(kept, hi) : lo;
   if (reused) covered = memo->layers;
-  const std::uint64_t skipped = static_cast<std::uint64_t>(std::max<std::int64_t>(from - lo, 0));
+  bool clean = true;
+  std::int64_t skipped = from - lo;
+  if (reused && quick(ground, lane, *memo, from, live, hi)) {
+    skipped = hi - lo;
+  } else {
+    clean = judge_entries(ground, row, from, lo, hi, covered);
+  }
   for (Rule rule : {Rule::kOobPage, Rule::kWrongSpace, Rule::kFreedPage, Rule::kWrongOwner,
                     Rule::kUninitRead, Rule::kWindowEvicted}) {
-    coverage_.judged(rule, skipped * ground.targets.members.size());
+    ground.counts[static_cast<std::size_t>(rule)] += static_cast<std::uint64_t>(skipped);
   }
-  bool clean = judge_entries(ground, row, std::min(from, hi), lo, hi, covered);
   const bool told_apart = reused && hi <= memo->distinct && from >= memo->hi;
   if (!told_apart) clean = judge_distinct(ground, row, lo, hi) && clean;
+  ground.clean = ground.clean && clean;
   if (clean) {
     remember(*memo, ground, lane, lo, hi, covered);
+    ground.covered = ground.world.layers.intersect(ground.covered, covered);
   } else {
     *memo = {};
   }

@@ -88,7 +88,7 @@ void Judge::on_page(World& world, const PageAct& act) {
                       Rule::kAliasedWrite}) {
       if (rule != Rule::kOobPage || act.act != Act::kFill) coverage_.judged(rule, layers);
     }
-    if (act.fate != Fate::kOutside) {
+    if (act.fate != Fate::kOutside && !seen_pool(world, act.pool).write) {
       note_pool(world, pool.name, &Seen::write);
     }
     if (act.req == kNone) note_pool(world, pool.name, &Seen::padding);

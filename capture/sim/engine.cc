@@ -11,6 +11,7 @@ namespace {
 
 // Of the virtual clock; about what a B200 takes.
 constexpr std::int64_t kDecodeNs = 20'000'000, kPrefillTokenNs = 25'000;
+constexpr int kConcurrencyMax = 4096;          // Lanes of the largest graph.
 constexpr std::int64_t kFreeCountEvery = 256;  // Steps.
 
 // Chances, in percent, that a drafted token is accepted: an accept length of 2.1, or of 1.7 where
@@ -26,6 +27,9 @@ std::string complete(Config& config) {
   if (config.prompt_tokens == 0) config.prompt_tokens = model.prompt_tokens;
   if (config.output_tokens == 0) config.output_tokens = model.output_tokens;
   config.concurrency = std::min(config.concurrency, config.requests);
+  if (config.concurrency > kConcurrencyMax) {
+    return format("at most %d requests can run at a time", kConcurrencyMax);
+  }
   const std::int64_t most = config.prompt_tokens + config.output_tokens + kDraftTokens;
   const std::int64_t room =
       1LL * model.page_size *

@@ -266,5 +266,19 @@ TEST(Codec, KeyframesComeBackWithTheirState) {
   }
 }
 
+TEST(Codec, M17TheSizeOfAStateIsNotBelieved) {
+  const Words good = encode_keyframe({0, 12, 0xfeed}, std::string(1000, 'x'), 3);
+  capnp::FlatArrayMessageReader reader(as_capnp(good));
+  for (const std::uint64_t bytes :
+       {std::uint64_t{0}, std::uint64_t{999}, kMaxBodyBytes, kMaxBodyBytes + 1, UINT64_MAX}) {
+    capnp::MallocMessageBuilder message;
+    message.setRoot(reader.getRoot<schema::Keyframe>());
+    message.getRoot<schema::Keyframe>().setRawBytes(bytes);
+    KeyframeInfo info;
+    std::string state;
+    EXPECT_FALSE(decode_keyframe(flatten(message), info, &state)) << bytes;
+  }
+}
+
 }  // namespace
 }  // namespace pagetape

@@ -2,6 +2,7 @@
 #include "traces/frame.h"
 
 #include <gtest/gtest.h>
+#include <xxhash.h>
 
 #include "tests/traces/trace_fixture.h"
 
@@ -68,6 +69,31 @@ TEST(Frame, AnyFlippedBitIsFound) {
     const Look found = look_at_frame(file, kFileHeaderBytes, frame, why);
     EXPECT_TRUE(found == Look::kBad || !payload_is_good(file, frame)) << bit;
   }
+}
+
+// A header whose checksum is right, whatever it says.
+Look look_at_sealed(std::uint32_t kind, std::uint64_t payload_bytes) {
+  FileBytes file = one_frame();
+  unsigned char* header = file.data() + kFileHeaderBytes;
+  std::memcpy(header + 4, &kind, sizeof kind);
+  std::memcpy(header + 8, &payload_bytes, sizeof payload_bytes);
+  const std::uint64_t check = XXH3_64bits(header, 24);
+  std::memcpy(header + 24, &check, sizeof check);
+  return look(file);
+}
+
+TEST(Frame, M2AnUnknownKindIsBad) {
+  EXPECT_EQ(look_at_sealed(1, 24), Look::kGood);
+  EXPECT_EQ(look_at_sealed(0, 24), Look::kBad);
+  EXPECT_EQ(look_at_sealed(4, 24), Look::kBad);
+}
+
+TEST(Frame, M2ASizeIsNotBelieved) {
+  for (const std::uint64_t size : {UINT64_MAX, UINT64_MAX - 31, std::uint64_t{1} << 63,
+                                   kMaxPayloadBytes + 8, std::uint64_t{23}}) {
+    EXPECT_EQ(look_at_sealed(1, size), Look::kBad) << size;
+  }
+  EXPECT_EQ(look_at_sealed(1, kMaxPayloadBytes), Look::kCut) << "more than there is";
 }
 
 TEST(Frame, IsFoundBehindGarbage) {

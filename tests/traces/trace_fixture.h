@@ -126,7 +126,8 @@ inline const char* const kSampleLines[] = {
     R"({"ev":"dropped","events":5,"from_t":1,"to_t":2})",
     R"({"ev":"gap","why":"attached"})",
     R"({"ev":"gap","why":"lost","pools":["F"]})",
-    R"({"ev":"note","text":"t","t":1700000000000000123,"stream":7,"src":"a.py:3","rank":1,"new":[1]})",
+    R"({"ev":"note","text":"t","t":1700000000000000123,"stream":7,"src":"a.py:3","rank":1,
+        "new":[1]})",
     R"({"ev":"end"})",
 };
 
@@ -181,6 +182,15 @@ inline void save(const std::string& path, const FileBytes& bytes) {
   std::ofstream out(path, std::ios::binary);
   out.write(reinterpret_cast<const char*>(bytes.data()),
             static_cast<std::streamsize>(bytes.size()));
+}
+
+// Flips one bit where the file is.
+inline void flip_bit(const std::string& path, std::size_t bit) {
+  std::fstream file(path, std::ios::binary | std::ios::in | std::ios::out);
+  file.seekg(static_cast<std::streamoff>(bit / 8));
+  const int byte = file.get() ^ (1 << bit % 8);
+  file.seekp(static_cast<std::streamoff>(bit / 8));
+  file.put(static_cast<char>(byte));
 }
 
 // Writes a trace; `close` false leaves it as a kill would after the last segment.

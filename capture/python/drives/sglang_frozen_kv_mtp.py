@@ -2,11 +2,15 @@
 """Drives SGLang's own frozen-KV MTP path on a CPU, small enough to record.
 
 Of the installed release and real: SWAKVPool, MHATokenToKVPool, SWATokenToKVPoolAllocator and the
-paged allocators, ReqToTokenPool, ReqKvInfo, ForwardBatch, SWAChunkCache, ScheduleBatch.maybe_evict_swa, RadixAttention,
-FrozenKVMTPContext, Gemma4AssistantForCausalLM.bind_frozen_kv_context, frozen_kv_target_view,
-target_kv_pool_view and the attention backend (construction, metadata, forward). Triton kernels
-run in Triton's interpreter. Stand-ins: the attention kernel (standins.py), the model runner, the
-requests, the sampler and the models' other layers.
+paged allocators, ReqToTokenPool, ReqKvInfo, ForwardBatch, SWAChunkCache, RadixAttention,
+ScheduleBatch.maybe_evict_swa, FrozenKVMTPContext, frozen_kv_target_view, target_kv_pool_view,
+Gemma4AssistantForCausalLM.bind_frozen_kv_context and AiterAttnBackend (construction, metadata,
+forward). Triton kernels run in Triton's interpreter. Stand-ins: the attention kernels
+(standins.py), the model runner, the requests, the sampler and the models' other layers.
+
+AiterAttnBackend, since no published release has the defect in TRTLLMHAAttnBackend: 0.5.12 asks
+the allocator, 0.5.13 has the final rule, what stood on the main branch between was not released.
+SGLANG_USE_AITER_UNIFIED_ATTN keeps a draft that believes to have no SWA pool on the paged kernel.
 
 The fixture keeps the geometry that matters: pages of 64, a window of 128, five sliding-window
 layers to one full layer, 7 usable SWA pages (a buffer of 8) against 20 full pages.
@@ -14,7 +18,6 @@ layers to one full layer, 7 usable SWA pages (a buffer of 8) against 20 full pag
 
 from __future__ import annotations
 
-import argparse
 import os
 from types import SimpleNamespace
 
@@ -297,9 +300,6 @@ def run(engine: Engine) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--backend", choices=("aiter", "trtllm_mha"), default="aiter")
-    arguments = parser.parse_args()
     import standins
 
     standins.install_aiter()
