@@ -100,6 +100,7 @@ constexpr Words kWords[] = {
     {"", "role", {"pad", "null"}},
     {"map", "unit", {"page", "slot"}},
     {"backend", "role", {"target", "draft"}},
+    {"header", "clock", {"monotonic", "realtime"}},
     {"prefix_key", "when", {"written", "scheduled"}},
     {"request", "state", {"arrive", "run", "preempt", "resume", "finish", "abort"}},
     {"attention", "mode", {"decode", "extend", "verify", "draft"}},

@@ -17,22 +17,13 @@ struct Ranks {
   bool operator==(const Ranks&) const = default;
 };
 
-struct Clock {
-  OptInt monotonic, realtime;
-  static constexpr auto fields() {
-    return std::tuple(optional("monotonic", &Clock::monotonic),
-                      optional("realtime", &Clock::realtime));
-  }
-  bool operator==(const Clock&) const = default;
-};
-
 struct Header {
   static constexpr std::string_view kName = "header";
   std::int64_t format = 1;
   Name engine = kNone, engine_version = kNone, model = kNone, gpu = kNone;
   std::optional<Ranks> ranks;
   std::optional<NameList> records;
-  std::optional<Clock> clock;
+  Name clock = kNone;
   static constexpr auto fields() {
     return std::tuple(required("format", &Header::format), optional("engine", &Header::engine),
                       optional("engine_version", &Header::engine_version),

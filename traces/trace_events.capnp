@@ -81,7 +81,7 @@ struct Header {
   gpu @4 :Names;
   ranks @5 :Ranks;
   records @6 :NameLists;  # Kinds that this recorder writes: what it lacks of them did not happen.
-  clock @7 :Clock;
+  clock @7 :Names;  # What `t` counts: "monotonic" or "realtime".
 }
 
 struct Ranks {
@@ -89,12 +89,6 @@ struct Ranks {
   tp @1 :OptInts;  # Ranks of tensor, pipeline and data parallelism, each at least 1.
   pp @2 :OptInts;
   dp @3 :OptInts;
-}
-
-struct Clock {
-  counts @0 :Column;
-  monotonic @1 :OptInts;  # ns; with `realtime`, one moment on both clocks.
-  realtime @2 :OptInts;   # ns since 1970.
 }
 
 struct Pool {

@@ -3,6 +3,7 @@
 # Installs the pinned SGLang releases and what they share under DIR:
 #   DIR/venv             shared packages, one torch for both releases
 #   DIR/sglang-defect    DIR/sglang-fixed    one release each, put on PYTHONPATH
+# Exit status 75: the packages cannot be had on this machine (no index reached, another Python).
 # A stamp holds the hash of the requirement files: with the same files it does nothing.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -25,9 +26,13 @@ rm -rf "$dir/venv" "$dir/sglang-defect" "$dir/sglang-fixed" "$dir/stamp"
 "$python" -m venv "$dir/venv"
 pip=("$dir/venv/bin/python" -m pip install --quiet --no-deps --require-hashes
      --only-binary :all: --no-compile --no-cache-dir --disable-pip-version-check)
-"${pip[@]}" -r "${files[0]}"
-"${pip[@]}" --target "$dir/sglang-defect" -r "${files[1]}"
-"${pip[@]}" --target "$dir/sglang-fixed" -r "${files[2]}"
+not_here() {
+  echo "engines: the pinned packages cannot be installed here" >&2
+  exit 75
+}
+"${pip[@]}" -r "${files[0]}" || not_here
+"${pip[@]}" --target "$dir/sglang-defect" -r "${files[1]}" || not_here
+"${pip[@]}" --target "$dir/sglang-fixed" -r "${files[2]}" || not_here
 echo "$want" >"$dir/stamp.new"
 mv "$dir/stamp.new" "$dir/stamp"
 echo "engines: installed in $((SECONDS - begin)) s: $(du -sh "$dir" | cut -f1) in $dir"

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Live engine tests: SGLang's own classes, recorded here and now, and judged.
+
+Needs $PAGETAPE_ENGINES (made by capture/python/engines_env.sh) and a built pagetape. No torch is
+imported here: each recording runs in a process of the engines' own environment."""
+import json
+import os
+import subprocess
+import tempfile
+import unittest
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+PAGETAPE = os.path.join(ROOT, "bazel-bin/pagetape")
+LIBRARY = os.path.join(ROOT, "bazel-bin/capture/libpagetape_capture.so")
+GOLDEN = os.path.join(ROOT, "traces/golden")
+
+
+def record(release, folder):
+    out = os.path.join(folder, release + ".ptape")
+    subprocess.run(
+        ["bash", os.path.join(ROOT, "capture/python/record_sglang.sh"),
+         os.environ["PAGETAPE_ENGINES"], release, out],
+        env=dict(os.environ, PAGETAPE_LIBRARY=LIBRARY), check=True, timeout=1500)
+    return out
+
+
+def run(*arguments):
+    return subprocess.run([PAGETAPE, *arguments], stdout=subprocess.PIPE, text=True, check=False)
+
+
+def verify(trace):
+    return json.loads(run("verify", "--format", "json", "--max-findings", "0", trace).stdout)
+
+
+def events(trace):
+    return [json.loads(line) for line in run("export", trace).stdout.splitlines()]
+
+
+class LiveSglang(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.defect = record("defect", cls.folder.name)
+        cls.fixed = record("fixed", cls.folder.name)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.folder.cleanup()
+
+    def test_the_defective_release_is_found_out(self):
+        report = verify(self.defect)
+        self.assertEqual(report["verdict"], "fail")
+        for rule in ("OOB_PAGE", "WRONG_SPACE", "STALE_BINDING"):
+            self.assertGreater(report["counts"].get(rule, 0), 0, rule)
+
+    def test_the_first_id_out_of_bounds_is_the_page_count(self):
+        outside = [f for f in verify(self.defect)["findings"] if f["rule"] == "OOB_PAGE"]
+        self.assertEqual(outside[0]["page"], outside[0]["bound"])
+
+    def test_the_pool_swap_is_among_the_causes(self):
+        kinds = [e["ev"] for e in events(self.defect)]
+        firsts = {}
+        for finding in verify(self.defect)["findings"]:
+            firsts.setdefault(finding["rule"], finding)
+        for rule in ("OOB_PAGE", "WRONG_SPACE", "STALE_BINDING"):
+            causes = {kinds[c] for c in firsts[rule]["cause"]}
+            self.assertIn("pool_swap", causes, rule)
+            self.assertIn("swa_state", causes, rule)
+
+    def test_the_fixed_release_is_clean(self):
+        report = verify(self.fixed)
+        self.assertEqual(report["verdict"], "pass")
+        self.assertEqual(report["counts"], {})
+        self.assertGreater(report["launches"], 100)
+
+    def test_the_fixed_release_passes_the_ci_verb(self):
+        # CUDA graphs are not driven on a CPU, and the recording says so.
+        done = run("assert", "--allow-not-checked", "GRAPH_STALE", self.fixed)
+        self.assertEqual(done.returncode, 0, done.stdout)
+
+    def test_the_recordings_are_those_that_are_shipped(self):
+        for release, trace in (("defect", self.defect), ("fixed", self.fixed)):
+            shipped = [name for name in os.listdir(GOLDEN)
+                       if name.startswith("sglang-") and name.endswith("-%s.ptape" % release)]
+            self.assertEqual(len(shipped), 1, shipped)
+            self.assertEqual(events(trace), events(os.path.join(GOLDEN, shipped[0])))
+
+
+if __name__ == "__main__":
+    unittest.main()

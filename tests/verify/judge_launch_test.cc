@@ -1,0 +1,386 @@
+// SPDX-License-Identifier: Apache-2.0
+// What was judged before is not judged again; these tests hold that this loses no finding: random
+// small engines are judged with and without reuse, and a difference is shrunk to a few events.
+#include <gtest/gtest.h>
+
+#include "tests/replay/replay_fixture.h"
+#include "verify/judge.h"
+
+namespace pagetape {
+namespace {
+
+using Lines = std::vector<std::string>;
+
+struct Judged {
+  std::vector<Finding> findings;
+  std::array<std::uint64_t, kRuleCount> judged{};
+  std::string text;  // One line a finding.
+};
+
+Judged judge(const Lines& lines, bool reuse) {
+  Machine m;
+  std::array<bool, kRuleCount> rules;
+  rules.fill(true);
+  JudgeOptions options;
+  options.max_findings = 0;
+  options.reuse = reuse;
+  Judge judge(m.names, options, rules);
+  for (const std::string& line : lines) (void)m.apply(line, &judge);
+  judge.finish();
+  Judged out{judge.findings().sorted(), judge.coverage().judged(), {}};
+  for (const Finding& f : out.findings) out.text += f.id(m.names) + ": " + f.message + '\n';
+  return out;
+}
+
+bool differ(const Lines& lines) {
+  return judge(lines, true).findings != judge(lines, false).findings;
+}
+
+// Leaves out whatever is not needed for the two to differ.
+Lines shrink(Lines lines) {
+  for (std::size_t step = lines.size() / 2; step > 0; step /= 2) {
+    for (std::size_t i = 0; i < lines.size();) {
+      Lines less(lines.begin(), lines.begin() + static_cast<long>(i));
+      less.insert(less.end(),
+                  lines.begin() + static_cast<long>(std::min(lines.size(), i + step)), lines.end());
+      if (differ(less)) {
+        lines = std::move(less);
+      } else {
+        i += step;
+      }
+    }
+  }
+  return lines;
+}
+
+std::string shown(const Lines& lines) {
+  std::string out;
+  for (const std::string& line : lines) out += line + '\n';
+  return out + "with reuse:\n" + judge(lines, true).text + "without:\n" + judge(lines, false).text;
+}
+
+// Random events of a small engine: three requests, two index spaces with a map between them and a
+// second pool in the first, a table for each space. Mostly right, sometimes not.
+class Engine {
+ public:
+  explicit Engine(std::uint64_t seed) : dice_(seed) {
+    lines_ = {
+        R"({"ev":"pool","pool":"F","pages":14,"page_size":4,"reserved":[{"page":0,"role":"pad"}]})",
+        R"({"ev":"pool","pool":"S","pages":12,"page_size":4,"reserved":[{"page":0,"role":"pad"}]})",
+        R"({"ev":"pool","pool":"E","pages":14,"page_size":4,"space":"F"})",
+        R"({"ev":"backend","backend":"t"})",
+        R"({"ev":"pool_swap","backend":"t","layers":"*","pool":"F"})",
+        R"({"ev":"pool_swap","backend":"t","layers":[2],"pool":"S"})",
+        R"({"ev":"pool_swap","backend":"t","layers":[3],"pool":"E"})",
+        R"({"ev":"buffer","buffer":"F.t"})",
+        R"({"ev":"buffer","buffer":"S.t"})",
+        R"({"ev":"buffer","buffer":"l"})",
+        R"({"ev":"graph_capture","graph":"G","launches":[)" + captured(0) + ',' + captured(2) +
+            ',' + captured(1) + ',' + captured(3) + "]}"};
+    if (dice_.one_in(2)) add(R"({"ev":"map","map":"m","from":"F","to":"S","unit":"page"})");
+  }
+
+  Lines run(int steps) {
+    for (int i = 0; i < steps; ++i) step();
+    return lines_;
+  }
+
+ private:
+  struct Request {
+    std::int64_t len = 0;
+    std::vector<std::int64_t> pages[2];  // Of F and S, by logical page.
+  };
+
+  static std::string captured(int layer) {
+    const std::string table = layer == 2 ? "S.t" : "F.t";
+    std::string rows;
+    for (int row = 0; row < 3; ++row) {
+      rows += (row == 0 ? "" : ",") + std::string(R"({"req":null,"row":)") + num(row) + '}';
+    }
+    return R"({"ev":"attention","backend":"t","layer":)" + num(layer) + R"(,"table":")" + table +
+           R"(","lens":"l","rows":[)" + rows + "]}";
+  }
+
+  static std::string num(std::int64_t n) { return std::to_string(n); }
+  void add(std::string line) { lines_.push_back(std::move(line)); }
+  static const char* pool_name(int s) { return s == 0 ? "F" : "S"; }
+  std::string req_name(std::int64_t r) const { return std::string(1, static_cast<char>('A' + r)); }
+  std::int64_t any_request() { return dice_.below(3); }
+  std::int64_t any_page() { return 1 + dice_.below(11); }
+  std::string of_req(const char* ev, int s, std::int64_t r, const std::string& rest) const {
+    return std::string(R"({"ev":")") + ev + R"(","pool":")" + pool_name(s) + R"(","req":")" +
+           req_name(r) + "\"," + rest + '}';
+  }
+  void cell(int s, std::int64_t row, std::int64_t col, std::int64_t page) {
+    std::string tag;
+    if (dice_.one_in(25)) tag = R"(,"unit":"block")";
+    if (dice_.one_in(12)) tag = std::string(R"(,"space":")") + pool_name(dice_.one_in(4)) + '"';
+    add(std::string(R"({"ev":"table","buffer":")") + pool_name(s) + R"(.t","row":)" + num(row) +
+        R"(,"col":)" + num(col) + R"(,"pages":[)" + num(page) + ']' + tag + '}');
+  }
+  bool in_use(int s, std::int64_t page) const {
+    return std::ranges::any_of(requests_, [&](const Request& r) {
+      return std::ranges::find(r.pages[s], page) != r.pages[s].end();
+    });
+  }
+  std::int64_t free_page(int s) {
+    std::int64_t page = any_page();
+    for (int i = 0; i < 30 && in_use(s, page); ++i) page = any_page();
+    return page;
+  }
+  void store(std::int64_t r, int s, std::int64_t from, std::int64_t to, const char* layers) {
+    std::string slots;
+    for (std::int64_t i = from; i < to; ++i) {
+      const auto& pages = requests_[r].pages[s];
+      const std::int64_t page = pages[static_cast<std::size_t>(i / 4)];
+      slots += (slots.empty() ? "" : ",") + num(page * 4 + i % 4);
+    }
+    add(std::string(R"({"ev":"store","backend":"t","layers":)") + layers + R"(,"rows":[{"req":")" +
+        req_name(r) + R"(","slots":[)" + slots + "]}]}");
+  }
+
+  // A request gets some tokens: pages, cells, stores, its length.
+  void grow(std::int64_t r) {
+    Request& q = requests_[r];
+    const std::int64_t from = q.len;
+    q.len = std::min<std::int64_t>(q.len + 1 + dice_.below(5), 12);
+    for (int s = 0; s < 2; ++s) {
+      while (static_cast<std::int64_t>(q.pages[s].size()) * 4 < q.len) {
+        const auto logical = static_cast<std::int64_t>(q.pages[s].size());
+        const std::int64_t page = free_page(s);
+        q.pages[s].push_back(page);
+        std::string first = R"(,"first":)" + num(dice_.one_in(8) ? dice_.below(4) : logical);
+        if (dice_.one_in(6)) first.clear();
+        add(of_req("alloc", s, r, R"("pages":[)" + num(page) + ']' + first));
+        cell(s, r, logical, page);
+        if (s == 1) map_page(q.pages[0].back(), page);
+      }
+    }
+    store(r, 0, from, q.len, dice_.one_in(12) ? "[0]" : "[0,1]");
+    if (!dice_.one_in(12)) store(r, 0, from, q.len, "[3]");
+    if (!dice_.one_in(12)) store(r, 1, from, q.len, "[2]");
+    add(R"({"ev":"lens","buffer":"l","values":[)" + num(q.len) + R"(],"row":)" + num(r) + '}');
+  }
+  void map_page(std::int64_t from, std::int64_t to) {
+    add(R"({"ev":"map_set","map":"m","pairs":[[)" + num(from) + ',' + num(to) + "]]}");
+  }
+
+  void attend() {
+    if (dice_.one_in(4)) {
+      add(R"({"ev":"graph_launch","graph":"G","rows":[{"req":"A","row":0},{"req":"B","row":1}]})");
+      return;
+    }
+    const std::int64_t layer = dice_.below(4);
+    std::string rows, more;
+    for (std::int64_t r = 0; r < 3; ++r) {
+      if (requests_[r].len == 0 && !dice_.one_in(4)) continue;
+      std::string lane = R"({"req":")" + req_name(r) + R"(","row":)" + num(r);
+      if (dice_.one_in(3)) {
+        lane += R"(,"len":)" + num(std::max<std::int64_t>(0, requests_[r].len - dice_.below(3)));
+      }
+      if (dice_.one_in(6)) lane += R"(,"q_len":2)";
+      if (dice_.one_in(15)) lane += R"(,"first":1)";
+      rows += (rows.empty() ? "" : ",") + lane + '}';
+    }
+    if (dice_.one_in(3)) more += R"(,"window":)" + num(1 + dice_.below(9));
+    if (dice_.one_in(15)) more += R"(,"unit":"block")";
+    if (dice_.one_in(15)) more += R"(,"space":"S")";
+    if (dice_.one_in(15)) more += R"(,"bound":{"pages":6})";
+    const std::string layers = dice_.one_in(3) ? "[0,1]" : '[' + num(layer) + ']';
+    const bool to_s = layers == "[2]";
+    add(R"({"ev":"attention","backend":"t","layers":)" + layers + R"(,"table":")" +
+        (to_s ? "S.t" : "F.t") + R"(","lens":"l","rows":[)" + rows + ']' + more + '}');
+  }
+
+  void finish(std::int64_t r) {
+    for (int s = 0; s < 2; ++s) {
+      for (std::int64_t page : requests_[r].pages[s]) {
+        if (dice_.one_in(12)) continue;
+        add(of_req("free", s, r, R"("pages":[)" + num(page) + ']'));
+      }
+    }
+    if (!dice_.one_in(4)) {
+      add(R"({"ev":"request","req":")" + req_name(r) + R"(","state":"finish"})");
+    }
+    requests_[r] = {};
+  }
+
+  // What engines do seldom, and what they should not do.
+  void disturb(std::int64_t r) {
+    Request& q = requests_[r];
+    const int s = static_cast<int>(dice_.below(2));
+    const auto n = static_cast<std::int64_t>(q.pages[s].size());
+    const std::int64_t at = n == 0 ? 0 : dice_.below(n);
+    const std::int64_t own = n == 0 ? any_page() : q.pages[s][static_cast<std::size_t>(at)];
+    switch (dice_.below(14)) {
+      case 0: return cell(s, r, at, any_page());
+      case 1: return cell(s, r, at, own);
+      case 2: return add(of_req("free", s, r, R"("pages":[)" + num(own) + ']'));
+      case 3:
+        return add(of_req("evict", s, r, R"("logical":)" + num(at) + R"(,"page":)" + num(own)));
+      case 4:
+        return add(of_req("rewind", s, r, R"("len":)" + num(dice_.below(q.len + 1))));
+      case 5: return map_page(any_page(), dice_.one_in(3) ? 0 : any_page());
+      case 6: return add(R"({"ev":"map_clear","map":"m","from":[)" + num(any_page()) + "]}");
+      case 7: {
+        const std::string first = dice_.one_in(2) ? "" : R"(,"first":)" + num(dice_.below(3));
+        return add(of_req("share", s, any_request(), R"("pages":[)" + num(own) + ']' + first));
+      }
+      case 8: {
+        const std::string first = dice_.one_in(2) ? "" : R"(,"first":)" + num(dice_.below(3));
+        return add(of_req("alloc", s, r, R"("pages":[)" + num(any_page()) + ']' + first));
+      }
+      case 9:
+        return add(of_req("fill", s, r, R"("pages":[)" + num(own) + R"(],"slots":[)" +
+                                            num(dice_.below(5)) + ']'));
+      case 10:
+        return add(R"({"ev":"copy","from_pool":"F","to_pool":"F","req":")" + req_name(r) +
+                   R"(","from":[)" + num(any_page()) + R"(],"to":[)" + num(own) + "]}");
+      default: return rare(s, own);
+    }
+  }
+  void rare(int s, std::int64_t page) {
+    if (!dice_.one_in(3)) return;
+    switch (dice_.below(7)) {
+      case 0: return add(R"({"ev":"buffer","buffer":"F.t"})");
+      case 1: return add(R"({"ev":"pool","pool":"S","pages":9,"page_size":4})");
+      case 2: return add(R"({"ev":"map","map":"m","from":"F","to":"S","unit":"page"})");
+      case 3: return add(R"({"ev":"gap","why":"lost"})");
+      case 4:
+        return add(std::string(R"({"ev":"async_begin","op":"o","kind":"write","pool":")") +
+                   pool_name(s) + R"(","pages":[)" + num(page) + R"(],"by":"nic"})");
+      case 5: return add(R"({"ev":"async_end","op":"o"})");
+      default:
+        return add(
+            R"({"ev":"pool","pool":"F","pages":14,"page_size":4,"page_bytes":100,"offset_bits":10})");
+    }
+  }
+
+  void step() {
+    const std::int64_t r = any_request();
+    const std::int64_t what = dice_.below(20);
+    if (what < 6) return grow(r);
+    if (what < 16) return attend();
+    if (what == 16) return finish(r);
+    disturb(r);
+  }
+
+  Dice dice_;
+  Lines lines_;
+  Request requests_[3];
+};
+
+class Reuse : public testing::TestWithParam<int> {};
+
+TEST_P(Reuse, LosesNoFinding) {
+  constexpr int kSeeds = 60;
+  for (int i = 0; i < kSeeds; ++i) {
+    const auto seed = static_cast<std::uint64_t>(GetParam() * kSeeds + i);
+    const Lines lines = Engine(seed).run(60);
+    if (!differ(lines)) continue;
+    FAIL() << "seed " << seed << ":\n" << shown(shrink(lines));
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Seeds, Reuse, testing::Range(0, 16));
+
+constexpr const char* kHead[] = {
+    R"({"ev":"pool","pool":"F","pages":8,"page_size":4,"reserved":[{"page":0,"role":"pad"}]})",
+    R"({"ev":"backend","backend":"t"})",
+    R"({"ev":"pool_swap","backend":"t","layers":"*","pool":"F"})",
+    R"({"ev":"buffer","buffer":"b"})",
+    R"({"ev":"alloc","pool":"F","req":"A","pages":[1,2,3],"first":0})",
+    R"({"ev":"fill","pool":"F","req":"A","pages":[1,2,3]})",
+    R"({"ev":"table","buffer":"b","row":0,"col":0,"pages":[1,2,3]})",
+    R"({"ev":"attention","backend":"t","layer":0,"table":"b","rows":[{"req":"A","len":12,"row":0}]})",
+};
+
+// The same launch again after these lines: what is found then.
+std::string found_after(std::initializer_list<const char*> between) {
+  Lines lines(std::begin(kHead), std::end(kHead));
+  lines.insert(lines.end(), between.begin(), between.end());
+  lines.push_back(kHead[std::size(kHead) - 1]);
+  const Judged reused = judge(lines, true);
+  EXPECT_EQ(reused.text, judge(lines, false).text);
+  std::string out;
+  for (const Finding& f : reused.findings) {
+    out += (out.empty() ? "" : " ") + std::string(info(f.rule).name) + '@' +
+           std::to_string(f.column);
+  }
+  return out;
+}
+
+TEST(JudgeLaunch, ALaunchThatNothingChangedForIsAsCleanAsBefore) { EXPECT_EQ(found_after({}), ""); }
+
+TEST(JudgeLaunch, AFreedPageIsFoundInTheNextLaunch) {
+  EXPECT_EQ(found_after({R"({"ev":"free","pool":"F","req":"A","pages":[2]})"}), "FREED_PAGE@1");
+}
+
+TEST(JudgeLaunch, ARewrittenCellIsFoundInTheNextLaunch) {
+  EXPECT_EQ(found_after({R"({"ev":"table","buffer":"b","row":0,"col":1,"pages":[9]})"}),
+            "OOB_PAGE@1");
+}
+
+TEST(JudgeLaunch, ACellThatIsRewrittenByAnEarlierOnesPageStandsTwice) {
+  EXPECT_EQ(found_after({R"({"ev":"table","buffer":"b","row":0,"col":2,"pages":[1]})"}),
+            "ALIASED_WRITE@2");
+}
+
+TEST(JudgeLaunch, AnEvictionIsFoundInTheNextLaunch) {
+  EXPECT_EQ(found_after({R"({"ev":"evict","pool":"F","req":"A","logical":0,"page":1})"}),
+            "WINDOW_EVICTED@0");
+}
+
+TEST(JudgeLaunch, ARewindIsFoundInTheNextLaunch) {
+  EXPECT_EQ(found_after({R"({"ev":"rewind","pool":"F","req":"A","len":6})"}),
+            "UNINIT_READ@1 UNINIT_READ@2");
+}
+
+TEST(JudgeLaunch, ARewindByAnotherOwnerIsFoundInTheNextLaunch) {
+  EXPECT_EQ(found_after({R"({"ev":"share","pool":"F","req":"B","pages":[1],"first":0})",
+                         R"({"ev":"rewind","pool":"F","req":"B","len":2})"}),
+            "UNINIT_READ@0");
+}
+
+TEST(JudgeLaunch, ASmallerPoolIsFoundInTheNextLaunch) {
+  EXPECT_EQ(found_after({R"({"ev":"pool","pool":"F","pages":3,"page_size":4})"}), "OOB_PAGE@2");
+}
+
+TEST(JudgeLaunch, ACopyOfWhatTheSourceLacksIsFoundInTheNextLaunch) {
+  EXPECT_EQ(found_after({R"({"ev":"alloc","pool":"F","req":"A","pages":[4]})",
+                         R"({"ev":"copy","from_pool":"F","to_pool":"F","req":"A","from":[4],
+                            "to":[2]})"}),
+            "UNINIT_READ@1");
+}
+
+TEST(JudgeLaunch, ALongerWindowReadsPositionsThatWereNotJudged) {
+  Lines lines(std::begin(kHead), std::begin(kHead) + 5);
+  lines.insert(
+      lines.end(),
+      {R"({"ev":"store","backend":"t","layer":0,"rows":[{"req":"A","slots":[7,8,9,10,11]}]})",
+       R"({"ev":"table","buffer":"b","row":0,"col":0,"pages":[1,2,3]})",
+       R"({"ev":"attention","backend":"t","layer":0,"table":"b","window":5,
+           "rows":[{"req":"A","len":8,"row":0}]})",
+       R"({"ev":"attention","backend":"t","layer":0,"table":"b","window":6,
+           "rows":[{"req":"A","len":8,"row":0}]})"});
+  const Judged reused = judge(lines, true);
+  ASSERT_EQ(reused.findings.size(), 1u) << reused.text;
+  EXPECT_EQ(reused.findings[0].rule, Rule::kUninitRead);
+  EXPECT_EQ(reused.findings[0].event, 8u);
+}
+
+TEST(JudgeLaunch, EveryFindingIsReportedAgainByEveryLaunch) {
+  Lines lines(std::begin(kHead), std::end(kHead));
+  lines.push_back(R"({"ev":"free","pool":"F","req":"A","pages":[3]})");
+  for (int i = 0; i < 3; ++i) lines.push_back(kHead[std::size(kHead) - 1]);
+  EXPECT_EQ(judge(lines, true).findings.size(), 3u);
+}
+
+TEST(JudgeLaunch, WhatIsJudgedCountsAlikeWithReuseAndWithout) {
+  Lines lines(std::begin(kHead), std::end(kHead));
+  for (int i = 0; i < 3; ++i) lines.push_back(kHead[std::size(kHead) - 1]);
+  EXPECT_EQ(judge(lines, true).judged, judge(lines, false).judged);
+}
+
+}  // namespace
+}  // namespace pagetape
