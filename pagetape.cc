@@ -2,10 +2,10 @@
 // The command line: a table of verbs. Each verb's flags and body are in the folder that owns it.
 #include <CLI/CLI.hpp>
 
-#include "capture/verbs.h"
-#include "replay/verbs.h"
-#include "traces/verbs.h"
-#include "verify/verbs.h"
+#include "capture/capture_verbs.h"
+#include "replay/replay_verbs.h"
+#include "traces/trace_verbs.h"
+#include "verify/verify_verbs.h"
 
 int main(int argc, char** argv) {
   CLI::App app{
@@ -16,8 +16,8 @@ int main(int argc, char** argv) {
   int exit_code = 0;
   using AddVerb = void (*)(CLI::App&, int&);
   constexpr AddVerb kVerbs[] = {
-      pagetape::add_verify_verb, pagetape::add_assert_verb,  pagetape::add_info_verb,
-      pagetape::add_import_verb, pagetape::add_export_verb,  pagetape::add_compact_verb,
+      pagetape::add_verify_verb, pagetape::add_assert_verb, pagetape::add_info_verb,
+      pagetape::add_import_verb, pagetape::add_export_verb, pagetape::add_compact_verb,
       pagetape::add_synth_verb,
   };
   for (AddVerb add : kVerbs) add(app, exit_code);

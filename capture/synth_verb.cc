@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "capture/sim/synth.h"
-#include "capture/verbs.h"
+#include "capture/capture_verbs.h"
 
 namespace pagetape {
 namespace {

@@ -106,9 +106,9 @@ class Applier {
 
   // Launches. `today`: rows of a graph launch, which replace captured ones.
   const Targets& resolve(std::uint32_t backend, const std::optional<Layer>& layer,
-                         const std::optional<Layers>& layers, const std::optional<ev::Bound>& bound);
-  Targets make_targets(const BackendState& backend, std::span<const Layer> layers,
-                       Name bound_pool);
+                         const std::optional<Layers>& layers,
+                         const std::optional<ev::Bound>& bound);
+  Targets make_targets(const BackendState& backend, std::span<const Layer> layers, Name bound_pool);
   Outcome check_names(const ev::Attention&) const;
   Outcome check_names(const ev::Store&) const;
   Outcome check_names(const ev::Copy&) const;

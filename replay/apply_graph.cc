@@ -127,8 +127,8 @@ Outcome Applier::on(const ev::StreamWait& e) {
   const auto on_stream = static_cast<std::int32_t>(e.on);
   for (Op& op : world_.ops) {
     if (e.ops && std::ranges::find(*e.ops, op.name) == e.ops->end()) continue;
-    const bool there = op.stream == on_stream ||
-                       std::ranges::find(op.ordered, on_stream) != op.ordered.end();
+    const bool there =
+        op.stream == on_stream || std::ranges::find(op.ordered, on_stream) != op.ordered.end();
     const bool known = std::ranges::find(op.ordered, event_.stream) != op.ordered.end();
     if (there && !known) op.ordered.push_back(event_.stream);
   }
@@ -195,8 +195,8 @@ Outcome Applier::on(const ev::GraphCapture& e) {
           },
           launch);
       for (const Targets::Group& group : captured.targets.groups) {
-        captured.pool_versions.push_back(
-            group.pool == kNoPool ? 0 : world_.pool(group.pool).version);
+        captured.pool_versions.push_back(group.pool == kNoPool ? 0
+                                                               : world_.pool(group.pool).version);
       }
     }
   }

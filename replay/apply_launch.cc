@@ -179,8 +179,8 @@ void Applier::fill_view(LaunchView& view, const ev::Attention& e, const ev::Rows
   }
 }
 
-void Applier::add_slots(LaunchView& view, Lane& lane, const ev::Row& captured,
-                        const ev::Row* today, const BufferState* buffer) {
+void Applier::add_slots(LaunchView& view, Lane& lane, const ev::Row& captured, const ev::Row* today,
+                        const BufferState* buffer) {
   lane.slots_begin = static_cast<std::uint32_t>(view.slots.size());
   const auto& inline_slots = pick(captured, today, &ev::Row::slots);
   const OptInt n = pick(captured, today, &ev::Row::n);
@@ -368,8 +368,7 @@ Outcome Applier::on(const ev::LaunchDone& e) {
   return before ? Outcome{} : Outcome{OutcomeCode::kNoSuchLaunch, kNone};
 }
 
-void Applier::run_captured(Name name, GraphState& graph, std::size_t index,
-                           const ev::Rows* today) {
+void Applier::run_captured(Name name, GraphState& graph, std::size_t index, const ev::Rows* today) {
   const CapturedLaunch& captured = graph.launches[index];
   LaunchView& view = state_.cache_.view;
   reset(view, index_, event_.stream);

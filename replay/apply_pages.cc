@@ -119,8 +119,8 @@ Outcome Applier::on(const ev::Free& e) {
 Outcome Applier::on(const ev::Evict& e) {
   const std::uint32_t p = world_.pools.index(e.pool);
   if (p == kNoPool) return undeclared(OutcomeCode::kUndeclaredPool, e.pool);
-  const bool gone = free_page(
-      {.act = Act::kEvict, .pool = p, .page = e.page, .req = e.req, .column = e.logical});
+  const bool gone =
+      free_page({.act = Act::kEvict, .pool = p, .page = e.page, .req = e.req, .column = e.logical});
   const Space& space = world_.space_of(world_.pool(p));
   // An unknown owner may well have been this one: the column is gone either way.
   if (gone || (world_.pool(p).in_bounds(e.page) && !space.known(e.page))) {
@@ -161,8 +161,7 @@ void Applier::write_page(PageAct act, std::uint32_t begin, std::uint32_t end, Na
                          bool again) {
   Pool& pool = world_.pool(act.pool);
   act.fate = write_fate(pool, act.page, act.req);
-  if (act.fate == Fate::kShared &&
-      first_scheduled_write(pool, act.page, act.layers, begin, end)) {
+  if (act.fate == Fate::kShared && first_scheduled_write(pool, act.page, act.layers, begin, end)) {
     act.fate = Fate::kOk;
   }
   if (!again) tell(act);

@@ -26,11 +26,16 @@ ObjectKind Applier::object_named(Name name) const {
 
 std::uint32_t* Applier::version_of(ObjectKind kind, Name name) {
   switch (kind) {
-    case ObjectKind::kPool: return &world_.pools.find(name)->version;
-    case ObjectKind::kSet: return &world_.sets.find(name)->version;
-    case ObjectKind::kMap: return &world_.maps.find(name)->version;
-    case ObjectKind::kBuffer: return &world_.buffers.find(name)->version;
-    case ObjectKind::kNone: break;
+    case ObjectKind::kPool:
+      return &world_.pools.find(name)->version;
+    case ObjectKind::kSet:
+      return &world_.sets.find(name)->version;
+    case ObjectKind::kMap:
+      return &world_.maps.find(name)->version;
+    case ObjectKind::kBuffer:
+      return &world_.buffers.find(name)->version;
+    case ObjectKind::kNone:
+      break;
   }
   return nullptr;
 }
@@ -41,9 +46,9 @@ Outcome Applier::on(const ev::Pool& e) {
   const bool again = world_.pools.find(e.pool) != nullptr;
   if (again) {
     const Space& space = world_.space_of(*world_.pools.find(e.pool));
-    const bool moved = space.name != space_name ||
-                       (e.allocator != kNone &&
-                        world_.allocators.key(space.allocator) != allocator_name);
+    const bool moved =
+        space.name != space_name ||
+        (e.allocator != kNone && world_.allocators.key(space.allocator) != allocator_name);
     if (moved) return {OutcomeCode::kSpaceMoved, e.pool};
   }
   const bool new_space = world_.spaces.find(space_name) == nullptr;
@@ -226,8 +231,8 @@ Outcome Applier::on(const ev::Cached& e) {
   if (kind == ObjectKind::kNone) {
     return undeclared(OutcomeCode::kUndeclaredObject, e.derived_from);
   }
-  set_fact(backend->facts, {e.attr, kind, e.derived_from, *version_of(kind, e.derived_from), false,
-                            kNone, index_});
+  set_fact(backend->facts,
+           {e.attr, kind, e.derived_from, *version_of(kind, e.derived_from), false, kNone, index_});
   return {};
 }
 
@@ -273,7 +278,9 @@ Outcome Applier::on(const ev::Gap& e) {
     world_.born_unknown = true;
   }
   world_.ops_unknown = true;
-  const auto is_chosen = [&](std::uint32_t p) { return std::ranges::find(chosen, p) != chosen.end(); };
+  const auto is_chosen = [&](std::uint32_t p) {
+    return std::ranges::find(chosen, p) != chosen.end();
+  };
   for (std::uint32_t p : chosen) forget_pool(world_.pools[p]);
   for (std::uint32_t m = 0; m < world_.maps.size(); ++m) {
     if (is_chosen(world_.maps[m].from) || is_chosen(world_.maps[m].to)) {

@@ -48,7 +48,9 @@ template <class T, std::size_t N>
 inline constexpr bool kIsSparse<SparseArray<T, N>> = true;
 
 template <class T>
-concept Reflected = requires { T::fields(); };
+concept Reflected = requires {
+  T::fields();
+};
 
 // Fields of an event, for archives of either direction.
 template <class A, class T>

@@ -16,12 +16,14 @@ class ChangeLog {
 
   void touch(std::int64_t index) {
     ++version_;
-    low_[version_ % kKept] = static_cast<std::int32_t>(std::clamp<std::int64_t>(index, 0, INT32_MAX));
+    low_[version_ % kKept] =
+        static_cast<std::int32_t>(std::clamp<std::int64_t>(index, 0, INT32_MAX));
   }
 
   // The least index touched after `version`; INT32_MAX where none was.
   std::int64_t low_since(std::uint32_t version) const {
-    if (version == version_) [[likely]] return INT32_MAX;
+    if (version == version_) [[likely]]
+      return INT32_MAX;
     if (version_ - version > kKept) return 0;
     std::int32_t low = INT32_MAX;
     for (std::uint32_t v = version + 1; v != version_ + 1; ++v) {

@@ -60,9 +60,9 @@ Status compact_trace(const std::string& in, const std::string& out, const Writer
     if (!status.ok()) break;
     const Outcome outcome = state.apply(event);
     if (!outcome.applied()) {
-      status = usage(in + ": event " + std::to_string(source->position() - 1) + ": " +
-                     std::string(outcome.name()) + " \"" + std::string(names.text(outcome.what)) +
-                     '"');
+      status =
+          usage(in + ": event " + std::to_string(source->position() - 1) + ": " +
+                std::string(outcome.name()) + " \"" + std::string(names.text(outcome.what)) + '"');
       break;
     }
     since += apply_weight(event);

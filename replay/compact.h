@@ -14,7 +14,8 @@ namespace pagetape {
 std::uint64_t apply_weight(const Event& event);
 
 // A keyframe each time so much weight was applied: some 20 ms on the machine of the README's
-// figures, where 40 ms is the limit. Counted, not timed, so that the same trace gives the same file.
+// figures, where 40 ms is the limit. Counted, not timed, so that the same trace gives the same
+// file.
 inline constexpr std::uint64_t kKeyframeWeight = 1'000'000;
 
 // Reads either form, writes the binary one beside `out` and renames it into place at the end.

@@ -4,7 +4,7 @@
 #include <memory>
 
 #include "replay/compact.h"
-#include "replay/verbs.h"
+#include "replay/replay_verbs.h"
 
 namespace pagetape {
 
@@ -18,8 +18,7 @@ struct Flags {
 
 static int run(const Flags& flags) {
   std::uint64_t keyframes = 0;
-  const Status status =
-      compact_trace(flags.in, flags.out, flags.options, flags.weight, keyframes);
+  const Status status = compact_trace(flags.in, flags.out, flags.options, flags.weight, keyframes);
   if (!status.ok()) std::fprintf(stderr, "pagetape: %s\n", status.message().c_str());
   if (status.code() == Code::kDamaged) return 3;
   if (!status.ok()) return 2;

@@ -81,7 +81,7 @@ class Extents {
   struct Page {
     LayerSet layers = kNoLayers;  // Of the prefix; unused where `groups` is set.
     std::uint32_t prefix = 0;
-    std::uint32_t groups = 0;     // 1 + index of the side table's entry; 0: none.
+    std::uint32_t groups = 0;  // 1 + index of the side table's entry; 0: none.
     EventIndex by = kNever;
     bool operator==(const Page&) const = default;
     template <class A>

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The whole state as bytes, and back; and its digest, which is the hash of those bytes.
-#include <algorithm>
 #include <xxhash.h>
+
+#include <algorithm>
 
 #include "replay/archive.h"
 #include "replay/state.h"

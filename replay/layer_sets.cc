@@ -46,8 +46,8 @@ LayerSet LayerSets::of(std::span<const Layer> layers) {
 }
 
 LayerSet LayerSets::combine(Op op, LayerSet a, LayerSet b) {
-  const std::uint64_t key = std::uint64_t{static_cast<std::uint32_t>(a)} << 32 |
-                            static_cast<std::uint32_t>(b);
+  const std::uint64_t key =
+      std::uint64_t{static_cast<std::uint32_t>(a)} << 32 | static_cast<std::uint32_t>(b);
   auto& memo = memo_[static_cast<int>(op)];
   if (auto it = memo.find(key); it != memo.end()) return it->second;
   // A copy: interning below may move the table.
@@ -70,9 +70,7 @@ LayerSet LayerSets::combine(Op op, LayerSet a, LayerSet b) {
   return memo[key] = intern(std::move(out));
 }
 
-LayerSet LayerSets::unite(LayerSet a, LayerSet b) {
-  return a == b ? a : combine(Op::kUnite, a, b);
-}
+LayerSet LayerSets::unite(LayerSet a, LayerSet b) { return a == b ? a : combine(Op::kUnite, a, b); }
 LayerSet LayerSets::intersect(LayerSet a, LayerSet b) {
   return a == b ? a : combine(Op::kIntersect, a, b);
 }

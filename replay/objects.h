@@ -9,8 +9,8 @@
 
 #include "replay/extents.h"
 #include "replay/name_table.h"
-#include "replay/sparse_array.h"
 #include "replay/space.h"
+#include "replay/sparse_array.h"
 #include "traces/event.h"
 
 namespace pagetape {
@@ -39,17 +39,17 @@ struct PrefixKeyState {
 
 struct Pool {
   Name name = kNone, kind = kNone;
-  std::int64_t pages = 0;       // The bound: valid ids are 0 … pages - 1.
-  std::uint32_t page_size = 1;  // Tokens.
-  std::uint32_t space = 0;      // Index of its Space.
+  std::int64_t pages = 0;              // The bound: valid ids are 0 … pages - 1.
+  std::uint32_t page_size = 1;         // Tokens.
+  std::uint32_t space = 0;             // Index of its Space.
   std::vector<ReservedPage> reserved;  // Ascending.
   std::int64_t page_bytes = 0;         // 0: not known.
   std::int64_t offset_bits = 0;        // 0: not known.
   std::uint32_t version = 0;           // Moves when it is said again.
   EventIndex by = kNever;
   Extents extents;
-  LayerSet layers_written = kNoLayers;  // Seen written so far, one by one.
-  SparseArray<Name, 1024> digests;      // kNone: not known.
+  LayerSet layers_written = kNoLayers;                       // Seen written so far, one by one.
+  SparseArray<Name, 1024> digests;                           // kNone: not known.
   std::map<std::int32_t, std::vector<PrefixKeyState>> keys;  // Offered now.
 
   bool in_bounds(PageId page) const { return raw(page) >= 0 && raw(page) < pages; }
@@ -128,7 +128,8 @@ struct TableRow {
   ChangeLog changes;                 // By column.
 
   const Cell* find(std::int64_t col) const {
-    if (col >= 0 && col < static_cast<std::int64_t>(cells.size())) [[likely]] return &cells[col];
+    if (col >= 0 && col < static_cast<std::int64_t>(cells.size())) [[likely]]
+      return &cells[col];
     if (far.empty()) return nullptr;
     auto it = far.find(col);
     return it == far.end() ? nullptr : &it->second;
@@ -155,7 +156,7 @@ struct BufferState {
   std::int64_t rows = -1, cols = -1;  // -1: not said.
   std::uint32_t version = 0;          // Moves when it is said again: it was reallocated.
   EventIndex by = kNever;
-  EventIndex rewritten = kNever;      // The event that rewrote (part of) it last.
+  EventIndex rewritten = kNever;  // The event that rewrote (part of) it last.
   SparseArray<TableRow, 64> table;
   SparseArray<Value> lens;
   SparseArray<Value> slots;
@@ -228,8 +229,8 @@ struct Target {
 struct Targets {
   struct Group {
     std::uint32_t pool = kNoPool;
-    LayerSet layers = kNoLayers;           // Physical.
-    std::vector<std::uint32_t> members;    // Indices of `list`.
+    LayerSet layers = kNoLayers;         // Physical.
+    std::vector<std::uint32_t> members;  // Indices of `list`.
     template <class A>
     void visit(A& a) {
       a(pool, layers, members);
@@ -246,11 +247,11 @@ struct Targets {
 struct BackendState {
   Name name = kNone, role = kNone, klass = kNone;
   EventIndex by = kNever;
-  Binding all;                       // Bound for layers not bound by themselves.
-  std::map<Layer, Binding> layers;   // By physical layer.
-  std::map<Layer, Remap> remap;      // Logical → physical.
+  Binding all;                      // Bound for layers not bound by themselves.
+  std::map<Layer, Binding> layers;  // By physical layer.
+  std::map<Layer, Remap> remap;     // Logical → physical.
   std::vector<Fact> facts;
-  std::uint32_t changes = 0;         // Moves with every binding and remap.
+  std::uint32_t changes = 0;  // Moves with every binding and remap.
   template <class A>
   void visit(A& a) {
     a(name, role, klass, by, all, layers, remap, facts, changes);

@@ -52,27 +52,27 @@ struct PageAct {
   Fate fate = Fate::kOk;
   std::uint32_t pool = kNoPool;
   PageId page{};
-  Name req = kNone;                  // kNone: a padding lane.
-  std::int64_t row = -1;             // Lane of a launch.
-  std::int64_t column = -1;          // Position in the event's list, or logical page of an evict.
-  SlotId slot{-1};                   // First slot of a store in that page.
-  LayerSet layers = kAllLayers;      // Physical layers written or read.
+  Name req = kNone;              // kNone: a padding lane.
+  std::int64_t row = -1;         // Lane of a launch.
+  std::int64_t column = -1;      // Position in the event's list, or logical page of an evict.
+  SlotId slot{-1};               // First slot of a store in that page.
+  LayerSet layers = kAllLayers;  // Physical layers written or read.
   const LaunchView* launch = nullptr;
-  std::uint32_t group = 0;           // Of the launch's targets.
-  Name name = kNone;                 // The map, the operation, or the prefix key.
-  std::int64_t from = -1;            // kMapFree, kMapSet: the entry's index.
-  std::int64_t other = -1;           // kMapSet: the `from` page that is mapped there already.
+  std::uint32_t group = 0;  // Of the launch's targets.
+  Name name = kNone;        // The map, the operation, or the prefix key.
+  std::int64_t from = -1;   // kMapFree, kMapSet: the entry's index.
+  std::int64_t other = -1;  // kMapSet: the `from` page that is mapped there already.
 };
 
 // A lane of a launch with graph rows and buffers looked up.
 struct Lane {
   Name req = kNone;
-  std::int64_t row = -1;       // Row of the table buffer; -1: the entries stand inline.
-  std::int64_t len = -1;       // Tokens, new ones included; -1: not known.
+  std::int64_t row = -1;  // Row of the table buffer; -1: the entries stand inline.
+  std::int64_t len = -1;  // Tokens, new ones included; -1: not known.
   std::int64_t q_len = 1;
-  std::int64_t q_pos = 0;      // Position of the first query.
-  std::int64_t first = 0;      // Logical index of entry 0.
-  std::int64_t entries = -1;   // That the row has; -1: not known.
+  std::int64_t q_pos = 0;     // Position of the first query.
+  std::int64_t first = 0;     // Logical index of entry 0.
+  std::int64_t entries = -1;  // That the row has; -1: not known.
   const Pages* pages = nullptr;
   const TableRow* table = nullptr;
   const Ints* logical = nullptr;
@@ -103,16 +103,16 @@ struct LaunchView {
   const BackendState* backend = nullptr;
   const Targets* targets = nullptr;
   const std::vector<Fact>* facts = nullptr;
-  const GraphState* graph = nullptr;         // The launch runs from it, as captured.
+  const GraphState* graph = nullptr;  // The launch runs from it, as captured.
   Name graph_name = kNone;
-  std::int64_t number = -1;                  // Within the graph launch.
-  std::int64_t rows_like = -1;               // The launch of the graph with the same rows.
-  std::uint32_t claim = kNoSpace;            // The space that the launch says.
-  std::uint32_t table = UINT32_MAX;          // Index of the table buffer.
+  std::int64_t number = -1;          // Within the graph launch.
+  std::int64_t rows_like = -1;       // The launch of the graph with the same rows.
+  std::uint32_t claim = kNoSpace;    // The space that the launch says.
+  std::uint32_t table = UINT32_MAX;  // Index of the table buffer.
   std::int32_t stream = 0;
   EventIndex event = kNever;
   std::vector<Lane> lanes;
-  std::vector<SlotId> slots;                 // INT64_MIN: a buffer value never written.
+  std::vector<SlotId> slots;  // INT64_MIN: a buffer value never written.
 };
 
 // Called by State::apply, in order; the world is as it was before the act. All may be ignored.

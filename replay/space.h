@@ -15,8 +15,8 @@ namespace pagetape {
 // A logical page of a request, as alloc, share or prefix_hit said with `first`.
 struct Column {
   PageId page = kUnknownPage;
-  bool evicted = false;      // It left the window; ended by the next alloc, share or hit.
-  EventIndex by = kNever;    // The event that set the page, or evicted it.
+  bool evicted = false;    // It left the window; ended by the next alloc, share or hit.
+  EventIndex by = kNever;  // The event that set the page, or evicted it.
   bool operator==(const Column&) const = default;
   template <class A>
   void visit(A& a) {
@@ -27,10 +27,10 @@ struct Column {
 // What one owner (a request or a cache) has in one space.
 struct Holder {
   SparseArray<Column, 64> columns;
-  ChangeLog changes;         // By logical page: what was judged from there on may not hold.
-  std::uint64_t pages = 0;   // Owned.
-  std::uint64_t birth = 0;   // Tells holders of one name apart over time.
-  bool ended = false;        // The request is over; forgotten when its last page goes.
+  ChangeLog changes;        // By logical page: what was judged from there on may not hold.
+  std::uint64_t pages = 0;  // Owned.
+  std::uint64_t birth = 0;  // Tells holders of one name apart over time.
+  bool ended = false;       // The request is over; forgotten when its last page goes.
   template <class A>
   void visit(A& a) {
     a(columns, changes, pages, birth, ended);
@@ -61,9 +61,7 @@ class Space {
     return p != nullptr ? *p : PageInfo{.unknown = unknown_};
   }
   // Null where the page's neighbourhood was never given out.
-  const PageInfo* find(PageId page) const {
-    return pages_.find(static_cast<std::uint32_t>(page));
-  }
+  const PageInfo* find(PageId page) const { return pages_.find(static_cast<std::uint32_t>(page)); }
   bool known(PageId page) const { return !info(page).unknown; }
   bool owns(PageId page, Name owner) const;
   std::uint32_t owner_count(PageId page) const;

@@ -20,12 +20,12 @@ struct World {
   NameTable<GraphState> graphs;
   NameTable<ScalarState> scalars;
   NameTable<ArenaState> arenas;
-  std::vector<Op> ops;            // Pending, oldest first.
-  std::vector<Tag> tags{Tag{}};   // Index 0: neither space nor unit said.
+  std::vector<Op> ops;                // Pending, oldest first.
+  std::vector<Tag> tags{Tag{}};       // Index 0: neither space nor unit said.
   std::vector<std::uint8_t> parties;  // By raw name: it owned a page, or `request` named it.
   LayerSets layers;
-  bool born_unknown = false;      // A gap without pools came: what is declared after is unknown.
-  bool ops_unknown = false;       // A gap came: operations may end that were never seen to begin.
+  bool born_unknown = false;  // A gap without pools came: what is declared after is unknown.
+  bool ops_unknown = false;   // A gap came: operations may end that were never seen to begin.
   std::int64_t step = -1;
   Name step_mode = kNone;
 

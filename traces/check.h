@@ -5,12 +5,12 @@
 #include <cstdio>
 #include <cstdlib>
 
-#define PAGETAPE_CHECK(condition, ...)                                                      \
-  do {                                                                                      \
-    if (!(condition)) [[unlikely]] {                                                        \
+#define PAGETAPE_CHECK(condition, ...)                                                           \
+  do {                                                                                           \
+    if (!(condition)) [[unlikely]] {                                                             \
       std::fprintf(stderr, "%s:%d: a defect of pagetape: " #condition ". ", __FILE__, __LINE__); \
-      std::fprintf(stderr, "" __VA_ARGS__);                                                 \
-      std::fputc('\n', stderr);                                                             \
-      std::abort();                                                                         \
-    }                                                                                       \
+      std::fprintf(stderr, "" __VA_ARGS__);                                                      \
+      std::fputc('\n', stderr);                                                                  \
+      std::abort();                                                                              \
+    }                                                                                            \
   } while (0)

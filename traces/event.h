@@ -31,11 +31,11 @@ inline constexpr std::size_t kKinds = std::variant_size_v<EventBody>;
 // One event. A copyable value; its names belong to the Names table it was read or made with.
 struct Event {
   EventBody body;
-  OptInt t;            // ns, of the recorder's monotonic clock.
-  OptInt rank;         // Scopes every name and all state; absent is a scope of its own.
+  OptInt t;     // ns, of the recorder's monotonic clock.
+  OptInt rank;  // Scopes every name and all state; absent is a scope of its own.
   std::int32_t stream = 0;
-  Name src = kNone;    // Call site.
-  std::string extra;   // Fields this version does not know, as a JSON overlay; mostly empty.
+  Name src = kNone;   // Call site.
+  std::string extra;  // Fields this version does not know, as a JSON overlay; mostly empty.
 
   std::size_t kind() const { return body.index(); }
   bool operator==(const Event&) const = default;
@@ -75,7 +75,8 @@ template <class F>
 bool emplace_kind(EventBody& body, std::size_t kind, F&& f) {
   return [&]<std::size_t... I>(std::index_sequence<I...>) {
     return ((I == kind && (f(body.template emplace<I>()), true)) || ...);
-  }(std::make_index_sequence<kKinds>());
+  }
+  (std::make_index_sequence<kKinds>());
 }
 
 }  // namespace pagetape

@@ -71,12 +71,11 @@ struct Row {
   std::optional<Ints> logical;
   std::optional<Slots> slots;
   static constexpr auto fields() {
-    return std::tuple(nullable("req", &Row::req), optional("len", &Row::len),
-                      optional("pages", &Row::pages), optional("row", &Row::row),
-                      optional("q_len", &Row::q_len), optional("q_pos", &Row::q_pos),
-                      optional("spaces", &Row::spaces), optional("first", &Row::first),
-                      optional("logical", &Row::logical), optional("slots", &Row::slots),
-                      optional("n", &Row::n));
+    return std::tuple(
+        nullable("req", &Row::req), optional("len", &Row::len), optional("pages", &Row::pages),
+        optional("row", &Row::row), optional("q_len", &Row::q_len), optional("q_pos", &Row::q_pos),
+        optional("spaces", &Row::spaces), optional("first", &Row::first),
+        optional("logical", &Row::logical), optional("slots", &Row::slots), optional("n", &Row::n));
   }
   bool operator==(const Row&) const = default;
 };
@@ -196,12 +195,10 @@ struct GraphCapture {
   std::optional<std::vector<Launch>> launches;
   OptBool stepped;
   static constexpr auto fields() {
-    return std::tuple(required("graph", &GraphCapture::graph),
-                      optional("buffers", &GraphCapture::buffers),
-                      optional("scalars", &GraphCapture::scalars),
-                      optional("inputs", &GraphCapture::inputs),
-                      optional("launches", &GraphCapture::launches),
-                      optional("stepped", &GraphCapture::stepped));
+    return std::tuple(
+        required("graph", &GraphCapture::graph), optional("buffers", &GraphCapture::buffers),
+        optional("scalars", &GraphCapture::scalars), optional("inputs", &GraphCapture::inputs),
+        optional("launches", &GraphCapture::launches), optional("stepped", &GraphCapture::stepped));
   }
   bool operator==(const GraphCapture&) const = default;
 };

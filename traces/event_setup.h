@@ -54,15 +54,15 @@ struct Pool {
   OptInt kv_heads, head_dim, v_head_dim;
   Name dtype = kNone;
   static constexpr auto fields() {
-    return std::tuple(
-        required("pool", &Pool::pool), required("pages", &Pool::pages),
-        required("page_size", &Pool::page_size), optional("kind", &Pool::kind),
-        optional("space", &Pool::space), optional("allocator", &Pool::allocator),
-        optional("reserved", &Pool::reserved), optional("page_bytes", &Pool::page_bytes),
-        optional("offset_bits", &Pool::offset_bits), optional("layers", &Pool::layers),
-        optional("layout", &Pool::layout), optional("kv_heads", &Pool::kv_heads),
-        optional("head_dim", &Pool::head_dim), optional("v_head_dim", &Pool::v_head_dim),
-        optional("dtype", &Pool::dtype));
+    return std::tuple(required("pool", &Pool::pool), required("pages", &Pool::pages),
+                      required("page_size", &Pool::page_size), optional("kind", &Pool::kind),
+                      optional("space", &Pool::space), optional("allocator", &Pool::allocator),
+                      optional("reserved", &Pool::reserved),
+                      optional("page_bytes", &Pool::page_bytes),
+                      optional("offset_bits", &Pool::offset_bits),
+                      optional("layers", &Pool::layers), optional("layout", &Pool::layout),
+                      optional("kv_heads", &Pool::kv_heads), optional("head_dim", &Pool::head_dim),
+                      optional("v_head_dim", &Pool::v_head_dim), optional("dtype", &Pool::dtype));
   }
   bool operator==(const Pool&) const = default;
 };
@@ -76,8 +76,7 @@ struct PoolLayer {
   static constexpr auto fields() {
     return std::tuple(required("pool", &PoolLayer::pool), required("layer", &PoolLayer::layer),
                       optional("k_ptr", &PoolLayer::k_ptr), optional("v_ptr", &PoolLayer::v_ptr),
-                      optional("shape", &PoolLayer::shape),
-                      optional("stride", &PoolLayer::stride));
+                      optional("shape", &PoolLayer::shape), optional("stride", &PoolLayer::stride));
   }
   bool operator==(const PoolLayer&) const = default;
 };

@@ -8,7 +8,7 @@
 
 #include "traces/source.h"
 #include "traces/text.h"
-#include "traces/verbs.h"
+#include "traces/trace_verbs.h"
 
 namespace pagetape {
 namespace {

@@ -20,9 +20,7 @@ class OptInt {
   constexpr OptInt(std::int64_t value) : value_(value) {}  // NOLINT: an integer is one.
   constexpr bool has_value() const { return value_ != kAbsent; }
   constexpr std::int64_t operator*() const { return value_; }
-  constexpr std::int64_t value_or(std::int64_t other) const {
-    return has_value() ? value_ : other;
-  }
+  constexpr std::int64_t value_or(std::int64_t other) const { return has_value() ? value_ : other; }
   bool operator==(const OptInt&) const = default;
 
  private:

@@ -7,7 +7,7 @@
 #include <string>
 
 #include "traces/source.h"
-#include "traces/verbs.h"
+#include "traces/trace_verbs.h"
 #include "traces/writer.h"
 
 namespace pagetape {

@@ -6,7 +6,7 @@
 
 #include "verify/report.h"
 #include "verify/rule_flags.h"
-#include "verify/verbs.h"
+#include "verify/verify_verbs.h"
 
 namespace pagetape {
 
@@ -19,7 +19,8 @@ struct Flags {
 };
 }  // namespace
 
-// One line a trace. 0: checked and clean; 1: findings, or a required rule unchecked; else as verify.
+// One line a trace. 0: checked and clean; 1: findings, or a required rule unchecked; else as
+// verify.
 static int assert_trace(const std::string& trace, const VerifyOptions& options) {
   const Report r = verify_trace(trace, options);
   const int code = r.exit_code();

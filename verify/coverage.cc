@@ -53,8 +53,8 @@ bool Coverage::checked(Rule rule, const Seen& seen, bool& applicable) const {
     case Rule::kOffsetOverflow:
       return seen.offset;
     case Rule::kGraphStale:
-      applicable = seen_[kKindOf<ev::GraphLaunch>] ||
-                   (has_records_ && !records_[kKindOf<ev::GraphLaunch>]);
+      applicable =
+          seen_[kKindOf<ev::GraphLaunch>] || (has_records_ && !records_[kKindOf<ev::GraphLaunch>]);
       return recorded(kKindOf<ev::GraphCapture>);
     case Rule::kGeometry:
       applicable = recorded(kKindOf<ev::Extent>) || recorded(kKindOf<ev::View>);

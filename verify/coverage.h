@@ -17,24 +17,24 @@ namespace pagetape {
 
 struct NotChecked {
   Rule rule;
-  std::int64_t rank;     // INT64_MIN: events without a rank.
-  Name object = kNone;   // Backend, pool or graph; kNone: the trace.
+  std::int64_t rank;    // INT64_MIN: events without a rank.
+  Name object = kNone;  // Backend, pool or graph; kNone: the trace.
   std::string needs;
   bool applicable = true;  // False: there was nothing to judge.
 };
 
 // Facts about one object (a pool or a backend) that decide which rules can be judged of it.
 struct Seen {
-  bool launched = false;    // Backend: it ran an attention or a store. Pool: one read or wrote it.
-  bool attended = false;    // … an attention.
-  bool bound = false;       // Its binding or tensor was known at a launch.
-  bool unbound = false;     // … and at some launch it was not.
-  bool space = false;       // A launch or its table said whose ids they are.
-  bool fact = false;        // A cached fact, or a tensor to compare with the binding.
-  bool entries = false;     // The length of a row or the width of a table was known.
+  bool launched = false;  // Backend: it ran an attention or a store. Pool: one read or wrote it.
+  bool attended = false;  // … an attention.
+  bool bound = false;     // Its binding or tensor was known at a launch.
+  bool unbound = false;   // … and at some launch it was not.
+  bool space = false;     // A launch or its table said whose ids they are.
+  bool fact = false;      // A cached fact, or a tensor to compare with the binding.
+  bool entries = false;   // The length of a row or the width of a table was known.
   bool reserved = false, alloc = false, async = false, write = false, digest = false;
   bool evict = false, free = false, offset = false, padding = false, hit = false;
-  bool owners = false;      // Pool: ids claimed of a space whose allocs are recorded were judged.
+  bool owners = false;  // Pool: ids claimed of a space whose allocs are recorded were judged.
 };
 
 class Coverage {
@@ -47,9 +47,7 @@ class Coverage {
 
   // Does the recorder write that kind of event? With `header.records`: what it says; else whether
   // one was seen.
-  bool recorded(std::size_t kind) const {
-    return has_records_ ? records_[kind] : seen_[kind];
-  }
+  bool recorded(std::size_t kind) const { return has_records_ ? records_[kind] : seen_[kind]; }
   bool says_it_records(std::size_t kind) const { return has_records_ && records_[kind]; }
 
   // By rule in the table's order, then by rank and object's name.

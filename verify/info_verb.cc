@@ -9,7 +9,7 @@
 #include "traces/reader.h"
 #include "traces/source.h"
 #include "verify/rules.h"
-#include "verify/verbs.h"
+#include "verify/verify_verbs.h"
 
 namespace pagetape {
 

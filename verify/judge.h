@@ -86,13 +86,14 @@ class Judge : public Observer {
     std::int64_t window;        // 0: full.
     const MapState* map;        // The map into this pool, where there is just one to compare with.
     const Space* from_space;
-    bool pending;               // Operations are pending: nothing may be reused.
-    Name unit;                  // That the launch says.
-    Seen& seen;                 // Of the backend.
-    std::vector<Memo>* memos;   // By table row; null where lanes are judged anew.
+    bool pending;                   // Operations are pending: nothing may be reused.
+    Name unit;                      // That the launch says.
+    Seen& seen;                     // Of the backend.
+    std::int64_t fits;              // Pages whose last byte the kernel's offset can express.
+    std::vector<Memo>* memos;       // By table row; null where lanes are judged anew.
     LayerSet covered = kAllLayers;  // Layers in which every lane was found whole.
     bool clean = true;
-    Counts counts{};            // Judgements, a layer.
+    Counts counts{};  // Judgements, a layer.
   };
   struct Entry {
     std::int64_t index = 0, logical = 0;
@@ -172,8 +173,8 @@ class Judge : public Observer {
   std::int32_t stream_ = 0;
   std::int64_t launch_number_ = -1;
   std::map<std::int64_t, RankCache> caches_;
-  RankCache* cache_ = nullptr;       // Of rank_.
-  std::vector<Judged> judged_;       // Of event_.
+  RankCache* cache_ = nullptr;               // Of rank_.
+  std::vector<Judged> judged_;               // Of event_.
   SparseArray<std::uint64_t, 1024> stamps_;  // By entry: the last row check that met it.
   std::uint64_t stamp_ = 0;
 };
@@ -182,12 +183,12 @@ class Judge : public Observer {
 struct PageUse {
   std::uint32_t pool;
   PageId page;
-  Name party;           // kNone: padding.
+  Name party;  // kNone: padding.
   std::int32_t stream;
   LayerSet layers;
   bool writes;
-  bool is_launch;       // Conflicts with pending writes, whoever made them.
-  bool whole_allocator; // An alloc: every pool of the allocator.
+  bool is_launch;        // Conflicts with pending writes, whoever made them.
+  bool whole_allocator;  // An alloc: every pool of the allocator.
 };
 const Op* conflicting_op(World& world, const PageUse& use);
 

@@ -96,10 +96,10 @@ bool Judge::judge_bounds(Ground& ground, std::size_t row, const Entry& entry) {
   ++ground.counts[static_cast<std::size_t>(Rule::kOobPage)];
   const std::int64_t value = raw(entry.cell.page);
   if (value >= 0 && value < ground.bound) return true;
-  return report_entry(ground, row, entry, Rule::kOobPage,
-                      "is outside the pool bound: valid ids are 0 to " +
-                          std::to_string(ground.bound - 1),
-                      kAllLayers, 0, true);
+  return report_entry(
+      ground, row, entry, Rule::kOobPage,
+      "is outside the pool bound: valid ids are 0 to " + std::to_string(ground.bound - 1),
+      kAllLayers, 0, true);
 }
 
 bool Judge::judge_space(Ground& ground, std::size_t row, const Entry& entry) {
@@ -116,7 +116,8 @@ bool Judge::judge_space(Ground& ground, std::size_t row, const Entry& entry) {
     claim = space_named((*lane.spaces)[static_cast<std::size_t>(entry.index)]);
   }
   const std::string_view unit = names_.text(ground.unit != kNone ? ground.unit : tag.unit);
-  const bool unit_ok = unit.empty() || unit == "page" || (unit == "slot" && ground.entry_tokens == 1);
+  const bool unit_ok =
+      unit.empty() || unit == "page" || (unit == "slot" && ground.entry_tokens == 1);
   if (claim != kNoSpace) {
     ground.seen.space = true;
     ++ground.counts[static_cast<std::size_t>(Rule::kWrongSpace)];
@@ -180,10 +181,10 @@ bool Judge::judge_owner(Ground& ground, std::size_t row, const Entry& entry, Pag
       holder == nullptr ? nullptr : holder->columns.find(static_cast<std::uint64_t>(logical));
   ++ground.counts[static_cast<std::size_t>(Rule::kWindowEvicted)];
   if (column != nullptr && column->evicted) {
-    return report_entry(ground, row, entry, Rule::kWindowEvicted,
-                        "stands at logical page " + std::to_string(logical) +
-                            ", which left the window",
-                        kAllLayers, 0, true, column->by);
+    return report_entry(
+        ground, row, entry, Rule::kWindowEvicted,
+        "stands at logical page " + std::to_string(logical) + ", which left the window", kAllLayers,
+        0, true, column->by);
   }
   if (ground.pool.reserved_page(page) != nullptr) {
     return report_entry(ground, row, entry, Rule::kUninitRead,
@@ -220,8 +221,8 @@ bool Judge::judge_extent_of(Ground& ground, std::size_t row, const Entry& entry,
   const std::int64_t position = entry.logical * ground.entry_tokens + tokens_before;
   const std::int64_t token = raw(entry.cell.page) * ground.entry_tokens + tokens_before;
   const std::int64_t offset = token - raw(page) * size;
-  const std::int64_t n = std::min({ground.entry_tokens - tokens_before, size - offset,
-                                   lane.len - position});
+  const std::int64_t n =
+      std::min({ground.entry_tokens - tokens_before, size - offset, lane.len - position});
   const std::int64_t skip = std::max<std::int64_t>(0, live - position);
   if (skip >= n) return true;
   const auto begin = static_cast<std::uint32_t>(offset + skip);
@@ -239,15 +240,14 @@ bool Judge::judge_extent_of(Ground& ground, std::size_t row, const Entry& entry,
                     coverage_.says_it_records(kKindOf<ev::Store>) ||
                     coverage_.says_it_records(kKindOf<ev::Fill>);
   return report_entry(ground, row, entry, Rule::kUninitRead,
-                      "was not written at every live position (" +
-                          std::to_string(position + skip) + " to " +
-                          std::to_string(position + n - 1) + ')',
+                      "was not written at every live position (" + std::to_string(position + skip) +
+                          " to " + std::to_string(position + n - 1) + ')',
                       sets.subtract(ground.targets.layers, written), ground.targets.pool, seen,
                       ground.pool.extents.written_by(p));
 }
 
-std::vector<EventIndex> Judge::cause_of(const Ground& ground, const Target& target,
-                                        EventIndex cell, EventIndex because) const {
+std::vector<EventIndex> Judge::cause_of(const Ground& ground, const Target& target, EventIndex cell,
+                                        EventIndex because) const {
   std::vector<EventIndex> cause{cell, because, target.binding.by, target.remapped_by};
   if (ground.view.graph != nullptr) cause.push_back(ground.view.graph->by);
   std::string why;
@@ -280,11 +280,10 @@ bool Judge::report_entry(Ground& ground, std::size_t row, const Entry& entry, Ru
     f.bound = ground.bound;
     f.pool = ground.pool.name;
     if (ground.view.attention != nullptr) f.buffer = ground.view.attention->table;
-    report(to, std::move(f),
-           [&] {
-             return "entry " + std::to_string(raw(entry.cell.page)) + ' ' + what;
-           },
-           cause_of(ground, target, entry.cell.by, because));
+    report(
+        to, std::move(f),
+        [&] { return "entry " + std::to_string(raw(entry.cell.page)) + ' ' + what; },
+        cause_of(ground, target, entry.cell.by, because));
   }
   return false;
 }

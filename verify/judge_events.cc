@@ -28,7 +28,8 @@ void Judge::release(Rule rule, std::uint32_t object) {
 }
 
 void Judge::report_event(Finding finding, std::string message, std::vector<EventIndex> cause) {
-  report(findings_, std::move(finding), [&] { return message; }, std::move(cause));
+  report(
+      findings_, std::move(finding), [&] { return message; }, std::move(cause));
 }
 
 void Judge::finish() { held_.clear(); }
@@ -119,16 +120,18 @@ void Judge::on_event(const World& world, const Event& event, EventIndex index) {
     if (view->allocator == view->kernel) return;
     Finding f = start(Rule::kGeometry);
     f.object = view->object;
-    report_event(f, "the allocator counts " + std::to_string(view->allocator) +
-                        ", the kernel " + std::to_string(view->kernel),
+    report_event(f,
+                 "the allocator counts " + std::to_string(view->allocator) + ", the kernel " +
+                     std::to_string(view->kernel),
                  {});
   } else if (const auto* access = std::get_if<ev::Access>(&event.body)) {
     coverage_.judged(Rule::kShortTable, 1);
     if (access->used <= access->capacity) return;
     Finding f = start(Rule::kShortTable);
     f.object = access->object;
-    report_event(f, std::to_string(access->used) + " entries are used of an object that holds " +
-                        std::to_string(access->capacity),
+    report_event(f,
+                 std::to_string(access->used) + " entries are used of an object that holds " +
+                     std::to_string(access->capacity),
                  {});
   }
 }
@@ -146,10 +149,10 @@ void Judge::judge_table(const World& world, const ev::Table& e) {
   f.req = e.req;
   f.row = e.row;
   f.column = wide ? std::max(e.col, buffer->cols) : e.col;
-  report_event(f, "a cell at row " + std::to_string(e.row) + ", column " +
-                      std::to_string(f.column) + " of a table of " +
-                      (buffer->rows < 0 ? "?" : std::to_string(buffer->rows)) + " by " +
-                      (buffer->cols < 0 ? "?" : std::to_string(buffer->cols)),
+  report_event(f,
+               "a cell at row " + std::to_string(e.row) + ", column " + std::to_string(f.column) +
+                   " of a table of " + (buffer->rows < 0 ? "?" : std::to_string(buffer->rows)) +
+                   " by " + (buffer->cols < 0 ? "?" : std::to_string(buffer->cols)),
                {buffer->by});
 }
 
@@ -161,14 +164,14 @@ void Judge::judge_extent(const World& world, const ev::Extent& e) {
   f.object = e.owner;
   const std::string span = '[' + std::to_string(e.begin) + ", " + std::to_string(e.end) + ')';
   if (e.begin < 0 || e.end > arena->bytes || e.begin > e.end) {
-    return report_event(
-        f, span + " leaves the arena of " + std::to_string(arena->bytes) + " bytes", {arena->by});
+    return report_event(f, span + " leaves the arena of " + std::to_string(arena->bytes) + " bytes",
+                        {arena->by});
   }
   for (const ArenaExtent& other : arena->extents) {
     if (other.owner == e.owner || other.begin >= e.end || e.begin >= other.end) continue;
-    return report_event(
-        f, span + " overlaps the extent of " + std::string(names_.text(other.owner)),
-        {arena->by, other.by});
+    return report_event(f,
+                        span + " overlaps the extent of " + std::string(names_.text(other.owner)),
+                        {arena->by, other.by});
   }
 }
 
@@ -181,9 +184,9 @@ void Judge::judge_free_count(const World& world, const ev::FreeCount& e) {
   Finding f = start(Rule::kFreelist);
   f.pool = e.pool;
   f.bound = pool->pages;
-  report_event(f, std::to_string(e.free) + " pages free of a pool that can have " +
-                      std::to_string(most),
-               {pool->by});
+  report_event(
+      f, std::to_string(e.free) + " pages free of a pool that can have " + std::to_string(most),
+      {pool->by});
 }
 
 void Judge::on_graph_launch(const World& world, Name name, const GraphState& graph) {
@@ -218,8 +221,9 @@ void Judge::on_graph_launch(const World& world, Name name, const GraphState& gra
     const BufferState* buffer = world.buffers.find(input);
     const EventIndex last = graph.launched == kNever ? graph.by : graph.launched;
     if (buffer->rewritten != kNever && buffer->rewritten > last) continue;
-    stale(input, "an input that was not rewritten since " +
-                     std::string(graph.launched == kNever ? "the capture" : "the last launch"),
+    stale(input,
+          "an input that was not rewritten since " +
+              std::string(graph.launched == kNever ? "the capture" : "the last launch"),
           last);
   }
   std::vector<Name> told;

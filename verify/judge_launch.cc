@@ -34,8 +34,9 @@ void Judge::on_launch(World& world, const LaunchView& view) {
     f.layer = target.physical;
     f.logical_layer = target.logical;
     f.row = most;
-    report_event(f, std::to_string(view.lanes.size()) + " lanes of a table of " +
-                        std::to_string(most) + " rows",
+    report_event(f,
+                 std::to_string(view.lanes.size()) + " lanes of a table of " +
+                     std::to_string(most) + " rows",
                  {view.graph == nullptr ? kNever : view.graph->by});
   }
 }
@@ -44,11 +45,20 @@ bool Judge::fact_stale(const World& world, const Fact& fact, const Binding& bind
                        std::string& why) const {
   std::uint32_t today = fact.version;
   switch (fact.kind) {
-    case ObjectKind::kPool: today = world.pools.find(fact.object)->version; break;
-    case ObjectKind::kSet: today = world.sets.find(fact.object)->version; break;
-    case ObjectKind::kMap: today = world.maps.find(fact.object)->version; break;
-    case ObjectKind::kBuffer: today = world.buffers.find(fact.object)->version; break;
-    case ObjectKind::kNone: break;
+    case ObjectKind::kPool:
+      today = world.pools.find(fact.object)->version;
+      break;
+    case ObjectKind::kSet:
+      today = world.sets.find(fact.object)->version;
+      break;
+    case ObjectKind::kMap:
+      today = world.maps.find(fact.object)->version;
+      break;
+    case ObjectKind::kBuffer:
+      today = world.buffers.find(fact.object)->version;
+      break;
+    case ObjectKind::kNone:
+      break;
   }
   const std::string what =
       fact.attr == kNone ? "its sliding-window state" : std::string(names_.text(fact.attr));
@@ -90,8 +100,8 @@ void Judge::judge_binding(World& world, const LaunchView& view) {
       const std::int64_t tokens = view.attention != nullptr
                                       ? view.attention->page_size.value_or(pool.page_size)
                                       : pool.page_size;
-      const bool resized = bound->pages.has_value() &&
-                           *bound->pages != pool.pages * pool.page_size / tokens;
+      const bool resized =
+          bound->pages.has_value() && *bound->pages != pool.pages * pool.page_size / tokens;
       if (other) {
         why = "the tensor passed is of pool " + std::string(names_.text(bound->pool)) +
               ", the binding says " + std::string(names_.text(pool.name));
@@ -144,6 +154,13 @@ std::vector<Judge::Memo>* Judge::memos_for(const World& world, const LaunchView&
   return &cache_->memos[{view.table, pool}];
 }
 
+// How many pages, counted from 0, the kernel's signed offset can express to the last byte.
+static std::int64_t pages_that_fit(const Pool& pool) {
+  if (pool.page_bytes <= 0 || pool.offset_bits <= 0) return INT64_MAX;
+  const unsigned __int128 limit = static_cast<unsigned __int128>(1) << (pool.offset_bits - 1);
+  return static_cast<std::int64_t>(limit / static_cast<std::uint64_t>(pool.page_bytes));
+}
+
 void Judge::judge_group(World& world, const LaunchView& view, std::uint32_t g) {
   const ev::Attention& e = *view.attention;
   const Targets::Group& targets = view.targets->groups[g];
@@ -167,6 +184,7 @@ void Judge::judge_group(World& world, const LaunchView& view, std::uint32_t g) {
                 .pending = !world.ops.empty(),
                 .unit = e.unit,
                 .seen = coverage_.backend(rank_, view.backend->name),
+                .fits = pages_that_fit(pool),
                 .memos = several ? nullptr : memos_for(world, view, g)};
   if (!same_as_before(ground)) {
     for (std::size_t i = 0; i < view.lanes.size(); ++i) judge_lane(ground, i);
@@ -236,13 +254,14 @@ void Judge::judge_width(Ground& ground, std::size_t row, std::int64_t lo, std::i
     f.column = starts_late ? 0 : width;
     f.pool = ground.pool.name;
     f.bound = ground.bound;
-    report(findings_, std::move(f),
-           [&] {
-             return "live entries " + std::to_string(lo) + " to " + std::to_string(hi - 1) +
-                    " of a row that holds " + std::to_string(lane.first) + " to " +
-                    std::to_string(lane.first + width - 1);
-           },
-           cause_of(ground, target, kNever, kNever));
+    report(
+        findings_, std::move(f),
+        [&] {
+          return "live entries " + std::to_string(lo) + " to " + std::to_string(hi - 1) +
+                 " of a row that holds " + std::to_string(lane.first) + " to " +
+                 std::to_string(lane.first + width - 1);
+        },
+        cause_of(ground, target, kNever, kNever));
   }
 }
 
@@ -315,13 +334,14 @@ bool Judge::quick(Ground& ground, const Lane& lane, const Memo& memo, std::int64
                   std::int64_t live, std::int64_t hi) const {
   const Holder* holder = ground.space.holder(lane.req);
   const auto cells = static_cast<std::int64_t>(lane.table->cells.size());
-  if (hi - lane.first > cells || from < lane.first || ground.pool.page_bytes > 0) return false;
+  if (hi - lane.first > cells || from < lane.first) return false;
   for (std::int64_t logical = from; logical < hi; ++logical) {
     const Cell& cell = lane.table->cells[static_cast<std::size_t>(logical - lane.first)];
     const Column* column = holder->columns.find(static_cast<std::uint64_t>(logical));
     // The column's own page is owned, unless something touched it: then it is looked at below.
-    if (cell.tag != memo.tag || raw(cell.page) < 0 || raw(cell.page) >= ground.bound ||
-        column == nullptr || column->evicted || column->page != cell.page ||
+    if (cell.tag != memo.tag || raw(cell.page) < 0 ||
+        raw(cell.page) >= std::min(ground.bound, ground.fits) || column == nullptr ||
+        column->evicted || column->page != cell.page ||
         ground.pool.reserved_page(cell.page) != nullptr) {
       return false;
     }
@@ -329,10 +349,9 @@ bool Judge::quick(Ground& ground, const Lane& lane, const Memo& memo, std::int64
     if (info == nullptr || info->unknown || info->owner != lane.req) return false;
     const std::int64_t position = logical * ground.entry_tokens;
     const auto begin = static_cast<std::uint32_t>(std::max<std::int64_t>(0, live - position));
-    const auto end =
-        static_cast<std::uint32_t>(std::min(ground.entry_tokens, lane.len - position));
+    const auto end = static_cast<std::uint32_t>(std::min(ground.entry_tokens, lane.len - position));
     if (begin < end && !ground.pool.extents.plainly_covers(static_cast<std::uint32_t>(cell.page),
-                                                            memo.layers, end)) {
+                                                           memo.layers, end)) {
       return false;
     }
     if (ground.map == nullptr) continue;
@@ -381,7 +400,13 @@ void Judge::judge_lane(Ground& ground, std::size_t row) {
                     Rule::kUninitRead, Rule::kWindowEvicted}) {
     ground.counts[static_cast<std::size_t>(rule)] += static_cast<std::uint64_t>(skipped);
   }
-  const bool told_apart = reused && hi <= memo->distinct && from >= memo->hi;
+  if (ground.fits != INT64_MAX) {
+    ground.counts[static_cast<std::size_t>(Rule::kOffsetOverflow)] +=
+        static_cast<std::uint64_t>(skipped);
+  }
+  const std::int64_t moved = lane.table->changes.low_since(memo->row_version);
+  const bool told_apart = reused && hi <= memo->distinct &&
+                          (moved == INT32_MAX || moved + lane.first >= memo->distinct);
   if (!told_apart) clean = judge_distinct(ground, row, lo, hi) && clean;
   ground.clean = ground.clean && clean;
   if (clean) {

@@ -28,19 +28,25 @@ enum class Kind : std::uint8_t { kGive, kJoin, kTake, kMapSet, kWrite, kRead };
 
 Kind kind_of(Act act) {
   switch (act) {
-    case Act::kAlloc: return Kind::kGive;
+    case Act::kAlloc:
+      return Kind::kGive;
     case Act::kShare:
-    case Act::kPrefixHit: return Kind::kJoin;
+    case Act::kPrefixHit:
+      return Kind::kJoin;
     case Act::kFree:
     case Act::kEvict:
-    case Act::kMapFree: return Kind::kTake;
-    case Act::kMapSet: return Kind::kMapSet;
+    case Act::kMapFree:
+      return Kind::kTake;
+    case Act::kMapSet:
+      return Kind::kMapSet;
     case Act::kFill:
     case Act::kStore:
     case Act::kCopyWrite:
-    case Act::kTransferWrite: return Kind::kWrite;
+    case Act::kTransferWrite:
+      return Kind::kWrite;
     case Act::kCopyRead:
-    case Act::kTransferRead: return Kind::kRead;
+    case Act::kTransferRead:
+      return Kind::kRead;
   }
   return Kind::kRead;
 }
@@ -79,10 +85,9 @@ void Judge::on_page(World& world, const PageAct& act) {
   const Kind kind = kind_of(act.act);
   const Pool& pool = world.pool(act.pool);
   const bool uses = kind == Kind::kWrite || kind == Kind::kRead;
-  const std::uint64_t layers =
-      act.launch != nullptr && act.launch->targets != nullptr
-          ? act.launch->targets->groups[act.group].members.size()
-          : 1;
+  const std::uint64_t layers = act.launch != nullptr && act.launch->targets != nullptr
+                                   ? act.launch->targets->groups[act.group].members.size()
+                                   : 1;
   if (kind == Kind::kWrite) {
     for (Rule rule : {Rule::kOobPage, Rule::kPadLane, Rule::kFreedPage, Rule::kWrongOwner,
                       Rule::kAliasedWrite}) {
@@ -187,10 +192,8 @@ void Judge::judge_hit(World& world, const PageAct& act) {
     }
   }
   const auto page = static_cast<std::uint32_t>(act.page);
-  const LayerSet written =
-      pool.extents.covered(world.layers, page, 0, pool.page_size);
-  const bool complete =
-      written != kNoLayers && world.layers.contains(written, pool.layers_written);
+  const LayerSet written = pool.extents.covered(world.layers, page, 0, pool.page_size);
+  const bool complete = written != kNoLayers && world.layers.contains(written, pool.layers_written);
   if (!complete && (offered == nullptr || !offered->scheduled)) {
     report_page(world, act, Rule::kUninitRead, "is reused as a prefix and is not complete");
   }
@@ -227,8 +230,8 @@ void Judge::judge_offset(World& world, const PageAct& act) {
   const Pool& pool = world.pool(act.pool);
   coverage_.judged(Rule::kOffsetOverflow, 1);
   if (raw(act.page) < 0) return;
-  const unsigned __int128 end =
-      (static_cast<unsigned __int128>(raw(act.page)) + 1) * static_cast<std::uint64_t>(pool.page_bytes);
+  const unsigned __int128 end = (static_cast<unsigned __int128>(raw(act.page)) + 1) *
+                                static_cast<std::uint64_t>(pool.page_bytes);
   if (end <= static_cast<unsigned __int128>(1) << (pool.offset_bits - 1)) return;
   report_page(world, act, Rule::kOffsetOverflow, "lies beyond what the offset can express");
 }
@@ -252,9 +255,8 @@ void Judge::judge_inflight(World& world, const PageAct& act, bool writes) {
                            std::string(names_.text(op->by)) + " is pending on stream " +
                            std::to_string(op->stream);
   report_page(world, told, Rule::kInflightHazard,
-              act.act == Act::kAlloc
-                  ? "was given out while an operation of another stream holds it"
-                  : what.c_str(),
+              act.act == Act::kAlloc ? "was given out while an operation of another stream holds it"
+                                     : what.c_str(),
               op->event);
 }
 

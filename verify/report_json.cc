@@ -11,9 +11,7 @@ using Json = nlohmann::ordered_json;
 Json text_or_null(Name name, const Names& names) {
   return name == kNone ? Json(nullptr) : Json(names.text(name));
 }
-Json number_or_null(std::int64_t value) {
-  return value < 0 ? Json(nullptr) : Json(value);
-}
+Json number_or_null(std::int64_t value) { return value < 0 ? Json(nullptr) : Json(value); }
 Json layer_json(Layer layer, const Names& names) {
   return layer.is_named() ? Json(names.text(layer.name())) : Json(layer.v);
 }

@@ -52,8 +52,8 @@ std::string verdict_line(const Report& r) {
     std::size_t rules = 0;
     for (std::uint64_t n : r.counts) rules += n > 0;
     out += grouped(r.total) + (r.total == 1 ? " finding of " : " findings of ") +
-           std::to_string(rules) + (rules == 1 ? " rule; " : " rules; ") + "the first: " +
-           where(f, *r.names);
+           std::to_string(rules) + (rules == 1 ? " rule; " : " rules; ") +
+           "the first: " + where(f, *r.names);
   } else if (!r.status.ok()) {
     out += r.status.message();
   } else if (!r.missing.empty()) {

@@ -36,7 +36,7 @@ struct RuleInfo {
   std::string_view name;
   std::string_view sentence;  // Holds when …
   Scope scope;
-  std::string_view needs;     // Alternatives by "|": event kinds, or fields of them.
+  std::string_view needs;  // Alternatives by "|": event kinds, or fields of them.
 };
 
 inline constexpr std::array<RuleInfo, kRuleCount> kRules{{

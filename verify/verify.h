@@ -38,12 +38,12 @@ struct Report {
   Verdict verdict = Verdict::kPass;
   std::uint64_t events = 0;
   std::uint64_t launches = 0;
-  Status status;                    // Why reading ended early, where it did.
+  Status status;  // Why reading ended early, where it did.
   std::array<std::uint64_t, kRuleCount> judged{}, counts{};
   std::vector<NotChecked> not_checked;
-  std::vector<Finding> findings;    // The earliest, in order.
-  std::vector<Finding> firsts;      // The earliest of each rule, in the order of the rules.
-  std::uint64_t total = 0;          // Findings, those not kept included.
+  std::vector<Finding> findings;  // The earliest, in order.
+  std::vector<Finding> firsts;    // The earliest of each rule, in the order of the rules.
+  std::uint64_t total = 0;        // Findings, those not kept included.
   std::vector<std::string> warnings;
   std::vector<NotChecked> missing;  // Required, applicable, and not checked.
 

@@ -5,7 +5,7 @@
 
 #include "verify/report.h"
 #include "verify/rule_flags.h"
-#include "verify/verbs.h"
+#include "verify/verify_verbs.h"
 
 namespace pagetape {
 

@@ -130,9 +130,8 @@ class NaiveExtents {
     }
   }
   void cut(std::uint32_t page, std::uint32_t length) {
-    std::erase_if(all_, [&](const Key& k) {
-      return std::get<0>(k) == page && std::get<2>(k) >= length;
-    });
+    std::erase_if(all_,
+                  [&](const Key& k) { return std::get<0>(k) == page && std::get<2>(k) >= length; });
   }
   void copy(std::uint32_t page, std::uint32_t from, const std::vector<int>& layers,
             std::uint32_t end) {

@@ -93,9 +93,14 @@ TEST_P(LayerSetsProperty, BehaveAsSetsDo) {
         have.emplace_back(sets.of(Layer::number(n)), Bits().set(static_cast<std::size_t>(n)));
         break;
       }
-      case 1: have.emplace_back(sets.unite(a, b), x | y); break;
-      case 2: have.emplace_back(sets.intersect(a, b), x & y); break;
-      default: have.emplace_back(sets.subtract(a, b), x & ~y);
+      case 1:
+        have.emplace_back(sets.unite(a, b), x | y);
+        break;
+      case 2:
+        have.emplace_back(sets.intersect(a, b), x & y);
+        break;
+      default:
+        have.emplace_back(sets.subtract(a, b), x & ~y);
     }
     EXPECT_EQ(sets.contains(a, b), (y & ~x).none());
   }

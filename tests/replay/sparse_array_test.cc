@@ -24,8 +24,8 @@ TEST(SparseArray, ANeighbourOfAnElementIsFoundAsItBegan) {
 
 TEST(SparseArray, AnyIndexCostsAChunk) {
   SparseArray<int> array;
-  for (const std::uint64_t index : {std::uint64_t{0}, std::uint64_t{1} << 24, std::uint64_t{1} << 47,
-                                    UINT64_MAX}) {
+  for (const std::uint64_t index :
+       {std::uint64_t{0}, std::uint64_t{1} << 24, std::uint64_t{1} << 47, UINT64_MAX}) {
     array.at(index) = 1;
     EXPECT_EQ(*array.find(index), 1);
   }

@@ -21,9 +21,7 @@ std::string lower(std::string_view text) {
   return out;
 }
 
-std::string stem_of(const std::string& path) {
-  return std::filesystem::path(path).stem().string();
-}
+std::string stem_of(const std::string& path) { return std::filesystem::path(path).stem().string(); }
 
 Json index_of(const char* folder) {
   std::ifstream in(std::string(kGolden) + '/' + folder + "/index.json");
@@ -196,8 +194,7 @@ INSTANTIATE_TEST_SUITE_P(All, Golden, testing::ValuesIn(golden_traces()), name_o
 INSTANTIATE_TEST_SUITE_P(All, GoldenCorpus, testing::ValuesIn(golden_traces("corpus")), name_of);
 INSTANTIATE_TEST_SUITE_P(All, GoldenFlow, testing::ValuesIn(golden_traces("flows")), name_of);
 INSTANTIATE_TEST_SUITE_P(All, GoldenRule, testing::ValuesIn(golden_traces("rules")), name_of);
-INSTANTIATE_TEST_SUITE_P(All, GoldenOutcome, testing::ValuesIn(golden_traces("outcomes")),
-                         name_of);
+INSTANTIATE_TEST_SUITE_P(All, GoldenOutcome, testing::ValuesIn(golden_traces("outcomes")), name_of);
 
 TEST(GoldenTable, EveryRuleHasATraceThatKeepsItAndOneThatBreaksIt) {
   std::set<std::pair<std::string, bool>> have;

@@ -14,7 +14,7 @@ import sys
 from typing import Optional
 
 from .importhook import PostImportHooks
-from .recorder import Recorder, TextRecorder, open_recorder
+from .recording import Recorder, TextRecorder, open_recorder
 
 __all__ = ["PostImportHooks", "Recorder", "TextRecorder", "active", "start", "stop"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "capture" / "python"))
 
 from pagetape import _abi  # noqa: E402
-from pagetape.recorder import Recorder, TextRecorder, open_recorder  # noqa: E402
+from pagetape.recording import Recorder, TextRecorder, open_recorder  # noqa: E402
 
 
 class Lines:

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line as people use it: each verb, its exit codes and its messages."""
+import json
+import os
+import subprocess
+import tempfile
+import unittest
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+GOLDEN = os.path.join(ROOT, "traces/golden")
+CRASH = os.path.join(GOLDEN, "corpus/S01.bug.jsonl")
+CLEAN = os.path.join(GOLDEN, "flows/swa-verify-draft-eager.jsonl")
+# Under Bazel the program is a file of the test; by hand it is what was built last.
+BUILT = [os.path.join(os.environ.get("TEST_SRCDIR", ""), os.environ.get("TEST_WORKSPACE", ""),
+                      "pagetape"), os.path.join(ROOT, "bazel-bin/pagetape")]
+PAGETAPE = next(p for p in BUILT if os.path.isfile(p))
+
+
+def run(*arguments):
+    return subprocess.run([PAGETAPE, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          text=True, check=False)
+
+
+class CommandLine(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.addCleanup(self.folder.cleanup)
+
+    def path(self, name, content=None):
+        path = os.path.join(self.folder.name, name)
+        if content is not None:
+            with open(path, "wb") as f:
+                f.write(content)
+        return path
+
+    def imported(self, text):
+        out = self.path("imported.ptape")
+        self.assertEqual(run("import", text, "-o", out).returncode, 0)
+        return out
+
+    def test_verify_exits_with_1_on_findings_and_0_without(self):
+        self.assertEqual(run("verify", CRASH).returncode, 1)
+        self.assertEqual(run("verify", CLEAN).returncode, 0)
+
+    def test_verify_says_the_verdict_in_its_first_line(self):
+        self.assertTrue(run("verify", CRASH).stdout.startswith("FAIL  "))
+        self.assertTrue(run("verify", CLEAN).stdout.startswith("PASS  "))
+
+    def test_verify_exits_with_2_on_a_file_that_is_none(self):
+        done = run("verify", self.path("nowhere.ptape"))
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("nowhere.ptape", done.stderr)
+
+    def test_verify_exits_with_2_on_an_unknown_event_and_names_its_line(self):
+        done = run("verify", self.path("x.jsonl", b'{"ev":"note","text":"a"}\n{"ev":"nope"}\n'))
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("x.jsonl:2:", done.stderr)
+        self.assertIn("nope", done.stderr)
+
+    def test_verify_names_what_was_never_declared(self):
+        line = b'{"ev":"alloc","pool":"F","req":"A","pages":[1]}\n'
+        done = run("verify", self.path("x.jsonl", line))
+        self.assertEqual(done.returncode, 2)
+        self.assertIn('undeclared_pool "F"', done.stderr)
+
+    def test_verify_exits_with_3_on_damage_and_reports_what_came_before(self):
+        trace = self.imported(CLEAN)
+        with open(trace, "rb") as f:
+            data = bytearray(f.read())
+        data[len(data) // 2] ^= 1
+        done = run("verify", "--format", "json", self.path("bad.ptape", bytes(data)))
+        self.assertEqual(done.returncode, 3)
+        self.assertIsNotNone(json.loads(done.stdout)["damaged"])
+
+    def test_a_required_rule_that_is_not_checked_fails(self):
+        self.assertEqual(run("verify", "--require", "INFLIGHT_HAZARD", CLEAN).returncode, 1)
+        self.assertEqual(run("verify", "--require", "OOB_PAGE", CLEAN).returncode, 0)
+
+    def test_only_the_rules_asked_for_are_reported(self):
+        done = run("verify", "--rule", "OOB_PAGE", "--format", "json", CRASH)
+        self.assertEqual(list(json.loads(done.stdout)["counts"]), ["OOB_PAGE"])
+        self.assertEqual(run("verify", "--rule", "NO_SUCH", CRASH).returncode, 2)
+
+    def test_max_findings_cuts_the_list_and_not_the_counts(self):
+        done = json.loads(run("verify", "--max-findings", "1", "--format", "json", CRASH).stdout)
+        self.assertEqual(len(done["findings"]), 1)
+        self.assertGreater(sum(done["counts"].values()), 1)
+
+    def test_jsonl_gives_a_line_a_finding_and_the_summary_last(self):
+        lines = run("verify", "--format", "jsonl", CRASH).stdout.splitlines()
+        self.assertEqual(sum(json.loads(lines[-1])["counts"].values()), len(lines) - 1)
+
+    def test_assert_prints_a_line_a_trace_and_fails_on_any(self):
+        done = run("assert", CLEAN, CRASH)
+        self.assertEqual(done.returncode, 1)
+        self.assertEqual([line.split()[0] for line in done.stdout.splitlines()], ["ok", "FAILED"])
+        self.assertEqual(run("assert", CLEAN).returncode, 0)
+
+    def test_assert_fails_where_a_rule_is_not_checked_unless_it_may_be(self):
+        bare = os.path.join(GOLDEN, "flows/binding-unknown.jsonl")
+        self.assertEqual(run("assert", bare).returncode, 1)
+        allowed = "OOB_PAGE,WRONG_SPACE,STALE_BINDING,SHORT_TABLE"
+        self.assertEqual(run("assert", "--allow-not-checked", allowed, bare).returncode, 0)
+
+    def test_export_gives_back_what_import_took(self):
+        done = run("export", self.imported(CLEAN))
+        with open(CLEAN, encoding="utf-8") as f:
+            want = [json.loads(line) for line in f if line.strip()]
+        self.assertEqual([json.loads(line) for line in done.stdout.splitlines()], want)
+
+    def test_import_writes_nothing_on_error(self):
+        out = self.path("out.ptape")
+        done = run("import", self.path("x.jsonl", b'{"ev":"pool"}\n'), "-o", out)
+        self.assertEqual(done.returncode, 2)
+        self.assertEqual(os.listdir(self.folder.name), ["x.jsonl"])
+
+    def test_compact_adds_keyframes_and_changes_no_event(self):
+        out = self.path("out.ptape")
+        done = run("compact", CLEAN, "-o", out, "--keyframe-weight", "20")
+        self.assertEqual(done.returncode, 0)
+        self.assertRegex(run("info", out).stdout, r"keyframes +[1-9]")
+        self.assertEqual(run("export", out).stdout, run("export", self.imported(CLEAN)).stdout)
+
+    def test_synth_writes_the_same_bytes_for_the_same_seed(self):
+        traces = [self.path(name) for name in ("a.ptape", "b.ptape")]
+        for trace in traces:
+            self.assertEqual(run("synth", "--model", "tiny", "--seed", "7", "-o", trace).returncode, 0)
+        with open(traces[0], "rb") as a, open(traces[1], "rb") as b:
+            self.assertEqual(a.read(), b.read())
+        self.assertEqual(run("verify", traces[0]).returncode, 0)
+
+    def test_info_knows_rules_outcomes_and_how_the_program_was_built(self):
+        self.assertEqual(run("info", "--rules").stdout.count(" needs "), 16)
+        self.assertIn("undeclared_pool", run("info", "--outcomes").stdout)
+        self.assertIn("CUDA", run("info", "--build").stdout)
+
+    def test_wrong_usage_exits_with_2(self):
+        self.assertEqual(run().returncode, 2)
+        self.assertEqual(run("no-such-verb").returncode, 2)
+
+    def test_the_shipped_recordings_of_sglang_show_the_defect_and_its_repair(self):
+        defect = os.path.join(GOLDEN, "sglang-0.5.19-defect.ptape")
+        report = json.loads(run("verify", "--format", "json", defect).stdout)
+        for rule in ("OOB_PAGE", "WRONG_SPACE", "STALE_BINDING"):
+            self.assertGreater(report["counts"].get(rule, 0), 0)
+        fixed = os.path.join(GOLDEN, "sglang-0.5.20-fixed.ptape")
+        self.assertEqual(run("verify", fixed).returncode, 0)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "verify/coverage.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/verify/verify_fixture.h"
+
+namespace pagetape {
+namespace {
+
+std::vector<std::string> unchecked_of(const std::string& lines) {
+  return unchecked(verify_lines(lines));
+}
+
+TEST(Coverage, ATraceWithoutObjectsChecksNothingAndFailsNothing) {
+  const Report report = verify_lines("{\"ev\":\"end\"}\n");
+  EXPECT_TRUE(unchecked(report).empty());
+  EXPECT_EQ(unchecked(report, false), (std::vector<std::string>{"GRAPH_STALE -", "GEOMETRY -"}));
+}
+
+TEST(Coverage, WhatTheEventsOfATraceDecideIsChecked) {
+  const std::vector<std::string> lines = unchecked_of(std::string(kSmallTrace) + kGoodLaunch);
+  for (const char* line : {"OOB_PAGE t", "SHORT_TABLE t", "FREED_PAGE F", "WRONG_OWNER F",
+                           "ALIASED_WRITE F", "UNINIT_READ F"}) {
+    EXPECT_FALSE(contains(lines, line)) << line;
+  }
+  for (const char* line :
+       {"WRONG_SPACE t", "STALE_BINDING t", "INFLIGHT_HAZARD F", "STALE_CONTENT F",
+        "WINDOW_EVICTED F", "FREELIST F", "OFFSET_OVERFLOW F", "PAD_LANE F"}) {
+    EXPECT_TRUE(contains(lines, line)) << line;
+  }
+}
+
+TEST(Coverage, EachMissingEventMakesItsRuleChecked) {
+  const std::string small = std::string(kSmallTrace) + kGoodLaunch;
+  const std::pair<const char*, const char*> cases[] = {
+      {"WRONG_SPACE t", R"({"ev":"attention","backend":"t","layer":0,"space":"F",
+          "rows":[{"req":"A","len":8,"pages":[1,2]}]})"},
+      {"STALE_BINDING t", R"({"ev":"attention","backend":"t","layer":0,"bound":{"pool":"F"},
+          "rows":[]})"},
+      {"INFLIGHT_HAZARD F", R"({"ev":"async_begin","op":"x","kind":"read","pool":"F","pages":[],
+          "by":"nic"})"},
+      {"STALE_CONTENT F", R"({"ev":"fill","pool":"F","req":"A","pages":[1],"digest":"k"})"},
+      {"WINDOW_EVICTED F", R"({"ev":"evict","pool":"F","req":"A","logical":0,"page":1})"},
+      {"FREELIST F", R"({"ev":"free","pool":"F","req":"A","pages":[1]})"},
+      {"FREELIST F", R"({"ev":"free_count","pool":"F","free":3})"},
+      {"OFFSET_OVERFLOW F", R"({"ev":"pool","pool":"F","pages":8,"page_size":4,"page_bytes":64,
+          "offset_bits":32})"},
+      {"PAD_LANE F", R"({"ev":"pool","pool":"F","pages":8,"page_size":4,
+          "reserved":[{"page":0,"role":"pad"}]})"},
+  };
+  for (const auto& [line, event] : cases) {
+    std::string flat = event;
+    std::erase(flat, '\n');
+    EXPECT_TRUE(contains(unchecked_of(small), line)) << line;
+    EXPECT_FALSE(contains(unchecked_of(small + flat + '\n'), line)) << line;
+  }
+}
+
+TEST(Coverage, ABackendWhoseBindingIsUnknownIsNotChecked) {
+  const std::string lines = R"({"ev":"pool","pool":"F","pages":8,"page_size":4}
+{"ev":"backend","backend":"t"}
+)" + std::string(kGoodLaunch);
+  EXPECT_TRUE(contains(unchecked_of(lines), "OOB_PAGE t"));
+}
+
+TEST(Coverage, ABindingLearntAfterAnUnjudgedLaunchDoesNotMakeItChecked) {
+  const std::string lines = R"({"ev":"pool","pool":"F","pages":8,"page_size":4}
+{"ev":"backend","backend":"t"}
+)" + std::string(kBadLaunch) +
+                            R"({"ev":"pool_swap","backend":"t","layers":"*","pool":"F"}
+)" + kGoodLaunch;
+  EXPECT_TRUE(contains(unchecked_of(lines), "OOB_PAGE t"));
+}
+
+TEST(Coverage, ABackendThatNeverLaunchedIsNotApplicable) {
+  const Report report = verify_lines("{\"ev\":\"backend\",\"backend\":\"idle\"}\n");
+  EXPECT_TRUE(contains(unchecked(report, false), "OOB_PAGE idle"));
+  EXPECT_FALSE(contains(unchecked(report), "OOB_PAGE idle"));
+}
+
+TEST(Coverage, WhatTheRecorderSaysItRecordsDidNotHappen) {
+  const std::string header =
+      R"({"ev":"header","format":1,"records":["alloc","free","evict","async_begin"]}
+)";
+  const std::vector<std::string> lines =
+      unchecked_of(header + "{\"ev\":\"pool\",\"pool\":\"F\",\"pages\":8,\"page_size\":4}\n");
+  for (const char* line : {"FREED_PAGE F", "WRONG_OWNER F", "ALIASED_WRITE F", "INFLIGHT_HAZARD F",
+                           "WINDOW_EVICTED F", "FREELIST F"}) {
+    EXPECT_FALSE(contains(lines, line)) << line;
+  }
+  EXPECT_TRUE(contains(lines, "UNINIT_READ F"));
+}
+
+TEST(Coverage, GraphsThatAreNotRecordedAreNotChecked) {
+  const std::string head = R"({"ev":"header","format":1,"records":["alloc"]})";
+  EXPECT_TRUE(contains(unchecked_of(head + '\n'), "GRAPH_STALE -"));
+  EXPECT_FALSE(contains(unchecked_of("{\"ev\":\"end\"}\n"), "GRAPH_STALE -"));
+}
+
+TEST(Coverage, AnObjectOfAnotherRankIsAnother) {
+  const Report report = verify_lines(R"({"ev":"pool","pool":"F","pages":8,"page_size":4,"rank":0}
+{"ev":"pool","pool":"F","pages":8,"page_size":4,"rank":1}
+{"ev":"alloc","pool":"F","req":"A","pages":[1],"rank":1}
+)");
+  std::vector<std::int64_t> ranks;
+  for (const NotChecked& n : report.not_checked) {
+    if (n.rule == Rule::kFreedPage) ranks.push_back(n.rank);
+  }
+  EXPECT_EQ(ranks, std::vector<std::int64_t>{0});
+}
+
+TEST(Coverage, AFindingIsHeldBackUntilThePoolShowsTheEventsThatTheRuleNeeds) {
+  const std::string bound = R"({"ev":"pool","pool":"F","pages":8,"page_size":4}
+{"ev":"backend","backend":"t"}
+{"ev":"pool_swap","backend":"t","layers":"*","pool":"F"}
+)" + std::string(kGoodLaunch);
+  const Report without = verify_lines(bound);
+  EXPECT_EQ(without.total, 0u);
+  EXPECT_TRUE(contains(unchecked(without), "FREED_PAGE F"));
+  const Report with =
+      verify_lines(bound + "{\"ev\":\"alloc\",\"pool\":\"F\",\"req\":\"B\",\"pages\":[5]}\n");
+  EXPECT_EQ(count_of(with, Rule::kFreedPage), 2u);
+  EXPECT_FALSE(contains(unchecked(with), "FREED_PAGE F"));
+}
+
+TEST(Coverage, EveryRuleIsCheckedOrNotInTheOrderOfTheTable) {
+  const Report report = verify_lines(std::string(kSmallTrace) + kGoodLaunch);
+  EXPECT_TRUE(std::ranges::is_sorted(report.not_checked, {}, &NotChecked::rule));
+  for (const NotChecked& n : report.not_checked) EXPECT_FALSE(n.needs.empty());
+}
+
+}  // namespace
+}  // namespace pagetape
