@@ -3,6 +3,7 @@
 #pragma once
 
 #include <optional>
+#include <set>
 #include <span>
 
 #include "replay/state.h"
@@ -100,8 +101,10 @@ class Applier {
   Fate write_fate(const Pool& pool, PageId page, Name req) const;
   bool first_scheduled_write(Pool& pool, PageId page, LayerSet layers, std::uint32_t begin,
                              std::uint32_t end);
-  // Judges and applies a write of offsets [begin, end) (told unless `again`).
-  void write_page(PageAct act, std::uint32_t begin, std::uint32_t end, Name digest, bool again);
+  // Tells and applies a write of offsets [begin, end). `told`: pages told before, which are not
+  // told again with the same fate; null where no page can come twice.
+  using Told = std::set<std::pair<std::int64_t, Fate>>;
+  void write_page(PageAct act, std::uint32_t begin, std::uint32_t end, Name digest, Told* told);
   void rewind_pool(Pool& pool, Name req, std::int64_t len);
 
   // Launches. `today`: rows of a graph launch, which replace captured ones.

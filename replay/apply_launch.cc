@@ -129,7 +129,7 @@ static const ev::Row* todays_row(const ev::Rows& today, const ev::Row& captured,
     }
     return nullptr;
   }
-  return i < today.size() && !today[i].row.has_value() ? &today[i] : nullptr;
+  return i < today.size() ? &today[i] : nullptr;
 }
 
 static const ev::Row kLeftOut{};  // A captured lane that the graph launch does not name.
@@ -240,7 +240,8 @@ void Applier::store_lane(LaunchView& view, std::uint32_t group, std::size_t i) {
   const Lane& lane = view.lanes[i];
   const bool wraps = state_.names().text(view.store->negative) == "wrap";
   const std::span<const SlotId> slots(view.slots.data() + lane.slots_begin, lane.slots_count);
-  std::set<std::int64_t> told;  // Pages reported already: once a lane, not once a slot.
+  // Pages told already, with their fate: a page is reported once a lane, not once a slot.
+  std::set<std::pair<std::int64_t, Fate>> told;
   for (std::size_t k = 0; k < slots.size();) {
     const std::int64_t slot = raw(slots[k]);
     if (slot == INT64_MIN || (slot < 0 && !wraps)) {
@@ -256,7 +257,6 @@ void Applier::store_lane(LaunchView& view, std::uint32_t group, std::size_t i) {
       ++run;
     }
     const auto begin = slot < 0 ? 0 : static_cast<std::uint32_t>(slot % pool.page_size);
-    const bool again = k > 0 && !told.empty() && told.contains(page);
     PageAct act{.act = Act::kStore,
                 .pool = target.pool,
                 .page = PageId{static_cast<std::int32_t>(std::min<std::int64_t>(page, INT32_MAX))},
@@ -267,9 +267,9 @@ void Applier::store_lane(LaunchView& view, std::uint32_t group, std::size_t i) {
                 .layers = target.layers,
                 .launch = &view,
                 .group = group};
-    write_page(act, begin, begin + static_cast<std::uint32_t>(run), kNone, again);
+    const bool only = run == slots.size();  // The usual case needs no set.
+    write_page(act, begin, begin + static_cast<std::uint32_t>(run), kNone, only ? nullptr : &told);
     k += run;
-    if (k < slots.size()) told.insert(page);
   }
 }
 
@@ -312,7 +312,8 @@ void Applier::copy_page(const ev::Copy& e, std::size_t i, const LaunchView& view
   const auto to_page = static_cast<std::uint32_t>(e.to[i]);
   target.extents.copy(world_.layers, to_page, source.extents, from_page, layers,
                       static_cast<std::uint32_t>(end), index_);
-  target.layers_written = world_.layers.unite(target.layers_written, source.layers_written);
+  target.layers_written = world_.layers.unite(
+      target.layers_written, world_.layers.intersect(source.layers_written, layers));
   const Name* digest = source.digests.find(from_page);
   const bool whole = end == target.page_size && layers == kAllLayers;
   if (whole && digest != nullptr && *digest != kNone) {
@@ -376,17 +377,20 @@ void Applier::run_captured(Name name, GraphState& graph, std::size_t index, cons
   view.graph_name = name;
   view.number = static_cast<std::int64_t>(index);
   view.rows_like = captured.rows_like;
+  if (const auto* copy = std::get_if<ev::Copy>(&captured.body)) {
+    view.copy = copy;
+    return run_launch(view);
+  }
   view.targets = &captured.targets;
   view.facts = &captured.facts;
   if (const auto* attention = std::get_if<ev::Attention>(&captured.body)) {
     view.backend = world_.backends.find(attention->backend);
     if (observer_ == nullptr) return;
     fill_view(view, *attention, today);
-  } else if (const auto* store = std::get_if<ev::Store>(&captured.body)) {
-    view.backend = world_.backends.find(store->backend);
-    fill_view(view, *store, today);
   } else {
-    view.copy = &std::get<ev::Copy>(captured.body);
+    const auto& store = std::get<ev::Store>(captured.body);
+    view.backend = world_.backends.find(store.backend);
+    fill_view(view, store, today);
   }
   run_launch(view);
 }

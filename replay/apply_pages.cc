@@ -158,13 +158,13 @@ Fate Applier::write_fate(const Pool& pool, PageId page, Name req) const {
 }
 
 void Applier::write_page(PageAct act, std::uint32_t begin, std::uint32_t end, Name digest,
-                         bool again) {
+                         Told* told) {
   Pool& pool = world_.pool(act.pool);
   act.fate = write_fate(pool, act.page, act.req);
   if (act.fate == Fate::kShared && first_scheduled_write(pool, act.page, act.layers, begin, end)) {
     act.fate = Fate::kOk;
   }
-  if (!again) tell(act);
+  if (told == nullptr || told->emplace(raw(act.page), act.fate).second) tell(act);
   if (act.fate == Fate::kOutside || act.fate == Fate::kNullPage || act.fate == Fate::kPad) return;
   pool.extents.write(world_.layers, u32(act.page), act.layers, begin, end, index_);
   if (act.layers != kAllLayers) {
@@ -194,7 +194,7 @@ Outcome Applier::on(const ev::Fill& e) {
                 .req = e.req,
                 .column = static_cast<std::int64_t>(i),
                 .layers = layers},
-               0, end, digest, false);
+               0, end, digest, nullptr);
   }
   return {};
 }
@@ -260,11 +260,16 @@ Outcome Applier::on(const ev::MapSet& e) {
         told_from = from_page;
         told_to = to_page;
       }
-      back = from_page + 1;
+      // A live page stays remembered: a dead one that is mapped over it must not hide it.
+      const bool other_lives = other >= 0 && other <= INT32_MAX && other != from_page &&
+                               space.owned(PageId{static_cast<std::int32_t>(other)});
+      const bool this_lives =
+          from_page <= INT32_MAX && space.owned(PageId{static_cast<std::int32_t>(from_page)});
+      if (this_lives || !other_lives) back = from_page + 1;
     }
     map->entries.at(static_cast<std::uint64_t>(f)) = {t, index_};
     if (touched != from_page && from_page <= INT32_MAX) {
-      space.touch(PageId{static_cast<std::int32_t>(from_page)});
+      space.touch_column(PageId{static_cast<std::int32_t>(from_page)});
       touched = from_page;
     }
   }
@@ -280,7 +285,7 @@ Outcome Applier::on(const ev::MapClear& e) {
     map->entries.at(static_cast<std::uint64_t>(f)) = {0, index_};
     const std::int64_t page = map->by_slot ? f / from.page_size : f;
     if (page == touched || page > INT32_MAX) continue;
-    world_.space_of(from).touch(PageId{static_cast<std::int32_t>(page)});
+    world_.space_of(from).touch_column(PageId{static_cast<std::int32_t>(page)});
     touched = page;
   }
   return {};
@@ -333,16 +338,27 @@ void Applier::rewind_pool(Pool& pool, Name req, std::int64_t len) {
   Space& space = world_.space_of(pool);
   const Holder* holder = space.holder(req);
   if (holder == nullptr) return;
-  std::int64_t logical = len / pool.page_size;
-  auto keep = static_cast<std::uint32_t>(len % pool.page_size);
-  space.touch_from(req, logical);
-  for (;; ++logical, keep = 0) {
+  const std::int64_t first = len / pool.page_size;
+  space.touch_from(req, first);
+  const auto cut = [&](std::int64_t logical, const Column& column) {
+    if (column.evicted || !space.owns(column.page, req)) return;
+    const bool partly = logical == first;
+    pool.extents.cut(u32(column.page),
+                     partly ? static_cast<std::uint32_t>(len % pool.page_size) : 0);
+    if (space.owner_count(column.page) > 1) space.touch(column.page);
+  };
+  // Columns mostly follow one another: a hole ends the quick way.
+  std::int64_t logical = first;
+  for (;; ++logical) {
     const Column* column = holder->columns.find(static_cast<std::uint64_t>(logical));
-    if (column == nullptr || column->page == kUnknownPage) return;
-    if (!column->evicted && space.owns(column->page, req)) {
-      pool.extents.cut(u32(column->page), keep);
-    }
+    if (column == nullptr || column->page == kUnknownPage) break;
+    cut(logical, *column);
   }
+  if (logical > holder->last_column) return;
+  holder->columns.for_each([&](std::uint64_t i, const Column& column) {
+    const auto at = static_cast<std::int64_t>(i);
+    if (at > logical && column.page != kUnknownPage) cut(at, column);
+  });
 }
 
 Outcome Applier::on(const ev::Rewind& e) {

@@ -4,12 +4,14 @@
 // do not depend on the order in which a reader interned its names.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <map>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <type_traits>
 #include <unordered_map>
 #include <utility>
@@ -111,8 +113,7 @@ class SaveArchive {
       number(v.size());
       for (const auto& x : v) save(x);
     } else if constexpr (kIsMap<T>) {
-      number(v.size());
-      for (const auto& [key, x] : v) (*this)(key, x);
+      save_map(v);
     } else if constexpr (kIsOptional<T>) {
       number(v.has_value());
       if (v) save(*v);
@@ -135,6 +136,21 @@ class SaveArchive {
     } else {
       const_cast<T&>(v).visit(*this);  // visit() serves both directions.
     }
+  }
+  template <class K, class V>
+  void save_map(const std::map<K, V>& map) {
+    std::vector<const std::pair<const K, V>*> entries;
+    for (const auto& entry : map) entries.push_back(&entry);
+    if constexpr (std::is_same_v<K, Layer>) {
+      // A map orders named layers by when their names were interned: here, by their text.
+      std::ranges::sort(entries, {}, [this](const auto* entry) {
+        const Layer layer = entry->first;
+        return std::tuple(layer.is_named(), layer.is_named() ? 0 : layer.v,
+                          layer.is_named() ? names_.text(layer.name()) : std::string_view());
+      });
+    }
+    number(entries.size());
+    for (const auto* entry : entries) (*this)(entry->first, entry->second);
   }
   void save(const Digests& v) { (*this)(v.per_page, v.list); }
   void save(const ScalarValue& v) { save(v.json); }

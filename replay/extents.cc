@@ -207,14 +207,17 @@ EventIndex Extents::written_by(std::uint32_t index) const {
   return page == nullptr ? kNever : page->by;
 }
 
-bool Extents::consistent(std::size_t layer_sets) const {
+bool Extents::consistent(std::size_t layer_sets, std::uint32_t page_size) const {
   bool ok = true;
   const auto known = [&](LayerSet set) { return static_cast<std::size_t>(set) < layer_sets; };
   pages_.for_each([&](std::uint64_t, const Page& page) {
-    ok = ok && page.groups <= groups_.size() && known(page.layers);
+    ok = ok && page.groups <= groups_.size() && known(page.layers) && page.prefix <= page_size;
   });
   for (const Groups& groups : groups_) {
-    for (const Group& group : groups) ok = ok && known(group.layers);
+    for (const Group& group : groups) {
+      ok = ok && known(group.layers) && group.offsets.prefix <= page_size &&
+           group.offsets.bits.size() <= page_size / 64 + 1;
+    }
   }
   for (std::uint32_t i : unused_) ok = ok && i < groups_.size();
   return ok;

@@ -61,7 +61,7 @@ class Extents {
 
   void clear();
   // After loading: does every index lead somewhere?
-  bool consistent(std::size_t layer_sets) const;
+  bool consistent(std::size_t layer_sets, std::uint32_t page_size) const;
 
   template <class A>
   void visit(A& a) {

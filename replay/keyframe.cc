@@ -46,6 +46,20 @@ std::uint64_t State::digest() const {
   return XXH3_64bits(bytes.data(), bytes.size());
 }
 
+// Does a captured launch name what exists?
+static bool body_ok(const World& w, const ev::Launch& launch) {
+  return std::visit(
+      [&]<class L>(const L& body) {
+        if constexpr (std::is_same_v<L, ev::Copy>) {
+          return w.pools.find(body.from_pool) != nullptr && w.pools.find(body.to_pool) != nullptr &&
+                 body.from.size() == body.to.size();
+        } else {
+          return w.backends.find(body.backend) != nullptr && (body.layer || body.layers);
+        }
+      },
+      launch);
+}
+
 // Do all indices from one object to another lead somewhere?
 static bool consistent(World& w) {
   const auto pool_ok = [&](std::uint32_t p) { return p == kNoPool || p < w.pools.size(); };
@@ -60,11 +74,22 @@ static bool consistent(World& w) {
     }
     return true;
   };
+  const auto layers_ok = [&](LayerSet set) {
+    return static_cast<std::size_t>(set) < w.layers.size();
+  };
+  const auto facts_ok = [&](const std::vector<Fact>& facts) {
+    return std::ranges::all_of(facts, [&](const Fact& f) {
+      return (f.kind == ObjectKind::kPool && w.pools.find(f.object) != nullptr) ||
+             (f.kind == ObjectKind::kSet && w.sets.find(f.object) != nullptr) ||
+             (f.kind == ObjectKind::kMap && w.maps.find(f.object) != nullptr) ||
+             (f.kind == ObjectKind::kBuffer && w.buffers.find(f.object) != nullptr);
+    });
+  };
   bool ok = !w.tags.empty();
   for (std::uint32_t p = 0; p < w.pools.size(); ++p) {
     const Pool& pool = w.pools[p];
     ok = ok && pool.space < w.spaces.size() && pool.page_size > 0 &&
-         pool.extents.consistent(w.layers.size());
+         pool.extents.consistent(w.layers.size(), pool.page_size) && layers_ok(pool.layers_written);
   }
   for (std::uint32_t s = 0; s < w.spaces.size(); ++s) {
     ok = ok && w.spaces[s].allocator < w.allocators.size() && w.spaces[s].consistent();
@@ -80,16 +105,20 @@ static bool consistent(World& w) {
     ok = ok && w.maps[i].from < w.pools.size() && w.maps[i].to < w.pools.size();
   }
   for (std::uint32_t i = 0; i < w.backends.size(); ++i) {
-    ok = ok && pool_ok(w.backends[i].all.pool);
+    ok = ok && pool_ok(w.backends[i].all.pool) && facts_ok(w.backends[i].facts);
     for (const auto& [layer, binding] : w.backends[i].layers) ok = ok && pool_ok(binding.pool);
   }
   for (std::uint32_t i = 0; i < w.graphs.size(); ++i) {
     for (const CapturedLaunch& launch : w.graphs[i].launches) {
-      ok = ok && targets_ok(launch.targets) &&
+      ok = ok && targets_ok(launch.targets) && facts_ok(launch.facts) && body_ok(w, launch.body) &&
            launch.pool_versions.size() == launch.targets.groups.size();
     }
+    for (const FrozenPointer& pointer : w.graphs[i].buffers) {
+      ok = ok && w.buffers.find(pointer.buffer) != nullptr;
+    }
+    for (Name input : w.graphs[i].inputs) ok = ok && w.buffers.find(input) != nullptr;
   }
-  for (const Op& op : w.ops) ok = ok && op.pool < w.pools.size();
+  for (const Op& op : w.ops) ok = ok && op.pool < w.pools.size() && layers_ok(op.layers);
   for (std::uint32_t i = 0; i < w.buffers.size(); ++i) {
     w.buffers[i].table.for_each([&](std::uint64_t, const TableRow& row) {
       for (const Cell& cell : row.cells) ok = ok && cell.tag < w.tags.size();

@@ -56,8 +56,8 @@ inline constexpr std::array kOutcomes{
     OutcomeInfo{OutcomeCode::kTooLarge, "too_large",
                 "A count is larger than any engine's (over 1,048,576 in one lane)."},
     OutcomeInfo{OutcomeCode::kNoSuchLaunch, "no_such_launch",
-                "The graph is not `stepped`, has no launch of that index, or the event named is "
-                "not a launch before this one."},
+                "The graph is not `stepped`, has no launch of that index, or the event named does "
+                "not come before this one."},
 };
 
 struct [[nodiscard]] Outcome {

@@ -76,7 +76,11 @@ void Space::give(PageId page, Name owner, std::int64_t column, EventIndex by, bo
       more_[p->more - 1].push_back(owner);
     }
   }
-  if (column >= 0) h.columns.at(static_cast<std::uint64_t>(column)) = {page, false, by};
+  if (column >= 0) {
+    h.columns.at(static_cast<std::uint64_t>(column)) = {page, false, by};
+    h.last_column = std::max(h.last_column, column);
+    if (p->owner == owner && p->column != column) p->column = -1;  // It stands at two.
+  }
   h.changes.touch(std::max<std::int64_t>(column, 0));
 }
 
@@ -84,7 +88,7 @@ bool Space::take(PageId page, Name owner, EventIndex by) {
   if (!owns(page, owner)) return false;
   PageInfo& p = *pages_.find(slot_of(page));
   Holder& h = holder_of(owner);
-  h.changes.touch(p.owner == owner ? std::max(p.column, 0) : 0);
+  h.changes.touch(0);  // A table may list the page anywhere.
   --h.pages;
   p.by = by;
   if (p.more == 0) {
@@ -114,6 +118,7 @@ void Space::evict_column(Name owner, std::int64_t logical, EventIndex by) {
   Column& c = h.columns.at(static_cast<std::uint64_t>(logical));
   c.evicted = true;
   c.by = by;
+  h.last_column = std::max(h.last_column, logical);
   h.changes.touch(logical);
 }
 
@@ -151,6 +156,13 @@ void Space::touch(PageId page) {
   if (p->more != 0) {
     for (Name owner : more_[p->more - 1]) holder_of(owner).changes.touch(0);
   }
+  holder_of(p->owner).changes.touch(0);
+}
+
+void Space::touch_column(PageId page) {
+  const PageInfo* p = pages_.find(slot_of(page));
+  if (p == nullptr || p->owner == kNone) return;
+  if (p->more != 0) return touch(page);
   holder_of(p->owner).changes.touch(std::max(p->column, 0));
 }
 

@@ -27,13 +27,14 @@ struct Column {
 // What one owner (a request or a cache) has in one space.
 struct Holder {
   SparseArray<Column, 64> columns;
-  ChangeLog changes;        // By logical page: what was judged from there on may not hold.
-  std::uint64_t pages = 0;  // Owned.
-  std::uint64_t birth = 0;  // Tells holders of one name apart over time.
-  bool ended = false;       // The request is over; forgotten when its last page goes.
+  ChangeLog changes;              // By logical page: what was judged from there on may not hold.
+  std::uint64_t pages = 0;        // Owned.
+  std::int64_t last_column = -1;  // The greatest ever set.
+  std::uint64_t birth = 0;        // Tells holders of one name apart over time.
+  bool ended = false;             // The request is over; forgotten when its last page goes.
   template <class A>
   void visit(A& a) {
-    a(columns, changes, pages, birth, ended);
+    a(columns, changes, pages, last_column, birth, ended);
   }
 };
 
@@ -82,6 +83,8 @@ class Space {
   const Holder* holder(Name owner) const { return holders_.find(owner); }
   // Something of the page changed for every owner of it (an extent shrank, a map entry moved).
   void touch(PageId page);
+  // As touch, where what changed concerns the page's column only (an entry of a map).
+  void touch_column(PageId page);
   void touch_from(Name owner, std::int64_t logical);
   // Moves where more changed than the holders' logs can say.
   std::uint32_t epoch() const { return epoch_; }

@@ -54,7 +54,9 @@ class Judge : public Observer {
     std::uint32_t pool_version = 0, claim = 0;
     std::int64_t bound = 0, first = 0;
     LayerSet layers = kNoLayers;
+    std::int64_t live = 0;        // First live position: those before were not judged.
     std::int64_t lo = 0, hi = 0;  // Entries [lo, hi) were whole and clean.
+    Name unit = kNone;            // That the launch said.
     std::int64_t distinct = 0;    // No entry stands twice in [lo, distinct).
     std::uint32_t tag = 0;        // Of cells whose space and unit were right.
   };
@@ -130,6 +132,7 @@ class Judge : public Observer {
   bool fact_stale(const World& world, const Fact& fact, const Binding& binding,
                   std::string& why) const;
   void judge_group(World& world, const LaunchView& view, std::uint32_t group);
+  void judge_bounds_alone(const LaunchView& view, std::uint32_t group);
   void judge_lane(Ground& ground, std::size_t row);
   void judge_width(Ground& ground, std::size_t row, std::int64_t lo, std::int64_t hi);
   bool judge_entries(Ground& ground, std::size_t row, std::int64_t from, std::int64_t lo,
@@ -137,13 +140,16 @@ class Judge : public Observer {
   bool judge_entry(Ground& ground, std::size_t row, const Entry& entry, LayerSet& covered);
   bool judge_bounds(Ground& ground, std::size_t row, const Entry& entry);
   bool judge_space(Ground& ground, std::size_t row, const Entry& entry);
-  bool judge_owner(Ground& ground, std::size_t row, const Entry& entry, PageId page);
+  bool judge_value(Ground& ground, std::size_t row, const Entry& entry, PageId page,
+                   std::int64_t logical);
+  bool judge_owner(Ground& ground, std::size_t row, const Entry& entry, PageId page,
+                   std::int64_t logical);
   bool judge_extent_of(Ground& ground, std::size_t row, const Entry& entry, PageId page,
                        std::int64_t page_tokens_before, LayerSet& covered);
   bool judge_distinct(Ground& ground, std::size_t row, std::int64_t lo, std::int64_t hi);
   bool report_entry(Ground& ground, std::size_t row, const Entry& entry, Rule rule,
                     const std::string& what, LayerSet only, std::uint32_t needs_object, bool seen,
-                    EventIndex because = kNever);
+                    EventIndex because = kNever, Name op = kNone);
   std::vector<EventIndex> cause_of(const Ground& ground, const Target& target, EventIndex cell,
                                    EventIndex because) const;
   Memo* memo_of(Ground& ground, const Lane& lane);
@@ -154,8 +160,8 @@ class Judge : public Observer {
              std::int64_t live, std::int64_t hi) const;
   Seen& seen_pool(const World& world, std::uint32_t pool);
   std::int64_t judged_from(const Ground& ground, const Lane& lane, const Memo& memo,
-                           std::int64_t lo) const;
-  void remember(Memo& memo, const Ground& ground, const Lane& lane, std::int64_t lo,
+                           std::int64_t lo, std::int64_t live) const;
+  void remember(Memo& memo, const Ground& ground, const Lane& lane, std::int64_t live,
                 std::int64_t hi, LayerSet covered) const;
   bool needs_alloc_seen(const Ground& ground, const Entry& entry);
 

@@ -47,7 +47,8 @@ bool Judge::judge_entry(Ground& ground, std::size_t row, const Entry& entry, Lay
   const bool inside = clean;
   if (ground.pool.page_bytes > 0 && ground.pool.offset_bits > 0 && value >= 0) {
     ++ground.counts[static_cast<std::size_t>(Rule::kOffsetOverflow)];
-    const auto end = (static_cast<unsigned __int128>(first_token / page_size) + 1) *
+    const std::int64_t last_page = (first_token + ground.entry_tokens - 1) / page_size;
+    const auto end = (static_cast<unsigned __int128>(last_page) + 1) *
                      static_cast<std::uint64_t>(ground.pool.page_bytes);
     if (end > static_cast<unsigned __int128>(1) << (ground.pool.offset_bits - 1)) {
       clean = report_entry(ground, row, entry, Rule::kOffsetOverflow,
@@ -69,7 +70,9 @@ bool Judge::judge_entry(Ground& ground, std::size_t row, const Entry& entry, Lay
   for (std::int64_t p = first_token / page_size; p <= last_token / page_size; ++p) {
     const auto page = PageId{static_cast<std::int32_t>(p)};
     const std::int64_t before = std::max<std::int64_t>(p * page_size - first_token, 0);
-    const bool ok = judge_owner(ground, row, entry, page) &&
+    const std::int64_t logical = (entry.logical * ground.entry_tokens + before) / page_size;
+    clean = judge_value(ground, row, entry, page, logical) && clean;
+    const bool ok = judge_owner(ground, row, entry, page, logical) &&
                     judge_extent_of(ground, row, entry, page, before, covered);
     clean = ok && clean;
     if (!ground.pending) continue;
@@ -87,7 +90,7 @@ bool Judge::judge_entry(Ground& ground, std::size_t row, const Entry& entry, Lay
                          "is read while operation " + std::string(names_.text(op->name)) + " of " +
                              std::string(names_.text(op->by)) + " is pending on stream " +
                              std::to_string(op->stream),
-                         kAllLayers, 0, true, op->event);
+                         kAllLayers, 0, true, op->event, op->name);
   }
   return clean;
 }
@@ -134,23 +137,34 @@ bool Judge::judge_space(Ground& ground, std::size_t row, const Entry& entry) {
                         "counts in " + std::string(unit) + "s, the kernel in pages", kAllLayers, 0,
                         true);
   }
-  if (ground.map == nullptr || ground.entry_tokens != ground.pool.page_size) return true;
-  // By value: what the request's page at that column is mapped to.
-  const Holder* holder = ground.from_space->holder(lane.req);
-  const Column* column =
-      holder == nullptr ? nullptr : holder->columns.find(static_cast<std::uint64_t>(entry.logical));
-  if (column == nullptr || column->evicted || raw(column->page) < 0) return true;
+  return true;
+}
+
+// By value: the entry's page is what the request's page at that column is mapped to.
+bool Judge::judge_value(Ground& ground, std::size_t row, const Entry& entry, PageId page,
+                        std::int64_t logical) {
+  const World& world = ground.world;
   const std::int64_t size = ground.pool.page_size;
-  const std::int64_t index =
-      ground.map->by_slot ? raw(column->page) * size : static_cast<std::int64_t>(raw(column->page));
-  const MapEntry* mapped = ground.map->entries.find(static_cast<std::uint64_t>(index));
-  if (mapped == nullptr || mapped->to == 0) return true;
-  const std::int64_t expected = ground.map->by_slot ? mapped->to / size : mapped->to;
-  if (expected == raw(entry.cell.page)) return true;
-  return report_entry(ground, row, entry, Rule::kWrongSpace,
-                      "is not what the map gives for page " + std::to_string(raw(column->page)) +
-                          ": " + std::to_string(expected),
-                      kAllLayers, 0, true, mapped->by);
+  if (ground.from_space == nullptr) return true;  // No map leads here.
+  for (std::uint32_t m = 0; m < world.maps.size(); ++m) {
+    const MapState& map = world.maps[m];
+    if (map.to != ground.targets.pool || world.pool(map.from).page_size != size) continue;
+    const Holder* holder = world.space_of(world.pool(map.from)).holder(ground.view.lanes[row].req);
+    const Column* column =
+        holder == nullptr ? nullptr : holder->columns.find(static_cast<std::uint64_t>(logical));
+    if (column == nullptr || column->evicted || raw(column->page) < 0) continue;
+    const std::int64_t from = raw(column->page);
+    const MapEntry* mapped =
+        map.entries.find(static_cast<std::uint64_t>(map.by_slot ? from * size : from));
+    if (mapped == nullptr || mapped->to == 0) continue;
+    const std::int64_t expected = map.by_slot ? mapped->to / size : mapped->to;
+    if (expected == raw(page)) continue;
+    return report_entry(ground, row, entry, Rule::kWrongSpace,
+                        "is not what the map gives for page " + std::to_string(from) + ": " +
+                            std::to_string(expected),
+                        kAllLayers, 0, true, mapped->by);
+  }
+  return true;
 }
 
 // Ownership is judged where the space's allocs are recorded, or those of the space whose ids the
@@ -173,10 +187,10 @@ bool Judge::needs_alloc_seen(const Ground& ground, const Entry& entry) {
   return false;
 }
 
-bool Judge::judge_owner(Ground& ground, std::size_t row, const Entry& entry, PageId page) {
+bool Judge::judge_owner(Ground& ground, std::size_t row, const Entry& entry, PageId page,
+                        std::int64_t logical) {
   const Lane& lane = ground.view.lanes[row];
   const Holder* holder = ground.space.holder(lane.req);
-  const std::int64_t logical = entry.logical * ground.entry_tokens / ground.pool.page_size;
   const Column* column =
       holder == nullptr ? nullptr : holder->columns.find(static_cast<std::uint64_t>(logical));
   ++ground.counts[static_cast<std::size_t>(Rule::kWindowEvicted)];
@@ -234,6 +248,7 @@ bool Judge::judge_extent_of(Ground& ground, std::size_t row, const Entry& entry,
     // Only pages that are whole are not judged again: what a later launch may reuse is known of
     // them alone.
     if (lane.len - position >= ground.entry_tokens) covered = sets.intersect(covered, written);
+    ground.covered = sets.intersect(ground.covered, written);
     return true;
   }
   const bool seen = seen_pool(ground.world, ground.targets.pool).write ||
@@ -260,7 +275,7 @@ std::vector<EventIndex> Judge::cause_of(const Ground& ground, const Target& targ
 // Reports the entry once for each layer of `only`; always returns false.
 bool Judge::report_entry(Ground& ground, std::size_t row, const Entry& entry, Rule rule,
                          const std::string& what, LayerSet only, std::uint32_t needs_object,
-                         bool seen, EventIndex because) {
+                         bool seen, EventIndex because, Name op) {
   const Lane& lane = ground.view.lanes[row];
   Findings& to = keeper(rule, needs_object, seen);
   for (std::uint32_t member : ground.targets.members) {
@@ -279,6 +294,7 @@ bool Judge::report_entry(Ground& ground, std::size_t row, const Entry& entry, Ru
     f.page = raw(entry.cell.page);
     f.bound = ground.bound;
     f.pool = ground.pool.name;
+    f.op = op;
     if (ground.view.attention != nullptr) f.buffer = ground.view.attention->table;
     report(
         to, std::move(f),

@@ -9,6 +9,8 @@ namespace pagetape {
 void Judge::on_launch(World& world, const LaunchView& view) {
   launch_number_ = view.number;
   stream_ = view.stream;
+  // What a store or a copy changed within a graph launch is judged anew behind it.
+  if (view.attention == nullptr) judged_.clear();
   if (view.targets == nullptr) return;  // A copy: its pages are judged one by one.
   launches_ += view.targets->list.size();
   Seen& seen = coverage_.backend(rank_, view.backend->name);
@@ -18,8 +20,12 @@ void Judge::on_launch(World& world, const LaunchView& view) {
   const auto& bound = view.attention != nullptr ? view.attention->bound : view.store->bound;
   for (std::uint32_t g = 0; g < view.targets->groups.size(); ++g) {
     const bool known = view.targets->groups[g].pool != kNoPool;
-    (known || (bound && bound->pages.has_value()) ? seen.bound : seen.unbound) = true;
-    if (known && view.attention != nullptr) judge_group(world, view, g);
+    const bool alone = bound && bound->pages.has_value() && view.attention != nullptr &&
+                       view.attention->page_size.has_value();
+    (known || alone ? seen.bound : seen.unbound) = true;
+    if (view.attention != nullptr) {
+      known ? judge_group(world, view, g) : judge_bounds_alone(view, g);
+    }
     if (view.store != nullptr && view.claim != kNoSpace) seen.space = true;
   }
   if (view.attention == nullptr || !view.attention->table_rows.has_value()) return;
@@ -195,6 +201,45 @@ void Judge::judge_group(World& world, const LaunchView& view, std::uint32_t g) {
   }
 }
 
+// Nothing is bound that the trace knows, but the tensor's page count and page size: ids can be
+// judged against that, and nothing else.
+void Judge::judge_bounds_alone(const LaunchView& view, std::uint32_t g) {
+  const ev::Attention& e = *view.attention;
+  if (!e.bound || !e.bound->pages.has_value() || !e.page_size.has_value()) return;
+  const std::int64_t tokens = *e.page_size, bound = *e.bound->pages;
+  for (std::size_t i = 0; i < view.lanes.size(); ++i) {
+    const Lane& lane = view.lanes[i];
+    if (lane.len < 0 || (lane.pages == nullptr && lane.table == nullptr)) continue;
+    const std::int64_t held = lane.pages != nullptr
+                                  ? static_cast<std::int64_t>(lane.pages->size())
+                                  : static_cast<std::int64_t>(lane.table->cells.size());
+    const std::int64_t live =
+        e.window.has_value() ? std::max<std::int64_t>(0, lane.q_pos + 1 - *e.window) : 0;
+    const std::int64_t end = std::min((lane.len + tokens - 1) / tokens - lane.first, held);
+    for (std::int64_t j = std::max<std::int64_t>(live / tokens - lane.first, 0); j < end; ++j) {
+      Cell cell;
+      if (!lane.entry(j, cell)) continue;
+      coverage_.judged(Rule::kOobPage, view.targets->groups[g].members.size());
+      if (raw(cell.page) >= 0 && raw(cell.page) < bound) continue;
+      for (std::uint32_t member : view.targets->groups[g].members) {
+        Finding f = start(Rule::kOobPage);
+        f.backend = view.backend->name;
+        f.graph = view.graph_name;
+        f.has_layer = true;
+        f.layer = view.targets->list[member].physical;
+        f.logical_layer = view.targets->list[member].logical;
+        f.req = lane.req;
+        f.row = static_cast<std::int64_t>(i);
+        f.column = j;
+        f.page = raw(cell.page);
+        f.bound = bound;
+        report_event(f, "entry " + std::to_string(f.page) + " is outside the tensor passed",
+                     {cell.by, view.graph == nullptr ? kNever : view.graph->by});
+      }
+    }
+  }
+}
+
 // Within one graph launch nothing changes between two attentions: the same lanes of the same table
 // in the same pool are as clean for this layer as they were for that, if they were whole in it.
 bool Judge::same_as_before(const Ground& ground) {
@@ -277,12 +322,13 @@ Judge::Memo* Judge::memo_of(Ground& ground, const Lane& lane) {
 
 // From which entry on a lane has to be judged again; -1 where the memo does not apply.
 std::int64_t Judge::judged_from(const Ground& ground, const Lane& lane, const Memo& memo,
-                                std::int64_t lo) const {
+                                std::int64_t lo, std::int64_t live) const {
   const Holder* holder = ground.space.holder(lane.req);
   if (holder == nullptr || memo.req != lane.req || memo.birth != holder->birth ||
       memo.epoch != ground.space.epoch() || memo.pool_version != ground.pool.version ||
       memo.claim != ground.view.claim || memo.bound != ground.bound || memo.first != lane.first ||
-      lo < memo.lo || !ground.world.layers.contains(memo.layers, ground.targets.layers)) {
+      memo.unit != ground.unit || live < memo.live ||
+      !ground.world.layers.contains(memo.layers, ground.targets.layers)) {
     return -1;
   }
   std::int64_t from = memo.hi;
@@ -297,7 +343,7 @@ std::int64_t Judge::judged_from(const Ground& ground, const Lane& lane, const Me
   return std::max(lo, from);
 }
 
-void Judge::remember(Memo& memo, const Ground& ground, const Lane& lane, std::int64_t lo,
+void Judge::remember(Memo& memo, const Ground& ground, const Lane& lane, std::int64_t live,
                      std::int64_t hi, LayerSet covered) const {
   const Holder* holder = ground.space.holder(lane.req);
   if (holder == nullptr) {
@@ -321,7 +367,9 @@ void Judge::remember(Memo& memo, const Ground& ground, const Lane& lane, std::in
   memo.bound = ground.bound;
   memo.first = lane.first;
   memo.layers = covered;
-  memo.lo = lo;
+  memo.live = live;
+  memo.unit = ground.unit;
+  memo.lo = live / ground.entry_tokens;
   memo.hi = lane.len / ground.entry_tokens;  // The last one may be written further.
   memo.distinct = hi;
   const Cell* last = lane.table->find(hi - 1 - lane.first);
@@ -385,7 +433,7 @@ void Judge::judge_lane(Ground& ground, std::size_t row) {
     if (lane.req != kNone) ground.covered = kNoLayers;  // Not known entry by entry.
     return;
   }
-  const std::int64_t kept = judged_from(ground, lane, *memo, lo);
+  const std::int64_t kept = judged_from(ground, lane, *memo, lo, live);
   const bool reused = kept >= 0;
   const std::int64_t from = reused ? std::min(kept, hi) : lo;
   if (reused) covered = memo->layers;
@@ -396,8 +444,10 @@ void Judge::judge_lane(Ground& ground, std::size_t row) {
   } else {
     clean = judge_entries(ground, row, from, lo, hi, covered);
   }
+  const bool claimed = ground.view.claim != kNoSpace || ground.world.tags[memo->tag].space != kNone;
   for (Rule rule : {Rule::kOobPage, Rule::kWrongSpace, Rule::kFreedPage, Rule::kWrongOwner,
                     Rule::kUninitRead, Rule::kWindowEvicted}) {
+    if (rule == Rule::kWrongSpace && !claimed) continue;
     ground.counts[static_cast<std::size_t>(rule)] += static_cast<std::uint64_t>(skipped);
   }
   if (ground.fits != INT64_MAX) {
@@ -410,8 +460,9 @@ void Judge::judge_lane(Ground& ground, std::size_t row) {
   if (!told_apart) clean = judge_distinct(ground, row, lo, hi) && clean;
   ground.clean = ground.clean && clean;
   if (clean) {
-    remember(*memo, ground, lane, lo, hi, covered);
-    ground.covered = ground.world.layers.intersect(ground.covered, covered);
+    // What was reused was whole in the memo's layers; what was judged now has told its own.
+    if (reused) ground.covered = ground.world.layers.intersect(ground.covered, memo->layers);
+    remember(*memo, ground, lane, live, hi, covered);
   } else {
     *memo = {};
   }
