@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "capture/sim/synth.h"
 #include "capture/capture_verbs.h"
+#include "capture/sim/synth.h"
 
 namespace pagetape {
 namespace {

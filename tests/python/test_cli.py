@@ -124,7 +124,8 @@ class CommandLine(unittest.TestCase):
     def test_synth_writes_the_same_bytes_for_the_same_seed(self):
         traces = [self.path(name) for name in ("a.ptape", "b.ptape")]
         for trace in traces:
-            self.assertEqual(run("synth", "--model", "tiny", "--seed", "7", "-o", trace).returncode, 0)
+            done = run("synth", "--model", "tiny", "--seed", "7", "-o", trace)
+            self.assertEqual(done.returncode, 0)
         with open(traces[0], "rb") as a, open(traces[1], "rb") as b:
             self.assertEqual(a.read(), b.read())
         self.assertEqual(run("verify", traces[0]).returncode, 0)

@@ -207,7 +207,7 @@ class ExtentsProperty : public testing::TestWithParam<int> {
       for (int i = 0; i < kLayers; ++i) five = sets_.unite(five, sets_.of(Layer::number(i)));
       EXPECT_EQ(sets_.intersect(extents_.covered(sets_, page, begin, end), five), sets_.of(all));
     }
-    EXPECT_TRUE(extents_.consistent(sets_.size()));
+    EXPECT_TRUE(extents_.consistent(sets_.size(), 1u << 16));
   }
 
   Dice dice_;
