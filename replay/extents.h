@@ -51,10 +51,11 @@ class Extents {
   // The layers in which every offset of [begin, end) is written.
   LayerSet covered(LayerSets& sets, std::uint32_t page, std::uint32_t begin,
                    std::uint32_t end) const;
-  // True where offsets [0, end) are written in exactly these layers, and it takes one look to say.
+  // True where offsets [0, end) are written in these layers, and it takes one look to say so.
   bool plainly_covers(std::uint32_t page, LayerSet layers, std::uint32_t end) const {
     const Page* p = pages_.find(page);
-    return p != nullptr && p->groups == 0 && p->layers == layers && end <= p->prefix;
+    return p != nullptr && p->groups == 0 && (p->layers == layers || p->layers == kAllLayers) &&
+           end <= p->prefix;
   }
   // The event that wrote the page last; kNever where nothing is written.
   EventIndex written_by(std::uint32_t page) const;

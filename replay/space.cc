@@ -88,7 +88,7 @@ bool Space::take(PageId page, Name owner, EventIndex by) {
   if (!owns(page, owner)) return false;
   PageInfo& p = *pages_.find(slot_of(page));
   Holder& h = holder_of(owner);
-  h.changes.touch(0);  // A table may list the page anywhere.
+  h.changes.touch(p.owner == owner ? std::max(p.column, 0) : 0);
   --h.pages;
   p.by = by;
   if (p.more == 0) {

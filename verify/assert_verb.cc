@@ -72,9 +72,11 @@ void add_assert_verb(CLI::App& app, int& exit_code) {
   verb->add_option("TRACE", flags->traces, "Binary or text traces")->required();
   verb->add_option("--rules", flags->rules, "Rules that have to be checked (RULE,RULE, or all)")
       ->delimiter(',')
+      ->allow_extra_args(false)
       ->capture_default_str();
   verb->add_option("--allow-not-checked", flags->allowed, "Of these, rules that may be unchecked")
-      ->delimiter(',');
+      ->delimiter(',')
+      ->allow_extra_args(false);
   verb->callback([flags, &exit_code] { exit_code = run(*flags); });
 }
 

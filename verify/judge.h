@@ -95,7 +95,8 @@ class Judge : public Observer {
     std::vector<Memo>* memos;       // By table row; null where lanes are judged anew.
     LayerSet covered = kAllLayers;  // Layers in which every lane was found whole.
     bool clean = true;
-    Counts counts{};  // Judgements, a layer.
+    bool aligned = true;  // The lane at hand lists pages at the columns they have.
+    Counts counts{};      // Judgements, a layer.
   };
   struct Entry {
     std::int64_t index = 0, logical = 0;

@@ -63,7 +63,8 @@ bool Judge::judge_entry(Ground& ground, std::size_t row, const Entry& entry, Lay
     return report_entry(ground, row, entry, Rule::kPadLane,
                         "is read by a padding lane and is not reserved", kAllLayers, 0, true);
   }
-  clean = judge_space(ground, row, entry) && clean;
+  bool spaced = judge_space(ground, row, entry);  // An entry breaks a rule once.
+  clean = clean && spaced;
   if (!inside) return false;
   // One entry may stand for part of a page (a token list) or for several pages.
   const std::int64_t last_token = first_token + ground.entry_tokens - 1;
@@ -71,7 +72,8 @@ bool Judge::judge_entry(Ground& ground, std::size_t row, const Entry& entry, Lay
     const auto page = PageId{static_cast<std::int32_t>(p)};
     const std::int64_t before = std::max<std::int64_t>(p * page_size - first_token, 0);
     const std::int64_t logical = (entry.logical * ground.entry_tokens + before) / page_size;
-    clean = judge_value(ground, row, entry, page, logical) && clean;
+    spaced = spaced && judge_value(ground, row, entry, page, logical);
+    clean = clean && spaced;
     const bool ok = judge_owner(ground, row, entry, page, logical) &&
                     judge_extent_of(ground, row, entry, page, before, covered);
     clean = ok && clean;
@@ -205,6 +207,7 @@ bool Judge::judge_owner(Ground& ground, std::size_t row, const Entry& entry, Pag
                         "is reserved: it holds nothing of the request", kAllLayers, 0, true);
   }
   const PageInfo info = ground.space.info(page);
+  if (column == nullptr || column->page != page) ground.aligned = false;
   if (info.unknown) return true;
   ++ground.counts[static_cast<std::size_t>(Rule::kFreedPage)];
   ++ground.counts[static_cast<std::size_t>(Rule::kWrongOwner)];

@@ -438,6 +438,7 @@ void Judge::judge_lane(Ground& ground, std::size_t row) {
   const std::int64_t from = reused ? std::min(kept, hi) : lo;
   if (reused) covered = memo->layers;
   bool clean = true;
+  ground.aligned = true;
   std::int64_t skipped = from - lo;
   if (reused && quick(ground, lane, *memo, from, live, hi)) {
     skipped = hi - lo;
@@ -459,12 +460,14 @@ void Judge::judge_lane(Ground& ground, std::size_t row) {
                           (moved == INT32_MAX || moved + lane.first >= memo->distinct);
   if (!told_apart) clean = judge_distinct(ground, row, lo, hi) && clean;
   ground.clean = ground.clean && clean;
-  if (clean) {
+  // What changes is known by column: a lane that lists a page elsewhere is not remembered.
+  if (clean && ground.aligned) {
     // What was reused was whole in the memo's layers; what was judged now has told its own.
     if (reused) ground.covered = ground.world.layers.intersect(ground.covered, memo->layers);
     remember(*memo, ground, lane, live, hi, covered);
   } else {
     *memo = {};
+    ground.covered = kNoLayers;
   }
 }
 

@@ -39,10 +39,12 @@ void add_verify_verb(CLI::App& app, int& exit_code) {
   CLI::App* verb = app.add_subcommand("verify", "Judge a trace under the rules");
   verb->add_option("TRACE", flags->trace, "A binary or text trace")->required();
   verb->add_option("--rule", flags->rules, "Report these rules only (RULE,RULE or repeated)")
-      ->delimiter(',');
+      ->delimiter(',')
+      ->allow_extra_args(false);
   verb->add_option("--require", flags->required,
                    "Fail where these rules are not checked (RULE,RULE, or all)")
-      ->delimiter(',');
+      ->delimiter(',')
+      ->allow_extra_args(false);
   verb->add_option("--max-findings", flags->options.judge.max_findings,
                    "List so many findings; counts are not cut (0: all)")
       ->capture_default_str();
