@@ -119,20 +119,20 @@ Outcome Applier::check_names(const ev::Copy& e) const {
   return {};
 }
 
-// The row of a graph launch that stands for captured lane `i`: matched by `row`, or by position.
-static const ev::Row* todays_row(const ev::Rows& today, const ev::Row& captured, std::size_t i) {
-  if (captured.row.has_value()) {
-    // Mostly the lanes are in the same order.
-    if (i < today.size() && today[i].row == captured.row) return &today[i];
-    for (const ev::Row& row : today) {
-      if (row.row == captured.row) return &row;
-    }
-    return nullptr;
-  }
-  return i < today.size() ? &today[i] : nullptr;
-}
-
 static const ev::Row kLeftOut{};  // A captured lane that the graph launch does not name.
+
+// The row of a graph launch that stands for captured lane `i`, matched by `row` or by position;
+// null where the graph launch names none at all: then the captured lanes are as they are.
+static const ev::Row* todays_row(const ev::Rows* today, const ev::Row& captured, std::size_t i) {
+  if (today == nullptr) return nullptr;
+  // Mostly the lanes are in the same order.
+  const bool in_place =
+      i < today->size() && (!captured.row.has_value() || (*today)[i].row == captured.row);
+  if (in_place) return &(*today)[i];
+  if (!captured.row.has_value()) return &kLeftOut;
+  const auto found = std::ranges::find(*today, captured.row, &ev::Row::row);
+  return found == today->end() ? &kLeftOut : &*found;
+}
 
 // A field of today's row, or the captured one's.
 template <class M>
@@ -149,8 +149,7 @@ void Applier::fill_view(LaunchView& view, const ev::Attention& e, const ev::Rows
   view.lanes.resize(e.rows.size());
   for (std::size_t i = 0; i < e.rows.size(); ++i) {
     const ev::Row& captured = e.rows[i];
-    const ev::Row* row = today == nullptr ? nullptr : todays_row(*today, captured, i);
-    if (today != nullptr && row == nullptr) row = &kLeftOut;
+    const ev::Row* row = todays_row(today, captured, i);
     Lane& lane = view.lanes[i] = {};
     lane.req = row != nullptr ? row->req : captured.req;
     lane.row = pick(captured, row, &ev::Row::row).value_or(-1);
@@ -202,8 +201,7 @@ void Applier::fill_view(LaunchView& view, const ev::Store& e, const ev::Rows* to
   view.lanes.resize(e.rows.size());
   for (std::size_t i = 0; i < e.rows.size(); ++i) {
     const ev::Row& captured = e.rows[i];
-    const ev::Row* row = today == nullptr ? nullptr : todays_row(*today, captured, i);
-    if (today != nullptr && row == nullptr) row = &kLeftOut;
+    const ev::Row* row = todays_row(today, captured, i);
     Lane& lane = view.lanes[i] = {};
     lane.req = row != nullptr ? row->req : captured.req;
     lane.row = pick(captured, row, &ev::Row::row).value_or(-1);

@@ -105,6 +105,7 @@ class Judge : public Observer {
 
   // Fills in what is common to an event's findings.
   Finding start(Rule rule) const;
+  Finding start(Rule rule, const LaunchView& view, const Target& target) const;
   // Holds a finding back until the object has shown the events that the rule needs.
   Findings& keeper(Rule rule, std::uint32_t object, bool seen);
   void release(Rule rule, std::uint32_t object);

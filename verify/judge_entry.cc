@@ -285,12 +285,7 @@ bool Judge::report_entry(Ground& ground, std::size_t row, const Entry& entry, Ru
     const Target& target = ground.view.targets->list[member];
     LayerSets& sets = ground.world.layers;
     if (only != kAllLayers && !sets.contains(only, sets.of(target.physical))) continue;
-    Finding f = start(rule);
-    f.backend = ground.view.backend->name;
-    f.graph = ground.view.graph_name;
-    f.has_layer = true;
-    f.layer = target.physical;
-    f.logical_layer = target.logical;
+    Finding f = start(rule, ground.view, target);
     f.req = lane.req;
     f.row = static_cast<std::int64_t>(row);
     f.column = entry.index;

@@ -14,6 +14,16 @@ Finding Judge::start(Rule rule) const {
   return f;
 }
 
+Finding Judge::start(Rule rule, const LaunchView& view, const Target& target) const {
+  Finding f = start(rule);
+  f.backend = view.backend->name;
+  f.graph = view.graph_name;
+  f.has_layer = true;
+  f.layer = target.physical;
+  f.logical_layer = target.logical;
+  return f;
+}
+
 Findings& Judge::keeper(Rule rule, std::uint32_t object, bool seen) {
   if (seen) return findings_;
   const auto key = std::tuple(rule, rank_, object);

@@ -33,12 +33,7 @@ void Judge::on_launch(World& world, const LaunchView& view) {
   const std::int64_t most = *view.attention->table_rows;
   if (static_cast<std::int64_t>(view.lanes.size()) <= most) return;
   for (const Target& target : view.targets->list) {
-    Finding f = start(Rule::kShortTable);
-    f.backend = view.backend->name;
-    f.graph = view.graph_name;
-    f.has_layer = true;
-    f.layer = target.physical;
-    f.logical_layer = target.logical;
+    Finding f = start(Rule::kShortTable, view, target);
     f.row = most;
     report_event(f,
                  std::to_string(view.lanes.size()) + " lanes of a table of " +
@@ -118,12 +113,7 @@ void Judge::judge_binding(World& world, const LaunchView& view) {
       if (other || resized) by = pool.by;
     }
     if (by == kNever) continue;
-    Finding f = start(Rule::kStaleBinding);
-    f.backend = view.backend->name;
-    f.graph = view.graph_name;
-    f.has_layer = true;
-    f.layer = target.physical;
-    f.logical_layer = target.logical;
+    Finding f = start(Rule::kStaleBinding, view, target);
     if (target.binding.pool != kNoPool) {
       f.pool = world.pool(target.binding.pool).name;
       f.bound = world.pool(target.binding.pool).pages;
@@ -222,12 +212,7 @@ void Judge::judge_bounds_alone(const LaunchView& view, std::uint32_t g) {
       coverage_.judged(Rule::kOobPage, view.targets->groups[g].members.size());
       if (raw(cell.page) >= 0 && raw(cell.page) < bound) continue;
       for (std::uint32_t member : view.targets->groups[g].members) {
-        Finding f = start(Rule::kOobPage);
-        f.backend = view.backend->name;
-        f.graph = view.graph_name;
-        f.has_layer = true;
-        f.layer = view.targets->list[member].physical;
-        f.logical_layer = view.targets->list[member].logical;
+        Finding f = start(Rule::kOobPage, view, view.targets->list[member]);
         f.req = lane.req;
         f.row = static_cast<std::int64_t>(i);
         f.column = j;
@@ -288,12 +273,7 @@ void Judge::judge_width(Ground& ground, std::size_t row, std::int64_t lo, std::i
   ground.clean = false;
   for (std::uint32_t member : ground.targets.members) {
     const Target& target = ground.view.targets->list[member];
-    Finding f = start(Rule::kShortTable);
-    f.backend = ground.view.backend->name;
-    f.graph = ground.view.graph_name;
-    f.has_layer = true;
-    f.layer = target.physical;
-    f.logical_layer = target.logical;
+    Finding f = start(Rule::kShortTable, ground.view, target);
     f.req = lane.req;
     f.row = static_cast<std::int64_t>(row);
     f.column = starts_late ? 0 : width;
