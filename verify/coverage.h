@@ -33,7 +33,7 @@ struct Seen {
   bool fact = false;      // A cached fact, or a tensor to compare with the binding.
   bool entries = false;   // The length of a row or the width of a table was known.
   bool reserved = false, alloc = false, async = false, write = false, digest = false;
-  bool evict = false, free = false, offset = false, padding = false, hit = false;
+  bool evict = false, free = false, offset = false, padding = false;
   bool owners = false;  // Pool: ids claimed of a space whose allocs are recorded were judged.
 };
 

@@ -156,7 +156,7 @@ class Judge : public Observer {
                                    EventIndex because) const;
   Memo* memo_of(Ground& ground, const Lane& lane);
   std::vector<Memo>* memos_for(const World& world, const LaunchView& view, std::uint32_t group);
-  bool same_as_before(const Ground& ground);
+  bool same_as_before(Ground& ground);
   void keep_judged(const Ground& ground);
   bool quick(Ground& ground, const Lane& lane, const Memo& memo, std::int64_t from,
              std::int64_t live, std::int64_t hi) const;

@@ -227,7 +227,7 @@ void Judge::judge_bounds_alone(const LaunchView& view, std::uint32_t g) {
 
 // Within one graph launch nothing changes between two attentions: the same lanes of the same table
 // in the same pool are as clean for this layer as they were for that, if they were whole in it.
-bool Judge::same_as_before(const Ground& ground) {
+bool Judge::same_as_before(Ground& ground) {
   if (ground.view.rows_like < 0 || ground.memos == nullptr) return false;
   const ev::Attention& e = *ground.view.attention;
   for (const Judged& j : judged_) {
@@ -236,7 +236,7 @@ bool Judge::same_as_before(const Ground& ground) {
         j.window == ground.window && j.bound == ground.bound && j.tokens == ground.entry_tokens &&
         j.cols == e.table_cols.value_or(-1) &&
         ground.world.layers.contains(j.covered, ground.targets.layers)) {
-      const_cast<Ground&>(ground).counts = j.counts;
+      ground.counts = j.counts;
       return true;
     }
   }

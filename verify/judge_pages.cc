@@ -182,7 +182,6 @@ void Judge::report_page(World& world, const PageAct& act, Rule rule, const char*
 
 void Judge::judge_hit(World& world, const PageAct& act) {
   Pool& pool = world.pool(act.pool);
-  note_pool(world, pool.name, &Seen::hit);
   if (act.fate != Fate::kOk) return;
   coverage_.judged(Rule::kUninitRead, 1);
   const PrefixKeyState* offered = nullptr;
