@@ -32,6 +32,7 @@ COLUMNS_MAX = 100
 _CLI = "tests/python/test_cli.py runs the verb"
 _SIM = "sim_test runs the whole engine"
 _STATE = "state_test and golden_test: State::apply is what it is part of"
+_MACHINE = "machine_test: every instruction set, several threads, against double precision"
 _JUDGE = "golden_test: each rule's ok_ and bad_, and judge_launch_test"
 _CODEC = "codec_test"
 WITHOUT_TEST = {
@@ -51,7 +52,12 @@ WITHOUT_TEST = {
     "replay/apply_launch.cc": _STATE,
     "replay/apply_pages.cc": _STATE,
     "replay/apply_setup.cc": _STATE,
+    "replay/attend_cpu.cc": _MACHINE,
     "replay/compact_verb.cc": _CLI,
+    "replay/cpu_machine.cc": _MACHINE,
+    "replay/cuda_machine_absent.cc": "cuda_machine_test where there is no toolkit",
+    "replay/leaf.cc": _MACHINE,
+    "replay/team.cc": _MACHINE,
     "traces/codec_in.cc": _CODEC,
     "traces/codec_out.cc": _CODEC,
     "traces/column.cc": _CODEC,

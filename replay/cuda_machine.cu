@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: Apache-2.0
+// The runtime is linked statically and opens the driver itself: a program with this in it starts on
+// a machine that has neither driver nor GPU.
+#include <cuda_runtime.h>
+
+#include "replay/attend_kernel.cuh"
+#include "replay/machine.h"
+
+namespace pagetape {
+namespace {
+
+template <class T>
+__device__ void write_eight(T* to, std::uint64_t bytes, T (*as)(std::uint32_t)) {
+#pragma unroll
+  for (int i = 0; i < 8; ++i) to[i] = as(static_cast<std::uint32_t>(bytes >> 8 * i & 0xff));
+}
+
+// A piece is eight dimensions of a head: a thread each, of K and of V.
+struct Piece {
+  std::uint64_t token;
+  std::uint32_t head, chunk;
+  bool there;
+
+  __device__ Piece(const KvShape& kv, std::uint32_t tokens) {
+    const std::uint32_t chunks = kv.head_dim / 8, each = chunks * kv.heads;
+    const std::uint64_t i = std::uint64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+    token = i / each;
+    head = static_cast<std::uint32_t>(i % each) / chunks;
+    chunk = static_cast<std::uint32_t>(i % each) % chunks;
+    there = token < tokens;
+  }
+  __device__ std::uint8_t* in(const KvShape& kv, void* base, std::int64_t place) const {
+    return static_cast<std::uint8_t*>(base) +
+           (place + head * kv.head_stride + 8 * chunk) * bytes_of(kv.dtype);
+  }
+};
+
+__global__ void store_tokens(const __grid_constant__ StoreArgs a) {
+  const Piece piece(a.kv, a.token_count);
+  if (!piece.there) return;
+  const StoreToken token = a.tokens[piece.token];
+  const StoreLayer layer = a.layers[blockIdx.y];
+  const auto write = [&](void* base, std::uint64_t part) {
+    const std::uint64_t key = vector_key(part, token.request, token.position, piece.head);
+    const std::uint64_t bytes = contents_of(key, piece.chunk);
+    std::uint8_t* to = piece.in(a.kv, base, token.place);
+    if (a.kv.dtype == Dtype::kE4m3) return write_eight<std::uint8_t>(to, bytes, as_e4m3);
+    auto* words = reinterpret_cast<std::uint16_t*>(to);
+    write_eight<std::uint16_t>(words, bytes, a.kv.dtype == Dtype::kBf16 ? as_bf16 : as_fp16);
+  };
+  write(layer.k, layer.keys);
+  write(layer.v, layer.values);
+}
+
+__global__ void copy_tokens(const __grid_constant__ CopyArgs a) {
+  const Piece piece(a.kv, a.copy_count);
+  if (!piece.there) return;
+  const TokenCopy copy = a.copies[piece.token];
+  const StoreLayer layer = a.layers[blockIdx.y];
+  for (void* base : {layer.k, layer.v}) {
+    const std::uint8_t* from = piece.in(a.kv, base, copy.from);
+    std::uint8_t* to = piece.in(a.kv, base, copy.to);
+    for (int b = 0; b < 8 * bytes_of(a.kv.dtype); ++b) to[b] = from[b];
+  }
+}
+
+using AttendKernel = void (*)(AttentionArgs);
+struct Kernels {
+  AttendKernel attend, combine;
+  std::size_t shared;
+};
+
+template <class T, int D>
+constexpr Kernels kernels() {
+  return {cuda::attend<T, D, true>, cuda::combine<D>, sizeof(cuda::BlockMemory<T, D>)};
+}
+template <class T>
+Kernels kernels_for(int head_dim) {
+  switch (head_dim) {
+    case 64:
+      return kernels<T, 64>();
+    case 128:
+      return kernels<T, 128>();
+    case 256:
+      return kernels<T, 256>();
+    default:
+      return kernels<T, 512>();
+  }
+}
+Kernels kernels_for(Dtype type, int head_dim) {
+  switch (type) {
+    case Dtype::kBf16:
+      return kernels_for<cuda::Bf16>(head_dim);
+    case Dtype::kFp16:
+      return kernels_for<cuda::Fp16>(head_dim);
+    default:
+      return kernels_for<cuda::E4m3>(head_dim);
+  }
+}
+
+class CudaMachine final : public Machine {
+ public:
+  explicit CudaMachine(std::string name) : name_(std::move(name)) {}
+
+  std::string_view name() const override { return name_; }
+  void* allocate(std::size_t bytes) override {
+    void* memory = nullptr;
+    if (cudaMalloc(&memory, bytes) != cudaSuccess) {
+      cudaGetLastError();  // It is told by the null.
+      return nullptr;
+    }
+    clear(memory, bytes);
+    return memory;
+  }
+  void release(void* memory) override { note(cudaFree(memory), "cudaFree"); }
+  void upload(void* to, const void* from, std::size_t bytes) override {
+    note(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice), "a copy to the GPU");
+  }
+  void download(void* to, const void* from, std::size_t bytes) override {
+    note(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost), "a copy from the GPU");
+  }
+  void clear(void* memory, std::size_t bytes) override {
+    note(cudaMemsetAsync(memory, 0, bytes), "clearing memory");
+  }
+  void store(const StoreArgs& args) override {
+    launch_pieces(store_tokens, args, args.token_count);
+  }
+  void copy(const CopyArgs& args) override { launch_pieces(copy_tokens, args, args.copy_count); }
+  void attend(const AttentionArgs& args) override {
+    if (args.item_count == 0 || args.layer_count == 0 || !good()) return;
+    const Kernels kernels = kernels_for(args.kv.dtype, args.kv.head_dim);
+    note(cudaFuncSetAttribute(kernels.attend, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                              static_cast<int>(kernels.shared)),
+         "shared memory for the attention kernel");
+    kernels.attend<<<grid_of(args), cuda::kThreads, kernels.shared>>>(args);
+    note(cudaGetLastError(), "launching the attention kernel");
+  }
+  void combine(const AttentionArgs& args) override {
+    if (args.item_count == 0 || args.layer_count == 0 || !good()) return;
+    const Kernels kernels = kernels_for(args.kv.dtype, args.kv.head_dim);
+    kernels.combine<<<grid_of(args), cuda::kThreads>>>(args);
+    note(cudaGetLastError(), "launching the combining kernel");
+  }
+  Status finish() override {
+    note(cudaDeviceSynchronize(), "the kernels");
+    return status_;
+  }
+
+ private:
+  static dim3 grid_of(const AttentionArgs& args) { return {args.item_count, args.layer_count}; }
+  bool good() const { return status_.ok(); }
+  void note(cudaError_t error, const char* what) {
+    if (error == cudaSuccess || !good()) return;
+    status_ = usage(name_ + ": " + what + ": " + cudaGetErrorString(error));
+  }
+  template <class Kernel, class Args>
+  void launch_pieces(Kernel kernel, const Args& args, std::uint32_t count) {
+    if (count == 0 || args.layer_count == 0 || !good()) return;
+    const std::uint64_t threads = std::uint64_t{count} * (args.kv.head_dim / 8) * args.kv.heads;
+    const dim3 grid(static_cast<unsigned>((threads + 255) / 256), args.layer_count);
+    kernel<<<grid, 256>>>(args);
+    note(cudaGetLastError(), "launching a store");
+  }
+
+  std::string name_;
+  Status status_;
+};
+
+}  // namespace
+
+std::vector<GpuInfo> gpus(Status& status) {
+  int count = 0;
+  if (const cudaError_t error = cudaGetDeviceCount(&count); error != cudaSuccess) {
+    cudaGetLastError();
+    status = usage(std::string("no GPU can be used: ") + cudaGetErrorString(error));
+    return {};
+  }
+  std::vector<GpuInfo> found;
+  for (int device = 0; device < count; ++device) {
+    cudaDeviceProp properties;
+    if (cudaGetDeviceProperties(&properties, device) != cudaSuccess) continue;
+    GpuInfo info{properties.name, properties.major, properties.minor, properties.totalGlobalMem, 0};
+    cudaFuncAttributes code;
+    if (cudaSetDevice(device) == cudaSuccess &&
+        cudaFuncGetAttributes(&code, cuda::attend<cuda::Bf16, 128, true>) == cudaSuccess) {
+      info.code = code.binaryVersion;
+    }
+    cudaGetLastError();
+    found.push_back(info);
+  }
+  return found;
+}
+
+std::unique_ptr<Machine> make_cuda_machine(int device, Status& status) {
+  const std::vector<GpuInfo> all = gpus(status);
+  if (!status.ok()) return nullptr;
+  if (device < 0 || device >= static_cast<int>(all.size())) {
+    status =
+        usage("there is no GPU " + std::to_string(device) + ", only " + std::to_string(all.size()));
+    return nullptr;
+  }
+  const GpuInfo& info = all[static_cast<std::size_t>(device)];
+  if (info.code == 0) {
+    status = usage(info.name + ": this program holds no code for compute capability " +
+                   std::to_string(info.major) + '.' + std::to_string(info.minor));
+    return nullptr;
+  }
+  cudaSetDevice(device);
+  return std::make_unique<CudaMachine>(info.name);
+}
+
+}  // namespace pagetape

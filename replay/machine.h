@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+// What executes launches: memory, and the kernels over it. Both machines compute to the same bit.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "replay/attention.h"
+#include "replay/leaf.h"
+#include "traces/status.h"
+
+namespace pagetape {
+
+// Work is done in the order of the calls, perhaps later; arguments and what they point to must
+// stay as they are until finish(). Not thread-safe. Failures come with finish(), and what was asked
+// for after a failure is not done.
+class Machine {
+ public:
+  virtual ~Machine() = default;
+  virtual std::string_view name() const = 0;
+
+  // Zeros. Null where there is not so much memory.
+  virtual void* allocate(std::size_t bytes) = 0;
+  virtual void release(void* memory) = 0;
+  virtual void upload(void* to, const void* from, std::size_t bytes) = 0;
+  virtual void download(void* to, const void* from, std::size_t bytes) = 0;
+  virtual void clear(void* memory, std::size_t bytes) = 0;
+
+  virtual void store(const StoreArgs& args) = 0;
+  virtual void copy(const CopyArgs& args) = 0;
+  virtual void attend(const AttentionArgs& args) = 0;
+  // Ends the rows of an attention with more than one chunk; args.items are the first of each tile.
+  virtual void combine(const AttentionArgs& args) = 0;
+
+  virtual Status finish() = 0;
+};
+
+// Whether there is a kernel for this head dimension and these sizes of pages.
+bool executes(std::int64_t head_dim, std::int64_t page_size);
+
+// `threads` 0: as many as the machine has. `isa` must be one that it runs.
+std::unique_ptr<Machine> make_cpu_machine(unsigned threads = 0, Isa isa = widest_isa());
+
+// A GPU, by its number; null with a status that says why where there is none that can be used: no
+// driver, one too old, no code for the GPU.
+std::unique_ptr<Machine> make_cuda_machine(int device, Status& status);
+
+// The GPUs that the driver shows, a line each; empty where there is no driver.
+struct GpuInfo {
+  std::string name;
+  int major = 0, minor = 0;
+  std::size_t memory = 0;  // Bytes.
+  int code = 0;  // What the driver picked of the binary: 90 or 100 for machine code of sm_90 and
+                 // so on; 0: none fits.
+};
+std::vector<GpuInfo> gpus(Status& status);
+
+// The work of an attention: its tiles cut into chunks of at least `chunk_leaves` leaves. What is
+// in `args` of geometry and lanes (in the caller's memory) must be set; chunk_shift and chunks are.
+struct AttentionPlan {
+  std::vector<AttentionItem> items;
+  std::vector<AttentionItem> firsts;  // Of each tile's first chunk, for combine().
+  std::uint32_t partials = 0;
+  std::int32_t chunk_shift = 2, chunks = 1;
+};
+AttentionPlan plan_of(const AttentionArgs& args, const AttentionLane* lanes,
+                      std::uint32_t lane_count, int chunk_shift);
+
+}  // namespace pagetape
