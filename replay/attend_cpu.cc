@@ -138,7 +138,7 @@ void end_rows(const AttentionArgs& a, const AttentionLayer& layer, const Attenti
       layer.out[(row * heads + head) * a.kv.head_dim + d] = value;
     }
   }
-  std::atomic_ref(*layer.digest).fetch_add(digest);
+  std::atomic_ref(layer.digests[item.lane]).fetch_add(digest);
 }
 
 float* partial_of(const AttentionArgs& a, const AttentionLayer& layer, std::uint32_t partial) {

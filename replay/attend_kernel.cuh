@@ -440,7 +440,7 @@ __device__ void end_rows(const AttentionArgs& a, const AttentionLayer& layer,
 #pragma unroll
   for (int o = 16; o > 0; o >>= 1) digest += __shfl_xor_sync(~0u, digest, o);
   if (threadIdx.x % 32 == 0) {
-    atomicAdd(reinterpret_cast<unsigned long long*>(layer.digest),
+    atomicAdd(reinterpret_cast<unsigned long long*>(layer.digests + item.lane),
               static_cast<unsigned long long>(digest));
   }
 }

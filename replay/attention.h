@@ -72,6 +72,7 @@ struct AttentionItem {
 };
 
 struct DeviceFinding {
+  std::uint32_t launch = 0;  // AttentionArgs::launch.
   std::uint32_t lane = 0, entry = 0;
   std::int32_t id = 0;
   std::uint32_t owner = 0;  // Of the page; kAnybody: the id is outside the pool.
@@ -85,8 +86,8 @@ struct AttentionLayer {
   const void* v = nullptr;
   std::uint64_t queries = 0, sinks = 0;  // part_key()
   std::uint64_t digest_key = 0;
-  std::uint64_t* digest = nullptr;  // One, added to.
-  float* out = nullptr;             // Null, or [row of the launch][query head][head_dim].
+  std::uint64_t* digests = nullptr;  // One a lane, added to.
+  float* out = nullptr;              // Null, or [row of the launch][query head][head_dim].
 };
 
 struct AttentionArgs {
@@ -101,6 +102,7 @@ struct AttentionArgs {
   bool check_owner = true;
   OnOob on_oob = OnOob::kRecord;
 
+  std::uint32_t launch = 0;  // As findings name it.
   const AttentionLayer* layers = nullptr;
   std::uint32_t layer_count = 0;
   const PageEntry* pages = nullptr;        // One a page of the pool.
@@ -146,12 +148,14 @@ struct StoreArgs {
   std::uint32_t token_count = 0;
 };
 
-// Tokens copied within a layer's storage, as they are. No place is read and written at once.
+// Tokens copied from one layer's storage to another's (or the same), as they are: both have the
+// same type, heads and dimension. No place is read and written at once.
 struct TokenCopy {
   std::int64_t from = 0, to = 0;  // Elements.
 };
 struct CopyArgs {
-  KvShape kv;
+  KvShape from_kv, kv;
+  const StoreLayer* from_layers = nullptr;
   const StoreLayer* layers = nullptr;
   std::uint32_t layer_count = 0;
   const TokenCopy* copies = nullptr;

@@ -42,13 +42,15 @@ class CpuMachine final : public Machine {
   }
   void copy(const CopyArgs& a) override {
     const auto bytes = static_cast<std::size_t>(a.kv.head_dim * bytes_of(a.kv.dtype));
-    for (std::uint32_t i = 0; i < a.copy_count * a.layer_count; ++i) {
+    for (std::size_t i = 0; i < std::size_t{a.copy_count} * a.layer_count; ++i) {
       const TokenCopy& copy = a.copies[i % a.copy_count];
-      const StoreLayer& layer = a.layers[i / a.copy_count];
-      for (void* base : {layer.k, layer.v}) {
-        for (int head = 0; head < a.kv.heads; ++head) {
-          std::memcpy(place(a.kv, base, copy.to, head), place(a.kv, base, copy.from, head), bytes);
-        }
+      const StoreLayer& source = a.from_layers[i / a.copy_count];
+      const StoreLayer& target = a.layers[i / a.copy_count];
+      for (int head = 0; head < a.kv.heads; ++head) {
+        std::memcpy(place(a.kv, target.k, copy.to, head),
+                    place(a.from_kv, source.k, copy.from, head), bytes);
+        std::memcpy(place(a.kv, target.v, copy.to, head),
+                    place(a.from_kv, source.v, copy.from, head), bytes);
       }
     }
   }

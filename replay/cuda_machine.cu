@@ -56,12 +56,14 @@ __global__ void copy_tokens(const __grid_constant__ CopyArgs a) {
   const Piece piece(a.kv, a.copy_count);
   if (!piece.there) return;
   const TokenCopy copy = a.copies[piece.token];
-  const StoreLayer layer = a.layers[blockIdx.y];
-  for (void* base : {layer.k, layer.v}) {
-    const std::uint8_t* from = piece.in(a.kv, base, copy.from);
-    std::uint8_t* to = piece.in(a.kv, base, copy.to);
+  const StoreLayer source = a.from_layers[blockIdx.y], target = a.layers[blockIdx.y];
+  const auto move = [&](void* from_base, void* to_base) {
+    const std::uint8_t* from = piece.in(a.from_kv, from_base, copy.from);
+    std::uint8_t* to = piece.in(a.kv, to_base, copy.to);
     for (int b = 0; b < 8 * bytes_of(a.kv.dtype); ++b) to[b] = from[b];
-  }
+  };
+  move(source.k, target.k);
+  move(source.v, target.v);
 }
 
 using AttendKernel = void (*)(AttentionArgs);

@@ -14,9 +14,10 @@
 
 namespace pagetape {
 
-// Work is done in the order of the calls, perhaps later; arguments and what they point to must
-// stay as they are until finish(). Not thread-safe. Failures come with finish(), and what was asked
-// for after a failure is not done.
+// Work is done in the order of the calls, perhaps later: what was downloaded is there after
+// finish(), what is uploaded may change when upload() returns. Pointers within arguments are into
+// the machine's memory. Not thread-safe. Failures come with finish(), and what was asked for after
+// a failure is not done.
 class Machine {
  public:
   virtual ~Machine() = default;

@@ -67,7 +67,7 @@ PAGETAPE_HD std::int64_t locate(const AttentionArgs& a, const AttentionItem& ite
   const int from = logical << a.entry_shift, to = from + (1 << a.entry_shift);
   const auto wrong = [&](std::uint32_t owner) {
     if (!tile.tells(a, item, from, to)) return;
-    tell(DeviceFinding{item.lane, static_cast<std::uint32_t>(entry), said, owner});
+    tell(DeviceFinding{a.launch, item.lane, static_cast<std::uint32_t>(entry), said, owner});
   };
   std::int64_t id = said;
   if (kChecked && (id < 0 || id >= a.bound)) {

@@ -162,7 +162,8 @@ inline Answer solve(const Problem& p, Machine& machine) {
       given.rows * static_cast<std::size_t>(p.kv_heads * p.ratio * p.head_dim);
   const std::vector<float> poison(kLayers * outputs, NAN);
   float* out = memory.of(poison);
-  std::uint64_t* digests = memory.zeros<std::uint64_t>(kLayers);
+  std::vector<std::uint64_t> sums(kLayers * given.lanes.size());
+  std::uint64_t* digests = memory.zeros<std::uint64_t>(sums.size());
   a.findings_max = 1000;
   a.findings = memory.zeros<DeviceFinding>(a.findings_max);
   a.finding_count = memory.zeros<std::uint32_t>(1);
@@ -174,7 +175,7 @@ inline Answer solve(const Problem& p, Machine& machine) {
     void* v = memory.zeros<std::byte>(given.layer_bytes);
     storage.push_back({k, v, part_key(p.seed, l, Part::kKey), part_key(p.seed, l, Part::kValue)});
     layers.push_back({k, v, part_key(p.seed, l, Part::kQuery), part_key(p.seed, l, Part::kSink),
-                      mix(p.seed, l), digests + l, out + l * outputs});
+                      mix(p.seed, l), digests + l * given.lanes.size(), out + l * outputs});
   }
   StoreArgs store;
   store.kv = a.kv;
@@ -197,12 +198,11 @@ inline Answer solve(const Problem& p, Machine& machine) {
   Answer answer;
   answer.out.resize(kLayers * outputs);
   std::uint32_t found = 0;
-  std::uint64_t sums[kLayers];
   machine.download(answer.out.data(), out, kLayers * outputs * sizeof(float));
-  machine.download(sums, digests, sizeof sums);
+  machine.download(sums.data(), digests, sums.size() * sizeof sums[0]);
   machine.download(&found, a.finding_count, sizeof found);
   EXPECT_EQ(machine.finish().message(), "");
-  answer.digest = mix(sums[0], sums[1]);
+  for (std::uint64_t sum : sums) answer.digest = mix(answer.digest, sum);
   answer.findings.resize(std::min(found, a.findings_max));
   machine.download(answer.findings.data(), a.findings,
                    answer.findings.size() * sizeof(DeviceFinding));

@@ -138,8 +138,8 @@ TEST(Machine, TellsOfAnIdOutsideTheBoundPoolOnceAndSkipsThePage) {
   const auto bound = static_cast<std::int32_t>(given.args.bound);
   p.wrong = {{3, bound}, {5, -1}, {7, kNoEntry}};
   const Answer answer = solve(p, *machine);
-  EXPECT_THAT(answer.findings,
-              ElementsAre(DeviceFinding{0, 3, bound, kAnybody}, DeviceFinding{0, 5, -1, kAnybody}));
+  EXPECT_THAT(answer.findings, ElementsAre(DeviceFinding{0, 0, 3, bound, kAnybody},
+                                           DeviceFinding{0, 0, 5, -1, kAnybody}));
   for (float x : answer.out) EXPECT_TRUE(std::isfinite(x));
   p.wrong.clear();
   EXPECT_NE(answer.digest, solve(p, *machine).digest);
@@ -152,7 +152,7 @@ TEST(Machine, TellsOfAnotherOwnersPageAndReadsSharedOnes) {
   const std::int32_t foreign = given.entries[given.lanes[1].entries_begin + 2];
   p.wrong = {{4, foreign}};
   const Answer answer = solve(p, *machine);
-  EXPECT_THAT(answer.findings, ElementsAre(DeviceFinding{0, 4, foreign, 2}));
+  EXPECT_THAT(answer.findings, ElementsAre(DeviceFinding{0, 0, 4, foreign, 2}));
   const std::vector<std::uint32_t> sharers = {0, 2, 7, 9};
   EXPECT_TRUE(owns(sharers.data(), kSharedOwner | 1, 9));
   EXPECT_FALSE(owns(sharers.data(), kSharedOwner | 1, 8));
@@ -169,7 +169,7 @@ TEST(Machine, WhatLiesOutsideTheWindowIsNeitherReadNorTold) {
   const std::uint64_t good = solve(p, *machine).digest;
   p.wrong = {{0, 1 << 20}, {37, -5}};  // Page 37 ends at position 607; live are 600 to 699.
   const Answer answer = solve(p, *machine);
-  EXPECT_THAT(answer.findings, ElementsAre(DeviceFinding{0, 37, -5, kAnybody}));
+  EXPECT_THAT(answer.findings, ElementsAre(DeviceFinding{0, 0, 37, -5, kAnybody}));
   p.wrong = {{0, 1 << 20}, {36, -5}};
   EXPECT_EQ(solve(p, *machine).digest, good);
 }
@@ -192,12 +192,13 @@ TEST(Machine, CopiesTokensAsTheyAre) {
   CopyArgs args;
   args.kv = {
       .head_dim = 64, .heads = 2, .page_stride = 256, .token_stride = 64, .head_stride = 128};
+  args.from_kv = args.kv;
   std::vector<std::uint16_t> words(1024);
   std::iota(words.begin(), words.end(), 0);
   auto* k = memory.of(words);
   auto* v = memory.of(words);
   const std::vector<StoreLayer> layers = {{k, v}};
-  args.layers = memory.of(layers);
+  args.from_layers = args.layers = memory.of(layers);
   args.layer_count = 1;
   const std::vector<TokenCopy> copies = {{64, 576}};
   args.copies = memory.of(copies);
