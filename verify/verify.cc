@@ -46,13 +46,14 @@ static bool next_event(Source& source, Event& event, State& state, Judge& judge,
     }
     if (!source.resume()) return false;
     if (source.position() == event_at) continue;  // A keyframe was lost, and no event.
+    report.missing_events += source.position() - event_at;
     std::vector<std::int64_t> ranks;
     for (const auto& [rank, world] : state.worlds()) ranks.push_back(rank);
     for (std::int64_t rank : ranks) forget(state, rank, judge);
   }
   state.skip_to(source.position() - 1);
   const std::int64_t rank = event.rank.value_or(State::kNoRank);
-  if (!report.status.ok() && state.world(rank) == nullptr) forget(state, rank, judge);
+  if (report.missing_events > 0 && state.world(rank) == nullptr) forget(state, rank, judge);
   return true;
 }
 

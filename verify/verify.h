@@ -40,6 +40,7 @@ struct Report {
   std::uint64_t launches = 0;
   Status status;  // The first damage, or why reading ended early; `status_event` stands there.
   std::uint64_t status_event = 0;
+  std::uint64_t missing_events = 0;  // Between those that could be read.
   std::array<std::uint64_t, kRuleCount> judged{}, counts{};
   std::vector<NotChecked> not_checked;
   std::vector<Finding> findings;  // The earliest, in order.

@@ -340,7 +340,7 @@ TEST(State, AnEventThatCannotApplyChangesNothingButTheIndex) {
 
 TEST(State, WhatIsImpliedTakesNoIndex) {
   Filled said, implied;
-  said.apply(R"({"ev":"gap","why":"lost"})");
+  EXPECT_TRUE(said.apply(R"({"ev":"gap","why":"lost"})").applied());
   EXPECT_TRUE(implied.state.imply(implied.event(R"({"ev":"gap","why":"lost"})")).applied());
   EXPECT_EQ(implied.state.next_event() + 1, said.state.next_event());
   implied.state.skip_to(said.state.next_event());

@@ -152,6 +152,7 @@ TEST(Verify, BehindDamageItGoesOnWithTheIndicesOfTheFile) {
   const Report report = verify_trace(path, {});
   EXPECT_EQ(report.exit_code(), 1);
   EXPECT_EQ(report.status_event, 6u);
+  EXPECT_EQ(report.missing_events, 1u);
   EXPECT_EQ(report.events, 7u);
   ASSERT_EQ(report.findings.size(), 1u);
   EXPECT_EQ(report.findings[0].rule, Rule::kOobPage);
