@@ -9,6 +9,7 @@
 #include "capture/recorder.h"
 
 using pagetape::kKindOf;
+using pagetape::kMostElements;
 using pagetape::Record;
 using pagetape::Recorder;
 namespace ev = pagetape::ev;
@@ -19,7 +20,6 @@ struct ptape_recorder {
 
 namespace {
 
-constexpr std::size_t kMostElements = std::size_t{1} << 26;  // Of one array; more is a mistake.
 constexpr std::uint64_t kLeastBuffer = 1u << 12, kMostBuffer = std::uint64_t{4} << 30;
 
 // What ptape_last_error gives: of this thread, so that it stays valid until its next call.
@@ -52,23 +52,20 @@ int append(ptape_recorder* recorder, Record& record, const T* elements, std::siz
   });
 }
 
-bool rows_fit(const ptape_row* rows, std::size_t n) {
-  if (n > kMostElements || (rows == nullptr && n > 0)) return false;
-  return std::all_of(rows, rows + n, [](const ptape_row& row) {
-    return row.n_pages <= kMostElements && row.n_slots <= kMostElements &&
-           (row.pages != nullptr || row.n_pages == 0) && (row.slots != nullptr || row.n_slots == 0);
-  });
-}
-
 int append_launch(ptape_recorder* recorder, Record record, const ptape_launch* launch) {
-  if (launch == nullptr || launch->size < sizeof(ptape_launch) ||
-      launch->n_layers > kMostElements || (launch->layers == nullptr && launch->n_layers > 0) ||
-      !rows_fit(launch->rows, launch->n_rows)) {
+  const auto rows = launch == nullptr || launch->size < sizeof(ptape_launch)
+                        ? std::nullopt
+                        : pagetape::rows_bytes(launch->rows, launch->n_rows);
+  if (!rows || launch->n_layers > kMostElements ||
+      (launch->layers == nullptr && launch->n_layers > 0)) {
     return argument_error("a launch with a null or too long array, or of another version");
   }
   record.n = static_cast<std::uint32_t>(launch->n_rows);
-  return recorder->recorder->append(record, pagetape::launch_bytes(*launch),
-                                    [&](char* to) { pagetape::write_launch(to, *launch); });
+  const std::size_t head = pagetape::launch_head_bytes(*launch);
+  return recorder->recorder->append(record, head + *rows, [&](char* to) {
+    to = pagetape::write_launch_head(to, *launch);
+    pagetape::write_rows(to, launch->rows, launch->n_rows, *rows);
+  });
 }
 
 pagetape::RecorderOptions recorder_options(const ptape_options& from) {
@@ -328,13 +325,29 @@ int ptape_store(ptape_recorder* recorder, const ptape_at* at, const ptape_launch
 int ptape_graph_launch(ptape_recorder* recorder, const ptape_at* at, ptape_name graph,
                        const ptape_row* rows, std::size_t n_rows) {
   PTAPE_NEEDS(recorder);
-  if (!rows_fit(rows, n_rows)) return argument_error("rows null or too long");
+  const auto bytes = pagetape::rows_bytes(rows, n_rows);
+  if (!bytes) return argument_error("rows null or too long");
   Record record = make<ev::GraphLaunch>(recorder, at);
   record.names[0] = graph;
-  record.flag = rows != nullptr;
+  record.flag = rows != nullptr ? pagetape::kLanesByRow : pagetape::kNoLanes;
   record.n = static_cast<std::uint32_t>(n_rows);
-  return recorder->recorder->append(record, pagetape::rows_bytes(rows, n_rows),
-                                    [&](char* to) { pagetape::write_rows(to, rows, n_rows); });
+  return recorder->recorder->append(
+      record, *bytes, [&](char* to) { pagetape::write_rows(to, rows, n_rows, *bytes); });
+}
+
+int ptape_graph_launch_lanes(ptape_recorder* recorder, const ptape_at* at, ptape_name graph,
+                             const ptape_lanes* lanes) {
+  PTAPE_NEEDS(recorder);
+  if (lanes == nullptr || lanes->size < sizeof(ptape_lanes)) {
+    return argument_error("lanes null or of another version");
+  }
+  Record record = make<ev::GraphLaunch>(recorder, at);
+  const auto bytes = pagetape::lanes_bytes(*lanes, record.flag);
+  if (!bytes) return argument_error("too many lanes");
+  record.names[0] = graph;
+  record.n = static_cast<std::uint32_t>(lanes->n_lanes);
+  return recorder->recorder->append(record, *bytes,
+                                    [&](char* to) { pagetape::write_lanes(to, *lanes); });
 }
 
 }  // extern "C"

@@ -24,7 +24,7 @@ extern "C" {
 #endif
 
 #define PTAPE_ABI_MAJOR 1
-#define PTAPE_ABI_MINOR 0
+#define PTAPE_ABI_MINOR 1
 #define PTAPE_API __attribute__((visibility("default")))
 
 /* An optional integer argument left out. */
@@ -160,6 +160,20 @@ PTAPE_API int ptape_store(ptape_recorder*, const ptape_at*, const ptape_launch* 
 /* rows NULL: the captured lanes as they are. */
 PTAPE_API int ptape_graph_launch(ptape_recorder*, const ptape_at*, ptape_name graph,
                                  const ptape_row* rows, size_t n_rows);
+
+/* Lanes by column, as engines hold them: entry i of each column is lane i's, with the meaning it
+ * has in a ptape_row. A column left out (NULL) is absent in all lanes; without `req` all are
+ * padding. One copy a column, where a ptape_row costs a copy of its 88 bytes. Since ABI 1.1. */
+typedef struct ptape_lanes {
+  uint32_t size;     /* sizeof(ptape_lanes) */
+  uint32_t reserved; /* 0 */
+  size_t n_lanes;
+  const ptape_name* req;
+  const int64_t *len, *row, *q_len, *q_pos, *first, *n;
+} ptape_lanes;
+
+PTAPE_API int ptape_graph_launch_lanes(ptape_recorder*, const ptape_at*, ptape_name graph,
+                                       const ptape_lanes* lanes);
 
 #ifdef __cplusplus
 }

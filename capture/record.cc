@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "capture/record.h"
 
+#include <array>
 #include <string>
 
 #include "traces/text.h"
@@ -39,18 +40,18 @@ const char* read_optional(const char* from, bool has, std::size_t n,
   return read_array(from, n, *to);
 }
 
-RowPart row_part(const ptape_row& row) {
-  return {row.req,
-          static_cast<std::uint32_t>(row.n_pages),
-          static_cast<std::uint32_t>(row.n_slots),
-          row.pages != nullptr,
-          row.slots != nullptr,
-          row.len,
-          row.row,
-          row.q_len,
-          row.q_pos,
-          row.first,
-          row.n};
+// The bytes of an array of a row behind the rows, added to `bytes`; false where it cannot be one.
+template <class T>
+bool add_bytes(const T* array, std::size_t n, std::size_t& bytes) {
+  if (n > kMostElements || (array == nullptr && n > 0)) return false;
+  bytes += padded(n * sizeof(T));
+  return true;
+}
+
+constexpr std::size_t kColumns = 7;  // `req`, then the integers, in the order of ptape_lanes.
+
+std::array<const std::int64_t*, kColumns - 1> integers(const ptape_lanes& lanes) {
+  return {lanes.len, lanes.row, lanes.q_len, lanes.q_pos, lanes.first, lanes.n};
 }
 
 void set_layers(const std::int32_t* layers, std::size_t n, std::optional<Layer>& one,
@@ -68,32 +69,57 @@ void set_layers(const std::int32_t* layers, std::size_t n, std::optional<Layer>&
 
 }  // namespace
 
-std::size_t rows_bytes(const ptape_row* rows, std::size_t n) {
-  std::size_t bytes = n * sizeof(RowPart);
+std::optional<std::size_t> rows_bytes(const ptape_row* rows, std::size_t n) {
+  if (n > kMostElements || (rows == nullptr && n > 0)) return std::nullopt;
+  std::size_t bytes = n * sizeof(ptape_row);
+  std::size_t elements = 0;  // Mostly none: then one look at all rows is enough.
+  for (std::size_t i = 0; i < n; ++i) elements |= rows[i].n_pages | rows[i].n_slots;
+  if (elements == 0) return bytes;
   for (std::size_t i = 0; i < n; ++i) {
-    if (rows[i].pages != nullptr) bytes += padded(rows[i].n_pages * sizeof(std::int32_t));
-    if (rows[i].slots != nullptr) bytes += padded(rows[i].n_slots * sizeof(std::int64_t));
+    if (!add_bytes(rows[i].pages, rows[i].n_pages, bytes) ||
+        !add_bytes(rows[i].slots, rows[i].n_slots, bytes)) {
+      return std::nullopt;
+    }
   }
   return bytes;
 }
 
-char* write_rows(char* to, const ptape_row* rows, std::size_t n) {
+void write_rows(char* to, const ptape_row* rows, std::size_t n, std::size_t bytes) {
+  char* arrays = write_array(to, rows, n);
+  if (arrays == to + bytes) return;
   for (std::size_t i = 0; i < n; ++i) {
-    const RowPart part = row_part(rows[i]);
-    std::memcpy(to, &part, sizeof(part));
-    to += sizeof(part);
-    if (part.has_pages) to = write_array(to, rows[i].pages, rows[i].n_pages);
-    if (part.has_slots) to = write_array(to, rows[i].slots, rows[i].n_slots);
+    arrays = write_array(arrays, rows[i].pages, rows[i].n_pages);
+    arrays = write_array(arrays, rows[i].slots, rows[i].n_slots);
   }
-  return to;
 }
 
-std::size_t launch_bytes(const ptape_launch& launch) {
-  return sizeof(LaunchPart) + padded(launch.n_layers * sizeof(std::int32_t)) +
-         rows_bytes(launch.rows, launch.n_rows);
+std::optional<std::size_t> lanes_bytes(const ptape_lanes& lanes, std::uint16_t& flag) {
+  if (lanes.n_lanes > kMostElements) return std::nullopt;
+  unsigned columns = lanes.req != nullptr;
+  std::size_t bytes = lanes.req != nullptr ? padded(lanes.n_lanes * sizeof(ptape_name)) : 0;
+  unsigned bit = 1;
+  for (const std::int64_t* column : integers(lanes)) {
+    bit <<= 1;
+    if (column == nullptr) continue;
+    columns |= bit;
+    bytes += lanes.n_lanes * sizeof(std::int64_t);
+  }
+  flag = static_cast<std::uint16_t>(kLanesByColumn | columns << 2);
+  return bytes;
 }
 
-void write_launch(char* to, const ptape_launch& launch) {
+void write_lanes(char* to, const ptape_lanes& lanes) {
+  if (lanes.req != nullptr) to = write_array(to, lanes.req, lanes.n_lanes);
+  for (const std::int64_t* column : integers(lanes)) {
+    if (column != nullptr) to = write_array(to, column, lanes.n_lanes);
+  }
+}
+
+std::size_t launch_head_bytes(const ptape_launch& launch) {
+  return sizeof(LaunchPart) + padded(launch.n_layers * sizeof(std::int32_t));
+}
+
+char* write_launch_head(char* to, const ptape_launch& launch) {
   const LaunchPart part{launch.backend,     launch.mode,
                         launch.space,       launch.unit,
                         launch.table,       launch.lens,
@@ -103,8 +129,7 @@ void write_launch(char* to, const ptape_launch& launch) {
                         launch.window,      launch.page_size,
                         launch.table_rows,  launch.table_cols};
   std::memcpy(to, &part, sizeof(part));
-  to = write_array(to + sizeof(part), launch.layers, launch.n_layers);
-  write_rows(to, launch.rows, launch.n_rows);
+  return write_array(to + sizeof(part), launch.layers, launch.n_layers);
 }
 
 Status RecordDecoder::decode(const Record& record, const char* payload, Event& event) {
@@ -245,34 +270,61 @@ Status RecordDecoder::decode_body(const Record& record, const char* payload, Eve
   }
 }
 
-const char* RecordDecoder::read_rows(const char* from, std::size_t n, std::vector<ev::Row>& rows) {
+void RecordDecoder::read_rows(const char* from, std::size_t n, std::vector<ev::Row>& rows) {
+  const char* arrays = from + n * sizeof(ptape_row);
   rows.resize(n);
-  for (ev::Row& row : rows) {
-    RowPart part;
-    std::memcpy(&part, from, sizeof(part));
-    row.req = name(part.req);
-    row.len = part.len;
-    row.row = part.row;
-    row.q_len = part.q_len;
-    row.q_pos = part.q_pos;
-    row.first = part.first;
-    row.n = part.n;
-    from = read_optional(from + sizeof(part), part.has_pages, part.n_pages, row.pages);
-    from = read_optional(from, part.has_slots, part.n_slots, row.slots);
+  for (ev::Row& to : rows) {
+    ptape_row row;
+    std::memcpy(&row, from, sizeof(row));
+    from += sizeof(row);
+    to.req = name(row.req);
+    to.len = row.len;
+    to.row = row.row;
+    to.q_len = row.q_len;
+    to.q_pos = row.q_pos;
+    to.first = row.first;
+    to.n = row.n;
+    arrays = read_optional(arrays, row.pages != nullptr, row.n_pages, to.pages);
+    arrays = read_optional(arrays, row.slots != nullptr, row.n_slots, to.slots);
   }
-  return from;
+}
+
+void RecordDecoder::read_lanes(const char* from, std::size_t n, unsigned columns,
+                               std::vector<ev::Row>& rows) {
+  rows.assign(n, {});
+  if ((columns & 1) != 0) {
+    const auto* req = reinterpret_cast<const ptape_name*>(from);
+    for (std::size_t i = 0; i < n; ++i) rows[i].req = name(req[i]);
+    from += padded(n * sizeof(ptape_name));
+  }
+  for (OptInt ev::Row::*const field : {&ev::Row::len, &ev::Row::row, &ev::Row::q_len,
+                                       &ev::Row::q_pos, &ev::Row::first, &ev::Row::n}) {
+    columns >>= 1;
+    if ((columns & 1) == 0) continue;
+    const auto* values = reinterpret_cast<const std::int64_t*>(from);
+    for (std::size_t i = 0; i < n; ++i) rows[i].*field = values[i];
+    from += n * sizeof(std::int64_t);
+  }
+}
+
+void RecordDecoder::decode_graph_launch(const Record& record, const char* payload,
+                                        ev::GraphLaunch& to) {
+  to.graph = name(record.names[0]);
+  if (record.flag == kNoLanes) {
+    to.rows.reset();
+    return;
+  }
+  if (!to.rows) to.rows.emplace();
+  if (record.flag == kLanesByRow) {
+    read_rows(payload, record.n, *to.rows);
+  } else {
+    read_lanes(payload, record.n, record.flag >> 2, *to.rows);
+  }
 }
 
 Status RecordDecoder::decode_launch(const Record& record, const char* payload, EventBody& body) {
   if (record.kind == kKindOf<ev::GraphLaunch>) {
-    auto& to = body_as<ev::GraphLaunch>(body);
-    to.graph = name(record.names[0]);
-    if (record.flag == 0) {
-      to.rows.reset();
-    } else {
-      if (!to.rows) to.rows.emplace();
-      read_rows(payload, record.n, *to.rows);
-    }
+    decode_graph_launch(record, payload, body_as<ev::GraphLaunch>(body));
     return {};
   }
   LaunchPart part;

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -36,23 +37,35 @@ static_assert(sizeof(Record) % 8 == 0);
 
 constexpr std::size_t padded(std::size_t bytes) { return (bytes + 7) & ~std::size_t{7}; }
 
-// A launch's payload: LaunchPart, layers, then RowPart and its arrays for each row.
+// A launch's payload: LaunchPart, layers, then its rows.
 struct LaunchPart {
   std::uint32_t backend, mode, space, unit, table, lens, slots, kernel, bound_pool, n_layers;
   std::int64_t bound_pages, bound_ptr, window, page_size, table_rows, table_cols;
 };
 
-struct RowPart {
-  std::uint32_t req, n_pages, n_slots;
-  std::uint16_t has_pages, has_slots;  // An empty list is not an absent one.
-  std::int64_t len, row, q_len, q_pos, first, n;
+inline constexpr std::size_t kMostElements = std::size_t{1} << 26;  // Of one array of a caller's.
+
+// Rows are copied as they are, in one piece; where a row has arrays, these follow in the rows'
+// order. Of the pointers in the copy just one thing counts, whether they are null: an empty list
+// is not an absent one.
+//
+// The bytes that write_rows fills; none where an array is null or too long.
+std::optional<std::size_t> rows_bytes(const ptape_row* rows, std::size_t n);
+void write_rows(char* to, const ptape_row* rows, std::size_t n, std::size_t bytes);
+// Of what stands before the rows of a launch.
+std::size_t launch_head_bytes(const ptape_launch& launch);
+char* write_launch_head(char* to, const ptape_launch& launch);
+
+// How the lanes of a graph launch stand in its payload: Record::flag.
+enum LanesForm : std::uint16_t {
+  kNoLanes = 0,
+  kLanesByRow = 1,     // As write_rows leaves them.
+  kLanesByColumn = 2,  // As write_lanes does; from bit 2 on, one bit for each column there is.
 };
 
-// Bytes that write_rows and write_launch need.
-std::size_t rows_bytes(const ptape_row* rows, std::size_t n);
-std::size_t launch_bytes(const ptape_launch& launch);
-char* write_rows(char* to, const ptape_row* rows, std::size_t n);
-void write_launch(char* to, const ptape_launch& launch);
+// As rows_bytes and write_rows. `flag` gets the record's.
+std::optional<std::size_t> lanes_bytes(const ptape_lanes& lanes, std::uint16_t& flag);
+void write_lanes(char* to, const ptape_lanes& lanes);
 
 // Makes events of records. Names are the caller's ids, which `names[id]` turns into those of the
 // table. Keeps the event's storage where the kind stays the same.
@@ -72,7 +85,9 @@ class RecordDecoder {
   Status decode_launch(const Record& record, const char* payload, EventBody& body);
   template <class T>
   void decode_owned(const Record& record, const char* payload, T& to);
-  const char* read_rows(const char* from, std::size_t n, std::vector<ev::Row>& rows);
+  void read_rows(const char* from, std::size_t n, std::vector<ev::Row>& rows);
+  void read_lanes(const char* from, std::size_t n, unsigned columns, std::vector<ev::Row>& rows);
+  void decode_graph_launch(const Record& record, const char* payload, ev::GraphLaunch& to);
 
   Names& names_;
   std::vector<Name> ids_{kNone};

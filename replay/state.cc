@@ -6,11 +6,14 @@
 namespace pagetape {
 
 Outcome State::apply(const Event& event, Observer* observer) {
-  const std::int64_t rank = event.rank.value_or(kNoRank);
-  Applier applier(*this, worlds_[rank], rank, event, observer);
-  const Outcome outcome = applier.run();
+  const Outcome outcome = imply(event, observer);
   ++next_;
   return outcome;
+}
+
+Outcome State::imply(const Event& event, Observer* observer) {
+  const std::int64_t rank = event.rank.value_or(kNoRank);
+  return Applier(*this, worlds_[rank], rank, event, observer).run();
 }
 
 const World* State::world(std::int64_t rank) const {

@@ -31,6 +31,11 @@ class State {
   // but the index. `observer` may be null.
   Outcome apply(const Event& event, Observer* observer = nullptr);
 
+  // Applies what no event of the trace says, a `gap` where events are missing: takes no index.
+  Outcome imply(const Event& event, Observer* observer = nullptr);
+  // Goes on with the event of this index: those up to it are missing.
+  void skip_to(EventIndex next) { next_ = next; }
+
   // Index of the event that apply() will take next.
   EventIndex next_event() const { return next_; }
 

@@ -159,10 +159,7 @@ bool Reader::open_segment(const Frame& frame) {
     return fail(frame.offset, "the segment begins with event " + std::to_string(first) + ", not " +
                                   std::to_string(position_) + " (M5)");
   }
-  if (first > position_) {
-    warn(std::to_string(first - position_) + " events are missing from event " +
-         std::to_string(position_) + " on");
-  }
+  warn_of_missing(first);
   gap_allowed_ = false;
   position_ = first;
   segment_offset_ = frame.offset;
@@ -193,6 +190,7 @@ bool Reader::pass_index(const Frame& frame) {
     return fail(frame.offset, "the index is of " + std::to_string(info.events) + " events, not " +
                                   std::to_string(position_) + " (M18)");
   }
+  warn_of_missing(info.events);
   offset_ = frame.end();
   index_offset_ = frame.offset;
   return true;
@@ -336,6 +334,12 @@ void Reader::warn(const std::string& what) {
   if (std::find(warnings_.begin(), warnings_.end(), line) == warnings_.end()) {
     warnings_.push_back(line);
   }
+}
+
+void Reader::warn_of_missing(std::uint64_t next) {
+  if (next == position_) return;
+  warn(std::to_string(next - position_) + " events are missing from event " +
+       std::to_string(position_) + " on");
 }
 
 std::unique_ptr<Source> open_binary(const std::string& path, Names& names, Status& status) {

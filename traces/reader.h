@@ -33,15 +33,14 @@ class Reader final : public Source {
 
   bool next(Event& event) override;
   std::uint64_t position() const override { return position_; }
+  std::string place() const override { return path_; }
+  bool resume() override;
   const Status& status() const override { return status_; }
   const std::vector<std::string>& warnings() const override { return warnings_; }
   bool skipped_unknown() const override { return skipped_unknown_; }
 
   // Where status() is kDamaged.
   const std::optional<Damage>& damaged() const { return damage_; }
-  // After damage: goes on at the next segment that is good; position() then says how many events
-  // are missing. False where there is none: the damage stays reported.
-  bool resume();
   // The file ends within a frame, or without its index: it was cut, which is no damage.
   // Known when the end was reached.
   bool cut() const { return cut_; }
@@ -85,6 +84,7 @@ class Reader final : public Source {
   void rebuild_index();
   void leave();
   void warn(const std::string& what);
+  void warn_of_missing(std::uint64_t next);
 
   std::string path_;
   int fd_;

@@ -24,6 +24,13 @@ class Source {
   // Index of the event that next() will give (0 first): the number findings and errors use.
   virtual std::uint64_t position() const = 0;
 
+  // Where the event that next() gave last stands, for messages: "x.jsonl:12", or just the file.
+  virtual std::string place() const = 0;
+
+  // After damage: goes on at the next segment that is good; position() then says how many events
+  // are missing. False where there is none, and for a text: status() stays.
+  virtual bool resume() { return false; }
+
   // kDamaged for a damaged binary file, kUsage for a text line in error (with line and field).
   virtual const Status& status() const = 0;
 

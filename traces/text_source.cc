@@ -98,7 +98,7 @@ bool TextSource::fail(Status status) {
 }
 
 std::string TextSource::at_line(const std::string& message) const {
-  return path_ + ":" + std::to_string(line_number_) + ": " + message;
+  return place() + ": " + message;
 }
 
 std::unique_ptr<Source> open_text(const std::string& path, Names& names, Status& status) {

@@ -23,6 +23,7 @@ class TextSource : public Source {
 
   bool next(Event& event) override;
   std::uint64_t position() const override { return position_; }
+  std::string place() const override { return path_ + ":" + std::to_string(line_number_); }
   const Status& status() const override { return status_; }
   const std::vector<std::string>& warnings() const override { return warnings_; }
   bool skipped_unknown() const override { return skipped_unknown_; }

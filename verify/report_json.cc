@@ -54,7 +54,7 @@ Json head(const Report& r) {
   out["damaged"] = nullptr;
   if (!r.status.ok()) {
     out[r.status.code() == Code::kDamaged ? "damaged" : "error"] = {
-        {"event", r.events}, {"message", r.status.message()}};
+        {"event", r.status_event}, {"message", r.status.message()}};
   }
   Json rules = Json::object(), counts = Json::object(), unchecked = Json::array(),
        not_applicable = Json::array();

@@ -56,6 +56,9 @@ std::string verdict_line(const Report& r) {
            "the first: " + where(f, *r.names);
   } else if (!r.status.ok()) {
     out += r.status.message();
+    if (r.status.code() == Code::kDamaged) {
+      out += "; no finding in " + grouped(r.events) + " events that could be judged";
+    }
   } else if (!r.missing.empty()) {
     out += "no finding, but " + std::to_string(r.missing.size()) + " required checks are missing";
   } else {
@@ -138,7 +141,10 @@ std::string report_text(const Report& r) {
       out += "\n" + grouped(r.total - r.findings.size()) +
              " more findings are counted and not listed (--max-findings).\n";
     }
-    if (!r.status.ok()) out += "\nReading ended early: " + r.status.message() + '\n';
+    if (!r.status.ok()) {
+      const bool damaged = r.status.code() == Code::kDamaged;
+      out += (damaged ? "\nBesides: " : "\nReading ended early: ") + r.status.message() + '\n';
+    }
   }
   for (const NotChecked& n : r.missing) {
     out += "required, not checked: " + std::string(info(n.rule).name) + " of " +

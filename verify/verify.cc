@@ -17,11 +17,44 @@ int Report::exit_code() const {
 }
 
 static Status refusal(const Source& source, const Outcome& outcome, const Event& event,
-                      const Names& names, const std::string& path) {
-  std::string message = path + ": event " + std::to_string(source.position() - 1) + " (" +
+                      const Names& names) {
+  std::string message = source.place() + ": event " + std::to_string(source.position() - 1) + " (" +
                         std::string(kKindNames[event.kind()]) + "): " + std::string(outcome.name());
   if (outcome.what != kNone) message += " \"" + std::string(names.text(outcome.what)) + '"';
   return usage(message + ". " + std::string(outcome.sentence()));
+}
+
+// What is known of a rank whose events are missing.
+static void forget(State& state, std::int64_t rank, Judge& judge) {
+  Event gap;
+  gap.body = ev::Gap{};
+  if (rank != State::kNoRank) gap.rank = rank;
+  (void)state.imply(gap, &judge);  // Without pools it names nothing undeclared.
+}
+
+// The source's next event; behind damage that of the next good segment. The first damage is the
+// report's status, any further one a warning.
+static bool next_event(Source& source, Event& event, State& state, Judge& judge, Report& report) {
+  while (!source.next(event)) {
+    if (source.status().ok()) return false;
+    const EventIndex event_at = source.position();
+    if (report.status.ok()) {
+      report.status = source.status();
+      report.status_event = event_at;
+    } else {
+      report.warnings.push_back(source.status().message());
+    }
+    if (!source.resume()) return false;
+    if (source.position() == event_at) continue;  // A keyframe was lost, and no event.
+    report.missing_events += source.position() - event_at;
+    std::vector<std::int64_t> ranks;
+    for (const auto& [rank, world] : state.worlds()) ranks.push_back(rank);
+    for (std::int64_t rank : ranks) forget(state, rank, judge);
+  }
+  state.skip_to(source.position() - 1);
+  const std::int64_t rank = event.rank.value_or(State::kNoRank);
+  if (report.missing_events > 0 && state.world(rank) == nullptr) forget(state, rank, judge);
+  return true;
 }
 
 static Verdict verdict_of(const Report& report, bool skipped_unknown) {
@@ -65,16 +98,25 @@ Report verify_trace(const std::string& path, const VerifyOptions& options) {
   State state(*report.names);
   Judge judge(*report.names, options.judge, options.rules);
   Event event;
-  while (source->next(event)) {
+  std::uint64_t left_out = 0;
+  while (next_event(*source, event, state, judge, report)) {
     const Outcome outcome = state.apply(event, &judge);
-    if (!outcome.applied()) {
-      report.status = refusal(*source, outcome, event, *report.names, path);
+    if (outcome.applied()) {
+      ++report.events;
+    } else if (report.status.ok()) {
+      report.status = refusal(*source, outcome, event, *report.names);
+      report.status_event = source->position() - 1;
       break;
+    } else {
+      ++left_out;
     }
-    ++report.events;
   }
-  if (report.status.ok()) report.status = source->status();
-  report.warnings = source->warnings();
+  const std::vector<std::string>& warnings = source->warnings();
+  report.warnings.insert(report.warnings.begin(), warnings.begin(), warnings.end());
+  if (left_out > 0) {
+    report.warnings.push_back(path + ": left out behind the damage, naming what was declared in " +
+                              "the missing part: " + std::to_string(left_out) + " events");
+  }
   judge.finish();
   report.launches = judge.launches();
   select(report, judge, options);
@@ -88,9 +130,13 @@ std::vector<std::pair<EventIndex, Event>> fetch_events(const std::string& path, 
   Status status;
   std::unique_ptr<Source> source = open_trace(path, names, status);
   Event event;
-  for (EventIndex i = 0; source != nullptr && out.size() < wanted.size(); ++i) {
-    if (!source->next(event)) break;
-    if (std::ranges::binary_search(wanted, i)) out.emplace_back(i, event);
+  while (source != nullptr && out.size() < wanted.size()) {
+    if (!source->next(event)) {
+      if (source->resume()) continue;
+      break;
+    }
+    const EventIndex index = source->position() - 1;
+    if (std::ranges::binary_search(wanted, index)) out.emplace_back(index, event);
   }
   return out;
 }

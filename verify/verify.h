@@ -36,9 +36,11 @@ struct Report {
   std::string trace;
   std::shared_ptr<Names> names;
   Verdict verdict = Verdict::kPass;
-  std::uint64_t events = 0;
+  std::uint64_t events = 0;  // Judged: those missing or left out are not in it.
   std::uint64_t launches = 0;
-  Status status;  // Why reading ended early, where it did.
+  Status status;  // The first damage, or why reading ended early; `status_event` stands there.
+  std::uint64_t status_event = 0;
+  std::uint64_t missing_events = 0;  // Between those that could be read.
   std::array<std::uint64_t, kRuleCount> judged{}, counts{};
   std::vector<NotChecked> not_checked;
   std::vector<Finding> findings;  // The earliest, in order.
@@ -51,7 +53,9 @@ struct Report {
   int exit_code() const;
 };
 
-// Reads the trace to its end, or to where it is damaged or in error; what came before is judged.
+// Reads the trace to its end, or to where it is in error; what came before is judged. Behind damage
+// it goes on with the next good segment as behind a `gap`; events that name what was declared in
+// the missing part are left out, and counted in a warning.
 Report verify_trace(const std::string& path, const VerifyOptions& options);
 
 // The events of the given indices (ascending), read from the trace again: for explanations.

@@ -1,131 +1,168 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a recorded event costs its caller, beside a plain copy of the same bytes, and what it costs
-// the writer's thread.
+// What a recorded event costs its caller, through the C interface. Counters, each of one event:
+//   bytes      of its record
+//   copy_ns    of a plain copy of as many bytes, in bursts between those of the events
+//   writer_ns  of the writer's thread, which makes the event, checks, encodes and compresses it
+// The file is /dev/null.
 #include <benchmark/benchmark.h>
 
-#include <chrono>
 #include <cstring>
-#include <memory>
+#include <ctime>
+#include <numeric>
+#include <string>
 #include <vector>
 
 #include "capture/pagetape_capture.h"
-#include "capture/recorder.h"
+#include "capture/record.h"
 
 namespace pagetape {
 namespace {
 
-class NullWriter final : public Writer {
+// What is recorded before the writer's thread catches up, which is not timed. An engine's step
+// leaves less; the buffer has room for more.
+constexpr std::size_t kBurstBytes = 1u << 20;
+
+double seconds(clockid_t clock) {
+  timespec time;
+  clock_gettime(clock, &time);
+  return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) * 1e-9;
+}
+
+// Copies of the same bytes, side by side as records stand.
+class Copies {
  public:
-  Status add(const Event&) override { return ++events_, Status(); }
-  Status add_keyframe(std::string_view, std::uint64_t) override { return {}; }
-  Status flush() override { return {}; }
-  Status close() override { return {}; }
-  std::uint64_t events() const override { return events_; }
-  std::uint64_t bytes() const override { return 0; }
+  Copies(std::size_t bytes, std::size_t n) : from_(bytes, 1), to_(n * bytes) { run(); }
+
+  void run() {
+    const double before = seconds(CLOCK_MONOTONIC);
+    for (std::size_t at = 0; at < to_.size(); at += from_.size()) {
+      std::memcpy(to_.data() + at, from_.data(), from_.size());
+      benchmark::ClobberMemory();
+    }
+    seconds_ += seconds(CLOCK_MONOTONIC) - before;
+    bytes_ += to_.size();
+  }
+  double ns_a_copy() const {
+    return seconds_ * 1e9 * static_cast<double>(from_.size()) / static_cast<double>(bytes_);
+  }
 
  private:
-  std::uint64_t events_ = 0;
+  std::vector<char> from_, to_;
+  double seconds_ = 0;
+  std::size_t bytes_ = 0;
 };
 
-constexpr int kBurst = 20'000;  // Events between two flushes, which are not timed.
-
-std::unique_ptr<Recorder> open_recorder() {
-  RecorderOptions options;
-  options.block = true;
-  return std::make_unique<Recorder>(options, std::make_unique<Names>(),
-                                    std::make_unique<NullWriter>());
-}
-
-Record alloc_record(Recorder& recorder, std::size_t n) {
-  Record record;
-  record.kind = kKindOf<ev::Alloc>;
-  record.names[0] = recorder.intern("F");
-  record.names[1] = recorder.intern("A");
-  record.n = static_cast<std::uint32_t>(n);
-  return record;
-}
-
-// Bursts with pauses, as a scheduler step has them: the writer's thread catches up in between.
-void BM_Append(benchmark::State& state) {
-  const auto recorder = open_recorder();
-  const std::vector<std::int32_t> pages(static_cast<std::size_t>(state.range(0)), 7);
-  Record record = alloc_record(*recorder, pages.size());
-  const std::size_t bytes = pages.size() * sizeof(pages[0]);
-  int left = kBurst;
+// Times `event(recorder)` in bursts, as a scheduler's steps have them. `payload` is in bytes.
+template <class F>
+void record(benchmark::State& state, ptape_recorder* recorder, std::size_t payload, F&& event) {
+  const std::size_t bytes = sizeof(Record) + padded(payload);
+  const std::size_t burst = kBurstBytes / bytes;
+  Copies copies(bytes, burst);
+  const double before = seconds(CLOCK_PROCESS_CPUTIME_ID), mine = seconds(CLOCK_THREAD_CPUTIME_ID);
+  std::size_t left = burst;
+  int failed = PTAPE_OK;
   for (auto _ : state) {
-    recorder->append(record, bytes, [&](char* to) { std::memcpy(to, pages.data(), bytes); });
+    failed |= event(recorder);
     if (--left == 0) {
       state.PauseTiming();
-      (void)recorder->flush();
-      left = kBurst;
+      failed |= ptape_flush(recorder);
+      copies.run();
+      left = burst;
       state.ResumeTiming();
     }
   }
-  state.SetBytesProcessed(state.iterations() * record.bytes);
+  failed |= ptape_flush(recorder);
+  const double writer =
+      seconds(CLOCK_PROCESS_CPUTIME_ID) - before - (seconds(CLOCK_THREAD_CPUTIME_ID) - mine);
+  failed |= ptape_close(recorder);
+  if (failed != PTAPE_OK) state.SkipWithError(ptape_last_error(nullptr));
+  state.counters["bytes"] = static_cast<double>(bytes);
+  state.counters["copy_ns"] = copies.ns_a_copy();
+  state.counters["writer_ns"] = writer * 1e9 / static_cast<double>(state.iterations());
 }
-BENCHMARK(BM_Append)->Arg(1)->Arg(16)->Arg(128);
 
-void BM_CopyOfTheSameBytes(benchmark::State& state) {
-  const std::size_t payload = padded(static_cast<std::size_t>(state.range(0)) * 4);
-  const std::vector<char> from(sizeof(Record) + payload, 1);
-  std::vector<char> to(from.size() * kBurst);
-  std::size_t at = 0;
-  for (auto _ : state) {
-    std::memcpy(to.data() + at, from.data(), from.size());
-    benchmark::ClobberMemory();
-    at = at + from.size() == to.size() ? 0 : at + from.size();
-  }
-  state.SetBytesProcessed(state.iterations() * static_cast<std::int64_t>(from.size()));
+ptape_recorder* open_recorder() {
+  ptape_options options{};
+  options.size = sizeof(options);
+  options.path = "/dev/null";
+  options.rank = -1;
+  options.block = 1;
+  return ptape_open(&options);
 }
-BENCHMARK(BM_CopyOfTheSameBytes)->Arg(1)->Arg(16)->Arg(128);
 
-// A verify step's launch of 64 lanes, through the C interface's structures.
-void BM_Launch64Lanes(benchmark::State& state) {
-  const auto recorder = open_recorder();
-  std::vector<ptape_row> rows(64);
+void say(ptape_recorder* recorder, const std::string& line) {
+  ptape_json(recorder, line.data(), line.size());
+}
+
+void alloc(benchmark::State& state) {
+  const std::vector<std::int32_t> pages(static_cast<std::size_t>(state.range(0)), 7);
+  ptape_recorder* recorder = open_recorder();
+  say(recorder, R"({"ev": "pool", "pool": "F", "pages": 8, "page_size": 16})");
+  const ptape_name pool = ptape_intern(recorder, "F"), req = ptape_intern(recorder, "A");
+  record(state, recorder, pages.size() * sizeof(pages[0]), [&](ptape_recorder* to) {
+    return ptape_alloc(to, nullptr, pool, req, pages.data(), pages.size(), 0);
+  });
+}
+
+void table(benchmark::State& state) {
+  const std::vector<std::int32_t> pages(static_cast<std::size_t>(state.range(0)), 7);
+  ptape_recorder* recorder = open_recorder();
+  const ptape_name buffer = ptape_intern(recorder, "b");
+  record(state, recorder, pages.size() * sizeof(pages[0]), [&](ptape_recorder* to) {
+    return ptape_table(to, nullptr, buffer, 3, 0, pages.data(), pages.size(), 0, 0, 0);
+  });
+}
+
+void lens(benchmark::State& state) {
+  const std::vector<std::int64_t> values(static_cast<std::size_t>(state.range(0)), 7);
+  ptape_recorder* recorder = open_recorder();
+  const ptape_name buffer = ptape_intern(recorder, "b");
+  record(state, recorder, values.size() * sizeof(values[0]), [&](ptape_recorder* to) {
+    return ptape_lens(to, nullptr, buffer, 0, values.data(), values.size());
+  });
+}
+
+std::vector<ptape_row> lanes(std::int64_t n, ptape_name req) {
+  std::vector<ptape_row> rows(static_cast<std::size_t>(n));
   for (ptape_row& row : rows) {
     ptape_row_init(&row);
-    row.req = recorder->intern("A");
+    row.req = req;
     row.row = &row - rows.data();
   }
-  Record record;
-  record.kind = kKindOf<ev::GraphLaunch>;
-  record.names[0] = recorder->intern("g");
-  record.flag = 1;
-  record.n = 64;
-  int left = kBurst / 10;
-  for (auto _ : state) {
-    recorder->append(record, rows_bytes(rows.data(), rows.size()),
-                     [&](char* to) { write_rows(to, rows.data(), rows.size()); });
-    if (--left == 0) {
-      state.PauseTiming();
-      (void)recorder->flush();
-      left = kBurst / 10;
-      state.ResumeTiming();
-    }
-  }
+  return rows;
 }
-BENCHMARK(BM_Launch64Lanes);
 
-// The writer's thread: from record to event, with the checks of the model.
-void BM_Decode(benchmark::State& state) {
-  Names names;
-  RecordDecoder decoder(names);
-  decoder.add_name("F");
-  decoder.add_name("A");
-  const std::vector<std::int32_t> pages(static_cast<std::size_t>(state.range(0)), 7);
-  Record record;
-  record.kind = kKindOf<ev::Alloc>;
-  record.names[0] = 1;
-  record.names[1] = 2;
-  record.n = static_cast<std::uint32_t>(pages.size());
-  Event event;
-  for (auto _ : state) {
-    benchmark::DoNotOptimize(
-        decoder.decode(record, reinterpret_cast<const char*>(pages.data()), event).ok());
-  }
+void graph_launch(benchmark::State& state) {
+  ptape_recorder* recorder = open_recorder();
+  const std::vector<ptape_row> rows = lanes(state.range(0), ptape_intern(recorder, "A"));
+  const ptape_name graph = ptape_intern(recorder, "g");
+  record(state, recorder, rows.size() * sizeof(rows[0]), [&](ptape_recorder* to) {
+    return ptape_graph_launch(to, nullptr, graph, rows.data(), rows.size());
+  });
 }
-BENCHMARK(BM_Decode)->Arg(1)->Arg(16)->Arg(128);
+
+// The same lanes by column.
+void graph_launch_lanes(benchmark::State& state) {
+  ptape_recorder* recorder = open_recorder();
+  const auto n = static_cast<std::size_t>(state.range(0));
+  const std::vector<ptape_name> req(n, ptape_intern(recorder, "A"));
+  std::vector<std::int64_t> row(n);
+  std::iota(row.begin(), row.end(), 0);
+  ptape_lanes lanes{};
+  lanes.size = sizeof(lanes);
+  lanes.n_lanes = n;
+  lanes.req = req.data();
+  lanes.row = row.data();
+  const ptape_name graph = ptape_intern(recorder, "g");
+  record(state, recorder, padded(n * sizeof(ptape_name)) + n * sizeof(std::int64_t),
+         [&](ptape_recorder* to) { return ptape_graph_launch_lanes(to, nullptr, graph, &lanes); });
+}
+
+BENCHMARK(alloc)->Arg(1)->Arg(16)->Arg(128);
+BENCHMARK(table)->Arg(64)->Arg(512);
+BENCHMARK(lens)->Arg(64);
+BENCHMARK(graph_launch)->Arg(1)->Arg(8)->Arg(64);
+BENCHMARK(graph_launch_lanes)->Arg(1)->Arg(8)->Arg(64);
 
 }  // namespace
 }  // namespace pagetape

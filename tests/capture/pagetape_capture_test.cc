@@ -140,6 +140,32 @@ TEST_F(Capture, LaunchesEqualTheirLines) {
   EXPECT_EQ(got[3], R"({"ev": "graph_launch", "graph": "g"})");
 }
 
+TEST_F(Capture, LanesByColumnEqualTheirLine) {
+  const ptape_name req[] = {name("A"), 0, name("B")};
+  const std::int64_t len[] = {9, PTAPE_ABSENT, 17}, row[] = {0, 1, 5}, n[] = {1, 2, 3};
+  ptape_lanes lanes{};
+  lanes.size = sizeof(lanes);
+  lanes.n_lanes = 3;
+  ASSERT_EQ(ptape_graph_launch_lanes(recorder_, nullptr, name("g"), &lanes), PTAPE_OK);
+  lanes.req = req;
+  lanes.len = len;
+  lanes.row = row;
+  ASSERT_EQ(ptape_graph_launch_lanes(recorder_, nullptr, name("g"), &lanes), PTAPE_OK);
+  lanes.len = lanes.row = nullptr;
+  lanes.q_len = lanes.q_pos = lanes.first = row;
+  lanes.n = n;
+  lanes.n_lanes = 1;
+  ASSERT_EQ(ptape_graph_launch_lanes(recorder_, nullptr, name("g"), &lanes), PTAPE_OK);
+  const std::vector<std::string> got = written();
+  ASSERT_EQ(got.size(), 3u);
+  EXPECT_EQ(got[0], R"({"ev": "graph_launch", "graph": "g", "rows": [{"req": null}, )"
+                    R"({"req": null}, {"req": null}]})");
+  EXPECT_EQ(got[1], R"({"ev": "graph_launch", "graph": "g", "rows": [{"req": "A", "len": 9, )"
+                    R"("row": 0}, {"req": null, "row": 1}, {"req": "B", "len": 17, "row": 5}]})");
+  EXPECT_EQ(got[2], R"({"ev": "graph_launch", "graph": "g", "rows": [{"req": "A", "q_len": 0, )"
+                    R"("q_pos": 0, "first": 0, "n": 1}]})");
+}
+
 TEST_F(Capture, AMalformedEventIsCountedNamedAndLeftOut) {
   const std::string line = R"({"ev": "step"})";
   EXPECT_EQ(ptape_json(recorder_, line.data(), line.size()), PTAPE_OK);
@@ -155,6 +181,12 @@ TEST_F(Capture, MistakesOfTheCallerAreRefusedAtOnce) {
   EXPECT_EQ(ptape_attention(recorder_, nullptr, nullptr), PTAPE_E_ARGUMENT);
   ptape_launch launch{};  // Its size is not set.
   EXPECT_EQ(ptape_store(recorder_, nullptr, &launch), PTAPE_E_ARGUMENT);
+  ptape_row row;
+  ptape_row_init(&row);
+  row.n_pages = 1;
+  EXPECT_EQ(ptape_graph_launch(recorder_, nullptr, 1, &row, 1), PTAPE_E_ARGUMENT);
+  const ptape_lanes lanes{};
+  EXPECT_EQ(ptape_graph_launch_lanes(recorder_, nullptr, 1, &lanes), PTAPE_E_ARGUMENT);
   EXPECT_EQ(ptape_refresh(nullptr, nullptr, 1), PTAPE_E_ARGUMENT);
   EXPECT_EQ(ptape_intern(recorder_, nullptr), 0u);
   EXPECT_TRUE(written().empty());

@@ -65,8 +65,8 @@ TEST_F(RecordTest, AFieldOfALineDoesNotStayInTheNextRecord) {
   launch.n_layers = 1;
   launch.bound_pages = launch.bound_ptr = launch.window = launch.page_size = launch.table_rows =
       launch.table_cols = PTAPE_ABSENT;
-  std::vector<char> payload(launch_bytes(launch));
-  write_launch(payload.data(), launch);
+  std::vector<char> payload(launch_head_bytes(launch));
+  write_launch_head(payload.data(), launch);
   Record record;
   record.kind = kKindOf<ev::Attention>;
   EXPECT_EQ(decoded(record, payload.data()),
@@ -79,8 +79,8 @@ TEST_F(RecordTest, AnEmptyListIsNotAnAbsentOne) {
   row.row = 3;
   const std::int32_t none = 0;
   row.pages = &none;
-  std::vector<char> payload(rows_bytes(&row, 1));
-  write_rows(payload.data(), &row, 1);
+  std::vector<char> payload(rows_bytes(&row, 1).value());
+  write_rows(payload.data(), &row, 1, payload.size());
   Record record;
   record.kind = kKindOf<ev::GraphLaunch>;
   record.names[0] = 4;
@@ -89,6 +89,43 @@ TEST_F(RecordTest, AnEmptyListIsNotAnAbsentOne) {
   EXPECT_EQ(
       decoded(record, payload.data()),
       R"({"ev": "graph_launch", "graph": "tb", "rows": [{"req": null, "pages": [], "row": 3}]})");
+}
+
+TEST_F(RecordTest, ArraysOfRowsStandBehindThemInTheirOrder) {
+  const std::int32_t pages[] = {7, 8, 9};
+  const std::int64_t slots[] = {20};
+  std::vector<ptape_row> rows(3);
+  for (ptape_row& row : rows) ptape_row_init(&row);
+  rows[0].pages = pages;
+  rows[0].n_pages = 3;
+  rows[2].req = 2;
+  rows[2].pages = pages + 1;
+  rows[2].n_pages = 1;
+  rows[2].slots = slots;
+  rows[2].n_slots = 1;
+  std::vector<char> payload(rows_bytes(rows.data(), rows.size()).value());
+  write_rows(payload.data(), rows.data(), rows.size(), payload.size());
+  Record record;
+  record.kind = kKindOf<ev::GraphLaunch>;
+  record.names[0] = 4;
+  record.flag = kLanesByRow;
+  record.n = 3;
+  EXPECT_EQ(decoded(record, payload.data()),
+            R"({"ev": "graph_launch", "graph": "tb", "rows": [{"req": null, "pages": [7, 8, 9]}, )"
+            R"({"req": null}, {"req": "A", "pages": [8], "slots": [20]}]})");
+}
+
+TEST_F(RecordTest, RowsWithANullOrTooLongArrayHaveNoSize) {
+  const std::int32_t page = 7;
+  ptape_row row;
+  ptape_row_init(&row);
+  row.n_pages = 1;
+  EXPECT_FALSE(rows_bytes(&row, 1).has_value());
+  row.pages = &page;
+  EXPECT_EQ(rows_bytes(&row, 1), sizeof(row) + 8);
+  row.n_pages = kMostElements + 1;
+  EXPECT_FALSE(rows_bytes(&row, 1).has_value());
+  EXPECT_FALSE(rows_bytes(nullptr, 1).has_value());
 }
 
 TEST_F(RecordTest, RankTimeStreamAndSourceAreTheRecords) {

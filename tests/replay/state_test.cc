@@ -338,6 +338,15 @@ TEST(State, AnEventThatCannotApplyChangesNothingButTheIndex) {
   }
 }
 
+TEST(State, WhatIsImpliedTakesNoIndex) {
+  Filled said, implied;
+  EXPECT_TRUE(said.apply(R"({"ev":"gap","why":"lost"})").applied());
+  EXPECT_TRUE(implied.state.imply(implied.event(R"({"ev":"gap","why":"lost"})")).applied());
+  EXPECT_EQ(implied.state.next_event() + 1, said.state.next_event());
+  implied.state.skip_to(said.state.next_event());
+  EXPECT_EQ(implied.state.digest(), said.state.digest());
+}
+
 TEST(State, TheOutcomeNamesWhatWasNotDeclared) {
   Filled m;
   const Outcome outcome = m.apply(R"({"ev":"alloc","pool":"X","req":"A","pages":[1]})");

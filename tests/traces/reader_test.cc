@@ -171,6 +171,9 @@ TEST_F(ReaderTest, DamageInTheLastSegmentStaysReported) {
   EXPECT_FALSE(reader->resume());
   EXPECT_EQ(reader->status().code(), Code::kDamaged);
   EXPECT_EQ(reader->damaged()->event, 50u);
+  ASSERT_EQ(reader->warnings().size(), 1u);  // The index knows.
+  EXPECT_NE(reader->warnings()[0].find("10 events are missing from event 50 on"),
+            std::string::npos);
 }
 
 TEST_F(ReaderTest, GoesOnBehindLostBytes) {

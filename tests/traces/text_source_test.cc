@@ -40,8 +40,10 @@ TEST_F(TextSourceTest, GivesEventsInOrderAndCountsThemNotLines) {
   ASSERT_TRUE(source_->next(event));
   EXPECT_EQ(kKindNames[event.kind()], "note");
   EXPECT_EQ(source_->position(), 1u);
+  EXPECT_EQ(source_->place(), path_ + ":2");
   ASSERT_TRUE(source_->next(event));
   EXPECT_EQ(source_->position(), 2u);
+  EXPECT_EQ(source_->place(), path_ + ":4");
   EXPECT_FALSE(source_->next(event));
   EXPECT_TRUE(source_->status().ok());
   EXPECT_TRUE(source_->warnings().empty());
