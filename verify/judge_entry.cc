@@ -268,9 +268,8 @@ std::vector<EventIndex> Judge::cause_of(const Ground& ground, const Target& targ
                                         EventIndex because) const {
   std::vector<EventIndex> cause{cell, because, target.binding.by, target.remapped_by};
   if (ground.view.graph != nullptr) cause.push_back(ground.view.graph->by);
-  std::string why;
   for (const Fact& fact : *ground.view.facts) {
-    if (fact_stale(ground.world, fact, target.binding, why)) cause.push_back(fact.by);
+    if (fact_stale(ground.world, fact, target.binding)) cause.push_back(fact.by);
   }
   return cause;
 }

@@ -215,7 +215,8 @@ void Judge::judge_store_space(World& world, const PageAct& act) {
   if (act.req == kNone) return;
   const Pool& pool = world.pool(act.pool);
   const bool space_said = view.claim != kNoSpace;
-  const std::string_view unit = names_.text(view.store->unit);
+  const std::string_view unit =
+      view.store->unit == kNone ? std::string_view() : names_.text(view.store->unit);
   if (!space_said && unit.empty()) return;
   coverage_.judged(Rule::kWrongSpace, 1);
   if (space_said && view.claim != pool.space) {
