@@ -104,7 +104,7 @@ class Applier {
   // Tells and applies a write of offsets [begin, end). `told`: pages told before, which are not
   // told again with the same fate; null where no page can come twice.
   using Told = std::set<std::pair<std::int64_t, Fate>>;
-  void write_page(PageAct act, std::uint32_t begin, std::uint32_t end, Name digest, Told* told);
+  void write_page(PageAct& act, std::uint32_t begin, std::uint32_t end, Name digest, Told* told);
   void rewind_pool(Pool& pool, Name req, std::int64_t len);
 
   // Launches. `today`: rows of a graph launch, which replace captured ones.

@@ -150,8 +150,9 @@ void Applier::fill_view(LaunchView& view, const ev::Attention& e, const ev::Rows
   for (std::size_t i = 0; i < e.rows.size(); ++i) {
     const ev::Row& captured = e.rows[i];
     const ev::Row* row = todays_row(today, captured, i);
-    Lane lane{.req = row != nullptr ? row->req : captured.req,
-              .row = pick(captured, row, &ev::Row::row).value_or(-1)};
+    Lane& lane = view.lanes.emplace_back();
+    lane.req = row != nullptr ? row->req : captured.req;
+    lane.row = pick(captured, row, &ev::Row::row).value_or(-1);
     if (const auto& pages = pick(captured, row, &ev::Row::pages)) {
       lane.pages = &*pages;
       lane.entries = static_cast<std::int64_t>(pages->size());
@@ -171,7 +172,6 @@ void Applier::fill_view(LaunchView& view, const ev::Attention& e, const ev::Rows
     lane.first = pick(captured, row, &ev::Row::first).value_or(0);
     if (const auto& logical = pick(captured, row, &ev::Row::logical)) lane.logical = &*logical;
     if (const auto& spaces = pick(captured, row, &ev::Row::spaces)) lane.spaces = &*spaces;
-    view.lanes.push_back(lane);
   }
 }
 
@@ -199,10 +199,10 @@ void Applier::fill_view(LaunchView& view, const ev::Store& e, const ev::Rows* to
   for (std::size_t i = 0; i < e.rows.size(); ++i) {
     const ev::Row& captured = e.rows[i];
     const ev::Row* row = todays_row(today, captured, i);
-    Lane lane{.req = row != nullptr ? row->req : captured.req,
-              .row = pick(captured, row, &ev::Row::row).value_or(-1)};
+    Lane& lane = view.lanes.emplace_back();
+    lane.req = row != nullptr ? row->req : captured.req;
+    lane.row = pick(captured, row, &ev::Row::row).value_or(-1);
     add_slots(view, lane, captured, row, buffer);
-    view.lanes.push_back(lane);
   }
 }
 
@@ -246,12 +246,13 @@ void Applier::store_lane(LaunchView& view, std::uint32_t group, std::size_t i, b
     // Slots that follow one another within a page are one write.
     std::size_t run = 1;
     const std::int64_t page = slot < 0 ? -1 : slot / pool.page_size;
-    while (slot >= 0 && k + run < slots.size() &&
-           raw(slots[k + run]) == slot + static_cast<std::int64_t>(run) &&
-           raw(slots[k + run]) / pool.page_size == page) {
+    const std::int64_t first = page * pool.page_size;
+    const auto most = static_cast<std::size_t>(slot < 0 ? 1 : pool.page_size - (slot - first));
+    while (run < most && k + run < slots.size() &&
+           raw(slots[k + run]) == slot + static_cast<std::int64_t>(run)) {
       ++run;
     }
-    const auto begin = slot < 0 ? 0 : static_cast<std::uint32_t>(slot % pool.page_size);
+    const auto begin = slot < 0 ? 0 : static_cast<std::uint32_t>(slot - first);
     PageAct act{.act = Act::kStore,
                 .pool = target.pool,
                 .page = PageId{static_cast<std::int32_t>(std::min<std::int64_t>(page, INT32_MAX))},

@@ -150,14 +150,14 @@ Fate Applier::write_fate(const Pool& pool, PageId page, Name req) const {
   }
   if (req == kNone) return Fate::kPadElsewhere;
   const Space& space = world_.space_of(pool);
-  const PageInfo info = space.info(page);
-  if (info.unknown) return Fate::kUnknown;
-  if (info.owner == kNone) return Fate::kNoOwner;
-  if (!space.owns(info, req)) return Fate::kForeign;
-  return info.more == 0 ? Fate::kOk : Fate::kShared;
+  const PageInfo* info = space.find(page);
+  if (info == nullptr ? !space.known(page) : info->unknown) return Fate::kUnknown;
+  if (info == nullptr || info->owner == kNone) return Fate::kNoOwner;
+  if (!space.owns(*info, req)) return Fate::kForeign;
+  return info->more == 0 ? Fate::kOk : Fate::kShared;
 }
 
-void Applier::write_page(PageAct act, std::uint32_t begin, std::uint32_t end, Name digest,
+void Applier::write_page(PageAct& act, std::uint32_t begin, std::uint32_t end, Name digest,
                          Told* told) {
   Pool& pool = world_.pool(act.pool);
   act.fate = write_fate(pool, act.page, act.req);
@@ -188,13 +188,13 @@ Outcome Applier::on(const ev::Fill& e) {
     Name digest = kNone;
     if (e.digest) digest = e.digest->list[e.digest->per_page ? i : 0];
     const auto end = static_cast<std::uint32_t>(std::min<std::int64_t>(n, page_size));
-    write_page({.act = Act::kFill,
+    PageAct act{.act = Act::kFill,
                 .pool = p,
                 .page = e.pages[i],
                 .req = e.req,
                 .column = static_cast<std::int64_t>(i),
-                .layers = layers},
-               0, end, digest, nullptr);
+                .layers = layers};
+    write_page(act, 0, end, digest, nullptr);
   }
   return {};
 }

@@ -139,8 +139,8 @@ void Extents::write(LayerSets& sets, std::uint32_t index, LayerSet layers, std::
 void Extents::reset(std::uint32_t index) {
   Page* page = pages_.find(index);
   if (page == nullptr) return;
-  take_groups(*page);
-  page->by = kNever;
+  if (page->groups != 0) take_groups(*page);
+  *page = {};
 }
 
 void Extents::cut(std::uint32_t index, std::uint32_t length) {

@@ -51,14 +51,16 @@ class Judge : public Observer {
     Name req = kNone;
     LayerSet layers = kNoLayers;  // In which every whole entry was written.
     std::uint64_t birth = 0;
-    std::uint32_t row_version = 0, tag = 0;  // Of cells whose space and unit were right.
+    std::uint32_t row_version = 0;
     std::uint32_t holder_version = 0, holder_moves = 0, from_version = 0, from_moves = 0;
+    std::uint32_t tag = 0;       // Of the last entry: its space and unit were right.
+    PageId page = kUnknownPage;  // … and its page.
+    bool apart = false;  // Each page is listed where its owner's column is, if it has just one.
     std::int64_t first = 0;
     std::int64_t live = 0;     // First live position: those before were not judged.
     std::int64_t whole = 0;    // Entries from here on may be written further.
-    std::int64_t checked = 0;  // Entries [checked, end) passed quick_entry(), each in its place.
+    std::int64_t checked = 0;  // Entries [checked, end) passed in_place().
     std::int64_t end = 0;
-    bool apart = false;  // Each page is listed where its owner's column is, if it has just one.
   };
   // The lanes of one table in one pool, by row, and what all of them were judged against.
   struct Memos {
@@ -74,7 +76,10 @@ class Judge : public Observer {
     std::int64_t from = 0;                  // Entries before it are as they were.
     std::int64_t checked = 0, settled = 0;  // [checked, settled): but for what is written in them.
     std::int64_t changed = INT64_MAX;       // The first entry whose cell changed.
-    bool in_place = true;                   // Every entry that was looked at anew is in its place.
+    LayerSet covered = kAllLayers;          // In which every whole entry is written.
+    bool tagged = false;                    // Cells of `tag` are of the right space and unit.
+    std::uint32_t tag = 0;
+    bool in_place = true;  // Every entry looked at passed in_place().
   };
   using Counts = std::array<std::uint64_t, kRuleCount>;
   // A clean launch of the graph launch at hand: one with the same lanes need not be judged.
@@ -106,7 +111,6 @@ class Judge : public Observer {
     const Space* from_space;
     bool pending;                   // Operations are pending: nothing may be reused.
     Name unit;                      // That the launch says.
-    Seen& seen;                     // Of the backend.
     std::int64_t fits;              // Pages whose last byte the kernel's offset can express.
     Memos* memos = nullptr;         // Null where lanes are judged anew.
     LayerSet spans = kNoLayers;     // A set known to contain the launch's layers.
@@ -116,6 +120,11 @@ class Judge : public Observer {
     Counts counts{};      // Judgements, a layer.
     // Entries that stood as judged before, and those of them whose space was said.
     std::uint64_t skipped = 0, skipped_claimed = 0;
+    void skip(std::int64_t entries, std::uint32_t tag) {
+      const auto n = static_cast<std::uint64_t>(entries);
+      skipped += n;
+      if (view.claim != kNoSpace || world.tags[tag].space != kNone) skipped_claimed += n;
+    }
   };
   struct Entry {
     std::int64_t index = 0, logical = 0;
@@ -160,8 +169,7 @@ class Judge : public Observer {
   void judge_bounds_alone(const LaunchView& view, std::uint32_t group);
   void judge_lane(Ground& ground, std::size_t row);
   void judge_width(Ground& ground, std::size_t row, std::int64_t lo, std::int64_t hi);
-  bool judge_entries(Ground& ground, std::size_t row, std::int64_t from, std::int64_t lo,
-                     std::int64_t hi, LayerSet& covered);
+  bool judge_entries(Ground& ground, std::size_t row, std::int64_t lo, std::int64_t hi);
   bool judge_entry(Ground& ground, std::size_t row, const Entry& entry, LayerSet& covered);
   bool judge_bounds(Ground& ground, std::size_t row, const Entry& entry);
   bool judge_space(Ground& ground, std::size_t row, const Entry& entry);
@@ -186,10 +194,12 @@ class Judge : public Observer {
   void keep_judged(const Ground& ground);
   bool still_holds(Ground& ground, const Lane& lane, const Memo& memo, std::int64_t live,
                    Rest& rest) const;
-  bool quick(Ground& ground, const Lane& lane, const Memo& memo, std::int64_t live, std::int64_t hi,
-             Rest& rest) const;
-  bool quick_entry(const Ground& ground, const Lane& lane, const Cell& cell, std::int64_t logical,
-                   Rest& rest) const;
+  bool judge_rest(Ground& ground, std::size_t row, const Memo& memo, std::int64_t live,
+                  std::int64_t hi, Rest& rest);
+  bool quick(const Ground& ground, const Lane& lane, const Memo& memo, std::int64_t live,
+             std::int64_t logical, Rest& rest) const;
+  bool in_place(const Ground& ground, const Lane& lane, const Cell& cell, std::int64_t logical,
+                const Rest& rest) const;
   void remember(Memo& memo, const Ground& ground, const Lane& lane, const Rest& rest,
                 std::int64_t live, std::int64_t hi) const;
   Seen& seen_pool(const World& world, std::uint32_t pool);

@@ -56,6 +56,9 @@ bool Judge::still_holds(Ground& ground, const Lane& lane, const Memo& memo, std:
   rest.from = memo.whole;
   rest.checked = memo.checked;
   rest.settled = memo.end;
+  rest.covered = memo.layers;
+  rest.tagged = true;
+  rest.tag = memo.tag;
   const auto moved = [&](std::int64_t low, bool settled) {
     rest.from = std::min(rest.from, low);
     if (!settled) rest.settled = std::min(rest.settled, low);
@@ -76,6 +79,7 @@ bool Judge::still_holds(Ground& ground, const Lane& lane, const Memo& memo, std:
 void Judge::remember(Memo& memo, const Ground& ground, const Lane& lane, const Rest& rest,
                      std::int64_t live, std::int64_t hi) const {
   memo.req = lane.req;
+  memo.layers = rest.covered;
   memo.birth = rest.holder->birth;
   memo.row_version = lane.table->changes.version();
   memo.holder_version = rest.holder->changes.version();
@@ -84,16 +88,24 @@ void Judge::remember(Memo& memo, const Ground& ground, const Lane& lane, const R
   memo.from_moves = rest.from_holder == nullptr ? 0 : rest.from_holder->moves;
   memo.first = lane.first;
   memo.live = live;
-  memo.whole = lane.len / ground.entry_tokens;
-  memo.checked = rest.checked;
+  memo.whole = hi * ground.entry_tokens > lane.len ? hi - 1 : hi;
+  if (!rest.in_place) {
+    memo.checked = hi;
+  } else if (rest.checked > rest.from || rest.settled < rest.from) {
+    memo.checked = rest.from;
+  }
+  if (hi == memo.end && rest.changed >= hi) return;  // The last entry is the same.
   memo.end = hi;
   const Cell* last = lane.table->find(hi - 1 - lane.first);
   memo.tag = last == nullptr ? 0 : last->tag;
+  memo.page = last == nullptr ? kUnknownPage : last->page;
 }
 
-// All that is to judge of an entry but what is written in it. False says nothing.
-bool Judge::quick_entry(const Ground& ground, const Lane& lane, const Cell& cell,
-                        std::int64_t logical, Rest& rest) const {
+// Is the entry owned by the lane's request at its one column, mapped as the map says, and neither
+// evicted nor reserved? Whatever changes that moves the request's logs at or before that column.
+bool Judge::in_place(const Ground& ground, const Lane& lane, const Cell& cell, std::int64_t logical,
+                     const Rest& rest) const {
+  if (rest.holder == nullptr) return false;
   const Column* column = rest.holder->columns.find(static_cast<std::uint64_t>(logical));
   if (raw(cell.page) < 0 || raw(cell.page) >= std::min(ground.bound, ground.fits) ||
       column == nullptr || column->evicted || column->page != cell.page ||
@@ -101,80 +113,96 @@ bool Judge::quick_entry(const Ground& ground, const Lane& lane, const Cell& cell
     return false;
   }
   const PageInfo* info = ground.space.find(cell.page);
-  if (info == nullptr || info->unknown || info->owner != lane.req) return false;
-  rest.in_place = rest.in_place && info->column == logical;
+  if (info == nullptr || info->unknown || info->owner != lane.req || info->column != logical) {
+    return false;
+  }
   if (ground.map == nullptr) return true;
-  const Column* source = rest.from_holder == nullptr
-                             ? nullptr
-                             : rest.from_holder->columns.find(static_cast<std::uint64_t>(logical));
-  if (source == nullptr || ground.map->by_slot || source->evicted) return false;
+  if (ground.map->by_slot || rest.from_holder == nullptr) return false;
+  const Column* source = rest.from_holder->columns.find(static_cast<std::uint64_t>(logical));
+  if (source == nullptr || source->evicted) return false;
   const PageInfo* from = ground.from_space->find(source->page);
-  rest.in_place =
-      rest.in_place && from != nullptr && from->owner == lane.req && from->column == logical;
+  if (from == nullptr || from->owner != lane.req || from->column != logical) return false;
   const MapEntry* mapped = ground.map->entries.find(static_cast<std::uint32_t>(source->page));
   return mapped != nullptr && mapped->to == raw(cell.page);
 }
 
-// Are entries [rest.from, hi) clean, by the few looks that a lane costs which grew by some tokens?
-// False says nothing: the full judgement follows.
-bool Judge::quick(Ground& ground, const Lane& lane, const Memo& memo, std::int64_t live,
-                  std::int64_t hi, Rest& rest) const {
-  const auto cells = static_cast<std::int64_t>(lane.table->cells.size());
-  if (hi - lane.first > cells || rest.from < lane.first) return false;
-  for (std::int64_t logical = rest.from; logical < hi; ++logical) {
-    const Cell& cell = lane.table->cells[static_cast<std::size_t>(logical - lane.first)];
-    const bool settled = rest.checked <= logical && logical < rest.settled;
-    if (!settled) {
-      if (cell.tag != memo.tag || !quick_entry(ground, lane, cell, logical, rest)) return false;
-    }
-    const std::int64_t position = logical * ground.entry_tokens;
-    const auto begin = static_cast<std::uint32_t>(std::max<std::int64_t>(0, live - position));
-    const auto end = static_cast<std::uint32_t>(std::min(ground.entry_tokens, lane.len - position));
-    if (!ground.pool.extents.covers(ground.world.layers, static_cast<std::uint32_t>(cell.page),
-                                    memo.layers, begin, end)) {
-      return false;
-    }
+// Is the entry clean, by the few looks that the usual one costs? False says nothing.
+bool Judge::quick(const Ground& ground, const Lane& lane, const Memo& memo, std::int64_t live,
+                  std::int64_t logical, Rest& rest) const {
+  const bool settled = rest.checked <= logical && logical < rest.settled;
+  PageId page = memo.page;
+  if (!settled || logical + 1 != memo.end) {
+    const auto index = static_cast<std::uint64_t>(logical - lane.first);
+    if (index >= lane.table->cells.size()) return false;
+    const Cell& cell = lane.table->cells[index];
+    const bool plain =
+        settled || (cell.tag == rest.tag && in_place(ground, lane, cell, logical, rest));
+    if (!plain) return false;
+    page = cell.page;
   }
-  // Where an entry has no place of its own, what happens to its page need not be told of it.
-  if (!rest.in_place) {
-    rest.checked = hi;
-  } else if (rest.checked > rest.from || rest.settled < rest.from) {
-    rest.checked = rest.from;
+  const std::int64_t position = logical * ground.entry_tokens;
+  const auto begin = static_cast<std::uint32_t>(std::max<std::int64_t>(0, live - position));
+  const auto end = static_cast<std::uint32_t>(std::min(ground.entry_tokens, lane.len - position));
+  return ground.pool.extents.covers(ground.world.layers, static_cast<std::uint32_t>(page),
+                                    rest.covered, begin, end);
+}
+
+// Judges entries [rest.from, hi), the usual ones the quick way.
+bool Judge::judge_rest(Ground& ground, std::size_t row, const Memo& memo, std::int64_t live,
+                       std::int64_t hi, Rest& rest) {
+  const Lane& lane = ground.view.lanes[row];
+  bool clean = true;
+  const std::int64_t begin = std::max(rest.from, lane.first);
+  const std::int64_t end = std::min(hi, lane.first + lane.held());
+  rest.in_place = begin == rest.from && end == hi;
+  for (std::int64_t logical = begin; logical < end; ++logical) {
+    if (rest.tagged && quick(ground, lane, memo, live, logical, rest)) {
+      ground.skip(1, rest.tag);
+      continue;
+    }
+    Entry entry{.index = logical - lane.first, .logical = logical, .cell = {}};
+    if (!lane.entry(entry.index, entry.cell)) {
+      rest.in_place = false;
+      continue;
+    }
+    const bool right = judge_entry(ground, row, entry, rest.covered);
+    clean = clean && right;
+    rest.in_place = rest.in_place && right && (!rest.tagged || rest.tag == entry.cell.tag) &&
+                    in_place(ground, lane, entry.cell, logical, rest);
+    if (!right) continue;
+    rest.tagged = true;
+    rest.tag = entry.cell.tag;
   }
-  return true;
+  return clean;
 }
 
 void Judge::judge_remembered(Ground& ground, std::size_t row, Memo& memo, std::int64_t live,
                              std::int64_t lo, std::int64_t hi) {
   const Lane& lane = ground.view.lanes[row];
-  Rest rest{.holder = ground.space.holder(lane.req)};
+  Rest rest;
+  rest.holder = ground.space.holder(lane.req);
   if (ground.from_space != nullptr) rest.from_holder = ground.from_space->holder(lane.req);
   const bool reused = still_holds(ground, lane, memo, live, rest);
-  rest.from = reused ? std::clamp(rest.from, lo, hi) : lo;
-  bool clean = true;
-  ground.aligned = true;
-  LayerSet covered = reused ? memo.layers : kAllLayers;
-  std::int64_t skipped = hi - lo;
-  if (!reused || !quick(ground, lane, memo, live, hi, rest)) {
-    skipped = rest.from - lo;
-    rest.checked = hi;
-    rest.in_place = false;
-    clean = judge_entries(ground, row, rest.from, lo, hi, covered);
+  if (reused) {
+    rest.from = std::clamp(rest.from, lo, hi);
+    ground.skip(rest.from - lo, rest.tag);
+  } else {
+    memo = {};
+    memo.apart = true;  // As far as it has been looked at.
+    rest.from = lo;
   }
-  ground.skipped += static_cast<std::uint64_t>(skipped);
-  const bool claimed = ground.view.claim != kNoSpace || ground.world.tags[memo.tag].space != kNone;
-  if (claimed) ground.skipped_claimed += static_cast<std::uint64_t>(skipped);
-  const bool as_before = hi <= memo.end && rest.changed >= memo.end;
+  ground.aligned = true;
+  bool clean = judge_rest(ground, row, memo, live, hi, rest);
+  const bool as_before = reused && hi <= memo.end && rest.changed >= memo.end;
   memo.apart = memo.apart && rest.in_place;
-  if (!reused || !(as_before || memo.apart)) {
+  // Pages in their places are different ones.
+  if (!memo.apart && !as_before) {
     clean = judge_distinct(ground, row, lo, hi, memo.apart) && clean;
   }
   ground.clean = ground.clean && clean;
   // What changes is known by column: a lane that lists a page elsewhere is not remembered.
   if (clean && ground.aligned && rest.holder != nullptr) {
-    // What was reused was whole in the memo's layers; what was judged now has told its own.
-    if (reused) ground.covered = ground.world.layers.intersect(ground.covered, memo.layers);
-    memo.layers = covered;
+    ground.covered = ground.world.layers.intersect(ground.covered, rest.covered);
     remember(memo, ground, lane, rest, live, hi);
   } else {
     memo = {};
@@ -189,16 +217,15 @@ void Judge::judge_lane(Ground& ground, std::size_t row) {
   const std::int64_t live = ground.window > 0 && !options_.strict_window
                                 ? std::max<std::int64_t>(0, lane.q_pos + 1 - ground.window)
                                 : 0;
-  const std::int64_t lo = live / tokens;
+  const std::int64_t lo = live == 0 ? 0 : live / tokens;
   const std::int64_t hi = (lane.len + tokens - 1) / tokens;
   judge_width(ground, row, lo, hi);
   if (lane.pages == nullptr && lane.table == nullptr) return;
   if (Memo* memo = memo_of(ground, lane)) {
     return judge_remembered(ground, row, *memo, live, lo, std::max(lo, hi));
   }
-  LayerSet covered = kAllLayers;
   bool apart = false;
-  const bool clean = judge_entries(ground, row, lo, lo, hi, covered);
+  const bool clean = judge_entries(ground, row, lo, hi);
   ground.clean = judge_distinct(ground, row, lo, hi, apart) && clean && ground.clean;
   if (lane.req != kNone) ground.covered = kNoLayers;  // Not known entry by entry.
 }
@@ -217,10 +244,7 @@ bool Judge::judge_distinct(Ground& ground, std::size_t row, std::int64_t lo, std
     begin = 0;
     end = static_cast<std::int64_t>(lane.logical->size());
   }
-  if (lane.pages != nullptr) end = std::min(end, static_cast<std::int64_t>(lane.pages->size()));
-  if (lane.table != nullptr && lane.table->far.empty()) {
-    end = std::min(end, static_cast<std::int64_t>(lane.table->cells.size()));
-  }
+  end = std::min(end, lane.held());
   for (std::int64_t j = std::max<std::int64_t>(begin, 0); j < end; ++j) {
     Entry entry{.index = j, .logical = j + shift, .cell = {}};
     if (!lane.entry(j, entry.cell)) continue;
@@ -230,8 +254,10 @@ bool Judge::judge_distinct(Ground& ground, std::size_t row, std::int64_t lo, std
       entry.logical = (*lane.logical)[static_cast<std::size_t>(j)];
       if (entry.logical < lo || entry.logical >= hi) continue;
     }
-    const auto page =
-        PageId{static_cast<std::int32_t>(value * ground.entry_tokens / ground.pool.page_size)};
+    const bool direct = ground.entry_tokens == ground.pool.page_size;
+    const auto page = direct ? entry.cell.page
+                             : PageId{static_cast<std::int32_t>(value * ground.entry_tokens /
+                                                                ground.pool.page_size)};
     if (ground.pool.reserved_page(page) != nullptr) continue;
     const PageInfo info = ground.space.info(page);
     const bool elsewhere =

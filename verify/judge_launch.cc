@@ -183,7 +183,6 @@ void Judge::judge_group(World& world, const LaunchView& view, std::uint32_t g) {
                 .from_space = map == nullptr ? nullptr : &world.space_of(world.pool(map->from)),
                 .pending = !world.ops.empty(),
                 .unit = e.unit,
-                .seen = seen_backend(world, view.backend->name),
                 .fits = pages_that_fit(pool),
                 .spans = targets.layers};
   if (!several) ground.memos = memos_for(ground);
@@ -192,6 +191,9 @@ void Judge::judge_group(World& world, const LaunchView& view, std::uint32_t g) {
     count_skipped(ground);
     keep_judged(ground);
   }
+  Seen& seen = seen_backend(world, view.backend->name);
+  seen.space |= ground.counts[static_cast<std::size_t>(Rule::kWrongSpace)] > 0;
+  seen.entries |= ground.counts[static_cast<std::size_t>(Rule::kShortTable)] > 0;
   for (std::size_t r = 0; r < kRuleCount; ++r) {
     coverage_.judged(kRules[r].rule, ground.counts[r] * targets.members.size());
   }
@@ -272,7 +274,6 @@ void Judge::judge_width(Ground& ground, std::size_t row, std::int64_t lo, std::i
   std::int64_t width = lane.entries;
   if (e.table_cols.has_value()) width = width < 0 ? *e.table_cols : std::min(width, *e.table_cols);
   if (width < 0 || lane.logical != nullptr) return;
-  ground.seen.entries = true;
   ++ground.counts[static_cast<std::size_t>(Rule::kShortTable)];
   const bool starts_late = lo < lane.first;
   if (!starts_late && hi - lane.first <= width) return;
