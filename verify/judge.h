@@ -54,12 +54,11 @@ class Judge : public Observer {
     std::uint32_t row_version = 0;
     std::uint32_t holder_version = 0, holder_moves = 0, from_version = 0, from_moves = 0;
     std::uint32_t tag = 0;       // Of the last entry: its space and unit were right.
-    PageId page = kUnknownPage;  // … and its page.
+    PageId page = kUnknownPage;  // … and its page, where it passed in_place().
     bool apart = false;  // Each page is listed where its owner's column is, if it has just one.
     std::int64_t first = 0;
-    std::int64_t live = 0;     // First live position: those before were not judged.
-    std::int64_t whole = 0;    // Entries from here on may be written further.
-    std::int64_t checked = 0;  // Entries [checked, end) passed in_place().
+    std::int64_t live = 0;   // First live position: those before were not judged.
+    std::int64_t whole = 0;  // Entries from here on may be written further.
     std::int64_t end = 0;
   };
   // The lanes of one table in one pool, by row, and what all of them were judged against.
@@ -72,12 +71,11 @@ class Judge : public Observer {
   // A lane at hand, and what a memo leaves to judge of it.
   struct Rest {
     const Holder* holder = nullptr;
-    const Holder* from_holder = nullptr;    // In the space that a map leads from.
-    std::int64_t from = 0;                  // Entries before it are as they were.
-    std::int64_t checked = 0, settled = 0;  // [checked, settled): but for what is written in them.
-    std::int64_t changed = INT64_MAX;       // The first entry whose cell changed.
-    LayerSet covered = kAllLayers;          // In which every whole entry is written.
-    bool tagged = false;                    // Cells of `tag` are of the right space and unit.
+    const Holder* from_holder = nullptr;  // In the space that a map leads from.
+    std::int64_t from = 0;                // Entries before it are as they were.
+    std::int64_t changed = INT64_MAX;     // The first entry whose cell changed.
+    LayerSet covered = kAllLayers;        // In which every whole entry is written.
+    bool tagged = false;                  // Cells of `tag` are of the right space and unit.
     std::uint32_t tag = 0;
     bool in_place = true;  // Every entry looked at passed in_place().
   };
@@ -194,10 +192,13 @@ class Judge : public Observer {
   void keep_judged(const Ground& ground);
   bool still_holds(Ground& ground, const Lane& lane, const Memo& memo, std::int64_t live,
                    Rest& rest) const;
-  bool judge_rest(Ground& ground, std::size_t row, const Memo& memo, std::int64_t live,
-                  std::int64_t hi, Rest& rest);
-  bool quick(const Ground& ground, const Lane& lane, const Memo& memo, std::int64_t live,
-             std::int64_t logical, Rest& rest) const;
+  bool stands(Ground& ground, const Lane& lane, Memo& memo, std::int64_t live, std::int64_t lo,
+              std::int64_t hi) const;
+  bool judge_rest(Ground& ground, std::size_t row, std::int64_t live, std::int64_t hi, Rest& rest);
+  bool written(const Ground& ground, const Lane& lane, PageId page, LayerSet layers,
+               std::int64_t live, std::int64_t logical) const;
+  bool quick(const Ground& ground, const Lane& lane, std::int64_t live, std::int64_t logical,
+             const Rest& rest) const;
   bool in_place(const Ground& ground, const Lane& lane, const Cell& cell, std::int64_t logical,
                 const Rest& rest) const;
   void remember(Memo& memo, const Ground& ground, const Lane& lane, const Rest& rest,

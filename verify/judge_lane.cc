@@ -42,6 +42,45 @@ Judge::Memo* Judge::memo_of(Ground& ground, const Lane& lane) {
   return &lanes[row];
 }
 
+// Of the entry's live offsets, is each written in these layers?
+bool Judge::written(const Ground& ground, const Lane& lane, PageId page, LayerSet layers,
+                    std::int64_t live, std::int64_t logical) const {
+  const std::int64_t position = logical * ground.entry_tokens;
+  const auto begin = static_cast<std::uint32_t>(std::max<std::int64_t>(0, live - position));
+  const auto end = static_cast<std::uint32_t>(std::min(ground.entry_tokens, lane.len - position));
+  return ground.pool.extents.covers(ground.world.layers, static_cast<std::uint32_t>(page), layers,
+                                    begin, end);
+}
+
+// The usual lane: since it was judged clean, no more happened than that tokens came or went in its
+// last page. Then the memo is brought up to date. False says nothing.
+bool Judge::stands(Ground& ground, const Lane& lane, Memo& memo, std::int64_t live, std::int64_t lo,
+                   std::int64_t hi) const {
+  const Holder* holder = ground.space.holder(lane.req);
+  if (memo.req != lane.req || memo.end != hi || memo.page == kUnknownPage ||
+      memo.row_version != lane.table->changes.version() || memo.first != lane.first ||
+      live < memo.live || memo.layers != ground.spans || holder == nullptr ||
+      holder->birth != memo.birth || holder->moves != memo.holder_moves) {
+    return false;
+  }
+  std::int64_t from = std::min(memo.whole, holder->changes.low_since(memo.holder_version));
+  const Holder* other = nullptr;
+  if (ground.from_space != nullptr) {
+    other = ground.from_space->holder(lane.req);
+    if (other == nullptr || other->moves != memo.from_moves) return false;
+    from = std::min(from, other->changes.low_since(memo.from_version));
+  }
+  if (from < hi - 1) return false;
+  if (from < hi && !written(ground, lane, memo.page, memo.layers, live, hi - 1)) return false;
+  memo.holder_version = holder->changes.version();
+  if (other != nullptr) memo.from_version = other->changes.version();
+  memo.live = live;
+  memo.whole = hi * ground.entry_tokens > lane.len ? hi - 1 : hi;
+  ground.skip(hi - lo, memo.tag);
+  ground.covered = ground.world.layers.intersect(ground.covered, memo.layers);
+  return true;
+}
+
 // Is it the lane of the memo, and what has moved since? False: it is judged from the start.
 bool Judge::still_holds(Ground& ground, const Lane& lane, const Memo& memo, std::int64_t live,
                         Rest& rest) const {
@@ -53,25 +92,17 @@ bool Judge::still_holds(Ground& ground, const Lane& lane, const Memo& memo, std:
     if (!ground.world.layers.contains(memo.layers, ground.targets.layers)) return false;
     ground.spans = memo.layers;
   }
-  rest.from = memo.whole;
-  rest.checked = memo.checked;
-  rest.settled = memo.end;
   rest.covered = memo.layers;
   rest.tagged = true;
   rest.tag = memo.tag;
-  const auto moved = [&](std::int64_t low, bool settled) {
-    rest.from = std::min(rest.from, low);
-    if (!settled) rest.settled = std::min(rest.settled, low);
-  };
+  rest.from = memo.whole;
   if (lane.table->changes.version() != memo.row_version) {
     rest.changed = lane.table->changes.low_since(memo.row_version) + lane.first;
-    moved(rest.changed, false);
+    rest.from = std::min(rest.from, rest.changed);
   }
-  moved(rest.holder->changes.low_since(memo.holder_version),
-        rest.holder->moves == memo.holder_moves);
+  rest.from = std::min(rest.from, rest.holder->changes.low_since(memo.holder_version));
   if (rest.from_holder != nullptr) {
-    moved(rest.from_holder->changes.low_since(memo.from_version),
-          rest.from_holder->moves == memo.from_moves);
+    rest.from = std::min(rest.from, rest.from_holder->changes.low_since(memo.from_version));
   }
   return true;
 }
@@ -89,16 +120,12 @@ void Judge::remember(Memo& memo, const Ground& ground, const Lane& lane, const R
   memo.first = lane.first;
   memo.live = live;
   memo.whole = hi * ground.entry_tokens > lane.len ? hi - 1 : hi;
-  if (!rest.in_place) {
-    memo.checked = hi;
-  } else if (rest.checked > rest.from || rest.settled < rest.from) {
-    memo.checked = rest.from;
-  }
-  if (hi == memo.end && rest.changed >= hi) return;  // The last entry is the same.
+  if (rest.from == hi && memo.end == hi) return;  // The last entry is as it was.
   memo.end = hi;
   const Cell* last = lane.table->find(hi - 1 - lane.first);
   memo.tag = last == nullptr ? 0 : last->tag;
-  memo.page = last == nullptr ? kUnknownPage : last->page;
+  const bool known = rest.in_place && rest.from < hi && last != nullptr;
+  memo.page = known ? last->page : kUnknownPage;
 }
 
 // Is the entry owned by the lane's request at its one column, mapped as the map says, and neither
@@ -127,36 +154,25 @@ bool Judge::in_place(const Ground& ground, const Lane& lane, const Cell& cell, s
 }
 
 // Is the entry clean, by the few looks that the usual one costs? False says nothing.
-bool Judge::quick(const Ground& ground, const Lane& lane, const Memo& memo, std::int64_t live,
-                  std::int64_t logical, Rest& rest) const {
-  const bool settled = rest.checked <= logical && logical < rest.settled;
-  PageId page = memo.page;
-  if (!settled || logical + 1 != memo.end) {
-    const auto index = static_cast<std::uint64_t>(logical - lane.first);
-    if (index >= lane.table->cells.size()) return false;
-    const Cell& cell = lane.table->cells[index];
-    const bool plain =
-        settled || (cell.tag == rest.tag && in_place(ground, lane, cell, logical, rest));
-    if (!plain) return false;
-    page = cell.page;
-  }
-  const std::int64_t position = logical * ground.entry_tokens;
-  const auto begin = static_cast<std::uint32_t>(std::max<std::int64_t>(0, live - position));
-  const auto end = static_cast<std::uint32_t>(std::min(ground.entry_tokens, lane.len - position));
-  return ground.pool.extents.covers(ground.world.layers, static_cast<std::uint32_t>(page),
-                                    rest.covered, begin, end);
+bool Judge::quick(const Ground& ground, const Lane& lane, std::int64_t live, std::int64_t logical,
+                  const Rest& rest) const {
+  const auto index = static_cast<std::uint64_t>(logical - lane.first);
+  if (!rest.tagged || index >= lane.table->cells.size()) return false;
+  const Cell& cell = lane.table->cells[index];
+  return cell.tag == rest.tag && in_place(ground, lane, cell, logical, rest) &&
+         written(ground, lane, cell.page, rest.covered, live, logical);
 }
 
 // Judges entries [rest.from, hi), the usual ones the quick way.
-bool Judge::judge_rest(Ground& ground, std::size_t row, const Memo& memo, std::int64_t live,
-                       std::int64_t hi, Rest& rest) {
+bool Judge::judge_rest(Ground& ground, std::size_t row, std::int64_t live, std::int64_t hi,
+                       Rest& rest) {
   const Lane& lane = ground.view.lanes[row];
   bool clean = true;
   const std::int64_t begin = std::max(rest.from, lane.first);
   const std::int64_t end = std::min(hi, lane.first + lane.held());
   rest.in_place = begin == rest.from && end == hi;
   for (std::int64_t logical = begin; logical < end; ++logical) {
-    if (rest.tagged && quick(ground, lane, memo, live, logical, rest)) {
+    if (quick(ground, lane, live, logical, rest)) {
       ground.skip(1, rest.tag);
       continue;
     }
@@ -179,6 +195,7 @@ bool Judge::judge_rest(Ground& ground, std::size_t row, const Memo& memo, std::i
 void Judge::judge_remembered(Ground& ground, std::size_t row, Memo& memo, std::int64_t live,
                              std::int64_t lo, std::int64_t hi) {
   const Lane& lane = ground.view.lanes[row];
+  if (stands(ground, lane, memo, live, lo, hi)) return;
   Rest rest;
   rest.holder = ground.space.holder(lane.req);
   if (ground.from_space != nullptr) rest.from_holder = ground.from_space->holder(lane.req);
@@ -192,7 +209,7 @@ void Judge::judge_remembered(Ground& ground, std::size_t row, Memo& memo, std::i
     rest.from = lo;
   }
   ground.aligned = true;
-  bool clean = judge_rest(ground, row, memo, live, hi, rest);
+  bool clean = judge_rest(ground, row, live, hi, rest);
   const bool as_before = reused && hi <= memo.end && rest.changed >= memo.end;
   memo.apart = memo.apart && rest.in_place;
   // Pages in their places are different ones.
