@@ -7,6 +7,9 @@
 
 namespace pagetape {
 
+// The tag of a memo whose lane had no live entry: no tag was found right.
+static constexpr std::uint32_t kNoTag = UINT32_MAX;
+
 // The lanes' memos for this launch; null where its lanes cannot be judged by what changed.
 Judge::Memos* Judge::memos_for(const Ground& ground) {
   const LaunchView& view = ground.view;
@@ -93,8 +96,8 @@ bool Judge::still_holds(Ground& ground, const Lane& lane, const Memo& memo, std:
     ground.spans = memo.layers;
   }
   rest.covered = memo.layers;
-  rest.tagged = true;
-  rest.tag = memo.tag;
+  rest.tagged = memo.tag != kNoTag;
+  rest.tag = rest.tagged ? memo.tag : 0;
   rest.from = memo.whole;
   if (lane.table->changes.version() != memo.row_version) {
     rest.changed = lane.table->changes.low_since(memo.row_version) + lane.first;
@@ -123,9 +126,10 @@ void Judge::remember(Memo& memo, const Ground& ground, const Lane& lane, const R
   if (rest.from == hi && memo.end == hi) return;  // The last entry is as it was.
   memo.end = hi;
   const Cell* last = lane.table->find(hi - 1 - lane.first);
-  memo.tag = last == nullptr ? 0 : last->tag;
-  const bool known = rest.in_place && rest.from < hi && last != nullptr;
-  memo.page = known ? last->page : kUnknownPage;
+  const bool judged =
+      hi > live / ground.entry_tokens && last != nullptr && last->page != kUnknownPage;
+  memo.tag = judged ? last->tag : kNoTag;
+  memo.page = judged && rest.in_place && rest.from < hi ? last->page : kUnknownPage;
 }
 
 // Is the entry owned by the lane's request at its one column, mapped as the map says, and neither
@@ -206,6 +210,7 @@ void Judge::judge_remembered(Ground& ground, std::size_t row, Memo& memo, std::i
   } else {
     memo = {};
     memo.apart = true;  // As far as it has been looked at.
+    memo.tag = kNoTag;
     rest.from = lo;
   }
   ground.aligned = true;
