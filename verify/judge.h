@@ -51,6 +51,9 @@ class Judge : public Observer {
     Name req = kNone;
     LayerSet layers = kNoLayers;  // In which every whole entry was written.
     std::uint64_t birth = 0;
+    std::int64_t bound = 0;  // This, the claim and the unit: as the launch said them.
+    std::uint32_t claim = kNoSpace;
+    Name unit = kNone;
     std::uint32_t row_version = 0;
     std::uint32_t holder_version = 0, holder_moves = 0, from_version = 0, from_moves = 0;
     std::uint32_t tag = 0;       // Of the last entry: its space and unit were right.
@@ -63,9 +66,7 @@ class Judge : public Observer {
   };
   // The lanes of one table in one pool, by row, and what all of them were judged against.
   struct Memos {
-    std::uint32_t epoch = 0, from_epoch = 0, pool_version = 0, claim = kNoSpace;
-    std::int64_t bound = 0;
-    Name unit = kNone;  // That the launch said.
+    std::uint32_t epoch = 0, from_epoch = 0, pool_version = 0;
     std::vector<Memo> lanes;
   };
   // A lane at hand, and what a memo leaves to judge of it.
@@ -192,6 +193,8 @@ class Judge : public Observer {
   void keep_judged(const Ground& ground);
   bool still_holds(Ground& ground, const Lane& lane, const Memo& memo, std::int64_t live,
                    Rest& rest) const;
+  static bool same_lane(const Memo& memo, const Ground& ground, const Lane& lane,
+                        const Holder& holder, std::int64_t live);
   bool stands(Ground& ground, const Lane& lane, Memo& memo, std::int64_t live, std::int64_t lo,
               std::int64_t hi) const;
   bool judge_rest(Ground& ground, std::size_t row, std::int64_t live, std::int64_t hi, Rest& rest);

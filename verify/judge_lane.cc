@@ -21,14 +21,10 @@ Judge::Memos* Judge::memos_for(const Ground& ground) {
   Memos& memos = cache_->memos[{view.table, ground.targets.pool}];
   const std::uint32_t from_epoch = ground.from_space == nullptr ? 0 : ground.from_space->epoch();
   if (memos.epoch != ground.space.epoch() || memos.from_epoch != from_epoch ||
-      memos.pool_version != ground.pool.version || memos.claim != view.claim ||
-      memos.bound != ground.bound || memos.unit != ground.unit) {
+      memos.pool_version != ground.pool.version) {
     memos = {.epoch = ground.space.epoch(),
              .from_epoch = from_epoch,
              .pool_version = ground.pool.version,
-             .claim = view.claim,
-             .bound = ground.bound,
-             .unit = ground.unit,
              .lanes = {}};
   }
   return &memos;
@@ -55,15 +51,21 @@ bool Judge::written(const Ground& ground, const Lane& lane, PageId page, LayerSe
                                     begin, end);
 }
 
+bool Judge::same_lane(const Memo& memo, const Ground& ground, const Lane& lane,
+                      const Holder& holder, std::int64_t live) {
+  return memo.req == lane.req && memo.birth == holder.birth && memo.first == lane.first &&
+         memo.live <= live && memo.bound == ground.bound && memo.claim == ground.view.claim &&
+         memo.unit == ground.unit;
+}
+
 // The usual lane: since it was judged clean, no more happened than that tokens came or went in its
 // last page. Then the memo is brought up to date. False says nothing.
 bool Judge::stands(Ground& ground, const Lane& lane, Memo& memo, std::int64_t live, std::int64_t lo,
                    std::int64_t hi) const {
   const Holder* holder = ground.space.holder(lane.req);
-  if (memo.req != lane.req || memo.end != hi || memo.page == kUnknownPage ||
-      memo.row_version != lane.table->changes.version() || memo.first != lane.first ||
-      live < memo.live || memo.layers != ground.spans || holder == nullptr ||
-      holder->birth != memo.birth || holder->moves != memo.holder_moves) {
+  if (holder == nullptr || !same_lane(memo, ground, lane, *holder, live) || memo.end != hi ||
+      memo.page == kUnknownPage || memo.row_version != lane.table->changes.version() ||
+      memo.layers != ground.spans || memo.holder_moves != holder->moves) {
     return false;
   }
   std::int64_t from = std::min(memo.whole, holder->changes.low_since(memo.holder_version));
@@ -87,10 +89,7 @@ bool Judge::stands(Ground& ground, const Lane& lane, Memo& memo, std::int64_t li
 // Is it the lane of the memo, and what has moved since? False: it is judged from the start.
 bool Judge::still_holds(Ground& ground, const Lane& lane, const Memo& memo, std::int64_t live,
                         Rest& rest) const {
-  if (rest.holder == nullptr || memo.req != lane.req || memo.birth != rest.holder->birth ||
-      memo.first != lane.first || live < memo.live) {
-    return false;
-  }
+  if (rest.holder == nullptr || !same_lane(memo, ground, lane, *rest.holder, live)) return false;
   if (memo.layers != ground.spans) {
     if (!ground.world.layers.contains(memo.layers, ground.targets.layers)) return false;
     ground.spans = memo.layers;
@@ -115,6 +114,9 @@ void Judge::remember(Memo& memo, const Ground& ground, const Lane& lane, const R
   memo.req = lane.req;
   memo.layers = rest.covered;
   memo.birth = rest.holder->birth;
+  memo.bound = ground.bound;
+  memo.claim = ground.view.claim;
+  memo.unit = ground.unit;
   memo.row_version = lane.table->changes.version();
   memo.holder_version = rest.holder->changes.version();
   memo.holder_moves = rest.holder->moves;
