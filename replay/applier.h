@@ -104,7 +104,7 @@ class Applier {
   // Tells and applies a write of offsets [begin, end). `told`: pages told before, which are not
   // told again with the same fate; null where no page can come twice.
   using Told = std::set<std::pair<std::int64_t, Fate>>;
-  void write_page(PageAct act, std::uint32_t begin, std::uint32_t end, Name digest, Told* told);
+  void write_page(PageAct& act, std::uint32_t begin, std::uint32_t end, Name digest, Told* told);
   void rewind_pool(Pool& pool, Name req, std::int64_t len);
 
   // Launches. `today`: rows of a graph launch, which replace captured ones.
@@ -121,7 +121,7 @@ class Applier {
   void add_slots(LaunchView& view, Lane& lane, const ev::Row& captured, const ev::Row* today,
                  const BufferState* buffer);
   void run_launch(LaunchView& view);
-  void store_lane(LaunchView& view, std::uint32_t group, std::size_t lane);
+  void store_lane(LaunchView& view, std::uint32_t group, std::size_t lane, bool wraps);
   void run_copy(const ev::Copy& copy, const LaunchView& view);
   void copy_page(const ev::Copy& copy, std::size_t i, const LaunchView& view);
   void run_captured(Name name, GraphState& graph, std::size_t index, const ev::Rows* today);

@@ -146,15 +146,14 @@ void Applier::fill_view(LaunchView& view, const ev::Attention& e, const ev::Rows
   view.table = e.table == kNone ? UINT32_MAX : world_.buffers.index(e.table);
   const BufferState* table = world_.buffers.find(e.table);
   const BufferState* lens = world_.buffers.find(e.lens);
-  view.lanes.resize(e.rows.size());
+  view.lanes.reserve(e.rows.size());
   for (std::size_t i = 0; i < e.rows.size(); ++i) {
     const ev::Row& captured = e.rows[i];
     const ev::Row* row = todays_row(today, captured, i);
-    Lane& lane = view.lanes[i] = {};
+    Lane& lane = view.lanes.emplace_back();
     lane.req = row != nullptr ? row->req : captured.req;
     lane.row = pick(captured, row, &ev::Row::row).value_or(-1);
-    const auto& pages = pick(captured, row, &ev::Row::pages);
-    if (pages) {
+    if (const auto& pages = pick(captured, row, &ev::Row::pages)) {
       lane.pages = &*pages;
       lane.entries = static_cast<std::int64_t>(pages->size());
     } else if (table != nullptr && lane.row >= 0) {
@@ -171,10 +170,8 @@ void Applier::fill_view(LaunchView& view, const ev::Attention& e, const ev::Rows
     lane.q_len = pick(captured, row, &ev::Row::q_len).value_or(1);
     lane.q_pos = pick(captured, row, &ev::Row::q_pos).value_or(lane.len - lane.q_len);
     lane.first = pick(captured, row, &ev::Row::first).value_or(0);
-    const auto& logical = pick(captured, row, &ev::Row::logical);
-    if (logical) lane.logical = &*logical;
-    const auto& spaces = pick(captured, row, &ev::Row::spaces);
-    if (spaces) lane.spaces = &*spaces;
+    if (const auto& logical = pick(captured, row, &ev::Row::logical)) lane.logical = &*logical;
+    if (const auto& spaces = pick(captured, row, &ev::Row::spaces)) lane.spaces = &*spaces;
   }
 }
 
@@ -198,11 +195,11 @@ void Applier::fill_view(LaunchView& view, const ev::Store& e, const ev::Rows* to
   view.store = &e;
   view.claim = e.space == kNone ? kNoSpace : space_named(e.space);
   const BufferState* buffer = world_.buffers.find(e.slots);
-  view.lanes.resize(e.rows.size());
+  view.lanes.reserve(e.rows.size());
   for (std::size_t i = 0; i < e.rows.size(); ++i) {
     const ev::Row& captured = e.rows[i];
     const ev::Row* row = todays_row(today, captured, i);
-    Lane& lane = view.lanes[i] = {};
+    Lane& lane = view.lanes.emplace_back();
     lane.req = row != nullptr ? row->req : captured.req;
     lane.row = pick(captured, row, &ev::Row::row).value_or(-1);
     add_slots(view, lane, captured, row, buffer);
@@ -228,15 +225,15 @@ void Applier::run_launch(LaunchView& view) {
   if (view.store == nullptr) return;
   for (std::uint32_t g = 0; g < view.targets->groups.size(); ++g) {
     if (view.targets->groups[g].pool == kNoPool) continue;
-    for (std::size_t i = 0; i < view.lanes.size(); ++i) store_lane(view, g, i);
+    const bool wraps = state_.names().text(view.store->negative) == "wrap";
+    for (std::size_t i = 0; i < view.lanes.size(); ++i) store_lane(view, g, i, wraps);
   }
 }
 
-void Applier::store_lane(LaunchView& view, std::uint32_t group, std::size_t i) {
+void Applier::store_lane(LaunchView& view, std::uint32_t group, std::size_t i, bool wraps) {
   const Targets::Group& target = view.targets->groups[group];
   const Pool& pool = world_.pool(target.pool);
   const Lane& lane = view.lanes[i];
-  const bool wraps = state_.names().text(view.store->negative) == "wrap";
   const std::span<const SlotId> slots(view.slots.data() + lane.slots_begin, lane.slots_count);
   // Pages told already, with their fate: a page is reported once a lane, not once a slot.
   std::set<std::pair<std::int64_t, Fate>> told;
@@ -249,12 +246,13 @@ void Applier::store_lane(LaunchView& view, std::uint32_t group, std::size_t i) {
     // Slots that follow one another within a page are one write.
     std::size_t run = 1;
     const std::int64_t page = slot < 0 ? -1 : slot / pool.page_size;
-    while (slot >= 0 && k + run < slots.size() &&
-           raw(slots[k + run]) == slot + static_cast<std::int64_t>(run) &&
-           raw(slots[k + run]) / pool.page_size == page) {
+    const std::int64_t first = page * pool.page_size;
+    const auto most = static_cast<std::size_t>(slot < 0 ? 1 : pool.page_size - (slot - first));
+    while (run < most && k + run < slots.size() &&
+           raw(slots[k + run]) == slot + static_cast<std::int64_t>(run)) {
       ++run;
     }
-    const auto begin = slot < 0 ? 0 : static_cast<std::uint32_t>(slot % pool.page_size);
+    const auto begin = slot < 0 ? 0 : static_cast<std::uint32_t>(slot - first);
     PageAct act{.act = Act::kStore,
                 .pool = target.pool,
                 .page = PageId{static_cast<std::int32_t>(std::min<std::int64_t>(page, INT32_MAX))},

@@ -150,14 +150,14 @@ Fate Applier::write_fate(const Pool& pool, PageId page, Name req) const {
   }
   if (req == kNone) return Fate::kPadElsewhere;
   const Space& space = world_.space_of(pool);
-  const PageInfo info = space.info(page);
-  if (info.unknown) return Fate::kUnknown;
-  if (info.owner == kNone) return Fate::kNoOwner;
-  if (info.more == 0) return info.owner == req ? Fate::kOk : Fate::kForeign;
-  return space.owns(page, req) ? Fate::kShared : Fate::kForeign;
+  const PageInfo* info = space.find(page);
+  if (info == nullptr ? !space.known(page) : info->unknown) return Fate::kUnknown;
+  if (info == nullptr || info->owner == kNone) return Fate::kNoOwner;
+  if (!space.owns(*info, req)) return Fate::kForeign;
+  return info->more == 0 ? Fate::kOk : Fate::kShared;
 }
 
-void Applier::write_page(PageAct act, std::uint32_t begin, std::uint32_t end, Name digest,
+void Applier::write_page(PageAct& act, std::uint32_t begin, std::uint32_t end, Name digest,
                          Told* told) {
   Pool& pool = world_.pool(act.pool);
   act.fate = write_fate(pool, act.page, act.req);
@@ -188,13 +188,13 @@ Outcome Applier::on(const ev::Fill& e) {
     Name digest = kNone;
     if (e.digest) digest = e.digest->list[e.digest->per_page ? i : 0];
     const auto end = static_cast<std::uint32_t>(std::min<std::int64_t>(n, page_size));
-    write_page({.act = Act::kFill,
+    PageAct act{.act = Act::kFill,
                 .pool = p,
                 .page = e.pages[i],
                 .req = e.req,
                 .column = static_cast<std::int64_t>(i),
-                .layers = layers},
-               0, end, digest, nullptr);
+                .layers = layers};
+    write_page(act, 0, end, digest, nullptr);
   }
   return {};
 }
@@ -336,16 +336,17 @@ Outcome Applier::on(const ev::Request& e) {
 
 void Applier::rewind_pool(Pool& pool, Name req, std::int64_t len) {
   Space& space = world_.space_of(pool);
-  const Holder* holder = space.holder(req);
-  if (holder == nullptr) return;
   const std::int64_t first = len / pool.page_size;
-  space.touch_from(req, first);
+  const Holder* holder = space.rewind(req, first);
+  if (holder == nullptr) return;
   const auto cut = [&](std::int64_t logical, const Column& column) {
-    if (column.evicted || !space.owns(column.page, req)) return;
+    if (column.evicted) return;
+    const PageInfo* info = space.find(column.page);
+    if (info == nullptr || !space.owns(*info, req)) return;
     const bool partly = logical == first;
     pool.extents.cut(u32(column.page),
                      partly ? static_cast<std::uint32_t>(len % pool.page_size) : 0);
-    if (space.owner_count(column.page) > 1) space.touch(column.page);
+    if (info->more != 0) space.touch(column.page);
   };
   // Columns mostly follow one another: a hole ends the quick way.
   std::int64_t logical = first;

@@ -96,6 +96,20 @@ static void merge_group(LayerSets& sets, Extents::Groups& groups, LayerSet layer
   groups.push_back({layers, std::move(offsets)});
 }
 
+// The usual write to a page of several groups: one of them is written on, and stays a group apart.
+bool Extents::grow_in_place(Groups& groups, LayerSet layers, std::uint32_t begin,
+                            std::uint32_t end) {
+  const auto own = std::ranges::find(groups, layers, &Group::layers);
+  if (own == groups.end() || !own->offsets.bits.empty() || begin > own->offsets.prefix) {
+    return false;
+  }
+  const Offsets grown{.prefix = std::max(own->offsets.prefix, end), .bits = {}};
+  const bool merges = std::ranges::any_of(
+      groups, [&](const Group& other) { return other.layers != layers && other.offsets == grown; });
+  if (!merges) own->offsets.prefix = grown.prefix;
+  return !merges;
+}
+
 void Extents::write(LayerSets& sets, std::uint32_t index, LayerSet layers, std::uint32_t begin,
                     std::uint32_t end, EventIndex by) {
   Page& page = pages_.at(index);
@@ -105,6 +119,7 @@ void Extents::write(LayerSets& sets, std::uint32_t index, LayerSet layers, std::
     page.prefix = std::max(page.prefix, end);
     return;
   }
+  if (page.groups != 0 && grow_in_place(groups_[page.groups - 1], layers, begin, end)) return;
   Groups out;
   LayerSet left = layers;  // Layers that were in no group so far.
   for (Group& group : take_groups(page)) {
@@ -124,8 +139,8 @@ void Extents::write(LayerSets& sets, std::uint32_t index, LayerSet layers, std::
 void Extents::reset(std::uint32_t index) {
   Page* page = pages_.find(index);
   if (page == nullptr) return;
-  take_groups(*page);
-  page->by = kNever;
+  if (page->groups != 0) take_groups(*page);
+  *page = {};
 }
 
 void Extents::cut(std::uint32_t index, std::uint32_t length) {
@@ -176,14 +191,10 @@ void Extents::copy(LayerSets& sets, std::uint32_t index, const Extents& from,
   }
 }
 
-bool Extents::covers(LayerSets& sets, std::uint32_t index, LayerSet layers, std::uint32_t begin,
-                     std::uint32_t end) const {
-  if (begin >= end) return true;
-  const Page* page = pages_.find(index);
-  if (page == nullptr) return false;
-  if (page->groups == 0) return end <= page->prefix && sets.contains(page->layers, layers);
+bool Extents::groups_cover(LayerSets& sets, const Groups& groups, LayerSet layers,
+                           std::uint32_t begin, std::uint32_t end) {
   LayerSet left = layers;
-  for (const Group& group : groups_[page->groups - 1]) {
+  for (const Group& group : groups) {
     if (group.offsets.covers(begin, end)) left = sets.subtract(left, group.layers);
   }
   return left == kNoLayers;

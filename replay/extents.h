@@ -47,16 +47,16 @@ class Extents {
 
   // Is every offset of [begin, end) written in every one of these layers?
   bool covers(LayerSets& sets, std::uint32_t page, LayerSet layers, std::uint32_t begin,
-              std::uint32_t end) const;
+              std::uint32_t end) const {
+    if (begin >= end) return true;
+    const Page* p = pages_.find(page);
+    if (p == nullptr) return false;
+    if (p->groups != 0) return groups_cover(sets, groups_[p->groups - 1], layers, begin, end);
+    return end <= p->prefix && sets.contains(p->layers, layers);
+  }
   // The layers in which every offset of [begin, end) is written.
   LayerSet covered(LayerSets& sets, std::uint32_t page, std::uint32_t begin,
                    std::uint32_t end) const;
-  // True where offsets [0, end) are written in these layers, and it takes one look to say so.
-  bool plainly_covers(std::uint32_t page, LayerSet layers, std::uint32_t end) const {
-    const Page* p = pages_.find(page);
-    return p != nullptr && p->groups == 0 && (p->layers == layers || p->layers == kAllLayers) &&
-           end <= p->prefix;
-  }
   // The event that wrote the page last; kNever where nothing is written.
   EventIndex written_by(std::uint32_t page) const;
 
@@ -92,6 +92,10 @@ class Extents {
   };
 
  private:
+  static bool groups_cover(LayerSets& sets, const Groups& groups, LayerSet layers,
+                           std::uint32_t begin, std::uint32_t end);
+  static bool grow_in_place(Groups& groups, LayerSet layers, std::uint32_t begin,
+                            std::uint32_t end);
   Groups take_groups(Page& page);
   void put_groups(Page& page, Groups groups);
 

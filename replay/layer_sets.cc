@@ -72,7 +72,8 @@ LayerSet LayerSets::combine(Op op, LayerSet a, LayerSet b) {
 
 LayerSet LayerSets::unite(LayerSet a, LayerSet b) { return a == b ? a : combine(Op::kUnite, a, b); }
 LayerSet LayerSets::intersect(LayerSet a, LayerSet b) {
-  return a == b ? a : combine(Op::kIntersect, a, b);
+  if (a == b || b == kAllLayers) return a;
+  return a == kAllLayers ? b : combine(Op::kIntersect, a, b);
 }
 LayerSet LayerSets::subtract(LayerSet a, LayerSet b) {
   return a == b ? kNoLayers : combine(Op::kSubtract, a, b);

@@ -79,6 +79,15 @@ struct Lane {
   const NameList* spaces = nullptr;
   std::uint32_t slots_begin = 0, slots_count = 0;  // Into LaunchView::slots.
 
+  Lane() {}  // Written out, so that emplace_back() does not clear the bytes first.
+
+  // One past the last entry that may be known.
+  std::int64_t held() const {
+    if (pages != nullptr) return static_cast<std::int64_t>(pages->size());
+    if (table == nullptr) return 0;
+    if (!table->far.empty()) return table->far.rbegin()->first + 1;
+    return static_cast<std::int64_t>(table->cells.size());
+  }
   // Entry j as the kernel gets it; null: never written, unknown.
   bool entry(std::int64_t j, Cell& out) const {
     if (pages != nullptr) {

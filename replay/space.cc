@@ -7,17 +7,9 @@ namespace pagetape {
 
 static std::uint64_t slot_of(PageId page) { return static_cast<std::uint32_t>(page); }
 
-bool Space::owns(PageId page, Name owner) const {
-  const PageInfo* p = pages_.find(slot_of(page));
-  if (p == nullptr || owner == kNone) return false;
-  if (p->owner == owner) return true;
-  return p->more != 0 && std::ranges::find(more_[p->more - 1], owner) != more_[p->more - 1].end();
-}
-
-std::uint32_t Space::owner_count(PageId page) const {
-  const PageInfo* p = pages_.find(slot_of(page));
-  if (p == nullptr || p->owner == kNone) return 0;
-  return 1 + (p->more == 0 ? 0 : static_cast<std::uint32_t>(more_[p->more - 1].size()));
+bool Space::among_more(const PageInfo& info, Name owner) const {
+  const std::vector<Name>& others = more_[info.more - 1];
+  return std::ranges::find(others, owner) != others.end();
 }
 
 std::vector<Name> Space::owners(PageId page) const {
@@ -81,14 +73,14 @@ void Space::give(PageId page, Name owner, std::int64_t column, EventIndex by, bo
     h.last_column = std::max(h.last_column, column);
     if (p->owner == owner && p->column != column) p->column = -1;  // It stands at two.
   }
-  h.changes.touch(std::max<std::int64_t>(column, 0));
+  h.touch(std::max<std::int64_t>(column, 0));
 }
 
 bool Space::take(PageId page, Name owner, EventIndex by) {
   if (!owns(page, owner)) return false;
   PageInfo& p = *pages_.find(slot_of(page));
   Holder& h = holder_of(owner);
-  h.changes.touch(p.owner == owner ? std::max(p.column, 0) : 0);
+  h.touch(p.owner == owner ? std::max(p.column, 0) : 0);
   --h.pages;
   p.by = by;
   if (p.more == 0) {
@@ -119,14 +111,14 @@ void Space::evict_column(Name owner, std::int64_t logical, EventIndex by) {
   c.evicted = true;
   c.by = by;
   h.last_column = std::max(h.last_column, logical);
-  h.changes.touch(logical);
+  h.touch(logical);
 }
 
 void Space::end_request(Name owner) {
   Holder* h = holders_.find(owner);
   if (h == nullptr) return;
   h->columns.clear();
-  h->changes.touch(0);
+  h->touch(0);
   h->ended = true;
   release(owner);
 }
@@ -150,24 +142,30 @@ bool Space::consistent() const {
   return ok;
 }
 
+void Space::touch_holder(Name owner, std::int64_t logical) {
+  if (Holder* h = holders_.find(owner)) h->touch(logical);
+}
+
 void Space::touch(PageId page) {
-  const PageInfo* p = pages_.find(slot_of(page));
+  const PageInfo* p = find(page);
   if (p == nullptr || p->owner == kNone) return;
   if (p->more != 0) {
-    for (Name owner : more_[p->more - 1]) holder_of(owner).changes.touch(0);
+    for (Name owner : more_[p->more - 1]) touch_holder(owner, 0);
   }
-  holder_of(p->owner).changes.touch(0);
+  touch_holder(p->owner, 0);
 }
 
 void Space::touch_column(PageId page) {
-  const PageInfo* p = pages_.find(slot_of(page));
+  const PageInfo* p = find(page);
   if (p == nullptr || p->owner == kNone) return;
   if (p->more != 0) return touch(page);
-  holder_of(p->owner).changes.touch(std::max(p->column, 0));
+  touch_holder(p->owner, std::max(p->column, 0));
 }
 
-void Space::touch_from(Name owner, std::int64_t logical) {
-  if (Holder* h = holders_.find(owner)) h->changes.touch(logical);
+const Holder* Space::rewind(Name owner, std::int64_t logical) {
+  Holder* h = holders_.find(owner);
+  if (h != nullptr) h->changes.touch(logical);
+  return h;
 }
 
 }  // namespace pagetape

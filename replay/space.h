@@ -32,6 +32,14 @@ struct Holder {
   std::int64_t last_column = -1;  // The greatest ever set.
   std::uint64_t birth = 0;        // Tells holders of one name apart over time.
   bool ended = false;             // The request is over; forgotten when its last page goes.
+  // Moves with every touch but a rewind's: while it stands, columns, owners and map entries do.
+  // Derived for observers, no part of a keyframe.
+  std::uint32_t moves = 0;
+
+  void touch(std::int64_t logical) {
+    changes.touch(logical);
+    ++moves;
+  }
   template <class A>
   void visit(A& a) {
     a(columns, changes, pages, last_column, birth, ended);
@@ -64,8 +72,14 @@ class Space {
   // Null where the page's neighbourhood was never given out.
   const PageInfo* find(PageId page) const { return pages_.find(static_cast<std::uint32_t>(page)); }
   bool known(PageId page) const { return !info(page).unknown; }
-  bool owns(PageId page, Name owner) const;
-  std::uint32_t owner_count(PageId page) const;
+  bool owns(PageId page, Name owner) const {
+    const PageInfo* p = find(page);
+    return p != nullptr && owns(*p, owner);
+  }
+  bool owns(const PageInfo& info, Name owner) const {
+    if (owner == kNone) return false;
+    return info.owner == owner || (info.more != 0 && among_more(info, owner));
+  }
   bool owned(PageId page) const { return info(page).owner != kNone; }
   // The owners, the first one first.
   std::vector<Name> owners(PageId page) const;
@@ -85,7 +99,8 @@ class Space {
   void touch(PageId page);
   // As touch, where what changed concerns the page's column only (an entry of a map).
   void touch_column(PageId page);
-  void touch_from(Name owner, std::int64_t logical);
+  // The owner's pages hold less from the logical page on; null where there is no such holder.
+  const Holder* rewind(Name owner, std::int64_t logical);
   // Moves where more changed than the holders' logs can say.
   std::uint32_t epoch() const { return epoch_; }
   void bump_epoch() { ++epoch_; }
@@ -108,6 +123,8 @@ class Space {
   }
 
  private:
+  bool among_more(const PageInfo& info, Name owner) const;
+  void touch_holder(Name owner, std::int64_t logical);
   Holder& holder_of(Name owner);
   void release(Name owner);
 

@@ -70,6 +70,7 @@ WITHOUT_TEST = {
     "verify/info_verb.cc": _CLI,
     "verify/judge_entry.cc": _JUDGE,
     "verify/judge_events.cc": _JUDGE,
+    "verify/judge_lane.cc": _JUDGE,
     "verify/judge_pages.cc": _JUDGE,
     "verify/verify_verb.cc": _CLI,
 }

@@ -46,19 +46,39 @@ class Judge : public Observer {
   std::uint64_t launches() const { return launches_; }
 
  private:
-  // A lane judged clean before: its table row, up to an entry, for these layers.
+  // A lane judged clean before: entries of its table row up to `end`, those that lay live then.
   struct Memo {
     Name req = kNone;
+    LayerSet layers = kNoLayers;  // In which every whole entry was written.
     std::uint64_t birth = 0;
-    std::uint32_t row_version = 0, holder_version = 0, from_version = 0, epoch = 0, from_epoch = 0;
-    std::uint32_t pool_version = 0, claim = 0;
-    std::int64_t bound = 0, first = 0;
-    LayerSet layers = kNoLayers;
-    std::int64_t live = 0;        // First live position: those before were not judged.
-    std::int64_t lo = 0, hi = 0;  // Entries [lo, hi) were whole and clean.
-    Name unit = kNone;            // That the launch said.
-    std::int64_t distinct = 0;    // No entry stands twice in [lo, distinct).
-    std::uint32_t tag = 0;        // Of cells whose space and unit were right.
+    std::int64_t bound = 0;  // This, the claim and the unit: as the launch said them.
+    std::uint32_t claim = kNoSpace;
+    Name unit = kNone;
+    std::uint32_t row_version = 0;
+    std::uint32_t holder_version = 0, holder_moves = 0, from_version = 0, from_moves = 0;
+    std::uint32_t tag = 0;       // Of the last entry: its space and unit were right.
+    PageId page = kUnknownPage;  // … and its page, where it passed in_place().
+    bool apart = false;  // Each page is listed where its owner's column is, if it has just one.
+    std::int64_t first = 0;
+    std::int64_t live = 0;   // First live position: those before were not judged.
+    std::int64_t whole = 0;  // Entries from here on may be written further.
+    std::int64_t end = 0;
+  };
+  // The lanes of one table in one pool, by row, and what all of them were judged against.
+  struct Memos {
+    std::uint32_t epoch = 0, from_epoch = 0, pool_version = 0;
+    std::vector<Memo> lanes;
+  };
+  // A lane at hand, and what a memo leaves to judge of it.
+  struct Rest {
+    const Holder* holder = nullptr;
+    const Holder* from_holder = nullptr;  // In the space that a map leads from.
+    std::int64_t from = 0;                // Entries before it are as they were.
+    std::int64_t changed = INT64_MAX;     // The first entry whose cell changed.
+    LayerSet covered = kAllLayers;        // In which every whole entry is written.
+    bool tagged = false;                  // Cells of `tag` are of the right space and unit.
+    std::uint32_t tag = 0;
+    bool in_place = true;  // Every entry looked at passed in_place().
   };
   using Counts = std::array<std::uint64_t, kRuleCount>;
   // A clean launch of the graph launch at hand: one with the same lanes need not be judged.
@@ -72,8 +92,8 @@ class Judge : public Observer {
   };
   // By index, what is otherwise looked up by name; one a rank.
   struct RankCache {
-    std::vector<Seen*> pools;
-    std::map<std::pair<std::uint32_t, std::uint32_t>, std::vector<Memo>> memos;  // Table, pool.
+    std::vector<Seen*> pools, backends;
+    std::map<std::pair<std::uint32_t, std::uint32_t>, Memos> memos;  // By table and pool.
   };
   // What is the same for all entries of a launch's lanes in one pool.
   struct Ground {
@@ -90,13 +110,20 @@ class Judge : public Observer {
     const Space* from_space;
     bool pending;                   // Operations are pending: nothing may be reused.
     Name unit;                      // That the launch says.
-    Seen& seen;                     // Of the backend.
     std::int64_t fits;              // Pages whose last byte the kernel's offset can express.
-    std::vector<Memo>* memos;       // By table row; null where lanes are judged anew.
+    Memos* memos = nullptr;         // Null where lanes are judged anew.
+    LayerSet spans = kNoLayers;     // A set known to contain the launch's layers.
     LayerSet covered = kAllLayers;  // Layers in which every lane was found whole.
     bool clean = true;
     bool aligned = true;  // The lane at hand lists pages at the columns they have.
     Counts counts{};      // Judgements, a layer.
+    // Entries that stood as judged before, and those of them whose space was said.
+    std::uint64_t skipped = 0, skipped_claimed = 0;
+    void skip(std::int64_t entries, std::uint32_t tag) {
+      const auto n = static_cast<std::uint64_t>(entries);
+      skipped += n;
+      if (view.claim != kNoSpace || world.tags[tag].space != kNone) skipped_claimed += n;
+    }
   };
   struct Entry {
     std::int64_t index = 0, logical = 0;
@@ -116,8 +143,11 @@ class Judge : public Observer {
   // judge_events.cc: whole events.
   void judge_table(const World& world, const ev::Table& e);
   void judge_extent(const World& world, const ev::Extent& e);
+  void judge_view(const ev::View& e);
+  void judge_access(const ev::Access& e);
   void judge_free_count(const World& world, const ev::FreeCount& e);
-  void note_kinds(const World& world, const Event& event);
+  template <class T>
+  void judge_whole(const World& world, const T& e);
   void note_pool(const World& world, Name name, bool Seen::*what);
 
   // judge_pages.cc: pages, one by one.
@@ -131,14 +161,14 @@ class Judge : public Observer {
 
   // judge_launch.cc, judge_entry.cc: launches and their lanes.
   void judge_binding(World& world, const LaunchView& view);
-  bool fact_stale(const World& world, const Fact& fact, const Binding& binding,
-                  std::string& why) const;
+  static bool fact_stale(const World& world, const Fact& fact, const Binding& binding);
+  std::string why_stale(const World& world, const Fact& fact, const Binding& binding) const;
   void judge_group(World& world, const LaunchView& view, std::uint32_t group);
+  static void count_skipped(Ground& ground);
   void judge_bounds_alone(const LaunchView& view, std::uint32_t group);
   void judge_lane(Ground& ground, std::size_t row);
   void judge_width(Ground& ground, std::size_t row, std::int64_t lo, std::int64_t hi);
-  bool judge_entries(Ground& ground, std::size_t row, std::int64_t from, std::int64_t lo,
-                     std::int64_t hi, LayerSet& covered);
+  bool judge_entries(Ground& ground, std::size_t row, std::int64_t lo, std::int64_t hi);
   bool judge_entry(Ground& ground, std::size_t row, const Entry& entry, LayerSet& covered);
   bool judge_bounds(Ground& ground, std::size_t row, const Entry& entry);
   bool judge_space(Ground& ground, std::size_t row, const Entry& entry);
@@ -148,23 +178,36 @@ class Judge : public Observer {
                    std::int64_t logical);
   bool judge_extent_of(Ground& ground, std::size_t row, const Entry& entry, PageId page,
                        std::int64_t page_tokens_before, LayerSet& covered);
-  bool judge_distinct(Ground& ground, std::size_t row, std::int64_t lo, std::int64_t hi);
+  bool judge_distinct(Ground& ground, std::size_t row, std::int64_t lo, std::int64_t hi,
+                      bool& apart);
   bool report_entry(Ground& ground, std::size_t row, const Entry& entry, Rule rule,
                     const std::string& what, LayerSet only, std::uint32_t needs_object, bool seen,
                     EventIndex because = kNever, Name op = kNone);
   std::vector<EventIndex> cause_of(const Ground& ground, const Target& target, EventIndex cell,
                                    EventIndex because) const;
   Memo* memo_of(Ground& ground, const Lane& lane);
-  std::vector<Memo>* memos_for(const World& world, const LaunchView& view, std::uint32_t group);
+  Memos* memos_for(const Ground& ground);
+  void judge_remembered(Ground& ground, std::size_t row, Memo& memo, std::int64_t live,
+                        std::int64_t lo, std::int64_t hi);
   bool same_as_before(Ground& ground);
   void keep_judged(const Ground& ground);
-  bool quick(Ground& ground, const Lane& lane, const Memo& memo, std::int64_t from,
-             std::int64_t live, std::int64_t hi) const;
+  bool still_holds(Ground& ground, const Lane& lane, const Memo& memo, std::int64_t live,
+                   Rest& rest) const;
+  static bool same_lane(const Memo& memo, const Ground& ground, const Lane& lane,
+                        const Holder& holder, std::int64_t live);
+  bool stands(Ground& ground, const Lane& lane, Memo& memo, std::int64_t live, std::int64_t lo,
+              std::int64_t hi) const;
+  bool judge_rest(Ground& ground, std::size_t row, std::int64_t live, std::int64_t hi, Rest& rest);
+  bool written(const Ground& ground, const Lane& lane, PageId page, LayerSet layers,
+               std::int64_t live, std::int64_t logical) const;
+  bool quick(const Ground& ground, const Lane& lane, std::int64_t live, std::int64_t logical,
+             const Rest& rest) const;
+  bool in_place(const Ground& ground, const Lane& lane, const Cell& cell, std::int64_t logical,
+                const Rest& rest) const;
+  void remember(Memo& memo, const Ground& ground, const Lane& lane, const Rest& rest,
+                std::int64_t live, std::int64_t hi) const;
   Seen& seen_pool(const World& world, std::uint32_t pool);
-  std::int64_t judged_from(const Ground& ground, const Lane& lane, const Memo& memo,
-                           std::int64_t lo, std::int64_t live) const;
-  void remember(Memo& memo, const Ground& ground, const Lane& lane, std::int64_t live,
-                std::int64_t hi, LayerSet covered) const;
+  Seen& seen_backend(const World& world, Name backend);
   bool needs_alloc_seen(const Ground& ground, const Entry& entry);
 
   const Names& names_;

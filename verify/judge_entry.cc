@@ -6,9 +6,9 @@
 
 namespace pagetape {
 
-bool Judge::judge_entries(Ground& ground, std::size_t row, std::int64_t from, std::int64_t lo,
-                          std::int64_t hi, LayerSet& covered) {
+bool Judge::judge_entries(Ground& ground, std::size_t row, std::int64_t lo, std::int64_t hi) {
   const Lane& lane = ground.view.lanes[row];
+  LayerSet covered = kAllLayers;
   bool clean = true;
   if (lane.logical != nullptr) {
     for (std::size_t j = 0; j < lane.logical->size(); ++j) {
@@ -21,15 +21,8 @@ bool Judge::judge_entries(Ground& ground, std::size_t row, std::int64_t from, st
     return clean;
   }
   // Entries that the row does not hold are judged as its width; a length is a number in a file.
-  std::int64_t end = hi;
-  if (lane.pages != nullptr) {
-    end = std::min(end, lane.first + static_cast<std::int64_t>(lane.pages->size()));
-  } else if (lane.table->far.empty()) {
-    end = std::min(end, lane.first + static_cast<std::int64_t>(lane.table->cells.size()));
-  } else {
-    end = std::min(end, lane.first + lane.table->far.rbegin()->first + 1);
-  }
-  for (std::int64_t logical = std::max(from, lane.first); logical < end; ++logical) {
+  const std::int64_t end = std::min(hi, lane.first + lane.held());
+  for (std::int64_t logical = std::max(lo, lane.first); logical < end; ++logical) {
     Entry entry{.index = logical - lane.first, .logical = logical, .cell = {}};
     if (lane.entry(entry.index, entry.cell)) {
       clean = judge_entry(ground, row, entry, covered) && clean;
@@ -124,7 +117,6 @@ bool Judge::judge_space(Ground& ground, std::size_t row, const Entry& entry) {
   const bool unit_ok =
       unit.empty() || unit == "page" || (unit == "slot" && ground.entry_tokens == 1);
   if (claim != kNoSpace) {
-    ground.seen.space = true;
     ++ground.counts[static_cast<std::size_t>(Rule::kWrongSpace)];
   }
   if (claim != kNoSpace && claim != ground.pool.space) {
@@ -268,9 +260,8 @@ std::vector<EventIndex> Judge::cause_of(const Ground& ground, const Target& targ
                                         EventIndex because) const {
   std::vector<EventIndex> cause{cell, because, target.binding.by, target.remapped_by};
   if (ground.view.graph != nullptr) cause.push_back(ground.view.graph->by);
-  std::string why;
   for (const Fact& fact : *ground.view.facts) {
-    if (fact_stale(ground.world, fact, target.binding, why)) cause.push_back(fact.by);
+    if (fact_stale(ground.world, fact, target.binding)) cause.push_back(fact.by);
   }
   return cause;
 }

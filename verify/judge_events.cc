@@ -51,6 +51,14 @@ Seen& Judge::seen_pool(const World& world, std::uint32_t pool) {
   return *seen[pool];
 }
 
+Seen& Judge::seen_backend(const World& world, Name backend) {
+  std::vector<Seen*>& seen = cache_->backends;
+  const std::uint32_t index = world.backends.index(backend);
+  if (index >= seen.size()) seen.resize(index + 1);
+  if (seen[index] == nullptr) seen[index] = &coverage_.backend(rank_, backend);
+  return *seen[index];
+}
+
 void Judge::note_pool(const World& world, Name name, bool Seen::*what) {
   const std::uint32_t index = world.pools.index(name);
   if (index == kNoPool) return;
@@ -70,42 +78,49 @@ void Judge::note_pool(const World& world, Name name, bool Seen::*what) {
   }
 }
 
-void Judge::note_kinds(const World& world, const Event& event) {
-  std::visit(
-      [&]<class T>(const T& e) {
-        if constexpr (std::is_same_v<T, ev::Pool>) {
-          Seen& seen = coverage_.pool(rank_, e.pool);
-          seen.reserved |= e.reserved && !e.reserved->empty();
-          seen.offset |= e.page_bytes.has_value() && e.offset_bits.has_value();
-          const Name space = e.space != kNone ? e.space : e.pool;
-          if (const Space* s = world.spaces.find(space)) {
-            for (std::uint32_t p : s->pools) {
-              seen.alloc |= coverage_.pool(rank_, world.pool(p).name).alloc;
-            }
-          }
-        } else if constexpr (std::is_same_v<T, ev::Backend>) {
-          coverage_.backend(rank_, e.backend);
-        } else if constexpr (std::is_same_v<T, ev::Alloc> || std::is_same_v<T, ev::Share>) {
-          note_pool(world, e.pool, &Seen::alloc);
-        } else if constexpr (std::is_same_v<T, ev::Free>) {
-          note_pool(world, e.pool, &Seen::free);
-        } else if constexpr (std::is_same_v<T, ev::Evict>) {
-          note_pool(world, e.pool, &Seen::evict);
-          note_pool(world, e.pool, &Seen::free);
-        } else if constexpr (std::is_same_v<T, ev::Fill>) {
-          note_pool(world, e.pool, &Seen::write);
-          if (e.digest) note_pool(world, e.pool, &Seen::digest);
-        } else if constexpr (std::is_same_v<T, ev::AsyncBegin>) {
-          note_pool(world, e.pool, &Seen::async);
-        } else if constexpr (std::is_same_v<T, ev::FreeCount>) {
-          note_pool(world, e.pool, &Seen::free);
-        } else if constexpr (std::is_same_v<T, ev::MapSet> || std::is_same_v<T, ev::MapFree>) {
-          if (const MapState* map = world.maps.find(e.map)) {
-            note_pool(world, world.pool(map->to).name, &Seen::free);
-          }
-        }
-      },
-      event.body);
+// Most kinds are nothing to the rules as whole events.
+template <class T>
+void Judge::judge_whole(const World& world, const T& e) {
+  if constexpr (std::is_same_v<T, ev::Pool>) {
+    Seen& seen = coverage_.pool(rank_, e.pool);
+    seen.reserved |= e.reserved && !e.reserved->empty();
+    seen.offset |= e.page_bytes.has_value() && e.offset_bits.has_value();
+    const Name space = e.space != kNone ? e.space : e.pool;
+    if (const Space* s = world.spaces.find(space)) {
+      for (std::uint32_t p : s->pools) {
+        seen.alloc |= coverage_.pool(rank_, world.pool(p).name).alloc;
+      }
+    }
+  } else if constexpr (std::is_same_v<T, ev::Backend>) {
+    coverage_.backend(rank_, e.backend);
+  } else if constexpr (std::is_same_v<T, ev::Alloc> || std::is_same_v<T, ev::Share>) {
+    note_pool(world, e.pool, &Seen::alloc);
+  } else if constexpr (std::is_same_v<T, ev::Free>) {
+    note_pool(world, e.pool, &Seen::free);
+  } else if constexpr (std::is_same_v<T, ev::Evict>) {
+    note_pool(world, e.pool, &Seen::evict);
+    note_pool(world, e.pool, &Seen::free);
+  } else if constexpr (std::is_same_v<T, ev::Fill>) {
+    note_pool(world, e.pool, &Seen::write);
+    if (e.digest) note_pool(world, e.pool, &Seen::digest);
+  } else if constexpr (std::is_same_v<T, ev::AsyncBegin>) {
+    note_pool(world, e.pool, &Seen::async);
+  } else if constexpr (std::is_same_v<T, ev::MapSet> || std::is_same_v<T, ev::MapFree>) {
+    if (const MapState* map = world.maps.find(e.map)) {
+      note_pool(world, world.pool(map->to).name, &Seen::free);
+    }
+  } else if constexpr (std::is_same_v<T, ev::FreeCount>) {
+    note_pool(world, e.pool, &Seen::free);
+    judge_free_count(world, e);
+  } else if constexpr (std::is_same_v<T, ev::Table>) {
+    judge_table(world, e);
+  } else if constexpr (std::is_same_v<T, ev::Extent>) {
+    judge_extent(world, e);
+  } else if constexpr (std::is_same_v<T, ev::View>) {
+    judge_view(e);
+  } else if constexpr (std::is_same_v<T, ev::Access>) {
+    judge_access(e);
+  }
 }
 
 void Judge::on_event(const World& world, const Event& event, EventIndex index) {
@@ -118,32 +133,29 @@ void Judge::on_event(const World& world, const Event& event, EventIndex index) {
   stream_ = event.stream;
   launch_number_ = -1;
   coverage_.note(event, names_);
-  note_kinds(world, event);
-  if (const auto* table = std::get_if<ev::Table>(&event.body)) {
-    judge_table(world, *table);
-  } else if (const auto* extent = std::get_if<ev::Extent>(&event.body)) {
-    judge_extent(world, *extent);
-  } else if (const auto* count = std::get_if<ev::FreeCount>(&event.body)) {
-    judge_free_count(world, *count);
-  } else if (const auto* view = std::get_if<ev::View>(&event.body)) {
-    coverage_.judged(Rule::kGeometry, 1);
-    if (view->allocator == view->kernel) return;
-    Finding f = start(Rule::kGeometry);
-    f.object = view->object;
-    report_event(f,
-                 "the allocator counts " + std::to_string(view->allocator) + ", the kernel " +
-                     std::to_string(view->kernel),
-                 {});
-  } else if (const auto* access = std::get_if<ev::Access>(&event.body)) {
-    coverage_.judged(Rule::kShortTable, 1);
-    if (access->used <= access->capacity) return;
-    Finding f = start(Rule::kShortTable);
-    f.object = access->object;
-    report_event(f,
-                 std::to_string(access->used) + " entries are used of an object that holds " +
-                     std::to_string(access->capacity),
-                 {});
-  }
+  std::visit([&](const auto& body) { judge_whole(world, body); }, event.body);
+}
+
+void Judge::judge_view(const ev::View& e) {
+  coverage_.judged(Rule::kGeometry, 1);
+  if (e.allocator == e.kernel) return;
+  Finding f = start(Rule::kGeometry);
+  f.object = e.object;
+  report_event(f,
+               "the allocator counts " + std::to_string(e.allocator) + ", the kernel " +
+                   std::to_string(e.kernel),
+               {});
+}
+
+void Judge::judge_access(const ev::Access& e) {
+  coverage_.judged(Rule::kShortTable, 1);
+  if (e.used <= e.capacity) return;
+  Finding f = start(Rule::kShortTable);
+  f.object = e.object;
+  report_event(f,
+               std::to_string(e.used) + " entries are used of an object that holds " +
+                   std::to_string(e.capacity),
+               {});
 }
 
 void Judge::judge_table(const World& world, const ev::Table& e) {

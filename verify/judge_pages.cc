@@ -105,7 +105,7 @@ void Judge::on_page(World& world, const PageAct& act) {
   } else {
     coverage_.judged(Rule::kFreedPage, 1);
   }
-  judge_fate(world, act);
+  if (act.fate != Fate::kOk) judge_fate(world, act);
   if (act.act == Act::kPrefixHit) judge_hit(world, act);
   if (act.act == Act::kStore) judge_store_space(world, act);
   if (uses && pool.page_bytes > 0 && pool.offset_bits > 0) judge_offset(world, act);
@@ -115,7 +115,7 @@ void Judge::on_page(World& world, const PageAct& act) {
 }
 
 void Judge::judge_fate(World& world, const PageAct& act) {
-  if (act.fate == Fate::kOk || act.fate == Fate::kUnknown || act.fate == Fate::kPad) return;
+  if (act.fate == Fate::kUnknown || act.fate == Fate::kPad) return;
   const Kind kind = kind_of(act.act);
   for (const FateRule& r : kFateRules) {
     if (r.kind != kind || r.fate != act.fate) continue;
@@ -215,7 +215,8 @@ void Judge::judge_store_space(World& world, const PageAct& act) {
   if (act.req == kNone) return;
   const Pool& pool = world.pool(act.pool);
   const bool space_said = view.claim != kNoSpace;
-  const std::string_view unit = names_.text(view.store->unit);
+  const std::string_view unit =
+      view.store->unit == kNone ? std::string_view() : names_.text(view.store->unit);
   if (!space_said && unit.empty()) return;
   coverage_.judged(Rule::kWrongSpace, 1);
   if (space_said && view.claim != pool.space) {

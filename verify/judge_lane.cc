@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: Apache-2.0
+// The lanes of an attention: which entries have to be judged (again). What a lane was judged clean
+// against is remembered by version; what did not move since is not looked at.
+#include <algorithm>
+
+#include "verify/judge.h"
+
+namespace pagetape {
+
+// The tag of a memo whose lane had no live entry: no tag was found right.
+static constexpr std::uint32_t kNoTag = UINT32_MAX;
+
+// The lanes' memos for this launch; null where its lanes cannot be judged by what changed.
+Judge::Memos* Judge::memos_for(const Ground& ground) {
+  const LaunchView& view = ground.view;
+  const bool direct = ground.entry_tokens == ground.pool.page_size;
+  if (view.table == UINT32_MAX || !direct || ground.pending || options_.strict_window ||
+      !options_.reuse) {
+    return nullptr;
+  }
+  Memos& memos = cache_->memos[{view.table, ground.targets.pool}];
+  const std::uint32_t from_epoch = ground.from_space == nullptr ? 0 : ground.from_space->epoch();
+  if (memos.epoch != ground.space.epoch() || memos.from_epoch != from_epoch ||
+      memos.pool_version != ground.pool.version) {
+    memos = {.epoch = ground.space.epoch(),
+             .from_epoch = from_epoch,
+             .pool_version = ground.pool.version,
+             .lanes = {}};
+  }
+  return &memos;
+}
+
+Judge::Memo* Judge::memo_of(Ground& ground, const Lane& lane) {
+  constexpr std::int64_t kMostRows = 1 << 16;
+  const bool plain = ground.memos != nullptr && lane.table != nullptr && lane.req != kNone &&
+                     lane.logical == nullptr && lane.spaces == nullptr && lane.row < kMostRows;
+  if (!plain) return nullptr;
+  std::vector<Memo>& lanes = ground.memos->lanes;
+  const auto row = static_cast<std::size_t>(lane.row);
+  if (row >= lanes.size()) lanes.resize(row + 1);
+  return &lanes[row];
+}
+
+// Of the entry's live offsets, is each written in these layers?
+bool Judge::written(const Ground& ground, const Lane& lane, PageId page, LayerSet layers,
+                    std::int64_t live, std::int64_t logical) const {
+  const std::int64_t position = logical * ground.entry_tokens;
+  const auto begin = static_cast<std::uint32_t>(std::max<std::int64_t>(0, live - position));
+  const auto end = static_cast<std::uint32_t>(std::min(ground.entry_tokens, lane.len - position));
+  return ground.pool.extents.covers(ground.world.layers, static_cast<std::uint32_t>(page), layers,
+                                    begin, end);
+}
+
+bool Judge::same_lane(const Memo& memo, const Ground& ground, const Lane& lane,
+                      const Holder& holder, std::int64_t live) {
+  return memo.req == lane.req && memo.birth == holder.birth && memo.first == lane.first &&
+         memo.live <= live && memo.bound == ground.bound && memo.claim == ground.view.claim &&
+         memo.unit == ground.unit;
+}
+
+// The usual lane: since it was judged clean, no more happened than that tokens came or went in its
+// last page. Then the memo is brought up to date. False says nothing.
+bool Judge::stands(Ground& ground, const Lane& lane, Memo& memo, std::int64_t live, std::int64_t lo,
+                   std::int64_t hi) const {
+  const Holder* holder = ground.space.holder(lane.req);
+  if (holder == nullptr || !same_lane(memo, ground, lane, *holder, live) || memo.end != hi ||
+      memo.page == kUnknownPage || memo.row_version != lane.table->changes.version() ||
+      memo.layers != ground.spans || memo.holder_moves != holder->moves) {
+    return false;
+  }
+  std::int64_t from = std::min(memo.whole, holder->changes.low_since(memo.holder_version));
+  const Holder* other = nullptr;
+  if (ground.from_space != nullptr) {
+    other = ground.from_space->holder(lane.req);
+    if (other == nullptr || other->moves != memo.from_moves) return false;
+    from = std::min(from, other->changes.low_since(memo.from_version));
+  }
+  if (from < hi - 1) return false;
+  if (from < hi && !written(ground, lane, memo.page, memo.layers, live, hi - 1)) return false;
+  memo.holder_version = holder->changes.version();
+  if (other != nullptr) memo.from_version = other->changes.version();
+  memo.live = live;
+  memo.whole = hi * ground.entry_tokens > lane.len ? hi - 1 : hi;
+  ground.skip(hi - lo, memo.tag);
+  ground.covered = ground.world.layers.intersect(ground.covered, memo.layers);
+  return true;
+}
+
+// Is it the lane of the memo, and what has moved since? False: it is judged from the start.
+bool Judge::still_holds(Ground& ground, const Lane& lane, const Memo& memo, std::int64_t live,
+                        Rest& rest) const {
+  if (rest.holder == nullptr || !same_lane(memo, ground, lane, *rest.holder, live)) return false;
+  if (memo.layers != ground.spans) {
+    if (!ground.world.layers.contains(memo.layers, ground.targets.layers)) return false;
+    ground.spans = memo.layers;
+  }
+  rest.covered = memo.layers;
+  rest.tagged = memo.tag != kNoTag;
+  rest.tag = rest.tagged ? memo.tag : 0;
+  rest.from = memo.whole;
+  if (lane.table->changes.version() != memo.row_version) {
+    rest.changed = lane.table->changes.low_since(memo.row_version) + lane.first;
+    rest.from = std::min(rest.from, rest.changed);
+  }
+  rest.from = std::min(rest.from, rest.holder->changes.low_since(memo.holder_version));
+  if (rest.from_holder != nullptr) {
+    rest.from = std::min(rest.from, rest.from_holder->changes.low_since(memo.from_version));
+  }
+  return true;
+}
+
+void Judge::remember(Memo& memo, const Ground& ground, const Lane& lane, const Rest& rest,
+                     std::int64_t live, std::int64_t hi) const {
+  memo.req = lane.req;
+  memo.layers = rest.covered;
+  memo.birth = rest.holder->birth;
+  memo.bound = ground.bound;
+  memo.claim = ground.view.claim;
+  memo.unit = ground.unit;
+  memo.row_version = lane.table->changes.version();
+  memo.holder_version = rest.holder->changes.version();
+  memo.holder_moves = rest.holder->moves;
+  memo.from_version = rest.from_holder == nullptr ? 0 : rest.from_holder->changes.version();
+  memo.from_moves = rest.from_holder == nullptr ? 0 : rest.from_holder->moves;
+  memo.first = lane.first;
+  memo.live = live;
+  memo.whole = hi * ground.entry_tokens > lane.len ? hi - 1 : hi;
+  if (rest.from == hi && memo.end == hi) return;  // The last entry is as it was.
+  memo.end = hi;
+  const Cell* last = lane.table->find(hi - 1 - lane.first);
+  const bool judged =
+      hi > live / ground.entry_tokens && last != nullptr && last->page != kUnknownPage;
+  memo.tag = judged ? last->tag : kNoTag;
+  memo.page = judged && rest.in_place && rest.from < hi ? last->page : kUnknownPage;
+}
+
+// Is the entry owned by the lane's request at its one column, mapped as the map says, and neither
+// evicted nor reserved? Whatever changes that moves the request's logs at or before that column.
+bool Judge::in_place(const Ground& ground, const Lane& lane, const Cell& cell, std::int64_t logical,
+                     const Rest& rest) const {
+  if (rest.holder == nullptr) return false;
+  const Column* column = rest.holder->columns.find(static_cast<std::uint64_t>(logical));
+  if (raw(cell.page) < 0 || raw(cell.page) >= std::min(ground.bound, ground.fits) ||
+      column == nullptr || column->evicted || column->page != cell.page ||
+      ground.pool.reserved_page(cell.page) != nullptr) {
+    return false;
+  }
+  const PageInfo* info = ground.space.find(cell.page);
+  if (info == nullptr || info->unknown || info->owner != lane.req || info->column != logical) {
+    return false;
+  }
+  if (ground.map == nullptr) return true;
+  if (ground.map->by_slot || rest.from_holder == nullptr) return false;
+  const Column* source = rest.from_holder->columns.find(static_cast<std::uint64_t>(logical));
+  if (source == nullptr || source->evicted) return false;
+  const PageInfo* from = ground.from_space->find(source->page);
+  if (from == nullptr || from->owner != lane.req || from->column != logical) return false;
+  const MapEntry* mapped = ground.map->entries.find(static_cast<std::uint32_t>(source->page));
+  return mapped != nullptr && mapped->to == raw(cell.page);
+}
+
+// Is the entry clean, by the few looks that the usual one costs? False says nothing.
+bool Judge::quick(const Ground& ground, const Lane& lane, std::int64_t live, std::int64_t logical,
+                  const Rest& rest) const {
+  const auto index = static_cast<std::uint64_t>(logical - lane.first);
+  if (!rest.tagged || index >= lane.table->cells.size()) return false;
+  const Cell& cell = lane.table->cells[index];
+  return cell.tag == rest.tag && in_place(ground, lane, cell, logical, rest) &&
+         written(ground, lane, cell.page, rest.covered, live, logical);
+}
+
+// Judges entries [rest.from, hi), the usual ones the quick way.
+bool Judge::judge_rest(Ground& ground, std::size_t row, std::int64_t live, std::int64_t hi,
+                       Rest& rest) {
+  const Lane& lane = ground.view.lanes[row];
+  bool clean = true;
+  const std::int64_t begin = std::max(rest.from, lane.first);
+  const std::int64_t end = std::min(hi, lane.first + lane.held());
+  rest.in_place = begin == rest.from && end == hi;
+  for (std::int64_t logical = begin; logical < end; ++logical) {
+    if (quick(ground, lane, live, logical, rest)) {
+      ground.skip(1, rest.tag);
+      continue;
+    }
+    Entry entry{.index = logical - lane.first, .logical = logical, .cell = {}};
+    if (!lane.entry(entry.index, entry.cell)) {
+      rest.in_place = false;
+      continue;
+    }
+    const bool right = judge_entry(ground, row, entry, rest.covered);
+    clean = clean && right;
+    rest.in_place = rest.in_place && right && (!rest.tagged || rest.tag == entry.cell.tag) &&
+                    in_place(ground, lane, entry.cell, logical, rest);
+    if (!right) continue;
+    rest.tagged = true;
+    rest.tag = entry.cell.tag;
+  }
+  return clean;
+}
+
+void Judge::judge_remembered(Ground& ground, std::size_t row, Memo& memo, std::int64_t live,
+                             std::int64_t lo, std::int64_t hi) {
+  const Lane& lane = ground.view.lanes[row];
+  if (stands(ground, lane, memo, live, lo, hi)) return;
+  Rest rest;
+  rest.holder = ground.space.holder(lane.req);
+  if (ground.from_space != nullptr) rest.from_holder = ground.from_space->holder(lane.req);
+  const bool reused = still_holds(ground, lane, memo, live, rest);
+  if (reused) {
+    rest.from = std::clamp(rest.from, lo, hi);
+    ground.skip(rest.from - lo, rest.tag);
+  } else {
+    memo = {};
+    memo.apart = true;  // As far as it has been looked at.
+    memo.tag = kNoTag;
+    rest.from = lo;
+  }
+  ground.aligned = true;
+  bool clean = judge_rest(ground, row, live, hi, rest);
+  const bool as_before = reused && hi <= memo.end && rest.changed >= memo.end;
+  memo.apart = memo.apart && rest.in_place;
+  // Pages in their places are different ones.
+  if (!memo.apart && !as_before) {
+    clean = judge_distinct(ground, row, lo, hi, memo.apart) && clean;
+  }
+  ground.clean = ground.clean && clean;
+  // What changes is known by column: a lane that lists a page elsewhere is not remembered.
+  if (clean && ground.aligned && rest.holder != nullptr) {
+    ground.covered = ground.world.layers.intersect(ground.covered, rest.covered);
+    remember(memo, ground, lane, rest, live, hi);
+  } else {
+    memo = {};
+    ground.covered = kNoLayers;
+  }
+}
+
+void Judge::judge_lane(Ground& ground, std::size_t row) {
+  const Lane& lane = ground.view.lanes[row];
+  if (lane.len < 0) return;
+  const std::int64_t tokens = ground.entry_tokens;
+  const std::int64_t live = ground.window > 0 && !options_.strict_window
+                                ? std::max<std::int64_t>(0, lane.q_pos + 1 - ground.window)
+                                : 0;
+  const std::int64_t lo = live == 0 ? 0 : live / tokens;
+  const std::int64_t hi = (lane.len + tokens - 1) / tokens;
+  judge_width(ground, row, lo, hi);
+  if (lane.pages == nullptr && lane.table == nullptr) return;
+  if (Memo* memo = memo_of(ground, lane)) {
+    return judge_remembered(ground, row, *memo, live, lo, std::max(lo, hi));
+  }
+  bool apart = false;
+  const bool clean = judge_entries(ground, row, lo, hi);
+  ground.clean = judge_distinct(ground, row, lo, hi, apart) && clean && ground.clean;
+  if (lane.req != kNone) ground.covered = kNoLayers;  // Not known entry by entry.
+}
+
+// Does no page stand twice in the row? `apart`: as in a memo.
+bool Judge::judge_distinct(Ground& ground, std::size_t row, std::int64_t lo, std::int64_t hi,
+                           bool& apart) {
+  const Lane& lane = ground.view.lanes[row];
+  if (lane.req == kNone) return true;
+  bool clean = true;
+  apart = true;
+  ++stamp_;
+  const std::int64_t shift = lane.logical == nullptr ? lane.first : 0;
+  std::int64_t begin = lo - shift, end = hi - shift;
+  if (lane.logical != nullptr) {
+    begin = 0;
+    end = static_cast<std::int64_t>(lane.logical->size());
+  }
+  end = std::min(end, lane.held());
+  for (std::int64_t j = std::max<std::int64_t>(begin, 0); j < end; ++j) {
+    Entry entry{.index = j, .logical = j + shift, .cell = {}};
+    if (!lane.entry(j, entry.cell)) continue;
+    const std::int64_t value = raw(entry.cell.page);
+    if (value < 0 || value >= ground.bound) continue;
+    if (lane.logical != nullptr) {
+      entry.logical = (*lane.logical)[static_cast<std::size_t>(j)];
+      if (entry.logical < lo || entry.logical >= hi) continue;
+    }
+    const bool direct = ground.entry_tokens == ground.pool.page_size;
+    const auto page = direct ? entry.cell.page
+                             : PageId{static_cast<std::int32_t>(value * ground.entry_tokens /
+                                                                ground.pool.page_size)};
+    if (ground.pool.reserved_page(page) != nullptr) continue;
+    const PageInfo info = ground.space.info(page);
+    const bool elsewhere =
+        info.owner == lane.req && info.column >= 0 && info.column != entry.logical;
+    apart = apart && !info.unknown && info.owner != kNone && !elsewhere;
+    std::uint64_t& stamp = stamps_.at(static_cast<std::uint64_t>(value));
+    if (stamp == stamp_) {
+      clean = report_entry(ground, row, entry, Rule::kAliasedWrite,
+                           "stands twice among the row's live entries", kAllLayers, 0, true);
+    }
+    stamp = stamp_;
+  }
+  return clean;
+}
+
+}  // namespace pagetape
