@@ -105,7 +105,9 @@ struct AttentionArgs {
   std::uint32_t launch = 0;  // As findings name it.
   const AttentionLayer* layers = nullptr;
   std::uint32_t layer_count = 0;
-  const PageEntry* pages = nullptr;        // One a page of the pool.
+  const PageEntry* pages = nullptr;  // Of the pool's first page_count pages; then all are as
+  std::int64_t page_count = 0;       // `rest` says.
+  PageEntry rest;
   const std::uint32_t* sharers = nullptr;  // At a place: how many owners, then who.
   const AttentionLane* lanes = nullptr;
   const std::int32_t* entries = nullptr;

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <memory>
 
+#include "replay/refusal.h"
 #include "replay/state.h"
 #include "traces/source.h"
 
@@ -60,9 +61,7 @@ Status compact_trace(const std::string& in, const std::string& out, const Writer
     if (!status.ok()) break;
     const Outcome outcome = state.apply(event);
     if (!outcome.applied()) {
-      status =
-          usage(in + ": event " + std::to_string(source->position() - 1) + ": " +
-                std::string(outcome.name()) + " \"" + std::string(names.text(outcome.what)) + '"');
+      status = refusal(*source, outcome, event, names);
       break;
     }
     since += apply_weight(event);

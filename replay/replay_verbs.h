@@ -10,5 +10,6 @@ namespace pagetape {
 
 // Each adds its subcommand to `app`; running it sets `exit_code`.
 void add_compact_verb(CLI::App& app, int& exit_code);
+void add_replay_verb(CLI::App& app, int& exit_code);
 
 }  // namespace pagetape

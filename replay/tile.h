@@ -76,7 +76,8 @@ PAGETAPE_HD std::int64_t locate(const AttentionArgs& a, const AttentionItem& ite
     id = id < 0 ? 0 : a.bound - 1;
   }
   const int shift = a.page_shift - a.entry_shift;
-  const PageEntry page = a.pages[id >> shift];
+  const std::int64_t number = id >> shift;
+  const PageEntry page = number < a.page_count ? a.pages[number] : a.rest;
   if (kChecked && a.check_owner && !owns(a.sharers, page.owner, lane.owner)) {
     wrong(page.owner);
     if (a.on_oob != OnOob::kClamp) return kSkip;

@@ -33,6 +33,7 @@ _CLI = "tests/python/test_cli.py runs the verb"
 _SIM = "sim_test runs the whole engine"
 _STATE = "state_test and golden_test: State::apply is what it is part of"
 _MACHINE = "machine_test: every instruction set, several threads, against double precision"
+_SESSION = "session_test: a whole replay, against the verifier and across passes"
 _JUDGE = "golden_test: each rule's ok_ and bad_, and judge_launch_test"
 _CODEC = "codec_test"
 WITHOUT_TEST = {
@@ -56,7 +57,13 @@ WITHOUT_TEST = {
     "replay/compact_verb.cc": _CLI,
     "replay/cpu_machine.cc": _MACHINE,
     "replay/cuda_machine_absent.cc": "cuda_machine_test where there is no toolkit",
+    "replay/execute_attention.cc": _SESSION,
+    "replay/execute_writes.cc": _SESSION,
+    "replay/executor.cc": _SESSION,
     "replay/leaf.cc": _MACHINE,
+    "replay/refusal.cc": "verify_test and session_test: the sentence of an event refused",
+    "replay/replay_verb.cc": _CLI,
+    "replay/survey.cc": _SESSION,
     "replay/team.cc": _MACHINE,
     "traces/codec_in.cc": _CODEC,
     "traces/codec_out.cc": _CODEC,

@@ -38,7 +38,7 @@ static void print_build() {
   std::printf("compiler    %s\n", std::string(kCompiler).c_str());
   std::printf("assertions  %s\n", kAssertions ? "on" : "off");
   if (kHaveCuda) {
-    std::printf("CUDA        %s at build time (no GPU part is built yet)\n",
+    std::printf("CUDA        %s at build time: sm_90, sm_100a, and PTX for what comes later\n",
                 std::string(kCudaVersion).c_str());
   } else {
     std::printf("CUDA        not found at build time: the GPU parts are left out\n");

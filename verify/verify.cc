@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "replay/refusal.h"
+
 namespace pagetape {
 
 std::string_view verdict_name(Verdict verdict) {
@@ -14,14 +16,6 @@ int Report::exit_code() const {
   if (total > 0 || !missing.empty()) return 1;
   if (status.code() == Code::kDamaged) return 3;
   return status.ok() ? 0 : 2;
-}
-
-static Status refusal(const Source& source, const Outcome& outcome, const Event& event,
-                      const Names& names) {
-  std::string message = source.place() + ": event " + std::to_string(source.position() - 1) + " (" +
-                        std::string(kKindNames[event.kind()]) + "): " + std::string(outcome.name());
-  if (outcome.what != kNone) message += " \"" + std::string(names.text(outcome.what)) + '"';
-  return usage(message + ". " + std::string(outcome.sentence()));
 }
 
 // What is known of a rank whose events are missing.

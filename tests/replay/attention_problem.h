@@ -150,6 +150,7 @@ inline Answer solve(const Problem& p, Machine& machine) {
       plan_of(a, given.lanes.data(), static_cast<std::uint32_t>(given.lanes.size()), p.chunk_shift);
   Memory memory(machine);
   a.pages = memory.of(given.pages);
+  a.page_count = static_cast<std::int64_t>(given.pages.size());
   a.sharers = memory.of(given.sharers);
   a.lanes = memory.of(given.lanes);
   a.entries = memory.of(given.entries);

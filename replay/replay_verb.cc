@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <CLI/CLI.hpp>
+#include <cinttypes>
+#include <cstdio>
+#include <fstream>
+#include <memory>
+#include <sstream>
+
+#include "replay/replay_verbs.h"
+#include "replay/session.h"
+
+namespace pagetape {
+namespace {
+
+struct Flags {
+  std::string trace, device = "auto", golden, write_golden;
+  ReplayOptions options;
+  unsigned threads = 0;
+  int gpu = 0, verify = 1;
+  std::uint64_t memory_mib = 0;
+  std::size_t max_findings = 20;
+};
+
+std::unique_ptr<Machine> machine_for(const Flags& flags, Status& status) {
+  if (flags.device != "cpu") {
+    std::unique_ptr<Machine> gpu = make_cuda_machine(flags.gpu, status);
+    if (gpu != nullptr || flags.device == "cuda") return gpu;
+    std::fprintf(stderr, "pagetape: %s; the CPU replays\n", status.message().c_str());
+    status = Status();
+  }
+  return make_cpu_machine(flags.threads);
+}
+
+void print_finding(const ReplayReport& report, const ReplayFinding& f) {
+  const Names& names = *report.names;
+  std::printf("  event %" PRIu64, f.event);
+  if (f.launch >= 0) std::printf(", launch %" PRId64 " of the graph", f.launch);
+  std::printf(", layer %s%s, row %" PRId64 ", column %" PRId64 " (%s): id %" PRId64,
+              names.layer(f.layer).c_str(), f.layers > 1 ? " and others" : "", f.row, f.column,
+              f.req == kNone ? "padding" : std::string(names.text(f.req)).c_str(), f.id);
+  if (f.outside) {
+    std::printf(" is outside pool %s of %" PRId64 "\n", std::string(names.text(f.pool)).c_str(),
+                f.bound);
+  } else if (f.owner != kNone) {
+    std::printf(" belongs to %s\n", std::string(names.text(f.owner)).c_str());
+  } else {
+    std::printf(" is not the request's\n");
+  }
+}
+
+void print_report(const ReplayReport& report, std::size_t max_findings) {
+  std::printf("%s  %s on %s: %" PRIu64 " launches in %d pass%s, %zu steps\n",
+              report.findings.empty() ? "DONE" : "FAIL", report.trace.c_str(),
+              report.machine.c_str(), report.launches, report.passes,
+              report.passes == 1 ? "" : "es", report.steps.size());
+  std::printf("digest %016" PRIx64 "  (%s)\n", report.digest, report.digest_name.c_str());
+  for (const std::string& pool : report.assumed) {
+    std::printf("Pool %s has no geometry in the trace: one head of 64 bf16 numbers is assumed.\n",
+                pool.c_str());
+  }
+  for (const auto& [why, what] : report.not_executed) {
+    std::printf("Not executed: %" PRIu64 " launches, the first at event %" PRIu64 ": %s.\n",
+                what.launches, what.first, why.c_str());
+  }
+  if (report.findings.empty()) return;
+  std::printf("\n%zu ids that a launch must not use; the first:\n", report.findings.size());
+  for (std::size_t i = 0; i < report.findings.size() && i < max_findings; ++i) {
+    print_finding(report, report.findings[i]);
+  }
+}
+
+// A digest as text: what it is of, a line a step, a line a lane.
+std::string golden_text(const ReplayReport& report) {
+  std::ostringstream out;
+  char line[160];
+  out << "pagetape digest 1: " << report.digest_name << '\n';
+  for (const StepDigest& s : report.steps) {
+    std::snprintf(line, sizeof line, "step %" PRId64 " %016" PRIx64 "\n", s.step, s.digest);
+    out << line;
+  }
+  for (const LaneDigest& d : report.lanes) {
+    std::snprintf(line, sizeof line, "lane %" PRIu64 " %" PRId64 " %s %u %s %016" PRIx64 "\n",
+                  d.event, d.launch, report.names->layer(d.layer).c_str(), d.lane,
+                  d.req == kNone ? "-" : std::string(report.names->text(d.req)).c_str(), d.digest);
+    out << line;
+  }
+  return out.str();
+}
+
+// Says where two digests part. True where they do not.
+bool same_digest(const std::string& golden, const std::string& now) {
+  std::istringstream a(golden), b(now);
+  std::string was, is, step;
+  for (;;) {
+    const bool more_a = static_cast<bool>(std::getline(a, was));
+    const bool more_b = static_cast<bool>(std::getline(b, is));
+    if (!more_a && !more_b) return true;
+    if (!more_a) was = "nothing more";
+    if (!more_b) is = "nothing more";
+    if (was == is) continue;
+    std::printf("The digest differs. The file says:  %s\n                    the replay:      %s\n",
+                was.c_str(), is.c_str());
+    // Steps come first; which launch and request it is stands in the lines of lanes.
+    while (std::getline(a, was) && std::getline(b, is)) {
+      if (was != is && was.starts_with("lane")) {
+        std::printf(
+            "First launch, layer, lane and request: %s\n                    the replay:      %s\n",
+            was.c_str(), is.c_str());
+        break;
+      }
+    }
+    return false;
+  }
+}
+
+int compare_golden(const Flags& flags, const ReplayReport& report) {
+  std::ifstream file(flags.golden);
+  if (!file) {
+    std::fprintf(stderr, "pagetape: %s: cannot be read\n", flags.golden.c_str());
+    return 2;
+  }
+  const std::string golden((std::istreambuf_iterator<char>(file)), {});
+  return same_digest(golden, golden_text(report)) ? 0 : 1;
+}
+
+int write_golden(const Flags& flags, const ReplayReport& report) {
+  std::ofstream file(flags.write_golden);
+  file << golden_text(report);
+  file.close();
+  if (file) return 0;
+  std::fprintf(stderr, "pagetape: %s: cannot be written\n", flags.write_golden.c_str());
+  return 2;
+}
+
+// Runs again with other chunks and numbers of threads: nothing may change.
+int verify_again(const Flags& flags, const ReplayReport& first) {
+  for (int run = 1; run < flags.verify; ++run) {
+    Status status;
+    Flags other = flags;
+    other.options.executor.chunk_shift = 2 + run % 5;
+    other.threads = 1 + static_cast<unsigned>(run);
+    const std::unique_ptr<Machine> machine = machine_for(other, status);
+    if (machine == nullptr) return 2;
+    const ReplayReport again = replay_trace(flags.trace, other.options, *machine);
+    if (again.steps == first.steps && again.findings == first.findings) continue;
+    for (std::size_t i = 0; i < first.steps.size() && i < again.steps.size(); ++i) {
+      if (again.steps[i] == first.steps[i]) continue;
+      std::printf("Run %d differs from the first at step %" PRId64
+                  ": this is a defect of pagetape itself.\n",
+                  run + 1, first.steps[i].step);
+      break;
+    }
+    return 4;
+  }
+  std::printf("%d runs with other grids and threads: the same bits.\n", flags.verify);
+  return 0;
+}
+
+int run(Flags flags) {
+  Status status;
+  const std::unique_ptr<Machine> machine = machine_for(flags, status);
+  if (machine == nullptr) {
+    std::fprintf(stderr, "pagetape: %s\n", status.message().c_str());
+    return 2;
+  }
+  if (flags.memory_mib > 0) flags.options.memory = flags.memory_mib << 20;
+  flags.options.lanes = !flags.golden.empty() || !flags.write_golden.empty();
+  const ReplayReport report = replay_trace(flags.trace, flags.options, *machine);
+  for (const std::string& warning : report.warnings) {
+    std::fprintf(stderr, "pagetape: %s\n", warning.c_str());
+  }
+  print_report(report, flags.max_findings);
+  if (!report.status.ok()) {
+    std::fprintf(stderr, "pagetape: %s\n", report.status.message().c_str());
+    return report.status.code() == Code::kDamaged ? 3 : 2;
+  }
+  if (flags.verify > 1) {
+    if (const int code = verify_again(flags, report); code != 0) return code;
+  }
+  if (!flags.write_golden.empty()) {
+    if (const int code = write_golden(flags, report); code != 0) return code;
+  }
+  if (!flags.golden.empty()) {
+    if (const int code = compare_golden(flags, report); code != 0) return code;
+  }
+  return report.findings.empty() ? 0 : 1;
+}
+
+}  // namespace
+
+void add_replay_verb(CLI::App& app, int& exit_code) {
+  auto flags = std::make_shared<Flags>();
+  CLI::App* verb = app.add_subcommand("replay", "Execute a trace's launches again, checked");
+  verb->add_option("TRACE", flags->trace, "A binary or text trace")->required();
+  verb->add_option("--device", flags->device, "Who executes; auto: a GPU where there is one")
+      ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
+      ->capture_default_str();
+  verb->add_option("--gpu", flags->gpu, "Which GPU")->capture_default_str();
+  verb->add_option("--threads", flags->threads, "Of the CPU; 0: all")->capture_default_str();
+  verb->add_option("--on-oob", flags->options.executor.on_oob,
+                   "An id that a launch must not use: record and skip it, trap, or clamp it")
+      ->transform(CLI::CheckedTransformer(std::map<std::string, OnOob>{
+          {"record", OnOob::kRecord}, {"trap", OnOob::kTrap}, {"clamp", OnOob::kClamp}}));
+  verb->add_option("--seed", flags->options.executor.seed, "Of K, V and Q")->capture_default_str();
+  verb->add_option("--layers", flags->options.layers, "Execute these physical layers only")
+      ->delimiter(',');
+  verb->add_option("--heads", flags->options.heads, "Keep so many K/V heads; 0: all")
+      ->check(CLI::NonNegativeNumber);
+  verb->add_option("--memory", flags->memory_mib,
+                   "MiB of K and V at a time (4096); fewer mean more passes and no other result");
+  verb->add_option("--verify", flags->verify, "Run so many times, cut otherwise, and compare")
+      ->check(CLI::PositiveNumber);
+  verb->add_option("--golden", flags->golden, "Compare with a digest written before");
+  verb->add_option("--write-golden", flags->write_golden, "Write the digest, lane by lane");
+  verb->add_option("--max-findings", flags->max_findings, "Printed")->capture_default_str();
+  verb->callback([flags, &exit_code] { exit_code = run(*flags); });
+}
+
+}  // namespace pagetape

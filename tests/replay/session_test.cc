@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0
+// A replay as a whole, on the CPU. That a GPU gives the same bits is cuda_machine_test's.
+#include "replay/session.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdio>
+#include <fstream>
+#include <set>
+
+#include "capture/sim/synth.h"
+#include "verify/verify.h"
+
+namespace pagetape {
+namespace {
+
+using ::testing::HasSubstr;
+
+class SessionTest : public ::testing::Test {
+ protected:
+  ~SessionTest() override { std::remove(path_.c_str()); }
+
+  const std::string& synth(const char* bug) {
+    sim::Config config;
+    config.model = sim::find_model("tiny");
+    config.bug = sim::find_bug(bug)->bug;
+    EXPECT_EQ(sim::synthesize(config, path_).error, "");
+    return path_;
+  }
+  const std::string& text(const std::string& lines) {
+    std::ofstream(path_) << lines;
+    return path_;
+  }
+  ReplayReport replay(const ReplayOptions& options = {}, unsigned threads = 2) {
+    const auto machine = make_cpu_machine(threads);
+    return replay_trace(path_, options, *machine);
+  }
+
+  std::string path_ = testing::TempDir() + "/session_test.trace";
+};
+
+// What the verifier says of the ids that launches use, and what the machine found, event for event.
+using Place =
+    std::tuple<EventIndex, std::int64_t, std::string, std::int64_t, std::int64_t, std::int64_t>;
+
+std::multiset<Place> judged(const std::string& path) {
+  VerifyOptions options;
+  options.judge.max_findings = 0;
+  const Report report = verify_trace(path, options);
+  std::multiset<Place> places;
+  for (const Finding& f : report.findings) {
+    const bool of_ids =
+        f.rule == Rule::kOobPage || f.rule == Rule::kFreedPage || f.rule == Rule::kWrongOwner;
+    if (of_ids && f.column.has_value()) {
+      places.insert({f.event, f.launch, std::string(kRules[static_cast<std::size_t>(f.rule)].name),
+                     *f.row, *f.column, *f.page});
+    }
+  }
+  return places;
+}
+
+TEST_F(SessionTest, ACleanRunHasNoFindingAndNothingLeftOut) {
+  synth("none");
+  const ReplayReport report = replay();
+  EXPECT_TRUE(report.status.ok()) << report.status.message();
+  EXPECT_TRUE(report.findings.empty());
+  EXPECT_TRUE(report.not_executed.empty());
+  EXPECT_TRUE(report.assumed.empty());
+  EXPECT_GT(report.launches, 1000u);
+  EXPECT_NE(report.digest, 0u);
+}
+
+TEST_F(SessionTest, MemoryThreadsAndChunksChangeNoBit) {
+  synth("none");
+  const ReplayReport first = replay();
+  ReplayOptions options;
+  options.memory = 1;  // A layer at a time.
+  options.executor.chunk_shift = 5;
+  const ReplayReport again = replay(options, 5);
+  EXPECT_EQ(first.passes, 1);
+  EXPECT_GT(again.passes, 4);
+  EXPECT_EQ(first.steps, again.steps);
+  EXPECT_EQ(first.digest, again.digest);
+  EXPECT_EQ(first.launches, again.launches);
+}
+
+TEST_F(SessionTest, LayersAddUpAndSeedsDiffer) {
+  synth("none");
+  const ReplayReport all = replay();
+  ReplayOptions options;
+  options.executor.seed = 2;
+  EXPECT_NE(replay(options).digest, all.digest);
+  options = {};
+  std::uint64_t launches = 0;
+  for (std::int32_t layer = 0; layer < 6; ++layer) {
+    options.layers = {layer};
+    const ReplayReport one = replay(options);
+    EXPECT_THAT(one.digest_name, HasSubstr("layers " + std::to_string(layer)));
+    launches += one.launches;
+  }
+  EXPECT_EQ(launches, all.launches);
+}
+
+TEST_F(SessionTest, FindsOnTheMachineWhatTheVerifierJudges) {
+  for (const char* bug : {"stale-swa", "clamp", "none"}) {
+    synth(bug);
+    std::multiset<Place> said = judged(path_);
+    std::multiset<std::pair<EventIndex, std::int64_t>> launches;
+    for (const Place& place : said) launches.emplace(std::get<0>(place), std::get<5>(place));
+    std::multiset<std::pair<EventIndex, std::int64_t>> found;
+    for (const ReplayFinding& f : replay().findings) {
+      for (std::uint32_t layer = 0; layer < f.layers; ++layer) found.emplace(f.event, f.id);
+    }
+    EXPECT_EQ(found, launches) << bug;
+    EXPECT_EQ(found.empty(), std::string(bug) == "none");
+  }
+}
+
+TEST_F(SessionTest, AWrongPageChangesWhatIsComputedFromThereOn) {
+  synth("none");
+  const ReplayReport good = replay();
+  ReplayOptions options;
+  options.lanes = true;
+  synth("stale-swa");
+  const ReplayReport bad = replay(options);
+  ASSERT_FALSE(bad.findings.empty());
+  EXPECT_FALSE(bad.lanes.empty());
+  options.executor.on_oob = OnOob::kClamp;
+  const ReplayReport clamped = replay(options);
+  EXPECT_EQ(clamped.findings.size() >= bad.findings.size(), true);
+  EXPECT_NE(clamped.digest, bad.digest);
+}
+
+// One request of 20 tokens on pages of 16, read in one launch.
+std::string trace_of(const std::string& geometry, const std::string& lane) {
+  return R"({"ev": "pool", "pool": "P", "pages": 8, "page_size": 16)" + geometry + R"(}
+{"ev": "backend", "backend": "b"}
+{"ev": "pool_swap", "backend": "b", "layers": "*", "pool": "P"}
+{"ev": "alloc", "pool": "P", "req": "r", "pages": [3, 5], "first": 0}
+{"ev": "fill", "pool": "P", "req": "r", "pages": [3], "layers": [0]}
+{"ev": "store", "backend": "b", "layer": 0, "rows": [{"req": "r", "slots": [80, 81, 82, 83]}]}
+{"ev": "attention", "backend": "b", "layer": 0, "rows": [)" +
+         lane + R"(]}
+)";
+}
+
+TEST_F(SessionTest, ContentsFollowTheSequenceNotThePage) {
+  const std::string geometry = R"(, "kv_heads": 2, "head_dim": 64)";
+  text(trace_of(geometry, R"({"req": "r", "len": 20, "pages": [3, 5]})"));
+  const std::uint64_t digest = replay().digest;
+  std::string moved = trace_of(geometry, R"({"req": "r", "len": 20, "pages": [6, 1]})");
+  const auto swap = [&](const std::string& from, const std::string& to) {
+    for (std::size_t at = 0; (at = moved.find(from, at)) != moved.npos; at += to.size()) {
+      moved.replace(at, from.size(), to);
+    }
+  };
+  swap("[3, 5]", "[6, 1]");
+  swap("\"pages\": [3]", "\"pages\": [6]");
+  swap("[80, 81, 82, 83]", "[16, 17, 18, 19]");
+  text(moved);
+  const ReplayReport report = replay();
+  EXPECT_TRUE(report.findings.empty());
+  EXPECT_EQ(report.digest, digest);
+}
+
+TEST_F(SessionTest, SaysWhatItAssumesAndWhatItDoesNotExecute) {
+  const std::string lane = R"({"req": "r", "len": 20, "pages": [3, 5]})";
+  text(trace_of("", lane));
+  const ReplayReport assumed = replay();
+  EXPECT_THAT(assumed.assumed, ::testing::ElementsAre("P"));
+  EXPECT_EQ(assumed.launches, 1u);
+  text(trace_of(R"(, "kv_heads": 2, "head_dim": 80)", lane));
+  const ReplayReport refused = replay();
+  EXPECT_EQ(refused.launches, 0u);
+  ASSERT_EQ(refused.not_executed.size(), 1u);
+  EXPECT_THAT(refused.not_executed.begin()->first, HasSubstr("heads of 80"));
+  EXPECT_EQ(refused.not_executed.begin()->second.first, 6u);
+}
+
+TEST_F(SessionTest, HostileNumbersCostNoMemory) {
+  text(R"({"ev": "pool", "pool": "P", "pages": 2147483647, "page_size": 16}
+{"ev": "backend", "backend": "b"}
+{"ev": "pool_swap", "backend": "b", "layers": "*", "pool": "P"}
+{"ev": "alloc", "pool": "P", "req": "r", "pages": [2147483646], "first": 0}
+{"ev": "store", "backend": "b", "layer": 0, "rows": [{"req": "r", "slots": [34359738336]}]}
+{"ev": "attention", "backend": "b", "layer": 0, "rows": [{"req": "r", "len": 140000000000, "pages": [2147483646]}]}
+{"ev": "attention", "backend": "b", "layer": 0, "rows": [{"req": "r", "len": 1, "pages": [2147483646]}]}
+)");
+  const ReplayReport report = replay();
+  EXPECT_TRUE(report.status.ok()) << report.status.message();
+  EXPECT_EQ(report.launches, 0u);
+  EXPECT_FALSE(report.not_executed.empty());
+}
+
+TEST_F(SessionTest, AFileThatCannotBeReadOrAppliedIsAnError) {
+  path_ = testing::TempDir() + "/no_such.trace";
+  EXPECT_FALSE(replay().status.ok());
+  text(R"({"ev": "alloc", "pool": "P", "req": "r", "pages": [1]})");
+  EXPECT_THAT(replay().status.message(), HasSubstr("undeclared_pool"));
+}
+
+}  // namespace
+}  // namespace pagetape
