@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <array>
 #include <cctype>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -47,6 +48,16 @@ class EventChecker {
 
   const std::string& error() const { return error_; }
 
+  // Whether there is more to say of a body of type T than of each value alone.
+  template <class T>
+  static constexpr bool says_more() {
+    bool more = requires(EventChecker checker, const T& body, const Place& at) {
+      checker.whole(body, at);
+    };
+    for_each_field<T>([&]<class M>(const Field<T, M>&) { more |= !kAlone<M>; });
+    return more;
+  }
+
  private:
   bool common(const Event& event, const Place& top) {
     static const Limits stream = limits_of("", "stream"), rank = limits_of("", "rank");
@@ -77,7 +88,8 @@ class EventChecker {
       }
       ++i;
     });
-    return good && whole(object, at);
+    if constexpr (requires { whole(object, at); }) good = good && whole(object, at);
+    return good;
   }
 
   // A name of the table, or none.
@@ -194,11 +206,6 @@ class EventChecker {
   bool value(const T& part, const Place& at, const Limits&) { return object(part, at); }
 
   // What the fields of an object say together.
-  template <class T>
-  bool whole(const T&, const Place&) {
-    return true;
-  }
-
   bool whole(const ev::Pool& pool, const Place& at) {
     if (!pool.reserved.has_value()) return true;
     std::set<PageId> seen;
@@ -333,6 +340,12 @@ Status check_event(const Event& event, const Names& names) {
 }
 
 bool is_whole(const Event& event, const Names& names) {
+  static constexpr auto kSaysMore = []<std::size_t... I>(std::index_sequence<I...>) {
+    return std::array{
+        EventChecker<false>::says_more<std::variant_alternative_t<I, EventBody>>()...};
+  }
+  (std::make_index_sequence<kKinds>());
+  if (!kSaysMore.data()[event.kind()] && event.extra.empty()) return true;
   return EventChecker<false>(names).event(event);
 }
 

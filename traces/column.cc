@@ -175,28 +175,36 @@ void ColumnIn::fill() {
   }
 }
 
+// The loops are over whole blocks, whatever of one is there: compilers make the most of a constant
+// length.
 template <class W>
 void ColumnIn::widen() {
-  return delta_ ? widen<W, true>() : widen<W, false>();
-}
-
-template <class W, bool kDelta>
-void ColumnIn::widen() {
-  std::int64_t* const out = block_.data();
-  std::uint64_t last = last_;
-  for (std::size_t i = 0; i < end_; ++i) {
-    W raw;
-    std::memcpy(&raw, data_ + i * sizeof(W), sizeof(W));
-    // The least value of each width says "absent".
-    if (raw == std::numeric_limits<W>::min()) {
-      out[i] = kAbsentCell;
-    } else {
-      last = (kDelta ? last : 0) + static_cast<std::uint64_t>(raw);
-      out[i] = static_cast<std::int64_t>(last);
+  constexpr W kAbsent = std::numeric_limits<W>::min();  // In each width.
+  std::array<W, kBlock> raw{};
+  const W* const from = raw.data();
+  std::int64_t* const to = block_.data();
+  std::memcpy(raw.data(), data_, end_ * sizeof(W));
+  data_ += end_ * sizeof(W);
+  W absent = 0;
+  for (std::size_t i = 0; i < kBlock; ++i) absent |= static_cast<W>(-(from[i] == kAbsent));
+  std::uint64_t last = delta_ ? last_ : 0;
+  if (absent != 0) {
+    for (std::size_t i = 0; i < kBlock; ++i) {
+      const bool here = from[i] != kAbsent;
+      if (here) last = (delta_ ? last : 0) + static_cast<std::uint64_t>(from[i]);
+      to[i] = here ? static_cast<std::int64_t>(last) : kAbsentCell;
     }
+  } else if (delta_) {
+#pragma GCC unroll 8
+    for (std::size_t i = 0; i < kBlock; ++i) {
+      last += static_cast<std::uint64_t>(from[i]);
+      to[i] = static_cast<std::int64_t>(last);
+    }
+  } else {
+#pragma GCC unroll 8
+    for (std::size_t i = 0; i < kBlock; ++i) to[i] = from[i];
   }
   last_ = last;
-  data_ += end_ * sizeof(W);
 }
 
 }  // namespace pagetape

@@ -78,8 +78,6 @@ class ColumnIn {
   void fill();
   template <class W>
   void widen();
-  template <class W, bool kDelta>
-  void widen();
 
   // Cells are widened some at a time, so that to take one is the same for all widths.
   static constexpr std::size_t kBlock = 64;

@@ -82,13 +82,7 @@ inline void take_cell(In& in, std::int64_t cell, const Limits& limits, M& value)
 // Takes the next n cells of a column; of(i) is where the i-th goes.
 template <class F>
 void take_cells(In& in, ColumnIn& column, std::size_t n, const Limits& limits, F&& of) {
-  if (n == 0) return;
-  if (column.elided()) {
-    take_cell(in, column.next(), limits, of(0));
-    const auto value = of(0);
-    for (std::size_t i = 1; i < n; ++i) of(i) = value;
-    return;
-  }
+  if (n == 1) return take_cell(in, column.next(), limits, of(0));  // Most lists.
   column.each(n, [&, field = limits](std::size_t i, std::int64_t cell) {
     take_cell(in, cell, field, of(i));
   });
@@ -108,7 +102,7 @@ std::vector<E>& resized(std::optional<std::vector<E>>& list, std::size_t n) {
 
 // Each has open(in, pointer, schema, limits, cells), which is false where the column is malformed,
 // and get(in, value), which may be called `cells` times and sets in.error. The limits are those of
-// the field. get_each(in, n, of) is n times get(in, of(i)).
+// the field. get_each(in, n, of) is n times get(in, of(i)), where cells are M() before.
 template <class M>
 struct FieldIn;
 
@@ -116,16 +110,22 @@ template <Cell M>
 struct FieldIn<M> {
   ColumnIn column;
   const Limits* limits = nullptr;
+  bool may_be_elided = false;  // M() is what an elided cell is.
 
   bool open(In& in, capnp::AnyPointer::Reader p, capnp::StructSchema, const Limits& field,
             std::size_t cells) {
     limits = &field;
+    if constexpr (!std::is_same_v<M, ScalarValue>) may_be_elided = allows(field, *in.names, M());
     return in.need(column.open(p.getAs<schema::Column>(), cells, kFallback<M>), kBadSize);
   }
   void get(In& in, M& value) { take_cell(in, column.next(), *limits, value); }
   template <class F>
   void get_each(In& in, std::size_t n, F&& of) {
-    take_cells(in, column, n, *limits, of);
+    if (column.elided()) {
+      if (n > 0) in.doubtful |= !may_be_elided;
+    } else {
+      take_cells(in, column, n, *limits, of);
+    }
   }
 };
 
@@ -225,9 +225,15 @@ struct FieldIn<T> {
       return true;
     });
   }
-  // One field of all after another.
+  // One field of all after another; what may be elided is set at once.
   template <class F>
   void get_each(In& in, std::size_t n, F&& of) {
+    for (std::size_t i = 0; i < n; ++i) {
+      const auto clear = [&value = of(i)]<class M>(const Field<T, M>& field) {
+        if constexpr (Cell<M>) value.*field.member = M();
+      };
+      std::apply([&](const auto&... field) { (clear(field), ...); }, FieldsOf<T>::fields());
+    }
     each_column([&](auto, auto& column, auto member) {
       const auto part = [&](std::size_t i) -> auto& { return of(i).*member; };
       if constexpr (requires { column.get_each(in, n, part); }) {

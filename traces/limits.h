@@ -53,8 +53,8 @@ inline bool allows(const Limits& limits, const Names& names, OptInt number) {
   return !number.has_value() || allows(limits, names, *number);
 }
 inline bool allows(const Limits& limits, const Names& names, Name name) {
-  if (name == kNone) return limits.may_be_none;
-  return limits.words.empty() || is_one_of(limits.words, names.text(name));
+  if (name == kNone || limits.words.empty()) return name != kNone || limits.may_be_none;
+  return is_one_of(limits.words, names.text(name));
 }
 // Any id may stand in a trace, negative ones too: whether it is a page is for the rules to say.
 inline bool allows(const Limits&, const Names&, PageId page) { return page != kUnknownPage; }
