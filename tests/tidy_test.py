@@ -71,6 +71,7 @@ WITHOUT_TEST = {
     "traces/columns.cc": _CODEC,
     "traces/export_verb.cc": _CLI,
     "traces/import_verb.cc": _CLI,
+    "traces/limits.cc": "check_event_test and bad_input_test",
     "traces/names.cc": "text_parse_test and every other test: nothing goes without it",
     "traces/reader_index.cc": "reader_test",
     "verify/assert_verb.cc": _CLI,

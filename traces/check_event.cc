@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <algorithm>
 #include <array>
 #include <cctype>
-#include <cmath>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <string>
 #include <vector>
 
+#include "traces/limits.h"
 #include "traces/place.h"
 #include "traces/text.h"
 #include "traces/text_json.h"
@@ -15,142 +14,24 @@
 namespace pagetape {
 namespace {
 
-constexpr std::int64_t kMostIds = INT32_MAX;  // Pages, rows, columns: 31 bits.
-// Slots and token positions. A page id of 31 bits times a page of 65536 slots is 47 bits, so that
-// no product or sum of a few of them leaves 64.
-constexpr std::int64_t kMostSlots = (std::int64_t{1} << 47) - 1;
-constexpr std::int64_t kMostPageSlots = 65536;
-constexpr std::int64_t kMostHeads = 65536;  // Heads, and numbers in one.
-// Bytes, where later code subtracts and adds.
-constexpr std::int64_t kMostBytes = (std::int64_t{1} << 62) - 1;
-
-// What the integers of a field lie between, those of lists too. Fields that are not named hold any
-// integer: counts that rules judge (free_count.free, view), addresses, times.
-struct Range {
-  std::string_view field;
-  std::int64_t low, high;
+// Whether `allows` says all there is to say of a field of type M.
+template <class M>
+inline constexpr bool kAlone = requires(const M& value) {
+  allows(Limits(), Names(), value);
 };
-constexpr Range kRanges[] = {
-    {"format", 1, kMostIds},
-    {"tp", 1, kMostIds},
-    {"pp", 1, kMostIds},
-    {"dp", 1, kMostIds},
-    {"pages", 0, kMostIds},
-    {"page_size", 1, kMostPageSlots},
-    {"page_bytes", 1, kMostIds},
-    {"offset_bits", 1, 64},
-    {"layers", 0, kMostIds},
-    {"kv_heads", 1, kMostHeads},
-    {"q_heads", 1, kMostHeads},
-    {"head_dim", 1, kMostHeads},
-    {"v_head_dim", 0, kMostHeads},  // 0 where V is a part of K, as in MLA.
-    {"shape", 0, kMostSlots},
-    {"stride", -kMostSlots, kMostSlots},
-    {"bytes", 0, kMostBytes},
-    {"begin", -kMostBytes, kMostBytes},  // Outside the arena is a finding, not an error of form.
-    {"end", -kMostBytes, kMostBytes},
-    {"rows", 0, kMostIds},
-    {"cols", 0, kMostIds},
-    {"capacity", 0, kMostBytes},
-    {"used", 0, kMostBytes},
-    {"first", 0, kMostIds},
-    {"logical", 0, kMostIds},
-    {"pairs", 0, kMostSlots},
-    {"from", 0, kMostSlots},
-    {"len", 0, kMostSlots},
-    {"drafted", 0, kMostIds},
-    {"accepted", 0, kMostIds},
-    {"row", 0, kMostIds},
-    {"col", 0, kMostIds},
-    {"q_len", 0, kMostIds},
-    {"q_pos", 0, kMostSlots},
-    {"n", 0, kMostIds},
-    {"window", 1, kMostSlots},
-    {"table_rows", 0, kMostIds},
-    {"table_cols", 0, kMostIds},
-    {"event", 0, INT64_MAX},
-    {"on", 0, kMostIds},
-    {"index", 0, kMostIds},
-    {"step", 0, INT64_MAX},
-    {"batch", 0, kMostIds},
-    {"grid", 0, kMostIds},
-    {"block", 0, kMostIds},
-    {"events", 0, INT64_MAX},
-    {"after", 0, INT64_MAX},
-};
-// Fields whose integers are bounded in some events only: `slots` holds slot numbers elsewhere.
-struct EventRange {
-  std::string_view event;
-  Range range;
-};
-constexpr EventRange kEventRanges[] = {
-    {"lens", {"values", 0, kMostSlots}},
-    {"fill", {"slots", 0, kMostPageSlots}},
-    {"copy", {"slots", 0, kMostPageSlots}},
-};
+template <class E>
+inline constexpr bool kAlone<std::vector<E>> = kAlone<E>;
+template <class E>
+inline constexpr bool kAlone<std::optional<E>> = kAlone<E>;
+template <>
+inline constexpr bool kAlone<Pair> = true;
+template <>
+inline constexpr bool kAlone<LayerChoice> = true;
 
-// Fields that hold one of a few words. The event is "" for an object inside one.
-struct Words {
-  std::string_view event, field;
-  std::array<std::string_view, 6> words;
-};
-constexpr Words kWords[] = {
-    {"pool", "kind", {"full", "swa", "mla", "state", "host", "index"}},
-    {"pool", "layout", {"NHD", "HND"}},
-    {"", "role", {"pad", "null"}},
-    {"map", "unit", {"page", "slot"}},
-    {"backend", "role", {"target", "draft"}},
-    {"header", "clock", {"monotonic", "realtime"}},
-    {"prefix_key", "when", {"written", "scheduled"}},
-    {"request", "state", {"arrive", "run", "preempt", "resume", "finish", "abort"}},
-    {"attention", "mode", {"decode", "extend", "verify", "draft"}},
-    {"store", "negative", {"skip", "wrap"}},
-    {"async_begin", "kind", {"read", "write"}},
-};
-
-// What the tables above say of one field.
-struct Limits {
-  std::int64_t low = INT64_MIN + 1, high = INT64_MAX;  // INT64_MIN is an absent OptInt.
-  const Words* words = nullptr;
-};
-
-Limits limits_of(std::string_view event, std::string_view field) {
-  Limits limits;
-  const auto take = [&](const Range& range) {
-    if (range.field != field) return;
-    limits.low = range.low;
-    limits.high = range.high;
-  };
-  for (const Range& range : kRanges) take(range);
-  for (const EventRange& range : kEventRanges) {
-    if (range.event == event) take(range.range);
-  }
-  for (const Words& words : kWords) {
-    if (words.event == event && words.field == field) limits.words = &words;
-  }
-  return limits;
-}
-
-template <class T>
-constexpr std::string_view event_name() {
-  if constexpr (requires { T::kName; }) return T::kName;
-  return {};
-}
-
-// The limits of T's fields in declared order, looked up once.
-template <class T>
-const std::vector<Limits>& limits_of_fields() {
-  static const std::vector<Limits> limits = [] {
-    std::vector<Limits> found;
-    for_each_field<T>(
-        [&](const auto& field) { found.push_back(limits_of(event_name<T>(), field.name)); });
-    return found;
-  }();
-  return limits;
-}
-
-// Checks one event: each field by its type and the tables, then what several fields say together.
-// Each check gives false and sets the error where it does not hold.
+// Checks one event: each value by its type and limits, then what several say together. Each check
+// gives false and sets the error where it does not hold. Without kValues, the values that stand
+// alone are known to be within their limits.
+template <bool kValues>
 class EventChecker {
  public:
   explicit EventChecker(const Names& names) : names_(names) {}
@@ -158,10 +39,7 @@ class EventChecker {
   bool event(const Event& event) {
     const Place top;
     if (!std::visit([&](const auto& body) { return object(body, top); }, event.body)) return false;
-    const Limits ids{0, kMostIds};
-    if (!value(std::int64_t{event.stream}, top / "stream", ids)) return false;
-    if (!value(event.rank, top / "rank", ids)) return false;
-    if (!known(event.src, top / "src")) return false;
+    if (kValues && !common(event, top)) return false;
     if (event.extra.empty()) return true;
     nlohmann::json overlay;
     if (parse_json(event.extra, overlay).ok() && overlay.is_object()) return true;
@@ -170,7 +48,23 @@ class EventChecker {
 
   const std::string& error() const { return error_; }
 
+  // Whether there is more to say of a body of type T than of each value alone.
+  template <class T>
+  static constexpr bool says_more() {
+    bool more = requires(EventChecker checker, const T& body, const Place& at) {
+      checker.whole(body, at);
+    };
+    for_each_field<T>([&]<class M>(const Field<T, M>&) { more |= !kAlone<M>; });
+    return more;
+  }
+
  private:
+  bool common(const Event& event, const Place& top) {
+    static const Limits stream = limits_of("", "stream"), rank = limits_of("", "rank");
+    return value(std::int64_t{event.stream}, top / "stream", stream) &&
+           value(event.rank, top / "rank", rank) && known(event.src, top / "src");
+  }
+
   bool fail(std::string message) {
     error_ = std::move(message);
     return false;
@@ -186,20 +80,16 @@ class EventChecker {
 
   template <class T>
   bool object(const T& object, const Place& at) {
-    const Limits* limits = limits_of_fields<T>().data();
+    std::size_t i = 0;
     bool good = true;
-    for_each_field<T>([&](const auto& field) {
-      good = good && member(object.*field.member, field.need, at / field.name, *limits++);
+    for_each_field<T>([&]<class M>(const Field<T, M>& field) {
+      if constexpr (kValues || !kAlone<M>) {
+        good = good && value(object.*field.member, at / field.name, limits_of_fields<T>()[i]);
+      }
+      ++i;
     });
-    return good && whole(object, at);
-  }
-
-  template <class M>
-  bool member(const M& part, Need need, const Place& at, const Limits& limits) {
-    if constexpr (std::is_same_v<M, Name>) {
-      if (part == kNone) return need != Need::kRequired || missing(at, "a string");
-    }
-    return value(part, at, limits);
+    if constexpr (requires { whole(object, at); }) good = good && whole(object, at);
+    return good;
   }
 
   // A name of the table, or none.
@@ -208,24 +98,20 @@ class EventChecker {
   }
 
   bool value(Name name, const Place& at, const Limits& limits) {
-    if (name == kNone) return missing(at, "a string");
     if (!known(name, at)) return false;
-    if (limits.words == nullptr) return true;
-    const auto& words = limits.words->words;
-    const std::string_view text = names_.text(name);
-    if (!text.empty() && std::find(words.begin(), words.end(), text) != words.end()) return true;
+    if (allows(limits, names_, name)) return true;
+    if (name == kNone) return missing(at, "a string");
     std::string what;
-    for (std::string_view word : words) {
-      if (!word.empty()) what += (what.empty() ? "" : ", ") + std::string(word);
+    for (std::string_view word : limits.words) {
+      what += (what.empty() ? "" : ", ") + std::string(word);
     }
-    return expected(at, "one of " + what + "; found " + shown(text));
+    return expected(at, "one of " + what + "; found " + shown(names_.text(name)));
   }
 
   bool value(std::int64_t number, const Place& at, const Limits& limits) {
-    const bool low = number < limits.low;
-    if (!low && number <= limits.high) return true;
-    const std::string bound =
-        low ? ">= " + std::to_string(limits.low) : "<= " + std::to_string(limits.high);
+    if (allows(limits, names_, number)) return true;
+    const std::string bound = number < limits.low ? ">= " + std::to_string(limits.low)
+                                                  : "<= " + std::to_string(limits.high);
     return expected(at, "an integer " + bound + ", found " + std::to_string(number));
   }
 
@@ -233,25 +119,24 @@ class EventChecker {
     return !number.has_value() || value(*number, at, limits);
   }
 
-  // Any id may stand in a trace, negative ones too: whether it is a page is for the rules to say.
-  bool value(PageId page, const Place& at, const Limits&) {
-    return page != kUnknownPage || expected(at, "a page id, found -2147483648");
+  bool value(PageId page, const Place& at, const Limits& limits) {
+    return allows(limits, names_, page) || expected(at, "a page id, found -2147483648");
   }
 
-  bool value(SlotId slot, const Place& at, const Limits&) {
-    if (-kMostSlots <= raw(slot) && raw(slot) <= kMostSlots) return true;
+  bool value(SlotId slot, const Place& at, const Limits& limits) {
+    if (allows(limits, names_, slot)) return true;
     return expected(at, "a slot within 48 bits, found " + std::to_string(raw(slot)));
   }
 
-  bool value(Layer layer, const Place& at, const Limits&) {
-    if (!layer.is_named()) return true;
-    return layer.name() == kNone ? missing(at, "a layer") : known(layer.name(), at);
+  bool value(Layer layer, const Place& at, const Limits& limits) {
+    if (!allows(limits, names_, layer)) return missing(at, "a layer");
+    return !layer.is_named() || known(layer.name(), at);
   }
 
   bool value(bool, const Place&, const Limits&) { return true; }
 
-  bool value(double number, const Place& at, const Limits&) {
-    return std::isfinite(number) || expected(at, "a finite number");
+  bool value(double number, const Place& at, const Limits& limits) {
+    return allows(limits, names_, number) || expected(at, "a finite number");
   }
 
   bool value(const Pair& pair, const Place& at, const Limits& limits) {
@@ -321,11 +206,6 @@ class EventChecker {
   bool value(const T& part, const Place& at, const Limits&) { return object(part, at); }
 
   // What the fields of an object say together.
-  template <class T>
-  bool whole(const T&, const Place&) {
-    return true;
-  }
-
   bool whole(const ev::Pool& pool, const Place& at) {
     if (!pool.reserved.has_value()) return true;
     std::set<PageId> seen;
@@ -362,6 +242,10 @@ class EventChecker {
   }
 
   bool whole(const ev::Row& lane, const Place& at) {
+    return (!lane.spaces.has_value() && !lane.logical.has_value()) || pages_agree(lane, at);
+  }
+
+  bool pages_agree(const ev::Row& lane, const Place& at) {
     const std::size_t pages = lane.pages.has_value() ? lane.pages->size() : 0;
     if (lane.spaces.has_value() &&
         !as_long_as(lane.spaces->size(), pages, at / "spaces", "pages")) {
@@ -451,8 +335,18 @@ class EventChecker {
 }  // namespace
 
 Status check_event(const Event& event, const Names& names) {
-  EventChecker checker(names);
+  EventChecker<true> checker(names);
   return checker.event(event) ? Status() : usage(checker.error());
+}
+
+bool is_whole(const Event& event, const Names& names) {
+  static constexpr auto kSaysMore = []<std::size_t... I>(std::index_sequence<I...>) {
+    return std::array{
+        EventChecker<false>::says_more<std::variant_alternative_t<I, EventBody>>()...};
+  }
+  (std::make_index_sequence<kKinds>());
+  if (!kSaysMore.data()[event.kind()] && event.extra.empty()) return true;
+  return EventChecker<false>(names).event(event);
 }
 
 }  // namespace pagetape

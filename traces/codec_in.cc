@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <array>
+#include <cstring>
 #include <optional>
 
 #include "traces/codec.h"
@@ -10,6 +11,8 @@
 
 namespace pagetape {
 namespace {
+
+const Limits kNoLimits;  // Each structure's fields have their own.
 
 template <std::size_t... I>
 std::tuple<FieldIn<std::variant_alternative_t<I, EventBody>>...> columns_of_kinds(
@@ -23,7 +26,7 @@ using Bodies = decltype(bodies(std::make_index_sequence<kKinds>()));
 }  // namespace
 
 bool FieldIn<OptNumber>::open(In& in, capnp::AnyPointer::Reader p, capnp::StructSchema,
-                              std::size_t cells) {
+                              const Limits&, std::size_t cells) {
   const auto numbers = p.getAs<schema::Numbers>();
   const capnp::AnyList::Reader list = numbers.getValues();
   std::uint64_t total = 0;
@@ -35,8 +38,16 @@ bool FieldIn<OptNumber>::open(In& in, capnp::AnyPointer::Reader p, capnp::Struct
                  kBadCount);
 }
 
+void FieldIn<OptNumber>::get(In& in, OptNumber& value) {
+  if (present.next() == 0) return value.reset();
+  std::memcpy(&value.emplace(), values, sizeof(double));
+  values += sizeof(double);
+  in.doubtful |= !allows(Limits(), *in.names, *value);
+}
+
 bool TableCellsIn::open(In& in, capnp::AnyPointer::Reader p, capnp::StructSchema,
-                        std::size_t cells) {
+                        const Limits& field, std::size_t cells) {
+  limits_ = &field;
   const auto table = p.getAs<schema::TableCells>();
   std::uint64_t pages = 0, runs = 0, skipped = 0, values = 0;
   const bool good = cells_.open(table.getCells(), cells, 0) && cells_.sum(cells, false, pages) &&
@@ -50,7 +61,7 @@ bool TableCellsIn::open(In& in, capnp::AnyPointer::Reader p, capnp::StructSchema
                                              "a segment has too many table cells (M15)");
 }
 
-bool TableCellsIn::apply(TableContents& contents, std::size_t at, std::size_t n) {
+bool TableCellsIn::apply(In& in, TableContents& contents, std::size_t at, std::size_t n) {
   std::size_t pos = 0;
   for (auto runs = static_cast<std::size_t>(runs_.next()); runs > 0; --runs) {
     const auto skip = static_cast<std::size_t>(skips_.next());
@@ -60,7 +71,9 @@ bool TableCellsIn::apply(TableContents& contents, std::size_t at, std::size_t n)
     if (at + pos > contents.cells.size()) return false;
     pos += length;
     if (at + pos > contents.cells.size()) contents.cells.resize(at + pos);
-    if (!values_.read(length, contents.cells.data() + at + pos - length)) return false;
+    PageId* const run = contents.cells.data() + at + pos - length;
+    take_cells(
+        in, values_, length, *limits_, [&](std::size_t i) -> auto& { return run[i]; });
   }
   return at + n <= contents.cells.size();
 }
@@ -69,13 +82,14 @@ void TableCellsIn::get(In& in, ev::Table& table) {
   TableContents& contents = in.history[{in.rank, table.buffer, table.row}];
   const std::size_t at = contents.begin(table.col);
   const auto n = static_cast<std::size_t>(cells_.next());
-  if (!in.need(apply(contents, at, n), "runs of table cells do not fit (M14)")) return;
+  if (!in.need(apply(in, contents, at, n), "runs of table cells do not fit (M14)")) return;
   const PageId* cells = contents.cells.data() + at;
   table.pages.assign(cells, cells + n);
 }
 
 bool FieldIn<ev::Launch>::open_fields(In& in, capnp::AnyStruct::Reader any,
-                                      capnp::StructSchema schema, std::size_t cells) {
+                                      capnp::StructSchema schema, const Limits& field,
+                                      std::size_t cells) {
   const auto pointers = any.getPointerSection();
   const auto pointer = [&](const Slot& slot) {
     return slot.index < pointers.size() ? pointers[slot.index] : capnp::AnyPointer::Reader();
@@ -85,15 +99,15 @@ bool FieldIn<ev::Launch>::open_fields(In& in, capnp::AnyStruct::Reader any,
     return false;
   }
   std::array<std::size_t, 3> count{};
-  ColumnIn counting = kinds;
-  for (std::size_t i = 0; i < cells; ++i) {
-    const std::int64_t kind = counting.next();
-    if (!in.need(kind >= 0 && kind < 3, "a launch is of no known kind (M12)")) return false;
-    ++count[static_cast<std::size_t>(kind)];
-  }
+  bool known = true;
+  ColumnIn(kinds).each(cells, [&](std::size_t, std::int64_t kind) {
+    known &= kind >= 0 && kind < 3;
+    if (known) ++count[static_cast<std::size_t>(kind)];
+  });
+  if (!in.need(known, "a launch is of no known kind (M12)")) return false;
   const auto part = [&](auto& columns, const char* name, std::size_t n) {
     const Slot slot = slot_of(schema, name);
-    return columns.open(in, pointer(slot), slot.schema, n);
+    return columns.open(in, pointer(slot), slot.schema, field, n);
   };
   return part(attention, "attention", count[0]) && part(store, "store", count[1]) &&
          part(copy, "copy", count[2]);
@@ -111,7 +125,11 @@ void FieldIn<ev::Launch>::get(In& in, ev::Launch& launch) {
 }
 
 struct SegmentDecoder::Columns {
-  explicit Columns(Names& table) : names(table) {}
+  explicit Columns(Names& table) : names(table) {
+    for (std::size_t n = 0; n < kind_of.size(); ++n) {
+      kind_of[n] = static_cast<std::uint8_t>(kind_of_number(static_cast<std::uint8_t>(n)));
+    }
+  }
 
   bool fail(std::string why) {
     if (error.empty()) error = std::move(why);
@@ -119,6 +137,7 @@ struct SegmentDecoder::Columns {
   }
   bool open(WordSpan payload);
   bool open_body(WordSpan body, const Summary& summary);
+  const EventCommon& take_common();
   bool open_kinds(capnp::AnyStruct::Reader any, const Summary& summary);
   template <std::size_t I>
   void get(Event& event) {
@@ -138,15 +157,18 @@ struct SegmentDecoder::Columns {
   static const std::array<Act, kKinds> kGet, kKeep;
 
   Names& names;
-  In in;
+  In in{names};
   std::uint64_t first_event = 0;
   std::uint32_t events = 0, at = 0;
   bool newer = false;  // Of a newer format: it may hold kinds unknown here.
   Words raw;           // The decompressed body; storage kept from segment to segment.
   std::optional<capnp::FlatArrayMessageReader> outer, inner;
   const std::uint8_t* kinds = nullptr;
-  std::vector<std::string_view> extras;  // Of the body.
+  std::array<std::uint8_t, 256> kind_of;  // As kind_of_number().
+  std::vector<std::string_view> extras;   // Of the body.
   FieldIn<EventCommon> common;
+  std::array<EventCommon, 64> commons;  // Of the next events; from next_common on.
+  std::size_t next_common = 0, commons_end = 0;
   KindsIn by_kind;
   Bodies spare;
   std::string error;
@@ -202,7 +224,7 @@ bool SegmentDecoder::Columns::open_body(WordSpan body, const Summary& summary) {
     in.strings.push_back(names.intern({text.begin(), text.size()}));
   }
   const capnp::AnyStruct::Reader any = root;
-  return (common.open_fields(in, any, capnp::Schema::from<schema::Columns>(), events) &&
+  return (common.open_fields(in, any, capnp::Schema::from<schema::Columns>(), kNoLimits, events) &&
           open_kinds(any, summary)) ||
          fail(in.error != nullptr ? in.error : "malformed");
 }
@@ -225,11 +247,32 @@ bool SegmentDecoder::Columns::open_kinds(capnp::AnyStruct::Reader any, const Sum
       const Slot& slot = kind_slot(K);
       const auto pointer =
           slot.index < pointers.size() ? pointers[slot.index] : capnp::AnyPointer::Reader();
-      return std::get<K>(by_kind).open(in, pointer, slot.schema, summary.counts[K]);
+      return std::get<K>(by_kind).open(in, pointer, slot.schema, kNoLimits, summary.counts[K]);
     };
     return (open_kind(std::integral_constant<std::size_t, I>()) && ...);
   }
   (std::make_index_sequence<kKinds>());
+}
+
+// What all events have is read of some events at once, a field of all after another.
+const EventCommon& SegmentDecoder::Columns::take_common() {
+  if (next_common < commons_end) return commons[next_common++];
+  const FieldIn<EventCommon> before = common;
+  const auto read = [&](std::size_t n) {
+    common.get_each(
+        in, n, [&](std::size_t i) -> auto& { return commons.data()[i]; });
+    next_common = 0;
+    commons_end = n;
+    return in.error == nullptr && !in.doubtful;
+  };
+  if (!read(std::min<std::size_t>(commons.size(), events - at))) {
+    // One of them is bad: alone, so that those before it are given.
+    common = before;
+    in.error = nullptr;
+    in.doubtful = false;
+    read(1);
+  }
+  return commons[next_common++];
 }
 
 SegmentDecoder::SegmentDecoder(Names& names) : columns_(std::make_unique<Columns>(names)) {}
@@ -240,8 +283,9 @@ bool SegmentDecoder::open(WordSpan payload) {
   Columns& c = *columns_;
   c.inner.reset();
   c.outer.reset();
-  c.in = In();
+  c.in = In(c.names);
   c.at = c.events = 0;
+  c.next_common = c.commons_end = 0;
   c.extras.clear();
   c.error.clear();
   std::string why;
@@ -259,22 +303,22 @@ SegmentDecoder::Next SegmentDecoder::next(Event& event) {
   Columns& c = *columns_;
   if (c.at == c.events) return Next::kEnd;
   if (!c.error.empty()) return Next::kMalformed;
-  EventCommon common;
-  c.common.get(c.in, common);
-  c.in.rank = common.rank.value_or(kAbsentCell);
   c.in.event_elements = 0;
-  const std::size_t kind = kind_of_number(c.kinds[c.at]);
-  if (kind == kKinds) {
-    ++c.at;
-    return Next::kSkipped;
-  }
-  (c.*Columns::kGet[kind])(event);
+  c.in.doubtful = false;
+  const EventCommon& common = c.take_common();
+  c.in.rank = common.rank.value_or(kAbsentCell);
+  const std::size_t kind = c.kind_of[c.kinds[c.at]];
+  if (kind != kKinds && c.in.error == nullptr) (c.*Columns::kGet[kind])(event);
   c.in.need(static_cast<std::int32_t>(common.stream) == common.stream, kNot32Bits);
   c.in.need(static_cast<std::uint64_t>(common.extra) <= c.extras.size(),
             "an extra is not one of the segment (M11)");
   if (c.in.error != nullptr) {
     c.error = c.in.error;
     return Next::kMalformed;
+  }
+  if (kind == kKinds) {
+    ++c.at;
+    return Next::kSkipped;
   }
   event.t = common.t;
   event.rank = common.rank;
@@ -284,9 +328,12 @@ SegmentDecoder::Next SegmentDecoder::next(Event& event) {
   if (common.extra != 0) {
     event.extra = c.extras[static_cast<std::size_t>(common.extra - 1)];
   }
-  if (const Status good = check_event(event, c.names); !good.ok()) {
-    c.error = good.message() + " (M16)";
-    return Next::kMalformed;
+  const bool doubtful = c.in.doubtful || !event.extra.empty();
+  if (doubtful || !is_whole(event, c.names)) {
+    if (const Status good = check_event(event, c.names); !good.ok()) {
+      c.error = good.message() + " (M16)";
+      return Next::kMalformed;
+    }
   }
   ++c.at;
   return Next::kEvent;

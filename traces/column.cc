@@ -2,6 +2,10 @@
 #include "traces/column.h"
 
 #include <algorithm>
+#include <cstring>
+#include <limits>
+
+#include "traces/check.h"
 
 namespace pagetape {
 namespace {
@@ -102,7 +106,9 @@ void ColumnOut::write_values(schema::Column::Builder out) const {
 bool ColumnIn::take(schema::Column::Reader in, std::size_t cells) {
   using capnp::ElementSize;
   delta_ = in.getDelta();
+  left_ = cells;
   last_ = 0;
+  at_ = end_ = 0;
   switch (in.which()) {
     case schema::Column::INT8:
       width_ = 1;
@@ -127,26 +133,78 @@ bool ColumnIn::take(schema::Column::Reader in, std::size_t cells) {
 }
 
 bool ColumnIn::open(schema::Column::Reader in, std::size_t cells, std::int64_t fallback) {
-  *this = ColumnIn();
-  fallback_ = fallback;
-  return in.which() == schema::Column::ELIDED || take(in, cells);
+  if (in.which() != schema::Column::ELIDED) return take(in, cells);
+  width_ = 0;
+  at_ = end_ = kBlock;
+  block_.fill(fallback);
+  return true;
 }
 
 bool ColumnIn::open_values(schema::Column::Reader in, std::size_t cells) {
-  *this = ColumnIn();
-  if (in.which() == schema::Column::ELIDED) return cells == 0;
-  return take(in, cells);
+  if (in.which() != schema::Column::ELIDED) return take(in, cells);
+  return open(in, 0, 0) && cells == 0;
 }
 
 bool ColumnIn::sum(std::size_t cells, bool may_be_absent, std::uint64_t& total) const {
   total = 0;
+  if (elided()) return true;
   ColumnIn counts = *this;
-  for (std::size_t i = 0; i < cells; ++i) {
-    const std::int64_t n = counts.next();
-    if (n < 0 || n > kMaxCount) return false;
+  bool good = true;
+  counts.each(cells, [&](std::size_t, std::int64_t n) {
+    good &= 0 <= n && n <= kMaxCount;
     total += static_cast<std::uint64_t>(may_be_absent && n > 0 ? n - 1 : n);
+  });
+  return good;
+}
+
+void ColumnIn::fill() {
+  at_ = 0;
+  if (elided()) return;
+  PAGETAPE_CHECK(left_ > 0, "a column has not the cells that are taken");
+  end_ = static_cast<std::uint32_t>(std::min(kBlock, left_));
+  left_ -= end_;
+  switch (width_) {
+    case 1:
+      return widen<std::int8_t>();
+    case 2:
+      return widen<std::int16_t>();
+    case 4:
+      return widen<std::int32_t>();
+    default:
+      return widen<std::int64_t>();
   }
-  return true;
+}
+
+// The loops are over whole blocks, whatever of one is there: compilers make the most of a constant
+// length.
+template <class W>
+void ColumnIn::widen() {
+  constexpr W kAbsent = std::numeric_limits<W>::min();  // In each width.
+  std::array<W, kBlock> raw{};
+  const W* const from = raw.data();
+  std::int64_t* const to = block_.data();
+  std::memcpy(raw.data(), data_, end_ * sizeof(W));
+  data_ += end_ * sizeof(W);
+  W absent = 0;
+  for (std::size_t i = 0; i < kBlock; ++i) absent |= static_cast<W>(-(from[i] == kAbsent));
+  std::uint64_t last = delta_ ? last_ : 0;
+  if (absent != 0) {
+    for (std::size_t i = 0; i < kBlock; ++i) {
+      const bool here = from[i] != kAbsent;
+      if (here) last = (delta_ ? last : 0) + static_cast<std::uint64_t>(from[i]);
+      to[i] = here ? static_cast<std::int64_t>(last) : kAbsentCell;
+    }
+  } else if (delta_) {
+#pragma GCC unroll 8
+    for (std::size_t i = 0; i < kBlock; ++i) {
+      last += static_cast<std::uint64_t>(from[i]);
+      to[i] = static_cast<std::int64_t>(last);
+    }
+  } else {
+#pragma GCC unroll 8
+    for (std::size_t i = 0; i < kBlock; ++i) to[i] = from[i];
+  }
+  last_ = last;
 }
 
 }  // namespace pagetape

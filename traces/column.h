@@ -5,11 +5,11 @@
 
 #include <capnp/any.h>
 
+#include <algorithm>
+#include <array>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
-#include <limits>
 #include <vector>
 
 #include "traces/trace_events.capnp.h"
@@ -44,43 +44,24 @@ class ColumnIn {
   // For values of lists: elided only where `cells` is 0.
   bool open_values(schema::Column::Reader in, std::size_t cells);
 
+  // Whether next() gives but the fallback.
+  bool elided() const { return width_ == 0; }
+
   // The next cell. At most as many may be taken as open() was told of.
   std::int64_t next() {
-    std::int64_t cell;
-    switch (width_) {
-      case 0:
-        return fallback_;
-      case 1:
-        cell = load<std::int8_t>();
-        break;
-      case 2:
-        cell = load<std::int16_t>();
-        break;
-      case 4:
-        cell = load<std::int32_t>();
-        break;
-      default:
-        cell = load<std::int64_t>();
-    }
-    if (!delta_ || cell == kAbsentCell) return cell;
-    last_ += static_cast<std::uint64_t>(cell);
-    return static_cast<std::int64_t>(last_);
+    if (at_ == end_) fill();
+    return block_.data()[at_++];
   }
 
-  // The next n cells, as an integer or an enum over one. False where one is absent or does not fit.
-  template <class T>
-  bool read(std::size_t n, T* out) {
-    switch (width_) {
-      case 0:
-        return n == 0;
-      case 1:
-        return copy<std::int8_t>(n, out);
-      case 2:
-        return copy<std::int16_t>(n, out);
-      case 4:
-        return copy<std::int32_t>(n, out);
-      default:
-        return copy<std::int64_t>(n, out);
+  // Calls f(i, cell) for the next n cells, i from 0.
+  template <class F>
+  void each(std::size_t n, F&& f) {
+    for (std::size_t i = 0; i < n;) {
+      if (at_ == end_) fill();
+      const std::int64_t* cell = block_.data() + at_;
+      const std::size_t stop = std::min(n, i + (end_ - at_));
+      at_ += static_cast<std::uint32_t>(stop - i);
+      while (i < stop) f(i++, *cell++);
     }
   }
 
@@ -93,44 +74,20 @@ class ColumnIn {
 
   bool take(schema::Column::Reader in, std::size_t cells);
 
+  // Makes the next cells ready in block_.
+  void fill();
   template <class W>
-  std::int64_t load() {
-    W raw;
-    std::memcpy(&raw, data_, sizeof raw);
-    data_ += sizeof raw;
-    // The least value of each width says "absent".
-    return raw == std::numeric_limits<W>::min() ? kAbsentCell : raw;
-  }
+  void widen();
 
-  template <class W, class T>
-  bool copy(std::size_t n, T* out) {
-    return delta_ ? copy_as<W, true>(n, out) : copy_as<W, false>(n, out);
-  }
-
-  template <class W, bool kDelta, class T>
-  bool copy_as(std::size_t n, T* out) {
-    std::uint64_t bad = 0;
-    std::uint64_t last = last_;
-    for (std::size_t i = 0; i < n; ++i) {
-      W raw;
-      std::memcpy(&raw, data_ + i * sizeof raw, sizeof raw);
-      std::int64_t cell = raw;
-      if constexpr (kDelta)
-        cell = static_cast<std::int64_t>(last += static_cast<std::uint64_t>(raw));
-      if constexpr (sizeof(W) < 8) bad |= raw == std::numeric_limits<W>::min();
-      if constexpr (sizeof(T) < 8) bad |= static_cast<std::int32_t>(cell) != cell;
-      out[i] = static_cast<T>(cell);
-    }
-    data_ += n * sizeof(W);
-    last_ = last;
-    return bad == 0;
-  }
-
-  const unsigned char* data_ = nullptr;
-  std::uint64_t last_ = 0;
-  std::int64_t fallback_ = 0;
+  // Cells are widened some at a time, so that to take one is the same for all widths.
+  static constexpr std::size_t kBlock = 64;
+  std::array<std::int64_t, kBlock> block_{};  // The cells from at_ to end_ are the next ones.
+  std::uint32_t at_ = 0, end_ = 0;
   std::uint8_t width_ = 0;  // Bytes of a cell; 0: elided.
   bool delta_ = false;
+  const unsigned char* data_ = nullptr;  // Of the cells behind those, and how many they are.
+  std::size_t left_ = 0;
+  std::uint64_t last_ = 0;
 };
 
 }  // namespace pagetape

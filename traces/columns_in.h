@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // Columns to events: one FieldIn for each field, by its type, as columns_out.h wrote it. The shape
 // of all columns is checked when a segment is opened (how many cells each has), so that no cell is
-// read that is not there; their values are checked as they are read.
+// read that is not there; their values are checked as they are read, those of a list of structures
+// field by field.
 #pragma once
 
 #include <vector>
 
 #include "traces/column.h"
 #include "traces/columns.h"
+#include "traces/limits.h"
 #include "traces/names.h"
 #include "traces/table_history.h"
 
@@ -15,6 +17,9 @@ namespace pagetape {
 
 // What the columns of a segment share while they are read.
 struct In {
+  explicit In(const Names& table) : names(&table) {}
+
+  const Names* names;
   std::vector<Name> strings{kNone};  // The reader's name of each string of the segment, from 1.
   std::int64_t rank = kAbsentCell;   // Of the event at hand.
   TableHistory history;
@@ -22,6 +27,7 @@ struct In {
   std::uint64_t event_elements = 0;  // Of the event at hand.
   std::uint64_t table_cells = 0;     // Of the segment.
   const char* error = nullptr;       // The first.
+  bool doubtful = false;  // Of the event at hand: a value is not within its limits, or may not be.
 
   bool fail(const char* what) {
     if (error == nullptr) error = what;
@@ -29,7 +35,7 @@ struct In {
   }
   bool need(bool good, const char* what) { return good || fail(what); }
   Name name(std::int64_t cell) {
-    if (static_cast<std::uint64_t>(cell) < strings.size()) return strings[cell];
+    if (static_cast<std::uint64_t>(cell) < strings.size()) return strings.data()[cell];
     fail("a name is not a string of the segment (M11)");
     return kNone;
   }
@@ -62,6 +68,26 @@ void from_cell(In& in, std::int64_t cell, std::optional<T>& v) {
   from_cell(in, cell, v.emplace());
 }
 
+// Takes the value of a cell; an event whose field does not allow it is doubtful.
+template <Cell M>
+inline void take_cell(In& in, std::int64_t cell, const Limits& limits, M& value) {
+  from_cell(in, cell, value);
+  if constexpr (std::is_same_v<M, ScalarValue>) {
+    in.doubtful = true;  // It is a JSON text.
+  } else if (!allows(limits, *in.names, value)) {
+    in.doubtful = true;
+  }
+}
+
+// Takes the next n cells of a column; of(i) is where the i-th goes.
+template <class F>
+void take_cells(In& in, ColumnIn& column, std::size_t n, const Limits& limits, F&& of) {
+  if (n == 1) return take_cell(in, column.next(), limits, of(0));  // Most lists.
+  column.each(n, [&, field = limits](std::size_t i, std::int64_t cell) {
+    take_cell(in, cell, field, of(i));
+  });
+}
+
 // A list made ready in the storage it has.
 template <class E>
 std::vector<E>& resized(std::vector<E>& list, std::size_t n) {
@@ -74,44 +100,70 @@ std::vector<E>& resized(std::optional<std::vector<E>>& list, std::size_t n) {
   return resized(*list, n);
 }
 
-// Each has open(in, pointer, schema, cells), which is false where the column is malformed, and
-// get(in, value), which may be called `cells` times and sets in.error.
+// Each has open(in, pointer, schema, limits, cells), which is false where the column is malformed,
+// and get(in, value), which may be called `cells` times and sets in.error. The limits are those of
+// the field. get_each(in, n, of) is n times get(in, of(i)), where cells are M() before.
 template <class M>
 struct FieldIn;
 
 template <Cell M>
 struct FieldIn<M> {
   ColumnIn column;
+  const Limits* limits = nullptr;
+  bool may_be_elided = false;  // M() is what an elided cell is.
 
-  bool open(In& in, capnp::AnyPointer::Reader p, capnp::StructSchema, std::size_t cells) {
+  bool open(In& in, capnp::AnyPointer::Reader p, capnp::StructSchema, const Limits& field,
+            std::size_t cells) {
+    limits = &field;
+    if constexpr (!std::is_same_v<M, ScalarValue>) may_be_elided = allows(field, *in.names, M());
     return in.need(column.open(p.getAs<schema::Column>(), cells, kFallback<M>), kBadSize);
   }
-  void get(In& in, M& value) { from_cell(in, column.next(), value); }
+  void get(In& in, M& value) { take_cell(in, column.next(), *limits, value); }
+  template <class F>
+  void get_each(In& in, std::size_t n, F&& of) {
+    if (column.elided()) {
+      if (n > 0) in.doubtful |= !may_be_elided;
+    } else {
+      take_cells(in, column, n, *limits, of);
+    }
+  }
 };
 
 template <CellList M>
 struct FieldIn<M> {
   ColumnIn counts, values;
+  const Limits* limits = nullptr;
 
-  bool open(In& in, capnp::AnyPointer::Reader p, capnp::StructSchema, std::size_t cells) {
+  bool open(In& in, capnp::AnyPointer::Reader p, capnp::StructSchema, const Limits& field,
+            std::size_t cells) {
     const auto lists = p.getAs<schema::Lists>();
     std::uint64_t total = 0;
+    limits = &field;
     return in.need(counts.open(lists.getCounts(), cells, 0), kBadSize) &&
            in.need(counts.sum(cells, Optional<M>, total), kBadCount) &&
            in.need(values.open_values(lists.getValues(), total), kBadCount);
   }
-  void get(In& in, M& value) {
-    auto n = static_cast<std::size_t>(counts.next());
+  void get(In& in, M& value) { take(in, counts.next(), value); }
+  template <class F>
+  void get_each(In& in, std::size_t n, F&& of) {
+    if constexpr (Optional<M>) {
+      if (counts.elided()) {
+        for (std::size_t i = 0; i < n; ++i) of(i).reset();
+        return;
+      }
+    }
+    counts.each(n, [&](std::size_t i, std::int64_t count) { take(in, count, of(i)); });
+  }
+
+ private:
+  void take(In& in, std::int64_t count, M& value) {
+    auto n = static_cast<std::size_t>(count);
     if constexpr (Optional<M>) {
       if (n-- == 0) return value.reset();
     }
-    auto& list = resized(value, n);
-    using E = Element<M>;
-    if constexpr (internal::kOneOf<E, std::int64_t, PageId, SlotId>) {
-      if (!values.read(n, list.data())) in.fail(kNot32Bits);
-    } else {
-      for (E& element : list) from_cell(in, values.next(), element);
-    }
+    take_cells(
+        in, values, n,
+        *limits, [to = resized(value, n).data()](std::size_t i) -> auto& { return to[i]; });
   }
 };
 
@@ -120,26 +172,25 @@ struct FieldIn<OptNumber> {
   ColumnIn present;
   const unsigned char* values = nullptr;
 
-  bool open(In& in, capnp::AnyPointer::Reader p, capnp::StructSchema, std::size_t cells);
-  void get(In&, OptNumber& value) {
-    if (present.next() == 0) return value.reset();
-    std::memcpy(&value.emplace(), values, sizeof(double));
-    values += sizeof(double);
-  }
+  bool open(In& in, capnp::AnyPointer::Reader p, capnp::StructSchema, const Limits& field,
+            std::size_t cells);
+  void get(In& in, OptNumber& value);
 };
 
 // The pages of `table` events, as changes.
 class TableCellsIn {
  public:
-  bool open(In& in, capnp::AnyPointer::Reader p, capnp::StructSchema, std::size_t cells);
+  bool open(In& in, capnp::AnyPointer::Reader p, capnp::StructSchema, const Limits& field,
+            std::size_t cells);
   // The table's buffer, row and column must have been read.
   void get(In& in, ev::Table& table);
 
  private:
   // Applies the runs of one event of n cells to the contents from `at` on.
-  bool apply(TableContents& contents, std::size_t at, std::size_t n);
+  bool apply(In& in, TableContents& contents, std::size_t at, std::size_t n);
 
   ColumnIn cells_, runs_, skips_, lengths_, values_;
+  const Limits* limits_ = nullptr;
 };
 
 // A structure: a FieldIn for each field.
@@ -152,42 +203,70 @@ struct FieldIn<T> {
   static std::tuple<ColumnsFor<M>...> columns_for(std::tuple<Field<T, M>...>);
   decltype(columns_for(FieldsOf<T>::fields())) columns;
 
-  bool open(In& in, capnp::AnyPointer::Reader p, capnp::StructSchema schema, std::size_t cells) {
-    return open_fields(in, p.getAs<capnp::AnyStruct>(), schema, cells);
+  bool open(In& in, capnp::AnyPointer::Reader p, capnp::StructSchema schema, const Limits& field,
+            std::size_t cells) {
+    return open_fields(in, p.getAs<capnp::AnyStruct>(), schema, field, cells);
   }
   bool open_fields(In& in, capnp::AnyStruct::Reader any, capnp::StructSchema schema,
-                   std::size_t cells) {
+                   const Limits& field, std::size_t cells) {
     const std::vector<Slot>& slots = slots_of<T>(schema);
     const auto pointers = any.getPointerSection();
-    return [&]<std::size_t... I>(std::index_sequence<I...>) {
-      return (open_field(std::get<I>(columns), in, pointers, slots[I], cells) && ...);
-    }
-    (std::make_index_sequence<std::tuple_size_v<decltype(columns)>>());
+    return each_column([&](auto i, auto& column, auto) {
+      return open_field(column, in, pointers, slots[i], limits_of(i, field), cells);
+    });
   }
   void get(In& in, T& value) {
-    constexpr auto fields = FieldsOf<T>::fields();
-    [&]<std::size_t... I>(std::index_sequence<I...>) {
-      (get_field(std::get<I>(columns), in, value, value.*std::get<I>(fields).member), ...);
+    each_column([&](auto, auto& column, auto member) {
+      if constexpr (std::is_same_v<decltype(column), TableCellsIn&>) {
+        column.get(in, value);
+      } else {
+        column.get(in, value.*member);
+      }
+      return true;
+    });
+  }
+  // One field of all after another; what may be elided is set at once.
+  template <class F>
+  void get_each(In& in, std::size_t n, F&& of) {
+    for (std::size_t i = 0; i < n; ++i) {
+      const auto clear = [&value = of(i)]<class M>(const Field<T, M>& field) {
+        if constexpr (Cell<M>) value.*field.member = M();
+      };
+      std::apply([&](const auto&... field) { (clear(field), ...); }, FieldsOf<T>::fields());
     }
-    (std::make_index_sequence<std::tuple_size_v<decltype(columns)>>());
+    each_column([&](auto, auto& column, auto member) {
+      const auto part = [&](std::size_t i) -> auto& { return of(i).*member; };
+      if constexpr (requires { column.get_each(in, n, part); }) {
+        column.get_each(in, n, part);
+      } else {
+        for (std::size_t i = 0; i < n; ++i) column.get(in, part(i));
+      }
+      return true;
+    });
   }
 
  private:
+  // Calls f(number, column, member) for each field, in declared order, until one is false.
+  template <class F>
+  bool each_column(F&& f) {
+    constexpr auto fields = FieldsOf<T>::fields();
+    return [&]<std::size_t... I>(std::index_sequence<I...>) {
+      return (f(I, std::get<I>(columns), std::get<I>(fields).member) && ...);
+    }
+    (std::make_index_sequence<std::tuple_size_v<decltype(columns)>>());
+  }
+  // A structure that is but the form of a field has its limits.
+  static const Limits& limits_of(std::size_t i, const Limits& field) {
+    if constexpr (requires { T::fields(); }) return limits_of_fields<T>()[i];
+    return field;
+  }
   template <class Column>
   static bool open_field(Column& column, In& in, capnp::List<capnp::AnyPointer>::Reader pointers,
-                         const Slot& slot, std::size_t cells) {
+                         const Slot& slot, const Limits& limits, std::size_t cells) {
     // A structure of an older schema is shorter: what it lacks is elided.
     const auto pointer =
         slot.index < pointers.size() ? pointers[slot.index] : capnp::AnyPointer::Reader();
-    return column.open(in, pointer, slot.schema, cells);
-  }
-  template <class Column, class M>
-  static void get_field(Column& column, In& in, T& value, M& member) {
-    if constexpr (std::is_same_v<Column, TableCellsIn>) {
-      column.get(in, value);
-    } else {
-      column.get(in, member);
-    }
+    return column.open(in, pointer, slot.schema, limits, cells);
   }
 };
 
@@ -200,7 +279,8 @@ struct FieldIn<M> {
   ColumnIn counts;
   FieldIn<Element<M>> of;
 
-  bool open(In& in, capnp::AnyPointer::Reader p, capnp::StructSchema schema, std::size_t cells) {
+  bool open(In& in, capnp::AnyPointer::Reader p, capnp::StructSchema schema, const Limits& field,
+            std::size_t cells) {
     const auto any = p.getAs<capnp::AnyStruct>();
     const auto pointers = any.getPointerSection();
     const std::uint16_t slot = slot_of(schema, "counts").index;
@@ -212,9 +292,10 @@ struct FieldIn<M> {
     }
     in.elements += total;
     return in.need(in.elements <= kMaxSegmentElements, "a segment has too many elements (M13)") &&
-           of.open_fields(in, any, schema, total);
+           of.open_fields(in, any, schema, field, total);
   }
   void get(In& in, M& value) {
+    if (in.error != nullptr) return;
     auto n = static_cast<std::size_t>(counts.next());
     if constexpr (kMayBeAbsent) {
       if (n-- == 0) return value.reset();
@@ -229,10 +310,8 @@ struct FieldIn<M> {
       if (!value) value.emplace();
       of.get(in, *value);
     } else {
-      for (auto& element : resized(value, n)) {
-        if (in.error != nullptr) return;  // Counts that follow may no longer be those checked.
-        of.get(in, element);
-      }
+      of.get_each(
+          in, n, [to = resized(value, n).data()](std::size_t i) -> auto& { return to[i]; });
     }
   }
 };
@@ -246,7 +325,13 @@ struct FieldIn<ev::Launch> {
   FieldIn<ev::Copy> copy;
 
   bool open_fields(In& in, capnp::AnyStruct::Reader any, capnp::StructSchema schema,
-                   std::size_t cells);
+                   const Limits& field, std::size_t cells);
+  template <class F>
+  void get_each(In& in, std::size_t n, F&& of) {
+    for (std::size_t i = 0; i < n; ++i) get(in, of(i));
+  }
+
+ private:
   void get(In& in, ev::Launch& launch);
 };
 

@@ -28,4 +28,7 @@ std::string print_event(const Event& event, const Names& names);
 // the text form and the binary reader call it, so that no later part meets a malformed event.
 Status check_event(const Event& event, const Names& names);
 
+// Whether check_event finds nothing, where each value is known to be as limits.h allows.
+bool is_whole(const Event& event, const Names& names);
+
 }  // namespace pagetape

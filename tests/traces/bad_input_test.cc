@@ -180,6 +180,62 @@ TEST(BadInput, M16EventsMustPassTheChecks) {
   expect_must("(M16)", {kPool}, [](auto, auto c) { set_bytes(c.getPool().initPool(), {0}); });
 }
 
+// A segment of `line` 200 times, in which a cell of a column is replaced: the events before the one
+// with it are given, and none after, for this reason.
+void expect_stop(const char* line, std::size_t event, const std::string& error,
+                 const std::function<schema::Column::Builder(schema::Columns::Builder)>& column,
+                 std::vector<std::int64_t> cells, std::size_t cell, std::int64_t bad) {
+  Names names;
+  const Event written = parsed(line, names);
+  cells[cell] = bad;
+  const Words payload =
+      edited_segment(std::vector<Event>(200, written), names, [&](auto, auto columns) {
+        auto list = column(columns).initInt64(static_cast<unsigned>(cells.size()));
+        for (unsigned i = 0; i < list.size(); ++i) list.set(i, cells[i]);
+      });
+  SegmentDecoder decoder(names);
+  ASSERT_TRUE(decoder.open(payload)) << decoder.error();
+  Event event_read;
+  std::size_t events = 0;
+  while (decoder.next(event_read) == SegmentDecoder::Next::kEvent) {
+    ++events;
+    EXPECT_TRUE(event_read == written) << events;
+  }
+  EXPECT_EQ(events, event);
+  EXPECT_EQ(decoder.error(), error);
+}
+
+TEST(BadInput, EventsBeforeAValueOutsideItsLimitsAreGiven) {
+  const char* rewind = R"({"ev":"rewind","pool":"F","req":"A","len":7})";
+  for (const std::size_t at : {0, 1, 63, 64, 150, 199}) {
+    expect_stop(
+        rewind, at, "field \"len\": expected an integer >= 0, found -1 (M16)",
+        [](auto c) { return c.getRewind().initLen(); }, std::vector<std::int64_t>(200, 7), at, -1);
+    expect_stop(
+        rewind, at, "missing field \"req\" (a string) (M16)",
+        [](auto c) { return c.getRewind().initReq(); }, std::vector<std::int64_t>(200, 2), at, 0);
+    expect_stop(
+        rewind, at, "a name is not a string of the segment (M11)",
+        [](auto c) { return c.getRewind().initReq(); }, std::vector<std::int64_t>(200, 2), at, 3);
+    expect_stop(
+        rewind, at, "field \"stream\": expected an integer >= 0, found -2 (M16)",
+        [](auto c) { return c.initStream(); }, std::vector<std::int64_t>(200), at, -2);
+    expect_stop(
+        rewind, at, "a name is not a string of the segment (M11)",
+        [](auto c) { return c.initSrc(); }, std::vector<std::int64_t>(200), at, 3);
+  }
+  const char* launch = R"({"ev":"attention","backend":"b","layer":1,"table":"t",
+      "rows":[{"req":"A","len":1,"row":0},{"req":"A","len":1,"row":1}]})";
+  expect_stop(
+      launch, 60, "field \"rows[1].len\": expected an integer >= 0, found -5 (M16)",
+      [](auto c) { return c.getAttention().getRows().initLen(); },
+      std::vector<std::int64_t>(400, 1), 121, -5);
+  expect_stop(R"({"ev":"map_clear","map":"m","from":[4]})", 100,
+              "field \"from[0]\": expected an integer >= 0, found -4 (M16)",
+              [](auto c) { return c.getMapClear().getFrom().initValues(); },
+              std::vector<std::int64_t>(200, 4), 100, -4);
+}
+
 TEST(BadInput, M4PointersThatShareTheirTargetsAreNotFree) {
   // Many names of one long string: a small file that says much.
   Names names;

@@ -160,6 +160,37 @@ TEST(Codec, IntegersOfEveryWidthComeBack) {
   EXPECT_TRUE(there_and_back(all, names) == all);
 }
 
+TEST(Codec, StorageThatIsReusedKeepsNoFieldOfAnotherSegment) {
+  Names names;
+  const std::vector<Event> full = sample_events(names);
+  std::vector<Event> bare;
+  for (const char* line :
+       {R"({"ev":"graph_launch","graph":"g","rows":[{"req":null},{"req":null}]})",
+        R"({"ev":"attention","backend":"b","layer":1,"table":"t","lens":"l",
+            "rows":[{"req":null,"row":0},{"req":"A","row":1}]})",
+        R"({"ev":"store","backend":"b","layer":1,"slots":"s","rows":[{"req":null,"row":0,"n":1}]})",
+        R"({"ev":"pool","pool":"F","pages":8,"page_size":4})",
+        R"({"ev":"alloc","pool":"F","req":"A","pages":[]})",
+        R"({"ev":"fill","pool":"F","req":"A","pages":[1]})",
+        R"({"ev":"graph_launch","graph":"g"})"}) {
+    bare.push_back(parsed(line, names));
+  }
+  SegmentDecoder decoder(names);
+  Event event;
+  for (int i = 0; i < 4; ++i) {
+    const std::vector<Event>& events = i % 2 == 0 ? full : bare;
+    SegmentEncoder encoder(names, 0);
+    for (const Event& written : events) encoder.add(written);
+    Summary summary;
+    const Words payload = encoder.finish(0, summary);
+    ASSERT_TRUE(decoder.open(payload)) << decoder.error();
+    for (const Event& written : events) {
+      ASSERT_EQ(decoder.next(event), SegmentDecoder::Next::kEvent) << decoder.error();
+      EXPECT_TRUE(event == written) << print_event(event, names);
+    }
+  }
+}
+
 TEST(Codec, SegmentsStandAlone) {
   Names names;
   const std::vector<Event> events = sample_events(names);
