@@ -125,43 +125,38 @@ bool Executor::lanes_of(const LaunchView& view, std::int64_t entry_tokens, Atten
   return true;
 }
 
-void Executor::attend(const World& world, const LaunchView& view, const Targets::Group& group) {
-  const ev::Attention& e = *view.attention;
-  const auto known = survey_.pools.find({rank_, group.pool});
-  if (known != survey_.pools.end() && !known->second.refused.empty()) {
-    return refuse(
-        "pool " + std::string(names_.text(known->second.name)) + ": " + known->second.refused,
-        group.members.size());
-  }
-  PoolRun* run = run_of(group.pool);
-  if (run == nullptr) return;  // None of its layers is of this pass.
-  const PoolPlan& plan = *run->plan;
+// The group's layers that are of this pass.
+std::vector<AttentionLayer> Executor::layers_of(const LaunchView& view, const Targets::Group& group,
+                                                const PoolRun& run, Launched& launched) const {
   std::vector<AttentionLayer> layers;
-  Launched launched;
+  // Target and draft ask different things of the same layer.
   const std::string_view backend = names_.text(view.backend->name);
   const std::uint64_t seed = options_.seed ^ XXH64(backend.data(), backend.size(), 3);
   for (std::uint32_t member : group.members) {
     const Target& target = view.targets->list[member];
-    const auto at = std::ranges::find(run->layers, target.physical, &Storage::layer);
-    if (at == run->layers.end()) continue;
+    const auto at = std::ranges::find(run.layers, target.physical, &Storage::layer);
+    if (at == run.layers.end()) continue;
     const std::uint64_t number = layer_number(target.logical);
     layers.push_back({at->k, at->v, part_key(seed, number, Part::kQuery),
                       part_key(seed, number, Part::kSink), mix(seed, number), nullptr, nullptr});
     launched.layers.push_back(target.logical);
   }
-  if (layers.empty() || view.lanes.empty()) return;
+  return layers;
+}
 
+// What the launch says of how it reads the pool; `why` where no kernel does.
+AttentionArgs Executor::args_of(const ev::Attention& e, const Pool& pool, const PoolPlan& plan,
+                                std::string& why) const {
   AttentionArgs args;
   args.kv = plan.kv;
   const std::int64_t tokens = e.page_size.value_or(plan.page_size);
   if (tokens > plan.page_size || !std::has_single_bit(static_cast<std::uint64_t>(tokens))) {
-    return refuse("entries of " + std::to_string(tokens) + " tokens over pages of " +
-                      std::to_string(plan.page_size),
-                  layers.size());
+    why = "entries of " + std::to_string(tokens) + " tokens over pages of " +
+          std::to_string(plan.page_size);
+    return args;
   }
   args.page_shift = std::countr_zero(plan.page_size);
   args.entry_shift = std::countr_zero(static_cast<std::uint64_t>(tokens));
-  const Pool& pool = world.pool(group.pool);
   args.bound = pool.pages * pool.page_size / tokens;
   if (e.bound && e.bound->pages.has_value()) args.bound = *e.bound->pages;
   args.window = static_cast<std::int32_t>(std::min(e.window.value_or(0), kMostTokens * 2));
@@ -172,6 +167,29 @@ void Executor::attend(const World& world, const LaunchView& view, const Targets:
   args.sinks = e.sinks.value_or(false);
   args.on_oob = options_.on_oob;
   args.check_owner = options_.check_owner && plan.owners_known;
+  return args;
+}
+
+void Executor::attend(const World& world, const LaunchView& view, const Targets::Group& group) {
+  const auto known = survey_.pools.find({rank_, group.pool});
+  if (known != survey_.pools.end() && !known->second.refused.empty()) {
+    return refuse(
+        "pool " + std::string(names_.text(known->second.name)) + ": " + known->second.refused,
+        group.members.size());
+  }
+  PoolRun* run = run_of(group.pool);
+  if (run == nullptr) return;  // None of its layers is of this pass.
+  Launched launched;
+  launched.event = event_;
+  launched.launch = view.number;
+  launched.pool = run->plan->name;
+  std::vector<AttentionLayer> layers = layers_of(view, group, *run, launched);
+  if (layers.empty() || view.lanes.empty()) return;
+  std::string why;
+  const Pool& pool = world.pool(group.pool);
+  AttentionArgs args = args_of(*view.attention, pool, *run->plan, why);
+  if (!why.empty()) return refuse(why, layers.size());
+  const std::int64_t tokens = std::int64_t{1} << args.entry_shift;
   std::vector<AttentionLane> lanes;
   std::vector<std::int32_t> entries;
   if (!lanes_of(view, tokens, args, launched, lanes, entries)) {
@@ -180,54 +198,54 @@ void Executor::attend(const World& world, const LaunchView& view, const Targets:
   for (AttentionLane& lane : lanes) lane.request = request_of(Name{lane.owner});
 
   const std::size_t sums = layers.size() * lanes.size();
-  const AttentionPlan work =
-      plan_of(args, lanes.data(), static_cast<std::uint32_t>(lanes.size()), options_.chunk_shift);
-  if (work.items.empty()) return;
   if (sums > kDigestsKept) return refuse("more lanes and layers than a batch holds", layers.size());
   if (digests_ + sums > kDigestsKept || slab_ >= kSlabsBeforeFlush) flush();
   refresh(world, group.pool, *run);
-  if (!status_.ok()) return;
-  launched.event = event_;
-  launched.launch = view.number;
   launched.bound = args.bound;
-  launched.pool = plan.name;
   launched.digests = digests_;
   for (std::size_t i = 0; i < layers.size(); ++i) {
     layers[i].digests = digests_there_ + digests_ + i * lanes.size();
   }
-  digests_ += sums;
-
-  args.launch = static_cast<std::uint32_t>(launched_.size());
   args.layers = send(layers);
   args.layer_count = static_cast<std::uint32_t>(layers.size());
   args.pages = run->there;
   args.page_count = static_cast<std::int64_t>(run->pages.size());
   args.rest.owner = world.space_of(pool).known(PageId{INT32_MAX}) ? kNobody : kAnybody;
-  args.sharers = sharers_there_;
   args.lanes = send(lanes);
   args.entries = send(entries);
-  args.chunk_shift = work.chunk_shift;
-  args.chunks = work.chunks;
+  if (!submit(args, lanes)) return;
+  digests_ += sums;
+  launched_.push_back(std::move(launched));
+  launches_ += layers.size();
+}
+
+// Cuts the work up and gives it to the machine. False where there is nothing to do or no memory.
+bool Executor::submit(AttentionArgs& args, const std::vector<AttentionLane>& lanes) {
+  const AttentionPlan work =
+      plan_of(args, lanes.data(), static_cast<std::uint32_t>(lanes.size()), options_.chunk_shift);
+  args.launch = static_cast<std::uint32_t>(launched_.size());
+  args.sharers = sharers_there_;
   args.findings = findings_there_;
   args.findings_max = kFindingsKept;
   args.finding_count = finding_count_;
+  args.chunk_shift = work.chunk_shift;
+  args.chunks = work.chunks;
   if (work.chunks > 1) {
     args.partial_count = work.partials;
-    args.partials = static_cast<float*>(
-        scratch(layers.size() * work.partials * args.partial_floats() * sizeof(float)));
+    args.partials = static_cast<float*>(scratch(std::size_t{args.layer_count} * work.partials *
+                                                args.partial_floats() * sizeof(float)));
   }
   args.items = send(work.items);
   args.item_count = static_cast<std::uint32_t>(work.items.size());
   const AttentionItem* firsts = work.chunks > 1 ? send(work.firsts) : nullptr;
-  if (!status_.ok()) return;
+  if (!status_.ok() || work.items.empty()) return false;
   machine_.attend(args);
   if (work.chunks > 1) {
     args.items = firsts;
     args.item_count = static_cast<std::uint32_t>(work.firsts.size());
     machine_.combine(args);
   }
-  launched_.push_back(std::move(launched));
-  launches_ += layers.size();
+  return true;
 }
 
 }  // namespace pagetape

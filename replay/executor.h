@@ -129,6 +129,11 @@ class Executor : public Observer {
   bool lanes_of(const LaunchView& view, std::int64_t entry_tokens, AttentionArgs& args,
                 Launched& launched, std::vector<AttentionLane>& lanes,
                 std::vector<std::int32_t>& entries) const;
+  std::vector<AttentionLayer> layers_of(const LaunchView& view, const Targets::Group& group,
+                                        const PoolRun& run, Launched& launched) const;
+  AttentionArgs args_of(const ev::Attention& e, const Pool& pool, const PoolPlan& plan,
+                        std::string& why) const;
+  bool submit(AttentionArgs& args, const std::vector<AttentionLane>& lanes);
   void refresh(const World& world, std::uint32_t pool, PoolRun& run);
   std::uint32_t owner_of(const Space& space, PageId page);
   void flush();
