@@ -350,10 +350,10 @@ class Engine {
 class Reuse : public testing::TestWithParam<int> {};
 
 TEST_P(Reuse, LosesNoFinding) {
-  constexpr int kSeeds = 40;
+  constexpr int kSeeds = 20;
   for (int i = 0; i < kSeeds; ++i) {
     const auto seed = static_cast<std::uint64_t>(GetParam() * kSeeds + i);
-    const Lines lines = Engine(seed).run(60);
+    const Lines lines = Engine(seed).run(80);
     if (!differ(lines)) continue;
     FAIL() << "seed " << seed << ":\n" << shown(shrink(lines));
   }
@@ -374,12 +374,14 @@ constexpr const char* kHead[] = {
 };
 
 // The same launch again after these lines: what is found then.
-std::string found_after(std::initializer_list<const char*> between) {
+std::string found_after(const std::vector<const char*>& between) {
   Lines lines(std::begin(kHead), std::end(kHead));
   lines.insert(lines.end(), between.begin(), between.end());
   lines.push_back(kHead[std::size(kHead) - 1]);
   const Judged reused = judge(lines, true);
-  EXPECT_EQ(reused.text, judge(lines, false).text);
+  const Judged anew = judge(lines, false);
+  EXPECT_EQ(reused.text, anew.text);
+  EXPECT_EQ(reused.covered, anew.covered);
   std::string out;
   for (const Finding& f : reused.findings) {
     out +=
@@ -431,6 +433,84 @@ TEST(JudgeLaunch, ACopyOfWhatTheSourceLacksIsFoundInTheNextLaunch) {
             "UNINIT_READ@1");
 }
 
+TEST(JudgeLaunch, APageGivenOutForALaterColumnIsFoundWhenFreedAtTheOldOneToo) {
+  EXPECT_EQ(
+      found_after({R"({"ev":"free","pool":"F","req":"A","pages":[1]})",
+                   R"({"ev":"alloc","pool":"F","req":"A","pages":[1],"first":5})",
+                   R"({"ev":"fill","pool":"F","req":"A","pages":[1]})", kHead[std::size(kHead) - 1],
+                   R"({"ev":"free","pool":"F","req":"A","pages":[1]})"}),
+      "FREED_PAGE@0");
+}
+
+TEST(JudgeLaunch, ARewindAtALaterColumnIsFoundAtTheFirstOfThePage) {
+  EXPECT_EQ(found_after({R"({"ev":"share","pool":"F","req":"A","pages":[1],"first":5})",
+                         kHead[std::size(kHead) - 1],
+                         R"({"ev":"rewind","pool":"F","req":"A","len":16})"}),
+            "UNINIT_READ@0");
+}
+
+TEST(JudgeLaunch, AnAllocThroughAPoolThatReservesThePageEmptiesItInTheOthers) {
+  EXPECT_EQ(found_after({R"({"ev":"pool","pool":"E","pages":8,"page_size":4,"space":"F",
+                             "reserved":[{"page":2,"role":"pad"}]})",
+                         kHead[std::size(kHead) - 1],
+                         R"({"ev":"alloc","pool":"E","req":"B","pages":[2]})"}),
+            "PAD_LANE@0 UNINIT_READ@1");
+}
+
+TEST(JudgeLaunch, APoolNamedLikeASpaceChangesWhatACellsSpaceMeans) {
+  EXPECT_EQ(
+      found_after({R"({"ev":"pool","pool":"Y","pages":8,"page_size":4,"space":"Z"})",
+                   R"({"ev":"pool","pool":"K","pages":8,"page_size":4,"space":"Q"})",
+                   R"({"ev":"pool_swap","backend":"t","layers":"*","pool":"K"})",
+                   R"({"ev":"alloc","pool":"K","req":"A","pages":[1,2,3],"first":0})",
+                   R"({"ev":"fill","pool":"K","req":"A","pages":[1,2,3]})",
+                   R"({"ev":"table","buffer":"b","row":0,"col":0,"pages":[1,2,3],"space":"Q"})",
+                   kHead[std::size(kHead) - 1],
+                   R"({"ev":"pool","pool":"Q","pages":8,"page_size":4,"space":"Z"})"}),
+      "WRONG_SPACE@0 WRONG_SPACE@1 WRONG_SPACE@2");
+}
+
+// Pool S behind a map from F: its lane of A is judged by value against A's pages of F.
+constexpr const char* kMapped[] = {
+    R"({"ev":"pool","pool":"S","pages":8,"page_size":4,"reserved":[{"page":0,"role":"pad"}]})",
+    R"({"ev":"map","map":"m","from":"F","to":"S","unit":"page"})",
+    R"({"ev":"map_set","map":"m","pairs":[[1,4],[2,5],[3,6]]})",
+    R"({"ev":"alloc","pool":"S","req":"A","pages":[4,5,6],"first":0})",
+    R"({"ev":"fill","pool":"S","req":"A","pages":[4,5,6]})",
+    R"({"ev":"pool_swap","backend":"t","layers":"*","pool":"S"})",
+    R"({"ev":"table","buffer":"b","row":0,"col":0,"pages":[4,5,6]})",
+};
+
+std::string found_mapped(std::initializer_list<const char*> between) {
+  std::vector<const char*> lines(std::begin(kMapped), std::end(kMapped));
+  lines.insert(lines.end(), between.begin(), between.end());
+  return found_after(lines);
+}
+
+TEST(JudgeLaunch, AMapEntryOfAPageThatNobodyOwnsIsComparedAllTheSame) {
+  EXPECT_EQ(
+      found_mapped({R"({"ev":"free","pool":"F","req":"A","pages":[2]})",
+                    kHead[std::size(kHead) - 1], R"({"ev":"map_set","map":"m","pairs":[[2,7]]})"}),
+      "WRONG_SPACE@1");
+}
+
+TEST(JudgeLaunch, AMapEntryOfAPageThatAnotherOwnsNowIsComparedAllTheSame) {
+  EXPECT_EQ(
+      found_mapped({R"({"ev":"free","pool":"F","req":"A","pages":[2]})",
+                    R"({"ev":"alloc","pool":"F","req":"B","pages":[2],"first":0})",
+                    kHead[std::size(kHead) - 1], R"({"ev":"map_set","map":"m","pairs":[[2,7]]})"}),
+      "WRONG_SPACE@1");
+}
+
+TEST(JudgeLaunch, AMapThatLeadsFromAnotherPoolIsComparedAnew) {
+  EXPECT_EQ(found_mapped({R"({"ev":"pool","pool":"G","pages":8,"page_size":4})",
+                          R"({"ev":"alloc","pool":"G","req":"A","pages":[1,2,3],"first":0})",
+                          kHead[std::size(kHead) - 1],
+                          R"({"ev":"map","map":"m","from":"G","to":"S","unit":"page"})",
+                          R"({"ev":"map_set","map":"m","pairs":[[2,7]]})"}),
+            "WRONG_SPACE@1");
+}
+
 TEST(JudgeLaunch, ALongerWindowReadsPositionsThatWereNotJudged) {
   Lines lines(std::begin(kHead), std::begin(kHead) + 5);
   lines.insert(
@@ -474,6 +554,34 @@ TEST(JudgeLaunch, WhatIsJudgedCountsAlikeWithReuseAndWithout) {
   Lines lines(std::begin(kHead), std::end(kHead));
   for (int i = 0; i < 3; ++i) lines.push_back(kHead[std::size(kHead) - 1]);
   EXPECT_EQ(judge(lines, true).covered, judge(lines, false).covered);
+}
+
+TEST(JudgeLaunch, EntriesThatAreMissingCountForNothingWithReuseEither) {
+  EXPECT_EQ(found_after({R"({"ev":"buffer","buffer":"b"})",
+                         R"({"ev":"table","buffer":"b","row":0,"col":1,"pages":[2,3]})",
+                         kHead[std::size(kHead) - 1], kHead[std::size(kHead) - 1]}),
+            "");
+  EXPECT_EQ(found_after({R"({"ev":"buffer","buffer":"b"})",
+                         R"({"ev":"table","buffer":"b","row":0,"col":0,"pages":[1]})",
+                         R"({"ev":"table","buffer":"b","row":0,"col":2,"pages":[3]})",
+                         kHead[std::size(kHead) - 1], kHead[std::size(kHead) - 1]}),
+            "");
+}
+
+TEST(JudgeLaunch, EntriesOfUnknownPagesCountAsSuchWithReuseToo) {
+  EXPECT_EQ(found_after({R"({"ev":"gap","why":"lost"})",
+                         R"({"ev":"share","pool":"F","req":"A","pages":[1],"first":0})",
+                         R"({"ev":"alloc","pool":"F","req":"A","pages":[2,3],"first":1})",
+                         R"({"ev":"fill","pool":"F","req":"A","pages":[2,3]})",
+                         R"({"ev":"table","buffer":"b","row":0,"col":0,"pages":[1,2,3]})",
+                         kHead[std::size(kHead) - 1], kHead[std::size(kHead) - 1]}),
+            "");
+}
+
+TEST(JudgeLaunch, EntriesWhoseSpaceIsSaidCountApartFromTheOthers) {
+  EXPECT_EQ(found_after({R"({"ev":"table","buffer":"b","row":0,"col":2,"pages":[3],"space":"F"})",
+                         kHead[std::size(kHead) - 1], kHead[std::size(kHead) - 1]}),
+            "");
 }
 
 }  // namespace
