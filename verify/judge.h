@@ -133,17 +133,18 @@ class Judge : public Observer {
     // entries count alike but for the head.
     bool followed = true;
     Counts counts{};  // Judgements, a layer.
-    // Entries that stood as judged before, those of known pages, and those whose space was said.
-    std::uint64_t skipped = 0, skipped_known = 0, skipped_claimed = 0;
+    // Entries that stood as judged before, those of unknown pages, and those whose space was said.
+    std::uint64_t skipped = 0, skipped_unknown = 0, skipped_claimed = 0;
     bool claimed(std::uint32_t tag) const {
       return view.claim != kNoSpace || world.tags[tag].space != kNone;
     }
     void skip(std::int64_t lo, std::int64_t hi, const Head& head, std::uint32_t tag) {
-      const std::int64_t listed = std::max(lo, head.listed), known = std::max(lo, head.known);
-      if (listed >= hi) return;
-      const auto n = static_cast<std::uint64_t>(hi - listed);
+      if (head.known > lo) [[unlikely]] {
+        lo = std::clamp(head.listed, lo, hi);
+        skipped_unknown += static_cast<std::uint64_t>(std::min(head.known, hi) - lo);
+      }
+      const auto n = static_cast<std::uint64_t>(hi - lo);
       skipped += n;
-      if (known < hi) skipped_known += static_cast<std::uint64_t>(hi - known);
       if (claimed(tag)) skipped_claimed += n;
     }
   };

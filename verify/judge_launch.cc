@@ -155,7 +155,7 @@ void Judge::count_skipped(Ground& ground) {
   };
   for (Rule rule : {Rule::kOobPage, Rule::kWindowEvicted}) count(rule, ground.skipped);
   for (Rule rule : {Rule::kFreedPage, Rule::kWrongOwner, Rule::kUninitRead}) {
-    count(rule, ground.skipped_known);
+    count(rule, ground.skipped - ground.skipped_unknown);
   }
   count(Rule::kWrongSpace, ground.skipped_claimed);
   if (ground.fits != INT64_MAX) count(Rule::kOffsetOverflow, ground.skipped);
