@@ -31,6 +31,8 @@ void Applier::alloc_page(std::uint32_t p, PageId page, Name req, std::int64_t co
       world_.pool(i).extents.reset(u32(page));
       if (Name* digest = world_.pool(i).digests.find(u32(page))) *digest = kNone;
     }
+    // A page that is reserved in this pool may have had an owner, and content, in another one.
+    if (act.fate != Fate::kOk) space.touch(page);
   }
   space.give(page, req, column, index_, true);
 }
@@ -346,7 +348,8 @@ void Applier::rewind_pool(Pool& pool, Name req, std::int64_t len) {
     const bool partly = logical == first;
     pool.extents.cut(u32(column.page),
                      partly ? static_cast<std::uint32_t>(len % pool.page_size) : 0);
-    if (info->more != 0) space.touch(column.page);
+    // Read by other owners, too, or at another column of this one.
+    if (info->more != 0 || info->column != logical) space.touch(column.page);
   };
   // Columns mostly follow one another: a hole ends the quick way.
   std::int64_t logical = first;

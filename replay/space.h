@@ -81,6 +81,11 @@ class Space {
     return info.owner == owner || (info.more != 0 && among_more(info, owner));
   }
   bool owned(PageId page) const { return info(page).owner != kNone; }
+  // Does what changes of the page move the owner's log at or before that column? Where a column
+  // only names the page (it was freed since, or given out again at a later one), it does not.
+  bool follows(const PageInfo& info, Name owner, std::int64_t logical) const {
+    return owns(info, owner) && (info.owner != owner || info.column <= logical);
+  }
   // The owners, the first one first.
   std::vector<Name> owners(PageId page) const;
 

@@ -46,11 +46,16 @@ class Judge : public Observer {
   std::uint64_t launches() const { return launches_; }
 
  private:
+  // How a lane begins: entries before `listed` are not in the table, those from there to `known`
+  // are of unknown pages (as after a gap). No other entry is either.
+  struct Head {
+    std::int64_t listed = 0, known = 0;
+  };
   // A lane judged clean before: entries of its table row up to `end`, those that lay live then.
   struct Memo {
     Name req = kNone;
     LayerSet layers = kNoLayers;  // In which every whole entry was written.
-    std::uint64_t birth = 0;
+    std::uint64_t birth = 0, from_birth = 0;
     std::int64_t bound = 0;  // This, the claim and the unit: as the launch said them.
     std::uint32_t claim = kNoSpace;
     Name unit = kNone;
@@ -63,10 +68,18 @@ class Judge : public Observer {
     std::int64_t live = 0;   // First live position: those before were not judged.
     std::int64_t whole = 0;  // Entries from here on may be written further.
     std::int64_t end = 0;
+    Head head;
   };
   // The lanes of one table in one pool, by row, and what all of them were judged against.
   struct Memos {
     std::uint32_t epoch = 0, from_epoch = 0, pool_version = 0;
+    std::uint32_t from_space = kNoSpace;
+    std::uint32_t pools = 0;  // Declared: another one may change what a space's name stands for.
+    bool same_ground(const Memos& other) const {
+      return epoch == other.epoch && from_epoch == other.from_epoch &&
+             pool_version == other.pool_version && from_space == other.from_space &&
+             pools == other.pools;
+    }
     std::vector<Memo> lanes;
   };
   // A lane at hand, and what a memo leaves to judge of it.
@@ -79,6 +92,7 @@ class Judge : public Observer {
     bool tagged = false;                  // Cells of `tag` are of the right space and unit.
     std::uint32_t tag = 0;
     bool in_place = true;  // Every entry looked at passed in_place().
+    Head head;
   };
   using Counts = std::array<std::uint64_t, kRuleCount>;
   // A clean launch of the graph launch at hand: one with the same lanes need not be judged.
@@ -115,14 +129,23 @@ class Judge : public Observer {
     LayerSet spans = kNoLayers;     // A set known to contain the launch's layers.
     LayerSet covered = kAllLayers;  // Layers in which every lane was found whole.
     bool clean = true;
-    bool aligned = true;  // The lane at hand lists pages at the columns they have.
-    Counts counts{};      // Judgements, a layer.
-    // Entries that stood as judged before, and those of them whose space was said.
-    std::uint64_t skipped = 0, skipped_claimed = 0;
-    void skip(std::int64_t entries, std::uint32_t tag) {
-      const auto n = static_cast<std::uint64_t>(entries);
+    // Whatever changes of the lane at hand moves the logs that its memo would look at, and its
+    // entries count alike but for the head.
+    bool followed = true;
+    Counts counts{};  // Judgements, a layer.
+    // Entries that stood as judged before, those of unknown pages, and those whose space was said.
+    std::uint64_t skipped = 0, skipped_unknown = 0, skipped_claimed = 0;
+    bool claimed(std::uint32_t tag) const {
+      return view.claim != kNoSpace || world.tags[tag].space != kNone;
+    }
+    void skip(std::int64_t lo, std::int64_t hi, const Head& head, std::uint32_t tag) {
+      if (head.known > lo) [[unlikely]] {
+        lo = std::clamp(head.listed, lo, hi);
+        skipped_unknown += static_cast<std::uint64_t>(std::min(head.known, hi) - lo);
+      }
+      const auto n = static_cast<std::uint64_t>(hi - lo);
       skipped += n;
-      if (view.claim != kNoSpace || world.tags[tag].space != kNone) skipped_claimed += n;
+      if (claimed(tag)) skipped_claimed += n;
     }
   };
   struct Entry {
@@ -198,6 +221,8 @@ class Judge : public Observer {
   bool stands(Ground& ground, const Lane& lane, Memo& memo, std::int64_t live, std::int64_t lo,
               std::int64_t hi) const;
   bool judge_rest(Ground& ground, std::size_t row, std::int64_t live, std::int64_t hi, Rest& rest);
+  static void note_absent(Ground& ground, Rest& rest, std::int64_t begin, std::int64_t end);
+  static void note_unlike(Ground& ground, Rest& rest, const Entry& entry);
   bool written(const Ground& ground, const Lane& lane, PageId page, LayerSet layers,
                std::int64_t live, std::int64_t logical) const;
   bool quick(const Ground& ground, const Lane& lane, std::int64_t live, std::int64_t logical,

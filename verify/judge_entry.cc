@@ -143,10 +143,13 @@ bool Judge::judge_value(Ground& ground, std::size_t row, const Entry& entry, Pag
   for (std::uint32_t m = 0; m < world.maps.size(); ++m) {
     const MapState& map = world.maps[m];
     if (map.to != ground.targets.pool || world.pool(map.from).page_size != size) continue;
-    const Holder* holder = world.space_of(world.pool(map.from)).holder(ground.view.lanes[row].req);
+    const Name req = ground.view.lanes[row].req;
+    const Space& space = world.space_of(world.pool(map.from));
+    const Holder* holder = space.holder(req);
     const Column* column =
         holder == nullptr ? nullptr : holder->columns.find(static_cast<std::uint64_t>(logical));
     if (column == nullptr || column->evicted || raw(column->page) < 0) continue;
+    if (!space.follows(space.info(column->page), req, logical)) ground.followed = false;
     const std::int64_t from = raw(column->page);
     const MapEntry* mapped =
         map.entries.find(static_cast<std::uint64_t>(map.by_slot ? from * size : from));
@@ -199,8 +202,9 @@ bool Judge::judge_owner(Ground& ground, std::size_t row, const Entry& entry, Pag
                         "is reserved: it holds nothing of the request", kAllLayers, 0, true);
   }
   const PageInfo info = ground.space.info(page);
-  if (column == nullptr || column->page != page) ground.aligned = false;
+  if (column == nullptr || column->page != page) ground.followed = false;
   if (info.unknown) return true;
+  if (!ground.space.follows(info, lane.req, logical)) ground.followed = false;
   ++ground.counts[static_cast<std::size_t>(Rule::kFreedPage)];
   ++ground.counts[static_cast<std::size_t>(Rule::kWrongOwner)];
   if (info.owner == kNone) {

@@ -19,14 +19,15 @@ Judge::Memos* Judge::memos_for(const Ground& ground) {
     return nullptr;
   }
   Memos& memos = cache_->memos[{view.table, ground.targets.pool}];
-  const std::uint32_t from_epoch = ground.from_space == nullptr ? 0 : ground.from_space->epoch();
-  if (memos.epoch != ground.space.epoch() || memos.from_epoch != from_epoch ||
-      memos.pool_version != ground.pool.version) {
-    memos = {.epoch = ground.space.epoch(),
-             .from_epoch = from_epoch,
-             .pool_version = ground.pool.version,
-             .lanes = {}};
+  Memos now{.epoch = ground.space.epoch(),
+            .pool_version = ground.pool.version,
+            .pools = ground.world.pools.size(),
+            .lanes = {}};
+  if (ground.map != nullptr) {
+    now.from_epoch = ground.from_space->epoch();
+    now.from_space = ground.world.pool(ground.map->from).space;
   }
+  if (!memos.same_ground(now)) memos = std::move(now);
   return &memos;
 }
 
@@ -72,7 +73,9 @@ bool Judge::stands(Ground& ground, const Lane& lane, Memo& memo, std::int64_t li
   const Holder* other = nullptr;
   if (ground.from_space != nullptr) {
     other = ground.from_space->holder(lane.req);
-    if (other == nullptr || other->moves != memo.from_moves) return false;
+    if (other == nullptr || other->birth != memo.from_birth || other->moves != memo.from_moves) {
+      return false;
+    }
     from = std::min(from, other->changes.low_since(memo.from_version));
   }
   if (from < hi - 1) return false;
@@ -81,7 +84,7 @@ bool Judge::stands(Ground& ground, const Lane& lane, Memo& memo, std::int64_t li
   if (other != nullptr) memo.from_version = other->changes.version();
   memo.live = live;
   memo.whole = hi * ground.entry_tokens > lane.len ? hi - 1 : hi;
-  ground.skip(hi - lo, memo.tag);
+  ground.skip(lo, hi, memo.head, memo.tag);
   ground.covered = ground.world.layers.intersect(ground.covered, memo.layers);
   return true;
 }
@@ -90,6 +93,7 @@ bool Judge::stands(Ground& ground, const Lane& lane, Memo& memo, std::int64_t li
 bool Judge::still_holds(Ground& ground, const Lane& lane, const Memo& memo, std::int64_t live,
                         Rest& rest) const {
   if (rest.holder == nullptr || !same_lane(memo, ground, lane, *rest.holder, live)) return false;
+  if (memo.from_birth != (rest.from_holder == nullptr ? 0 : rest.from_holder->birth)) return false;
   if (memo.layers != ground.spans) {
     if (!ground.world.layers.contains(memo.layers, ground.targets.layers)) return false;
     ground.spans = memo.layers;
@@ -120,8 +124,10 @@ void Judge::remember(Memo& memo, const Ground& ground, const Lane& lane, const R
   memo.row_version = lane.table->changes.version();
   memo.holder_version = rest.holder->changes.version();
   memo.holder_moves = rest.holder->moves;
+  memo.from_birth = rest.from_holder == nullptr ? 0 : rest.from_holder->birth;
   memo.from_version = rest.from_holder == nullptr ? 0 : rest.from_holder->changes.version();
   memo.from_moves = rest.from_holder == nullptr ? 0 : rest.from_holder->moves;
+  memo.head = rest.head;
   memo.first = lane.first;
   memo.live = live;
   memo.whole = hi * ground.entry_tokens > lane.len ? hi - 1 : hi;
@@ -169,22 +175,47 @@ bool Judge::quick(const Ground& ground, const Lane& lane, std::int64_t live, std
          written(ground, lane, cell.page, rest.covered, live, logical);
 }
 
+// Entries [begin, end) are not in the table.
+void Judge::note_absent(Ground& ground, Rest& rest, std::int64_t begin, std::int64_t end) {
+  if (begin >= end) return;
+  if (rest.head.listed == begin && rest.head.known == begin) {
+    rest.head = {end, end};
+  } else {
+    ground.followed = false;
+  }
+}
+
+// An entry that was judged at length: does it count otherwise than those before it?
+void Judge::note_unlike(Ground& ground, Rest& rest, const Entry& entry) {
+  if (rest.tagged && ground.claimed(entry.cell.tag) != ground.claimed(rest.tag)) {
+    ground.followed = false;
+  }
+  if (ground.space.known(entry.cell.page)) return;
+  if (rest.head.known == entry.logical) {
+    ++rest.head.known;
+  } else {
+    ground.followed = false;
+  }
+}
+
 // Judges entries [rest.from, hi), the usual ones the quick way.
 bool Judge::judge_rest(Ground& ground, std::size_t row, std::int64_t live, std::int64_t hi,
                        Rest& rest) {
   const Lane& lane = ground.view.lanes[row];
   bool clean = true;
-  const std::int64_t begin = std::max(rest.from, lane.first);
-  const std::int64_t end = std::min(hi, lane.first + lane.held());
+  const std::int64_t begin = std::clamp(lane.first, rest.from, hi);
+  const std::int64_t end = std::clamp(lane.first + lane.held(), begin, hi);
   rest.in_place = begin == rest.from && end == hi;
+  note_absent(ground, rest, rest.from, begin);
   for (std::int64_t logical = begin; logical < end; ++logical) {
     if (quick(ground, lane, live, logical, rest)) {
-      ground.skip(1, rest.tag);
+      ground.skip(logical, logical + 1, rest.head, rest.tag);
       continue;
     }
     Entry entry{.index = logical - lane.first, .logical = logical, .cell = {}};
     if (!lane.entry(entry.index, entry.cell)) {
       rest.in_place = false;
+      note_absent(ground, rest, logical, logical + 1);
       continue;
     }
     const bool right = judge_entry(ground, row, entry, rest.covered);
@@ -192,9 +223,11 @@ bool Judge::judge_rest(Ground& ground, std::size_t row, std::int64_t live, std::
     rest.in_place = rest.in_place && right && (!rest.tagged || rest.tag == entry.cell.tag) &&
                     in_place(ground, lane, entry.cell, logical, rest);
     if (!right) continue;
+    note_unlike(ground, rest, entry);
     rest.tagged = true;
     rest.tag = entry.cell.tag;
   }
+  note_absent(ground, rest, end, hi);
   return clean;
 }
 
@@ -208,14 +241,17 @@ void Judge::judge_remembered(Ground& ground, std::size_t row, Memo& memo, std::i
   const bool reused = still_holds(ground, lane, memo, live, rest);
   if (reused) {
     rest.from = std::clamp(rest.from, lo, hi);
-    ground.skip(rest.from - lo, rest.tag);
+    rest.head = {std::clamp(memo.head.listed, lo, rest.from),
+                 std::clamp(memo.head.known, lo, rest.from)};
+    ground.skip(lo, rest.from, rest.head, rest.tag);
   } else {
     memo = {};
     memo.apart = true;  // As far as it has been looked at.
     memo.tag = kNoTag;
     rest.from = lo;
+    rest.head = {lo, lo};
   }
-  ground.aligned = true;
+  ground.followed = true;
   bool clean = judge_rest(ground, row, live, hi, rest);
   const bool as_before = reused && hi <= memo.end && rest.changed >= memo.end;
   memo.apart = memo.apart && rest.in_place;
@@ -225,7 +261,7 @@ void Judge::judge_remembered(Ground& ground, std::size_t row, Memo& memo, std::i
   }
   ground.clean = ground.clean && clean;
   // What changes is known by column: a lane that lists a page elsewhere is not remembered.
-  if (clean && ground.aligned && rest.holder != nullptr) {
+  if (clean && ground.followed && rest.holder != nullptr) {
     ground.covered = ground.world.layers.intersect(ground.covered, rest.covered);
     remember(memo, ground, lane, rest, live, hi);
   } else {

@@ -153,9 +153,9 @@ void Judge::count_skipped(Ground& ground) {
   const auto count = [&](Rule rule, std::uint64_t n) {
     ground.counts[static_cast<std::size_t>(rule)] += n;
   };
-  for (Rule rule : {Rule::kOobPage, Rule::kFreedPage, Rule::kWrongOwner, Rule::kUninitRead,
-                    Rule::kWindowEvicted}) {
-    count(rule, ground.skipped);
+  for (Rule rule : {Rule::kOobPage, Rule::kWindowEvicted}) count(rule, ground.skipped);
+  for (Rule rule : {Rule::kFreedPage, Rule::kWrongOwner, Rule::kUninitRead}) {
+    count(rule, ground.skipped - ground.skipped_unknown);
   }
   count(Rule::kWrongSpace, ground.skipped_claimed);
   if (ground.fits != INT64_MAX) count(Rule::kOffsetOverflow, ground.skipped);
