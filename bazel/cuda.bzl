@@ -103,6 +103,7 @@ def cuda_library(
         deps = [],
         copts = [],
         defines = [],
+        tags = [],
         visibility = None):
     """A library of .cu files, or of its stand-in where there is no toolkit.
 
@@ -114,6 +115,7 @@ def cuda_library(
       deps: C++ libraries.
       copts: more flags for nvcc.
       defines: more macros for nvcc.
+      tags: as for cc_library.
       visibility: as for cc_library.
     """
     if HAVE_CUDA:
@@ -124,6 +126,7 @@ def cuda_library(
             deps = deps + ["@cuda//:cudart_static"],
             copts = copts,
             defines = defines,
+            tags = tags,
             visibility = visibility,
         )
     else:
@@ -132,5 +135,6 @@ def cuda_library(
             srcs = without_cuda,
             hdrs = hdrs,
             deps = deps,
+            tags = tags,
             visibility = visibility,
         )
