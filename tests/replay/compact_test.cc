@@ -111,7 +111,7 @@ TEST(CompactTrace, ATraceThatCannotApplyLeavesNothing) {
   std::uint64_t keyframes = 0;
   const Status status = compact_trace(in, folder.file("x"), {}, 1, keyframes);
   EXPECT_EQ(status.code(), Code::kUsage);
-  EXPECT_NE(status.message().find("event 3: undeclared_pool \"X\""), std::string::npos)
+  EXPECT_NE(status.message().find("event 3 (free): undeclared_pool \"X\""), std::string::npos)
       << status.message();
   EXPECT_FALSE(std::filesystem::exists(folder.file("x")));
   EXPECT_FALSE(std::filesystem::exists(folder.file("x.unfinished")));
