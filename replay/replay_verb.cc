@@ -48,22 +48,29 @@ void print_finding(const ReplayReport& report, const ReplayFinding& f) {
   }
 }
 
+// "1 step", "2 steps".
+std::string counted(std::uint64_t n, const std::string& one, const std::string& many) {
+  return std::to_string(n) + ' ' + (n == 1 ? one : many);
+}
+
 void print_report(const ReplayReport& report, std::size_t max_findings) {
-  std::printf("%s  %s on %s: %" PRIu64 " launches in %d pass%s, %zu steps\n",
-              report.findings.empty() ? "DONE" : "FAIL", report.trace.c_str(),
-              report.machine.c_str(), report.launches, report.passes,
-              report.passes == 1 ? "" : "es", report.steps.size());
+  std::printf("%s  %s on %s: %s in %s, %s\n", report.findings.empty() ? "DONE" : "FAIL",
+              report.trace.c_str(), report.machine.c_str(),
+              counted(report.launches, "launch", "launches").c_str(),
+              counted(static_cast<std::uint64_t>(report.passes), "pass", "passes").c_str(),
+              counted(report.steps.size(), "step", "steps").c_str());
   std::printf("digest %016" PRIx64 "  (%s)\n", report.digest, report.digest_name.c_str());
   for (const std::string& pool : report.assumed) {
     std::printf("Pool %s has no geometry in the trace: one head of 64 bf16 numbers is assumed.\n",
                 pool.c_str());
   }
   for (const auto& [why, what] : report.not_executed) {
-    std::printf("Not executed: %" PRIu64 " launches, the first at event %" PRIu64 ": %s.\n",
-                what.launches, what.first, why.c_str());
+    std::printf("Not executed: %s, the first at event %" PRIu64 ": %s.\n",
+                counted(what.launches, "launch", "launches").c_str(), what.first, why.c_str());
   }
   if (report.findings.empty()) return;
-  std::printf("\n%zu ids that a launch must not use; the first:\n", report.findings.size());
+  std::printf("\n%s that a launch must not use; the first:\n",
+              counted(report.findings.size(), "use of an id", "uses of ids").c_str());
   for (std::size_t i = 0; i < report.findings.size() && i < max_findings; ++i) {
     print_finding(report, report.findings[i]);
   }

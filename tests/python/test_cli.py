@@ -147,6 +147,29 @@ class CommandLine(unittest.TestCase):
         fixed = os.path.join(GOLDEN, "sglang-0.5.20-fixed.ptape")
         self.assertEqual(run("verify", fixed).returncode, 0)
 
+    def test_replay_finds_keeps_and_compares(self):
+        golden = self.path("digest.txt")
+        done = run("replay", "--device", "cpu", "--write-golden", golden, CRASH)
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertIn("id 40 is outside pool S of 8", done.stdout)
+        text = open(golden, encoding="utf-8").read()
+        self.assertIn("\nlane ", text)
+        again = run("replay", "--device", "cpu", "--verify", "3", "--golden", golden, CRASH)
+        self.assertIn("3 runs with other grids and threads: the same bits.", again.stdout)
+        self.assertNotIn("The digest differs", again.stdout)
+        other = run("replay", "--device", "cpu", "--seed", "2", "--golden", golden, CRASH)
+        self.assertIn("The digest differs", other.stdout)
+        self.assertEqual(run("replay", "--golden", self.path("none"), CRASH).returncode, 2)
+
+    def test_replay_goes_on_on_the_cpu_or_says_why_not(self):
+        self.assertEqual(run("replay", "--device", "tpu", CRASH).returncode, 2)
+        self.assertEqual(run("replay", self.path("none")).returncode, 2)
+        auto, cuda = run("replay", CRASH), run("replay", "--device", "cuda", CRASH)
+        if cuda.returncode == 2:  # There is no GPU.
+            self.assertIn("no GPU can be used", cuda.stderr)
+            self.assertIn("the CPU replays", auto.stderr)
+        self.assertEqual(auto.returncode, 1)
+
 
 if __name__ == "__main__":
     unittest.main()
