@@ -4,7 +4,6 @@
 // all lanes at once, before any of them becomes an address.
 #pragma once
 
-#include <cuda_bf16.h>
 #include <cuda_fp16.h>
 #include <cuda_fp8.h>
 

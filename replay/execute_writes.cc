@@ -8,8 +8,8 @@ namespace pagetape {
 
 // The place in its sequence of what a request writes: where the page says so, else the one after
 // what it wrote last.
-std::uint32_t Executor::position_of(const World&, const Space& space, Name req, PageId page,
-                                    std::uint32_t offset, std::uint32_t page_size) {
+std::uint32_t Executor::position_of(const Space& space, Name req, PageId page, std::uint32_t offset,
+                                    std::uint32_t page_size) {
   std::uint32_t& next = next_[raw(req)];
   const PageInfo info = space.info(page);
   if (info.owner == req && info.column >= 0) {
@@ -32,7 +32,7 @@ void Executor::store(const World& world, const LaunchView& view, const Targets::
       const auto page = static_cast<std::size_t>(slot / pool.page_size);
       const auto offset = static_cast<std::uint32_t>(slot % pool.page_size);
       const std::uint32_t position = position_of(
-          world, space, lane.req, PageId{static_cast<std::int32_t>(page)}, offset, pool.page_size);
+          space, lane.req, PageId{static_cast<std::int32_t>(page)}, offset, pool.page_size);
       const KvShape& kv = run->plan->kv;
       tokens.push_back(
           {run->plan->frames[page] * kv.page_stride + offset * kv.token_stride, request, position});
@@ -63,7 +63,7 @@ void Executor::fill(const World& world, const ev::Fill& e) {
     for (std::int64_t t = 0; t < n; ++t) {
       tokens.push_back(
           {at + t * kv.token_stride, request,
-           position_of(world, space, e.req, page, static_cast<std::uint32_t>(t), pool.page_size)});
+           position_of(space, e.req, page, static_cast<std::uint32_t>(t), pool.page_size)});
     }
   }
   send_tokens(*run, tokens, e.layers ? &*e.layers : nullptr);

@@ -119,8 +119,8 @@ class Executor : public Observer {
   void refuse(const std::string& why, std::uint64_t launches);
   std::uint64_t request_of(Name name);
   std::uint64_t layer_number(Layer layer) const;
-  std::uint32_t position_of(const World& world, const Space& space, Name req, PageId page,
-                            std::uint32_t offset, std::uint32_t page_size);
+  std::uint32_t position_of(const Space& space, Name req, PageId page, std::uint32_t offset,
+                            std::uint32_t page_size);
   void store(const World& world, const LaunchView& view, const Targets::Group& group);
   void fill(const World& world, const ev::Fill& fill);
   void copy(const World& world, const ev::Copy& copy);
