@@ -9,8 +9,8 @@
 
 namespace pagetape {
 
-// No context is longer; positions of a machine have 31 bits.
-static constexpr std::int64_t kMostTokens = 1 << 24;
+// Windows and positions of a machine have 31 bits.
+static constexpr std::int64_t kWidestWindow = 1 << 25;
 static constexpr std::size_t kSlabsBeforeFlush = 16;
 
 std::uint32_t Executor::owner_of(const Space& space, PageId page) {
@@ -71,60 +71,6 @@ void Executor::refresh(const World& world, std::uint32_t pool, PoolRun& run) {
   sharers_sent_ = sharers_.size();
 }
 
-// The lanes' live entries. False where one has numbers that no kernel takes.
-bool Executor::lanes_of(const LaunchView& view, std::int64_t entry_tokens, AttentionArgs& args,
-                        Launched& launched, std::vector<AttentionLane>& lanes,
-                        std::vector<std::int32_t>& entries) const {
-  for (const Lane& lane : view.lanes) {
-    AttentionLane& out = lanes.emplace_back();
-    launched.reqs.push_back(lane.req);
-    launched.columns.push_back(0);
-    launched.listed.emplace_back();
-    out.entries_begin = static_cast<std::uint32_t>(entries.size());
-    if (lane.len > kMostTokens || lane.q_len < 0 || lane.q_len > kMostTokens || lane.q_pos < 0 ||
-        lane.q_pos > kMostTokens || lane.len < 0) {
-      return false;
-    }
-    out.len = static_cast<std::int32_t>(lane.len);
-    out.q_pos = static_cast<std::int32_t>(lane.q_pos);
-    out.q_len = static_cast<std::int32_t>(lane.q_len);
-    out.owner = raw(lane.req);
-    const std::int64_t begin = out.live_begin(0, args.window) / entry_tokens;
-    const std::int64_t end = (lane.len + entry_tokens - 1) / entry_tokens;
-    out.first = static_cast<std::int32_t>(begin);
-    if (lane.logical != nullptr) {
-      entries.resize(
-          entries.size() + static_cast<std::size_t>(std::max<std::int64_t>(end - begin, 0)),
-          kNoEntry);
-      launched.listed.back().assign(entries.size() - out.entries_begin, -1);
-    }
-    const std::int64_t count = lane.logical != nullptr
-                                   ? static_cast<std::int64_t>(lane.logical->size())
-                                   : end - lane.first;
-    for (std::int64_t j = lane.logical != nullptr ? 0
-                                                  : std::max<std::int64_t>(begin - lane.first, 0);
-         j < count; ++j) {
-      Cell cell;
-      const bool known = lane.entry(j, cell);
-      const std::int32_t id = known ? raw(cell.page) : kNoEntry;
-      if (lane.logical == nullptr) {
-        if (entries.size() == out.entries_begin) {
-          out.first = static_cast<std::int32_t>(lane.first + j);
-          launched.columns.back() = j;
-        }
-        entries.push_back(id);
-        continue;
-      }
-      const std::int64_t logical = (*lane.logical)[static_cast<std::size_t>(j)];
-      if (logical < begin || logical >= end) continue;
-      entries[out.entries_begin + static_cast<std::size_t>(logical - begin)] = id;
-      launched.listed.back()[static_cast<std::size_t>(logical - begin)] = j;
-    }
-    out.entries = static_cast<std::uint32_t>(entries.size()) - out.entries_begin;
-  }
-  return true;
-}
-
 // The group's layers that are of this pass.
 std::vector<AttentionLayer> Executor::layers_of(const LaunchView& view, const Targets::Group& group,
                                                 const PoolRun& run, Launched& launched) const {
@@ -149,7 +95,7 @@ AttentionArgs Executor::args_of(const ev::Attention& e, const Pool& pool, const 
                                 std::string& why) const {
   AttentionArgs args;
   args.kv = plan.kv;
-  const std::int64_t tokens = e.page_size.value_or(plan.page_size);
+  const auto [tokens, bound] = entry_unit(e, pool);
   if (tokens > plan.page_size || !std::has_single_bit(static_cast<std::uint64_t>(tokens))) {
     why = "entries of " + std::to_string(tokens) + " tokens over pages of " +
           std::to_string(plan.page_size);
@@ -157,16 +103,15 @@ AttentionArgs Executor::args_of(const ev::Attention& e, const Pool& pool, const 
   }
   args.page_shift = std::countr_zero(plan.page_size);
   args.entry_shift = std::countr_zero(static_cast<std::uint64_t>(tokens));
-  args.bound = pool.pages * pool.page_size / tokens;
-  if (e.bound && e.bound->pages.has_value()) args.bound = *e.bound->pages;
-  args.window = static_cast<std::int32_t>(std::min(e.window.value_or(0), kMostTokens * 2));
+  args.bound = bound;
+  args.window = static_cast<std::int32_t>(std::min(e.window.value_or(0), kWidestWindow));
   args.ratio = static_cast<std::int32_t>(
       std::clamp<std::int64_t>(e.q_heads.value_or(plan.kv.heads) / plan.kv.heads, 1, 64));
   args.logits = logits_of(e.scale.value_or(1.0 / std::sqrt(plan.kv.head_dim)),
                           std::max(e.soft_cap.value_or(0.0), 0.0));
   args.sinks = e.sinks.value_or(false);
   args.on_oob = options_.on_oob;
-  args.check_owner = options_.check_owner && plan.owners_known;
+  args.check_owner = options_.reference == nullptr && plan.owners_known;
   return args;
 }
 
@@ -175,7 +120,7 @@ void Executor::attend(const World& world, const LaunchView& view, const Targets:
   if (known != survey_.pools.end() && !known->second.refused.empty()) {
     return refuse(
         "pool " + std::string(names_.text(known->second.name)) + ": " + known->second.refused,
-        group.members.size());
+        group.members.size(), {.pool = known->second.name});
   }
   PoolRun* run = run_of(group.pool);
   if (run == nullptr) return;  // None of its layers is of this pass.
@@ -183,40 +128,57 @@ void Executor::attend(const World& world, const LaunchView& view, const Targets:
   launched.event = event_;
   launched.launch = view.number;
   launched.pool = run->plan->name;
+  launched.backend = view.backend->name;
   std::vector<AttentionLayer> layers = layers_of(view, group, *run, launched);
   if (layers.empty() || view.lanes.empty()) return;
   std::string why;
   const Pool& pool = world.pool(group.pool);
   AttentionArgs args = args_of(*view.attention, pool, *run->plan, why);
-  if (!why.empty()) return refuse(why, layers.size());
-  const std::int64_t tokens = std::int64_t{1} << args.entry_shift;
-  std::vector<AttentionLane> lanes;
-  std::vector<std::int32_t> entries;
-  if (!lanes_of(view, tokens, args, launched, lanes, entries)) {
-    return refuse("a lane whose length is not known, or is no sequence's", layers.size());
+  const LeftOut this_one{event_, view.number, launched.pool};
+  if (!why.empty()) return refuse(why, layers.size(), this_one);
+  LaneList& list = launched.list;
+  if (!gather_lanes(view, std::int64_t{1} << args.entry_shift, args.window, list)) {
+    return refuse("a lane whose length is not known, or is no sequence's", layers.size(), this_one);
   }
-  for (AttentionLane& lane : lanes) lane.request = request_of(Name{lane.owner});
-
-  const std::size_t sums = layers.size() * lanes.size();
-  if (sums > kDigestsKept) return refuse("more lanes and layers than a batch holds", layers.size());
-  if (digests_ + sums > kDigestsKept || slab_ >= kSlabsBeforeFlush) flush();
-  refresh(world, group.pool, *run);
+  for (AttentionLane& lane : list.lanes) lane.request = request_of(Name{lane.owner});
   launched.bound = args.bound;
+  const std::size_t sums = 2 * layers.size() * list.lanes.size();  // Twice, to compare.
+  if (sums > kDigestsKept) {
+    return refuse("more lanes and layers than a batch holds", layers.size(), this_one);
+  }
+  if (digests_ + sums > kDigestsKept || slab_ >= kSlabsBeforeFlush) flush();
+  if (options_.reference != nullptr) {
+    compare(world, group.pool, *run, args, layers, std::move(launched));
+  } else {
+    run_lanes(world, group.pool, *run, args, layers, std::move(launched));
+  }
+}
+
+// Attends `launched.list`. False where there is nothing to do or no memory.
+bool Executor::run_lanes(const World& world, std::uint32_t pool, PoolRun& run, AttentionArgs args,
+                         std::vector<AttentionLayer>& layers, Launched&& launched) {
+  const LaneList& list = launched.list;
+  const std::size_t sums = layers.size() * list.lanes.size();
+  refresh(world, pool, run);
   launched.digests = digests_;
   for (std::size_t i = 0; i < layers.size(); ++i) {
-    layers[i].digests = digests_there_ + digests_ + i * lanes.size();
+    layers[i].digests = digests_there_ + digests_ + i * list.lanes.size();
   }
   args.layers = send(layers);
   args.layer_count = static_cast<std::uint32_t>(layers.size());
-  args.pages = run->there;
-  args.page_count = static_cast<std::int64_t>(run->pages.size());
-  args.rest.owner = world.space_of(pool).known(PageId{INT32_MAX}) ? kNobody : kAnybody;
-  args.lanes = send(lanes);
-  args.entries = send(entries);
-  if (!submit(args, lanes)) return;
+  args.pages = run.there;
+  args.page_count = static_cast<std::int64_t>(run.pages.size());
+  const Space& space = world.space_of(world.pool(pool));
+  args.rest.owner = space.known(PageId{INT32_MAX}) ? kNobody : kAnybody;
+  args.lanes = send(list.lanes);
+  args.entries = send(list.entries);
+  if (!submit(args, list.lanes)) return false;
   digests_ += sums;
-  launched_.push_back(std::move(launched));
   launches_ += layers.size();
+  launched.list.entries = {};
+  launched.list.lanes = {};
+  launched_.push_back(std::move(launched));
+  return true;
 }
 
 // Cuts the work up and gives it to the machine. False where there is nothing to do or no memory.

@@ -60,7 +60,8 @@ Executor::PoolRun* Executor::run_of(std::uint32_t pool) {
   return at == runs_.end() ? nullptr : &at->second;
 }
 
-void Executor::refuse(const std::string& why, std::uint64_t launches) {
+void Executor::refuse(const std::string& why, std::uint64_t launches, const LeftOut& what) {
+  left_out_.insert(what);
   NotExecuted& entry = not_executed_[why];
   if (entry.launches == 0) entry.first = event_;
   entry.launches += launches;
@@ -140,7 +141,7 @@ void Executor::on_launch(World& world, const LaunchView& view) {
   if (view.copy != nullptr) return copy(world, *view.copy);
   for (const Targets::Group& group : view.targets->groups) {
     if (group.pool == kNoPool) {
-      refuse("no pool is bound", group.members.size());
+      refuse("no pool is bound", group.members.size(), {.pool = kNone});
     } else if (view.store != nullptr) {
       store(world, view, group);
     } else {
@@ -172,8 +173,8 @@ void Executor::flush() {
   for (const Launched& l : launched_) {
     std::size_t at = l.digests;
     for (Layer layer : l.layers) {
-      for (std::uint32_t lane = 0; lane < l.reqs.size(); ++lane) {
-        digests.push_back({l.event, l.launch, layer, l.reqs[lane], lane, sums[at++]});
+      for (std::uint32_t lane = 0; lane < l.list.reqs.size(); ++lane) {
+        digests.push_back({l.event, l.launch, layer, l.list.reqs[lane], lane, sums[at++]});
       }
     }
   }
@@ -181,15 +182,15 @@ void Executor::flush() {
   std::vector<ReplayFinding> findings;
   for (const DeviceFinding& f : found) {
     const Launched& l = launched_[f.launch];
-    const std::int64_t column =
-        l.listed[f.lane].empty() ? l.columns[f.lane] + f.entry : l.listed[f.lane][f.entry];
+    const std::int64_t column = l.list.column(f.lane, f.entry);
     const bool outside = f.owner == kAnybody;
     const bool one = !outside && (f.owner & kSharedOwner) == 0;
-    findings.push_back({l.event, l.launch, l.layers.front(),
-                        static_cast<std::uint32_t>(l.layers.size()), f.lane, column, l.reqs[f.lane],
-                        f.id, l.bound, l.pool, outside, one ? Name{f.owner} : kNone});
+    findings.push_back(
+        {l.event, l.launch, l.layers.front(), static_cast<std::uint32_t>(l.layers.size()), f.lane,
+         column, l.list.reqs[f.lane], f.id, l.bound, l.pool, outside, one ? Name{f.owner} : kNone});
   }
   results_.on_step(step_, digests, findings);
+  tell_errors();
   launched_.clear();
   digests_ = 0;
 }
@@ -197,7 +198,8 @@ void Executor::flush() {
 Status Executor::finish() {
   flush();
   if (status_.ok() && lost_ > 0) {
-    refuse("findings beyond " + std::to_string(kFindingsKept) + " of a step are not listed", lost_);
+    refuse("findings beyond " + std::to_string(kFindingsKept) + " of a step are not listed", lost_,
+           {.event = event_, .launch = -1, .pool = kNone});
   }
   return status_;
 }

@@ -5,19 +5,34 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <vector>
 
+#include "replay/lanes.h"
 #include "replay/machine.h"
 #include "replay/survey.h"
 
 namespace pagetape {
 
+// What launches ought to have read, for measuring how far off they are. An executor that has one
+// attends only the lanes that differ, twice: with the entries given, whoever owns the pages, and
+// with the right ones.
+class Reference {
+ public:
+  virtual ~Reference() = default;
+  // Puts the right entries in the place of those that are known to be others.
+  virtual void amend(const World& world, std::uint32_t pool, std::int64_t entry_tokens,
+                     LaneList& list) = 0;
+  // A query's output in one layer: its distance from the right one as a part of that one's length.
+  virtual void on_error(Name backend, double relative) = 0;
+};
+
 struct ExecutorOptions {
   std::uint64_t seed = 1;
   OnOob on_oob = OnOob::kRecord;
-  bool check_owner = true;
+  Reference* reference = nullptr;
   int chunk_shift = 2;  // Changes how work is cut, and no result.
 };
 
@@ -63,6 +78,13 @@ struct NotExecuted {
   std::uint64_t launches = 0;
   EventIndex first = 0;
 };
+// A launch that was left out; where all of a pool's are, `pool` alone is set.
+struct LeftOut {
+  EventIndex event = kNever;
+  std::int64_t launch = -1;
+  Name pool = kNone;
+  auto operator<=>(const LeftOut&) const = default;
+};
 
 // Pass it to State::apply for every event, then call finish(). `layers` are the physical layers of
 // this pass, a list a pool. Everything given must outlive it. Not thread-safe.
@@ -87,6 +109,7 @@ class Executor : public Observer {
   std::uint64_t launches() const { return launches_; }  // Executed, one a layer.
   // Why some were not.
   const std::map<std::string, NotExecuted>& not_executed() const { return not_executed_; }
+  const std::set<LeftOut>& left_out() const { return left_out_; }
 
  private:
   struct Storage {
@@ -106,17 +129,15 @@ class Executor : public Observer {
   struct Launched {  // Of a group, waiting for its results.
     EventIndex event = 0;
     std::int64_t launch = -1;
-    std::vector<Layer> layers;                      // Logical.
-    std::vector<std::int64_t> columns;              // Of the first entry that was given, by lane.
-    std::vector<std::vector<std::int64_t>> listed;  // Columns by entry, where a lane lists pages.
-    std::vector<Name> reqs;
+    std::vector<Layer> layers;  // Logical.
+    LaneList list;              // Once submitted, without lanes and entries.
     std::int64_t bound = 0;
-    Name pool = kNone;
+    Name pool = kNone, backend = kNone;
     std::size_t digests = 0;  // Of its first layer, in the batch.
   };
 
   PoolRun* run_of(std::uint32_t pool);
-  void refuse(const std::string& why, std::uint64_t launches);
+  void refuse(const std::string& why, std::uint64_t launches, const LeftOut& what);
   std::uint64_t request_of(Name name);
   std::uint64_t layer_number(Layer layer) const;
   std::uint32_t position_of(const Space& space, Name req, PageId page, std::uint32_t offset,
@@ -126,13 +147,15 @@ class Executor : public Observer {
   void copy(const World& world, const ev::Copy& copy);
   void send_tokens(PoolRun& run, std::vector<StoreToken>& tokens, const std::vector<Layer>* layers);
   void attend(const World& world, const LaunchView& view, const Targets::Group& group);
-  bool lanes_of(const LaunchView& view, std::int64_t entry_tokens, AttentionArgs& args,
-                Launched& launched, std::vector<AttentionLane>& lanes,
-                std::vector<std::int32_t>& entries) const;
   std::vector<AttentionLayer> layers_of(const LaunchView& view, const Targets::Group& group,
                                         const PoolRun& run, Launched& launched) const;
   AttentionArgs args_of(const ev::Attention& e, const Pool& pool, const PoolPlan& plan,
                         std::string& why) const;
+  bool run_lanes(const World& world, std::uint32_t pool, PoolRun& run, AttentionArgs args,
+                 std::vector<AttentionLayer>& layers, Launched&& launched);
+  void compare(const World& world, std::uint32_t pool, PoolRun& run, AttentionArgs& args,
+               std::vector<AttentionLayer>& layers, Launched&& launched);
+  void tell_errors();
   bool submit(AttentionArgs& args, const std::vector<AttentionLane>& lanes);
   void refresh(const World& world, std::uint32_t pool, PoolRun& run);
   std::uint32_t owner_of(const Space& space, PageId page);
@@ -177,9 +200,16 @@ class Executor : public Observer {
   DeviceFinding* findings_there_ = nullptr;
   std::uint32_t* finding_count_ = nullptr;
   std::vector<Launched> launched_;
+  struct Compared {  // Outputs, [layer][row][query head][head_dim], as given and as they ought to.
+    Name backend = kNone;
+    const float *given = nullptr, *right = nullptr;
+    std::size_t rows = 0, row_floats = 0;  // Of all layers.
+  };
+  std::vector<Compared> compared_;
   std::uint64_t launches_ = 0;
   std::uint64_t lost_ = 0;
   std::map<std::string, NotExecuted> not_executed_;
+  std::set<LeftOut> left_out_;
   Status status_;
 };
 

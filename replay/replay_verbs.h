@@ -8,8 +8,7 @@ class App;
 
 namespace pagetape {
 
-// Each adds its subcommand to `app`; running it sets `exit_code`.
+// Adds its subcommand to `app`; running it sets `exit_code`.
 void add_compact_verb(CLI::App& app, int& exit_code);
-void add_replay_verb(CLI::App& app, int& exit_code);
 
 }  // namespace pagetape

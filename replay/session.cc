@@ -63,18 +63,34 @@ class Sums final : public Results {
   std::map<std::int64_t, std::uint64_t> steps_;
 };
 
-// The layers of each pass: as many as fit, in order of pools and layers.
-std::vector<Executor::PassLayers> passes_of(const Survey& survey, const ReplayOptions& options) {
-  std::vector<Executor::PassLayers> passes;
+}  // namespace
+
+bool ReplayOptions::wants(Layer layer) const {
+  return layers.empty() ||
+         (!layer.is_named() && std::ranges::find(layers, layer.v) != layers.end());
+}
+
+std::string ReplayOptions::name() const {
+  std::string out = "seed " + std::to_string(executor.seed);
+  if (!layers.empty()) {
+    out += ", layers";
+    for (std::int32_t layer : layers) out += ' ' + std::to_string(layer);
+  }
+  if (heads > 0) out += ", " + std::to_string(heads) + " K/V heads";
+  if (executor.on_oob == OnOob::kClamp) out += ", ids clamped";
+  return out;
+}
+
+std::vector<Executor::PassLayers> passes_of(
+    const Survey& survey, std::uint64_t memory,
+    const std::function<bool(const PoolRef&, Layer)>& wanted) {
+  std::vector<Executor::PassLayers> passes(1);
   std::uint64_t used = 0;
   for (const auto& [ref, plan] : survey.pools) {
     if (!plan.refused.empty()) continue;
     for (Layer layer : plan.layers) {
-      const bool wanted =
-          options.layers.empty() ||
-          (!layer.is_named() && std::ranges::find(options.layers, layer.v) != options.layers.end());
-      if (!wanted) continue;
-      if (passes.empty() || used + plan.layer_bytes() > options.memory) {
+      if (!wanted(ref, layer)) continue;
+      if (used > 0 && used + plan.layer_bytes() > memory) {
         passes.emplace_back();
         used = 0;
       }
@@ -85,42 +101,32 @@ std::vector<Executor::PassLayers> passes_of(const Survey& survey, const ReplayOp
   return passes;
 }
 
-std::string name_of(const ReplayOptions& options) {
-  std::string name = "seed " + std::to_string(options.executor.seed);
-  if (!options.layers.empty()) {
-    name += ", layers";
-    for (std::int32_t layer : options.layers) name += ' ' + std::to_string(layer);
-  }
-  if (options.heads > 0) name += ", " + std::to_string(options.heads) + " K/V heads";
-  if (options.executor.on_oob == OnOob::kClamp) name += ", ids clamped";
-  return name;
+Status no_room(const Machine& machine, std::uint64_t memory) {
+  return usage(std::string(machine.name()) + ": not enough memory for " +
+               std::to_string(memory >> 20) + " MiB of K and V: give less with --memory");
 }
-
-}  // namespace
 
 ReplayReport replay_trace(const std::string& path, const ReplayOptions& options, Machine& machine) {
   ReplayReport report;
   report.trace = path;
   report.machine = machine.name();
   report.names = std::make_shared<Names>();
-  report.digest_name = name_of(options);
+  report.digest_name = options.name();
   Surveyor surveyor(*report.names, options.heads);
   if (!go_over(path, *report.names, surveyor, report)) return report;
   const Survey survey = surveyor.survey();
   for (const auto& [ref, plan] : survey.pools) {
+    if (plan.owners_known) report.owners_checked.insert(plan.name);
     if (plan.assumed && !plan.layers.empty()) {
       report.assumed.emplace_back(report.names->text(plan.name));
     }
   }
   Sums sums(report, options.lanes);
-  std::vector<Executor::PassLayers> passes = passes_of(survey, options);
-  if (passes.empty()) passes.emplace_back();  // To say what is not executed, and why.
-  for (const Executor::PassLayers& pass : passes) {
+  const auto wanted = [&](const PoolRef&, Layer layer) { return options.wants(layer); };
+  for (const Executor::PassLayers& pass : passes_of(survey, options.memory, wanted)) {
     Executor executor(*report.names, survey, pass, machine, sums, options.executor);
     if (!executor.allocate()) {
-      report.status =
-          usage(std::string(machine.name()) + ": not enough memory for " +
-                std::to_string(options.memory >> 20) + " MiB of K and V: give less with --memory");
+      report.status = no_room(machine, options.memory);
       break;
     }
     if (!go_over(path, *report.names, executor, report)) break;
@@ -128,6 +134,7 @@ ReplayReport replay_trace(const std::string& path, const ReplayOptions& options,
     report.launches += executor.launches();
     // What no pool or kernel can take is the same in every pass.
     for (const auto& [why, what] : executor.not_executed()) report.not_executed[why] = what;
+    report.left_out.insert(executor.left_out().begin(), executor.left_out().end());
     ++report.passes;
     if (!report.status.ok()) break;
   }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -15,6 +16,11 @@
 namespace pagetape {
 
 struct ReplayOptions {
+  // Whether this physical layer is among `layers`.
+  bool wants(Layer layer) const;
+  // What is executed, in words: seed, layers, heads, and whether ids are clamped.
+  std::string name() const;
+
   ExecutorOptions executor;
   std::vector<std::int32_t> layers;               // Physical, by number; empty: all.
   std::int32_t heads = 0;                         // K/V heads that are kept; 0: all.
@@ -44,8 +50,19 @@ struct ReplayReport {
   std::vector<LaneDigest> lanes;        // Where they were asked for; in the order of the trace.
   std::vector<ReplayFinding> findings;  // In the order of the trace.
   std::map<std::string, NotExecuted> not_executed;
+  std::set<LeftOut> left_out;
+  std::set<Name> owners_checked;     // Pools whose pages' owners the machine knew.
   std::vector<std::string> assumed;  // Pools without geometry, by name.
 };
+
+// The layers of each pass, of those wanted: as many as fit into `memory` bytes, in order of pools
+// and layers. One pass without layers where there are none: to say what is not executed, and why.
+std::vector<Executor::PassLayers> passes_of(
+    const Survey& survey, std::uint64_t memory,
+    const std::function<bool(const PoolRef&, Layer)>& wanted);
+
+// `memory` bytes of K and V are more than the machine has.
+Status no_room(const Machine& machine, std::uint64_t memory);
 
 // Never throws; what failed is in `status`.
 ReplayReport replay_trace(const std::string& path, const ReplayOptions& options, Machine& machine);

@@ -2,6 +2,7 @@
 // A report in words for people, and as JSON for programs.
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include "verify/verify.h"
@@ -20,5 +21,8 @@ std::string report_jsonl(const Report& report);
 
 // An event in words, as part of an explanation: "backend d: layer 22 was bound to pool S".
 std::string describe(const Event& event, const Names& names);
+
+// "12,345"
+std::string grouped(std::uint64_t n);
 
 }  // namespace pagetape

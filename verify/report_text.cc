@@ -5,7 +5,6 @@
 #include "verify/report.h"
 
 namespace pagetape {
-namespace {
 
 std::string grouped(std::uint64_t n) {
   std::string digits = std::to_string(n);
@@ -14,6 +13,8 @@ std::string grouped(std::uint64_t n) {
   }
   return digits;
 }
+
+namespace {
 
 std::string upper(std::string_view text) {
   std::string out(text);

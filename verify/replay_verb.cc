@@ -6,19 +6,23 @@
 #include <memory>
 #include <sstream>
 
-#include "replay/replay_verbs.h"
 #include "replay/session.h"
+#include "verify/crosscheck.h"
+#include "verify/verify_verbs.h"
+#include "verify/what_if.h"
 
 namespace pagetape {
 namespace {
 
 struct Flags {
-  std::string trace, device = "auto", golden, write_golden;
+  std::string trace, device = "auto", golden, write_golden, format = "text";
+  std::vector<std::string> what_if;
   ReplayOptions options;
   unsigned threads = 0;
   int gpu = 0, verify = 1;
   std::uint64_t memory_mib = 0;
   std::size_t max_findings = 20;
+  bool no_crosscheck = false;
 };
 
 std::unique_ptr<Machine> machine_for(const Flags& flags, Status& status) {
@@ -163,23 +167,60 @@ int verify_again(const Flags& flags, const ReplayReport& first) {
   return 0;
 }
 
+// What the machine found against what the rules say. A difference is a defect of ours.
+int compare_judges(const Flags& flags, const ReplayReport& report) {
+  const CrossCheck check = crosscheck(report, flags.options);
+  if (check.differing == 0) {
+    if (check.agreed > 0) {
+      std::printf("The verifier finds the same %s.\n",
+                  counted(check.agreed, "use", "uses").c_str());
+    }
+    return 0;
+  }
+  std::printf("The verifier says otherwise of %s: this is a defect of pagetape itself.\n",
+              counted(check.differing, "use", "uses").c_str());
+  for (const std::string& difference : check.differences) {
+    std::printf("  %s\n", difference.c_str());
+  }
+  return 4;
+}
+
+int fail(const Status& status) {
+  std::fprintf(stderr, "pagetape: %s\n", status.message().c_str());
+  return status.code() == Code::kDamaged ? 3 : 2;
+}
+
+int run_what_if(const Flags& flags, Machine& machine) {
+  std::vector<Variant> variants;
+  for (const std::string& word : flags.what_if) {
+    const Status status = make_variant(word, variants.emplace_back());
+    if (!status.ok()) return fail(status);
+  }
+  const WhatIfReport report = what_if(flags.trace, variants, flags.options, machine);
+  for (const std::string& warning : report.warnings) {
+    std::fprintf(stderr, "pagetape: %s\n", warning.c_str());
+  }
+  if (!report.status.ok()) return fail(report.status);
+  const std::string out = flags.format == "json" ? what_if_json(report) : what_if_text(report);
+  std::fputs(out.c_str(), stdout);
+  return 0;
+}
+
 int run(Flags flags) {
   Status status;
   const std::unique_ptr<Machine> machine = machine_for(flags, status);
-  if (machine == nullptr) {
-    std::fprintf(stderr, "pagetape: %s\n", status.message().c_str());
-    return 2;
-  }
+  if (machine == nullptr) return fail(status);
   if (flags.memory_mib > 0) flags.options.memory = flags.memory_mib << 20;
+  if (!flags.what_if.empty()) return run_what_if(flags, *machine);
   flags.options.lanes = !flags.golden.empty() || !flags.write_golden.empty();
   const ReplayReport report = replay_trace(flags.trace, flags.options, *machine);
   for (const std::string& warning : report.warnings) {
     std::fprintf(stderr, "pagetape: %s\n", warning.c_str());
   }
   print_report(report, flags.max_findings);
-  if (!report.status.ok()) {
-    std::fprintf(stderr, "pagetape: %s\n", report.status.message().c_str());
-    return report.status.code() == Code::kDamaged ? 3 : 2;
+  if (!report.status.ok()) return fail(report.status);
+  if (!flags.no_crosscheck) {
+    if (const int code = compare_judges(flags, report); code != 0) return code;
   }
   if (flags.verify > 1) {
     if (const int code = verify_again(flags, report); code != 0) return code;
@@ -195,31 +236,53 @@ int run(Flags flags) {
 
 }  // namespace
 
+static std::string what_if_help() {
+  std::string out = "Replay as if the engine had been patched, and say what is read: a list of\n";
+  for (const auto& [name, meaning] : known_variants()) {
+    out += "  " + std::string(name) + ": " + std::string(meaning) + "\n";
+  }
+  return out +
+         "  or a file of edits, a line each: {\"at\": EVENT, \"set\": {FIELD: VALUE}}, "
+         "\"insert\": {EVENT}, \"drop\": true";
+}
+
+static void add_flags(CLI::App& verb, Flags& flags) {
+  verb.add_option("TRACE", flags.trace, "A binary or text trace")->required();
+  verb.add_option("--device", flags.device, "Who executes; auto: a GPU where there is one")
+      ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
+      ->capture_default_str();
+  verb.add_option("--gpu", flags.gpu, "Which GPU")->capture_default_str();
+  verb.add_option("--threads", flags.threads, "Of the CPU; 0: all")->capture_default_str();
+  verb.add_option("--on-oob", flags.options.executor.on_oob,
+                  "An id that a launch must not use: record and skip it, trap, or clamp it")
+      ->transform(CLI::CheckedTransformer(std::map<std::string, OnOob>{
+          {"record", OnOob::kRecord}, {"trap", OnOob::kTrap}, {"clamp", OnOob::kClamp}}));
+  verb.add_option("--seed", flags.options.executor.seed, "Of K, V and Q")->capture_default_str();
+  verb.add_option("--layers", flags.options.layers, "Execute these physical layers only")
+      ->delimiter(',');
+  verb.add_option("--heads", flags.options.heads, "Keep so many K/V heads; 0: all")
+      ->check(CLI::NonNegativeNumber);
+  verb.add_option("--memory", flags.memory_mib,
+                  "MiB of K and V at a time (4096); fewer mean more passes and no other result");
+  verb.add_option("--verify", flags.verify, "Run so many times, cut otherwise, and compare")
+      ->check(CLI::PositiveNumber);
+  verb.add_option("--golden", flags.golden, "Compare with a digest written before");
+  verb.add_option("--write-golden", flags.write_golden, "Write the digest, lane by lane");
+  verb.add_option("--max-findings", flags.max_findings, "Printed")->capture_default_str();
+}
+
 void add_replay_verb(CLI::App& app, int& exit_code) {
   auto flags = std::make_shared<Flags>();
   CLI::App* verb = app.add_subcommand("replay", "Execute a trace's launches again, checked");
-  verb->add_option("TRACE", flags->trace, "A binary or text trace")->required();
-  verb->add_option("--device", flags->device, "Who executes; auto: a GPU where there is one")
-      ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
+  add_flags(*verb, *flags);
+  verb->add_flag("--no-crosscheck", flags->no_crosscheck,
+                 "Do not compare what the machine finds with what the verifier says");
+  CLI::Option* what_if = verb->add_option("--what-if", flags->what_if, what_if_help());
+  what_if->delimiter(',');
+  verb->add_option("--format", flags->format, "Of what --what-if prints: text or json")
+      ->check(CLI::IsMember({"text", "json"}))
+      ->needs(what_if)
       ->capture_default_str();
-  verb->add_option("--gpu", flags->gpu, "Which GPU")->capture_default_str();
-  verb->add_option("--threads", flags->threads, "Of the CPU; 0: all")->capture_default_str();
-  verb->add_option("--on-oob", flags->options.executor.on_oob,
-                   "An id that a launch must not use: record and skip it, trap, or clamp it")
-      ->transform(CLI::CheckedTransformer(std::map<std::string, OnOob>{
-          {"record", OnOob::kRecord}, {"trap", OnOob::kTrap}, {"clamp", OnOob::kClamp}}));
-  verb->add_option("--seed", flags->options.executor.seed, "Of K, V and Q")->capture_default_str();
-  verb->add_option("--layers", flags->options.layers, "Execute these physical layers only")
-      ->delimiter(',');
-  verb->add_option("--heads", flags->options.heads, "Keep so many K/V heads; 0: all")
-      ->check(CLI::NonNegativeNumber);
-  verb->add_option("--memory", flags->memory_mib,
-                   "MiB of K and V at a time (4096); fewer mean more passes and no other result");
-  verb->add_option("--verify", flags->verify, "Run so many times, cut otherwise, and compare")
-      ->check(CLI::PositiveNumber);
-  verb->add_option("--golden", flags->golden, "Compare with a digest written before");
-  verb->add_option("--write-golden", flags->write_golden, "Write the digest, lane by lane");
-  verb->add_option("--max-findings", flags->max_findings, "Printed")->capture_default_str();
   verb->callback([flags, &exit_code] { exit_code = run(*flags); });
 }
 
