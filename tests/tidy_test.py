@@ -36,6 +36,8 @@ _MACHINE = "machine_test: every instruction set, several threads, against double
 _SESSION = "session_test: a whole replay, against the verifier and across passes"
 _JUDGE = "golden_test: each rule's ok_ and bad_, and judge_launch_test"
 _CODEC = "codec_test"
+_WHAT_IF = "what_if_test: variants of whole traces"
+
 WITHOUT_TEST = {
     "capture/sim/bugs.cc": _SIM,
     "capture/sim/draft_runner.cc": _SIM,
@@ -58,11 +60,12 @@ WITHOUT_TEST = {
     "replay/cpu_machine.cc": _MACHINE,
     "replay/cuda_machine_absent.cc": "cuda_machine_test where there is no toolkit",
     "replay/execute_attention.cc": _SESSION,
+    "replay/execute_compare.cc": _WHAT_IF,
     "replay/execute_writes.cc": _SESSION,
     "replay/executor.cc": _SESSION,
+    "replay/lanes.cc": _SESSION,
     "replay/leaf.cc": _MACHINE,
     "replay/refusal.cc": "verify_test and session_test: the sentence of an event refused",
-    "replay/replay_verb.cc": _CLI,
     "replay/survey.cc": _SESSION,
     "replay/team.cc": _MACHINE,
     "traces/codec_in.cc": _CODEC,
@@ -80,7 +83,13 @@ WITHOUT_TEST = {
     "verify/judge_events.cc": _JUDGE,
     "verify/judge_lane.cc": _JUDGE,
     "verify/judge_pages.cc": _JUDGE,
+    "verify/replay_report.cc": _CLI,
+    "verify/replay_verb.cc": _CLI,
+    "verify/rewriter.cc": _WHAT_IF,
+    "verify/right_page.cc": _WHAT_IF,
+    "verify/variant.cc": _WHAT_IF,
     "verify/verify_verb.cc": _CLI,
+    "verify/what_if_report.cc": _WHAT_IF,
 }
 
 

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "bazel/build_info.h"
+#include "replay/machine.h"
 #include "replay/outcome.h"
 #include "traces/reader.h"
 #include "traces/source.h"
@@ -16,7 +17,7 @@ namespace pagetape {
 namespace {
 struct Flags {
   std::string trace;
-  bool rules = false, outcomes = false, build = false;
+  bool rules = false, outcomes = false, build = false, devices = false;
 };
 }  // namespace
 
@@ -42,6 +43,22 @@ static void print_build() {
                 std::string(kCudaVersion).c_str());
   } else {
     std::printf("CUDA        not found at build time: the GPU parts are left out\n");
+  }
+}
+
+// What replay can execute on, and which code the driver picked for it.
+static void print_devices() {
+  std::printf("cpu         %s\n",
+              std::string(kIsaNames[static_cast<std::size_t>(widest_isa())]).c_str());
+  Status status;
+  const std::vector<GpuInfo> found = gpus(status);
+  if (!status.ok()) std::printf("cuda        %s\n", status.message().c_str());
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    const GpuInfo& gpu = found[i];
+    const std::string code = gpu.code == 0 ? "no code for it: replay refuses it"
+                                           : "runs the code for sm_" + std::to_string(gpu.code);
+    std::printf("cuda %-6zu %s, %d.%d, %zu MiB, %s\n", i, gpu.name.c_str(), gpu.major, gpu.minor,
+                gpu.memory >> 20, code.c_str());
   }
 }
 
@@ -88,9 +105,10 @@ static int run(const Flags& flags) {
   if (flags.rules) print_rules();
   if (flags.outcomes) print_outcomes();
   if (flags.build) print_build();
+  if (flags.devices) print_devices();
   if (!flags.trace.empty()) return print_trace(flags.trace);
-  if (flags.rules || flags.outcomes || flags.build) return 0;
-  std::fprintf(stderr, "pagetape info: give a TRACE, --rules, --outcomes or --build\n");
+  if (flags.rules || flags.outcomes || flags.build || flags.devices) return 0;
+  std::fprintf(stderr, "pagetape info: give a TRACE, --rules, --outcomes, --build or --devices\n");
   return 2;
 }
 
@@ -101,6 +119,7 @@ void add_info_verb(CLI::App& app, int& exit_code) {
   verb->add_flag("--rules", flags->rules, "The rules, and the events that each needs");
   verb->add_flag("--outcomes", flags->outcomes, "Why an event may not apply");
   verb->add_flag("--build", flags->build, "How this program was built");
+  verb->add_flag("--devices", flags->devices, "What replay can execute on, with which code");
   verb->callback([flags, &exit_code] { exit_code = run(*flags); });
 }
 

@@ -4,10 +4,12 @@
 #include <cstdio>
 #include <fstream>
 #include <memory>
+#include <optional>
 #include <sstream>
 
 #include "replay/session.h"
 #include "verify/crosscheck.h"
+#include "verify/replay_report.h"
 #include "verify/verify_verbs.h"
 #include "verify/what_if.h"
 
@@ -23,6 +25,10 @@ struct Flags {
   std::uint64_t memory_mib = 0;
   std::size_t max_findings = 20;
   bool no_crosscheck = false;
+
+  bool json() const { return format == "json"; }
+  // Where words go: standard output, but for JSON, which stands there alone.
+  std::FILE* words() const { return json() ? stderr : stdout; }
 };
 
 std::unique_ptr<Machine> machine_for(const Flags& flags, Status& status) {
@@ -33,51 +39,6 @@ std::unique_ptr<Machine> machine_for(const Flags& flags, Status& status) {
     status = Status();
   }
   return make_cpu_machine(flags.threads);
-}
-
-void print_finding(const ReplayReport& report, const ReplayFinding& f) {
-  const Names& names = *report.names;
-  std::printf("  event %" PRIu64, f.event);
-  if (f.launch >= 0) std::printf(", launch %" PRId64 " of the graph", f.launch);
-  std::printf(", layer %s%s, row %" PRId64 ", column %" PRId64 " (%s): id %" PRId64,
-              names.layer(f.layer).c_str(), f.layers > 1 ? " and others" : "", f.row, f.column,
-              f.req == kNone ? "padding" : std::string(names.text(f.req)).c_str(), f.id);
-  if (f.outside) {
-    std::printf(" is outside pool %s of %" PRId64 "\n", std::string(names.text(f.pool)).c_str(),
-                f.bound);
-  } else if (f.owner != kNone) {
-    std::printf(" belongs to %s\n", std::string(names.text(f.owner)).c_str());
-  } else {
-    std::printf(" is not the request's\n");
-  }
-}
-
-// "1 step", "2 steps".
-std::string counted(std::uint64_t n, const std::string& one, const std::string& many) {
-  return std::to_string(n) + ' ' + (n == 1 ? one : many);
-}
-
-void print_report(const ReplayReport& report, std::size_t max_findings) {
-  std::printf("%s  %s on %s: %s in %s, %s\n", report.findings.empty() ? "DONE" : "FAIL",
-              report.trace.c_str(), report.machine.c_str(),
-              counted(report.launches, "launch", "launches").c_str(),
-              counted(static_cast<std::uint64_t>(report.passes), "pass", "passes").c_str(),
-              counted(report.steps.size(), "step", "steps").c_str());
-  std::printf("digest %016" PRIx64 "  (%s)\n", report.digest, report.digest_name.c_str());
-  for (const std::string& pool : report.assumed) {
-    std::printf("Pool %s has no geometry in the trace: one head of 64 bf16 numbers is assumed.\n",
-                pool.c_str());
-  }
-  for (const auto& [why, what] : report.not_executed) {
-    std::printf("Not executed: %s, the first at event %" PRIu64 ": %s.\n",
-                counted(what.launches, "launch", "launches").c_str(), what.first, why.c_str());
-  }
-  if (report.findings.empty()) return;
-  std::printf("\n%s that a launch must not use; the first:\n",
-              counted(report.findings.size(), "use of an id", "uses of ids").c_str());
-  for (std::size_t i = 0; i < report.findings.size() && i < max_findings; ++i) {
-    print_finding(report, report.findings[i]);
-  }
 }
 
 // A digest as text: what it is of, a line a step, a line a lane.
@@ -99,7 +60,7 @@ std::string golden_text(const ReplayReport& report) {
 }
 
 // Says where two digests part. True where they do not.
-bool same_digest(const std::string& golden, const std::string& now) {
+bool same_digest(const std::string& golden, const std::string& now, std::FILE* out) {
   std::istringstream a(golden), b(now);
   std::string was, is, step;
   for (;;) {
@@ -109,12 +70,14 @@ bool same_digest(const std::string& golden, const std::string& now) {
     if (!more_a) was = "nothing more";
     if (!more_b) is = "nothing more";
     if (was == is) continue;
-    std::printf("The digest differs. The file says:  %s\n                    the replay:      %s\n",
-                was.c_str(), is.c_str());
+    std::fprintf(
+        out, "The digest differs. The file says:  %s\n                    the replay:      %s\n",
+        was.c_str(), is.c_str());
     // Steps come first; which launch and request it is stands in the lines of lanes.
     while (std::getline(a, was) && std::getline(b, is)) {
       if (was != is && was.starts_with("lane")) {
-        std::printf(
+        std::fprintf(
+            out,
             "First launch, layer, lane and request: %s\n                    the replay:      %s\n",
             was.c_str(), is.c_str());
         break;
@@ -131,7 +94,7 @@ int compare_golden(const Flags& flags, const ReplayReport& report) {
     return 2;
   }
   const std::string golden((std::istreambuf_iterator<char>(file)), {});
-  return same_digest(golden, golden_text(report)) ? 0 : 1;
+  return same_digest(golden, golden_text(report), flags.words()) ? 0 : 1;
 }
 
 int write_golden(const Flags& flags, const ReplayReport& report) {
@@ -156,33 +119,24 @@ int verify_again(const Flags& flags, const ReplayReport& first) {
     if (again.steps == first.steps && again.findings == first.findings) continue;
     for (std::size_t i = 0; i < first.steps.size() && i < again.steps.size(); ++i) {
       if (again.steps[i] == first.steps[i]) continue;
-      std::printf("Run %d differs from the first at step %" PRId64
-                  ": this is a defect of pagetape itself.\n",
-                  run + 1, first.steps[i].step);
+      std::fprintf(flags.words(),
+                   "Run %d differs from the first at step %" PRId64
+                   ": this is a defect of pagetape itself.\n",
+                   run + 1, first.steps[i].step);
       break;
     }
     return 4;
   }
-  std::printf("%d runs with other grids and threads: the same bits.\n", flags.verify);
+  std::fprintf(flags.words(), "%d runs with other grids and threads: the same bits.\n",
+               flags.verify);
   return 0;
 }
 
 // What the machine found against what the rules say. A difference is a defect of ours.
-int compare_judges(const Flags& flags, const ReplayReport& report) {
-  const CrossCheck check = crosscheck(report, flags.options);
-  if (check.differing == 0) {
-    if (check.agreed > 0) {
-      std::printf("The verifier finds the same %s.\n",
-                  counted(check.agreed, "use", "uses").c_str());
-    }
-    return 0;
-  }
-  std::printf("The verifier says otherwise of %s: this is a defect of pagetape itself.\n",
-              counted(check.differing, "use", "uses").c_str());
-  for (const std::string& difference : check.differences) {
-    std::printf("  %s\n", difference.c_str());
-  }
-  return 4;
+int compare_judges(const Flags& flags, const CrossCheck& check) {
+  const std::string words = crosscheck_text(check);
+  if (!words.empty()) std::fputs(words.c_str(), flags.words());
+  return check.differing == 0 ? 0 : 4;
 }
 
 int fail(const Status& status) {
@@ -201,7 +155,7 @@ int run_what_if(const Flags& flags, Machine& machine) {
     std::fprintf(stderr, "pagetape: %s\n", warning.c_str());
   }
   if (!report.status.ok()) return fail(report.status);
-  const std::string out = flags.format == "json" ? what_if_json(report) : what_if_text(report);
+  const std::string out = flags.json() ? what_if_json(report) : what_if_text(report);
   std::fputs(out.c_str(), stdout);
   return 0;
 }
@@ -217,10 +171,15 @@ int run(Flags flags) {
   for (const std::string& warning : report.warnings) {
     std::fprintf(stderr, "pagetape: %s\n", warning.c_str());
   }
-  print_report(report, flags.max_findings);
+  std::optional<CrossCheck> check;
+  if (report.status.ok() && !flags.no_crosscheck) check = crosscheck(report, flags.options);
+  const std::string out = flags.json()
+                              ? replay_json(report, flags.max_findings, check ? &*check : nullptr)
+                              : replay_text(report, flags.max_findings);
+  std::fputs(out.c_str(), stdout);
   if (!report.status.ok()) return fail(report.status);
-  if (!flags.no_crosscheck) {
-    if (const int code = compare_judges(flags, report); code != 0) return code;
+  if (check) {
+    if (const int code = compare_judges(flags, *check); code != 0) return code;
   }
   if (flags.verify > 1) {
     if (const int code = verify_again(flags, report); code != 0) return code;
@@ -256,10 +215,12 @@ static void add_flags(CLI::App& verb, Flags& flags) {
   verb.add_option("--on-oob", flags.options.executor.on_oob,
                   "An id that a launch must not use: record and skip it, trap, or clamp it")
       ->transform(CLI::CheckedTransformer(std::map<std::string, OnOob>{
-          {"record", OnOob::kRecord}, {"trap", OnOob::kTrap}, {"clamp", OnOob::kClamp}}));
+          {"record", OnOob::kRecord}, {"trap", OnOob::kTrap}, {"clamp", OnOob::kClamp}}))
+      ->option_text("record|trap|clamp");
   verb.add_option("--seed", flags.options.executor.seed, "Of K, V and Q")->capture_default_str();
   verb.add_option("--layers", flags.options.layers, "Execute these physical layers only")
-      ->delimiter(',');
+      ->delimiter(',')
+      ->allow_extra_args(false);
   verb.add_option("--heads", flags.options.heads, "Keep so many K/V heads; 0: all")
       ->check(CLI::NonNegativeNumber);
   verb.add_option("--memory", flags.memory_mib,
@@ -277,11 +238,11 @@ void add_replay_verb(CLI::App& app, int& exit_code) {
   add_flags(*verb, *flags);
   verb->add_flag("--no-crosscheck", flags->no_crosscheck,
                  "Do not compare what the machine finds with what the verifier says");
-  CLI::Option* what_if = verb->add_option("--what-if", flags->what_if, what_if_help());
-  what_if->delimiter(',');
-  verb->add_option("--format", flags->format, "Of what --what-if prints: text or json")
+  verb->add_option("--what-if", flags->what_if, what_if_help())
+      ->delimiter(',')
+      ->allow_extra_args(false);
+  verb->add_option("--format", flags->format, "text or json")
       ->check(CLI::IsMember({"text", "json"}))
-      ->needs(what_if)
       ->capture_default_str();
   verb->callback([flags, &exit_code] { exit_code = run(*flags); });
 }

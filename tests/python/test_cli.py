@@ -170,6 +170,41 @@ class CommandLine(unittest.TestCase):
             self.assertIn("the CPU replays", auto.stderr)
         self.assertEqual(auto.returncode, 1)
 
+    def test_replay_says_all_of_it_as_json(self):
+        done = run("replay", "--device", "cpu", "--format", "json", "--verify", "2", CRASH)
+        self.assertEqual(done.returncode, 1)
+        report = json.loads(done.stdout)
+        self.assertEqual(report["findings"][0]["id"], 40)
+        self.assertEqual(report["crosscheck"], {"agreed": 1, "differing": 0})
+        self.assertIn("the same bits", done.stderr)
+        other = run("replay", "--device", "cpu", "--format", "json", "--no-crosscheck", CRASH)
+        self.assertIsNone(json.loads(other.stdout)["crosscheck"])
+
+    def test_what_if_tells_the_patches_apart(self):
+        trace = self.path("stale.ptape")
+        run("synth", "--model", "tiny", "--bug", "stale-swa", "-o", trace)
+        names = ["none", "clamp", "swap-swa-state", "swap-swa-state-graph"]
+        done = run("replay", "--device", "cpu", "--format", "json", "--what-if", ",".join(names),
+                   trace)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        none, clamp, fix, without = json.loads(done.stdout)["variants"]
+        self.assertEqual([v["name"] for v in (none, clamp, fix, without)], names)
+        self.assertGreater(none["oob_reads"], 0)
+        self.assertEqual(clamp["oob_reads"], 0)
+        self.assertGreater(clamp["wrong_reads"], 0)
+        self.assertGreater(clamp["rel_err"]["max"], clamp["rel_err"]["median"])
+        self.assertEqual((fix["oob_reads"], fix["wrong_reads"]), (0, 0))
+        self.assertGreater(without["oob_reads"], 0)
+        wrong = run("replay", "--what-if", "swap", trace)
+        self.assertEqual(wrong.returncode, 2)
+        self.assertIn("swap-swa-state-graph", wrong.stderr)
+
+    def test_info_lists_what_can_execute(self):
+        done = run("info", "--devices")
+        self.assertEqual(done.returncode, 0)
+        self.assertRegex(done.stdout, r"(?m)^cpu +(scalar|avx2|avx512)$")
+        self.assertRegex(done.stdout, r"(?m)^cuda ")
+
 
 if __name__ == "__main__":
     unittest.main()
