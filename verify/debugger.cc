@@ -101,7 +101,7 @@ const std::vector<Debugger::Command>& Debugger::commands() {
       {"reverse-continue", "", "Back to the last break.", &Debugger::go_back, 0},
       {"breaks", "", "The breaks and their numbers.", &Debugger::breaks, 0},
       {"delete", "N", "Forget a break.", &Debugger::remove, 1},
-      {"show", "[WHAT NAME …]", "A value and the event since which it stands.", &Debugger::show, 3},
+      {"show", "[WHAT NAME]", "A value and the event since which it stands.", &Debugger::show, 3},
       {"where", "", "The event at hand, what it launches, what rule it breaks.", &Debugger::where,
        0},
       {"findings", "", "What rules the trace breaks.", &Debugger::findings, 0},
@@ -310,9 +310,9 @@ std::string Debugger::judged_here(bool launches) {
   for (const Finding& finding : findings.sorted()) {
     out += "-> " + place_of(finding, names_) + ": " + finding.message + '\n';
     if (finding.cause.empty()) continue;
-    out += "   because of";
+    out += finding.cause.size() == 1 ? "   because of event" : "   because of events";
     for (EventIndex cause : finding.cause) {
-      out += (cause == finding.cause.front() ? " event " : ", ") + std::to_string(cause);
+      out += (cause == finding.cause.front() ? " " : ", ") + std::to_string(cause);
     }
     out += '\n';
   }
