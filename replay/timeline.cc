@@ -317,8 +317,8 @@ void Timeline::go_to_last_before(EventIndex event) {
   }
 }
 
-bool Timeline::run_until(Watch& watch) {
-  step();
+bool Timeline::run_until(Watch& watch, bool from_here) {
+  if (!from_here) step();
   watch.restart();
   for (;;) {
     const EventIndex here = at_;

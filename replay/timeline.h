@@ -61,8 +61,8 @@ class Timeline {
   // To the event, or to the next one that is not missing. Fails, at the end, where there is none.
   Status seek(EventIndex event);
 
-  // To the next event behind event() that is met, or to the end (false).
-  bool run_until(Watch& watch);
+  // To the next event that is met, or to the end (false). event() itself counts just if told so.
+  bool run_until(Watch& watch, bool from_here = false);
   // To the last event before event() that is met, or to the first event (false).
   bool run_back_until(Watch& watch);
 

@@ -175,6 +175,7 @@ std::string Debugger::here() const {
 Debugger::Reply Debugger::next(const Words& words) {
   std::uint64_t count = 1;
   if (!words.empty() && !parse_number(words[0], count)) return wrong("it is: next [N]");
+  moved_ = true;
   while (count > 0 && timeline_.step()) --count;
   return {.text = here()};
 }
@@ -182,6 +183,7 @@ Debugger::Reply Debugger::next(const Words& words) {
 Debugger::Reply Debugger::back(const Words& words) {
   std::uint64_t count = 1;
   if (!words.empty() && !parse_number(words[0], count)) return wrong("it is: back [N]");
+  moved_ = true;
   if (count > 1) {
     // At once, over all that lies between; where events are missing, to one that is not.
     const EventIndex at = timeline_.at();
@@ -197,6 +199,7 @@ Debugger::Reply Debugger::go_to(const Words& words) {
   if (words.empty() || (words[0] != "end" && !parse_number(words[0], event))) {
     return wrong("it is: goto N, or goto end");
   }
+  moved_ = true;
   // The end may turn out to be nearer on the way there.
   if (const Status status = timeline_.seek(event); !status.ok() && words[0] != "end") {
     return wrong(status.message());
@@ -209,7 +212,9 @@ Debugger::Reply Debugger::travel(const std::vector<Condition>& conditions, bool 
   const bool judges = std::ranges::any_of(
       conditions, [](const Condition& c) { return c.kind == Condition::Kind::kFinding; });
   ConditionWatch watch(names_, conditions, judges ? overview().known : Coverage());
-  const bool found = forward ? timeline_.run_until(watch) : timeline_.run_back_until(watch);
+  const bool found =
+      forward ? timeline_.run_until(watch, !moved_) : timeline_.run_back_until(watch);
+  moved_ = true;
   if (!found) return {.text = here()};
   const Condition& condition = conditions[watch.which()];
   std::string text = met;

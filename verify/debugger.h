@@ -78,6 +78,7 @@ class Debugger {
   std::uint64_t next_break_ = 1;
   std::optional<std::int64_t> rank_;  // Whose objects are shown; absent: the event's.
   std::optional<Overview> overview_;
+  bool moved_ = false;  // Until then, the event at hand may be the first that is looked for.
   bool found_ = false;
 };
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <optional>
 
 namespace pagetape {
 namespace {
@@ -126,11 +127,11 @@ Status Inspector::table(const std::string& name, std::int64_t row) const {
   out_ += "table " + name + ", " + size(buffer->rows) + " rows of " + size(buffer->cols) +
           " columns, version " + std::to_string(buffer->version) + since(buffer->by) + '\n';
   const TableRow* cells = row < 0 ? nullptr : buffer->table.find(static_cast<std::uint64_t>(row));
-  Runs runs(out_, "column", "page");
   bool any = false;
+  std::optional<Runs> runs(std::in_place, out_, "column", "page");
   const auto add = [&](std::int64_t column, const Cell& cell) {
     if (cell.page == kUnknownPage) return;
-    runs.add(column, std::to_string(raw(cell.page)), said(cell.tag) + since(cell.by));
+    runs->add(column, std::to_string(raw(cell.page)), said(cell.tag) + since(cell.by));
     any = true;
   };
   if (cells != nullptr) {
@@ -139,6 +140,7 @@ Status Inspector::table(const std::string& name, std::int64_t row) const {
     }
     for (const auto& [column, cell] : cells->far) add(column, cell);
   }
+  runs.reset();  // Its last line.
   const Value* len = row < 0 ? nullptr : buffer->lens.find(static_cast<std::uint64_t>(row));
   if (len != nullptr && len->known()) {
     out_ += "  length " + std::to_string(len->value) + since(len->by) + '\n';
