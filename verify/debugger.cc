@@ -13,8 +13,7 @@ namespace {
 
 constexpr std::size_t kMostText = 1000;     // Bytes of an event in its text form.
 constexpr std::size_t kMostFindings = 100;  // That `findings` lists.
-constexpr std::size_t kMostHere = 5;        // That `where` lists of one event …
-constexpr std::size_t kMostLaunches = 4;    // … and of launches.
+constexpr std::size_t kMostLaunches = 4;    // That `where` lists of one event.
 
 std::vector<std::string> words_of(std::string_view line) {
   std::vector<std::string> words;
@@ -37,8 +36,7 @@ Debugger::Reply wrong(const std::string& why) { return {.text = why + '\n', .ok 
 // Judges one event alone, and keeps in words what it launches.
 class Here final : public JudgeWatch {
  public:
-  Here(const Names& names, const Coverage& known)
-      : JudgeWatch(names, kMostHere, known), names_(names) {}
+  Here(const Names& names, const Coverage& known) : JudgeWatch(names, 1, known), names_(names) {}
 
   void on_launch(World& world, const LaunchView& view) override {
     JudgeWatch::on_launch(world, view);
@@ -303,7 +301,7 @@ Debugger::Reply Debugger::show(const Words& words) {
   return status.ok() ? reply : wrong(status.message());
 }
 
-// The findings of the event at hand, if asked with what it launches.
+// The first finding of each rule at the event at hand, if asked with what it launches.
 std::string Debugger::judged_here(bool launches) {
   const Event* event = timeline_.event();
   if (event == nullptr) return "";
@@ -311,8 +309,13 @@ std::string Debugger::judged_here(bool launches) {
   State state = timeline_.state();
   (void)state.apply(*event, &here);
   std::string out = launches ? here.launches() : "";
-  Findings& findings = here.judge().findings();
-  for (const Finding& finding : findings.sorted()) {
+  const Findings& findings = here.judge().findings();
+  std::vector<Finding> firsts;  // Of each rule.
+  for (const RuleInfo& rule : kRules) {
+    if (const Finding* first = findings.first(rule.rule)) firsts.push_back(*first);
+  }
+  std::ranges::sort(firsts, earlier);
+  for (const Finding& finding : firsts) {
     out += "-> " + place_of(finding, names_) + ": " + finding.message + '\n';
     if (finding.cause.empty()) continue;
     out += finding.cause.size() == 1 ? "   because of event" : "   because of events";
@@ -323,7 +326,7 @@ std::string Debugger::judged_here(bool launches) {
   }
   const std::uint64_t total = findings.total();
   found_ = found_ || total > 0;
-  if (total > kMostHere) out += "-> " + std::to_string(total) + " findings in all\n";
+  if (total > firsts.size()) out += "-> " + std::to_string(total) + " findings in all\n";
   return out;
 }
 
