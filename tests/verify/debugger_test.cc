@@ -20,7 +20,8 @@ constexpr const char* kDefect = "traces/golden/sglang-0.5.19-defect.ptape";
 
 // Two pools with a map, two backends, a table, a graph, an operation, and a page that is read out
 // of bounds.
-constexpr const char* kLines = R"({"ev":"pool","pool":"F","pages":8,"page_size":4}
+constexpr const char* kLines =
+    R"({"ev":"pool","pool":"F","pages":8,"page_size":4}
 {"ev":"pool","pool":"S","pages":4,"page_size":4,"reserved":[{"page":0,"role":"pad"}]}
 {"ev":"map","map":"f2s","from":"F","to":"S","unit":"page"}
 {"ev":"buffer","buffer":"t","rows":2,"cols":4}
@@ -36,7 +37,9 @@ constexpr const char* kLines = R"({"ev":"pool","pool":"F","pages":8,"page_size":
 {"ev":"map_set","map":"f2s","pairs":[[1,3]]}
 {"ev":"table","buffer":"t","row":0,"col":0,"pages":[1,2],"space":"F"}
 {"ev":"lens","buffer":"t","values":[8]}
-{"ev":"graph_capture","graph":"g","buffers":["t"],"scalars":{"n":1},"inputs":["t"],"launches":[{"ev":"attention","backend":"b","layer":"a0","table":"t","rows":[{"req":"A","row":0,"len":8}]}]}
+{"ev":"graph_capture","graph":"g","buffers":["t"],"scalars":{"n":1},"inputs":["t"],)"
+    R"("launches":[{"ev":"attention","backend":"b","layer":"a0","table":"t",)"
+    R"("rows":[{"req":"A","row":0,"len":8}]}]}
 {"ev":"async_begin","op":"o","kind":"read","pool":"F","pages":[2],"by":"#c"}
 {"ev":"refresh","buffer":"t"}
 {"ev":"graph_launch","graph":"g"}
