@@ -14,7 +14,7 @@ find . -maxdepth 1 -type l -name "bazel-${PWD##*/}" -delete
 # What building needs, and what testing needs besides.
 BUILD_PACKAGES=(
   bazel-bootstrap g++ python3
-  capnproto libcapnp-dev libcli11-dev libxxhash-dev libzstd-dev nlohmann-json3-dev
+  capnproto libcapnp-dev libcli11-dev libedit-dev libxxhash-dev libzstd-dev nlohmann-json3-dev
 )
 TEST_PACKAGES=(libbenchmark-dev libgmock-dev libgtest-dev binutils clang-format-14)
 LINT_PACKAGES=(clang-tidy-14)

@@ -35,6 +35,7 @@ _STATE = "state_test and golden_test: State::apply is what it is part of"
 _MACHINE = "machine_test: every instruction set, several threads, against double precision"
 _SESSION = "session_test: a whole replay, against the verifier and across passes"
 _JUDGE = "golden_test: each rule's ok_ and bad_, and judge_launch_test"
+_DEBUGGER = "debugger_test: each condition and each thing to show"
 _CODEC = "codec_test"
 _WHAT_IF = "what_if_test: variants of whole traces"
 
@@ -65,6 +66,7 @@ WITHOUT_TEST = {
     "replay/executor.cc": _SESSION,
     "replay/lanes.cc": _SESSION,
     "replay/leaf.cc": _MACHINE,
+    "replay/missing.cc": "timeline_test and verify_test: what is known behind damage",
     "replay/refusal.cc": "verify_test and session_test: the sentence of an event refused",
     "replay/survey.cc": _SESSION,
     "replay/team.cc": _MACHINE,
@@ -78,7 +80,10 @@ WITHOUT_TEST = {
     "traces/names.cc": "text_parse_test and every other test: nothing goes without it",
     "traces/reader_index.cc": "reader_test",
     "verify/assert_verb.cc": _CLI,
+    "verify/condition.cc": _DEBUGGER,
+    "verify/debug_verb.cc": _CLI,
     "verify/info_verb.cc": _CLI,
+    "verify/inspect.cc": _DEBUGGER,
     "verify/judge_entry.cc": _JUDGE,
     "verify/judge_events.cc": _JUDGE,
     "verify/judge_lane.cc": _JUDGE,

@@ -274,7 +274,7 @@ Status Reader::seek(std::uint64_t event) {
       [](std::uint64_t e, const SegmentInfo& segment) { return e < segment.first_event; });
   position_ = event;
   if (after == all.segments.begin()) {
-    if (!all.segments.empty()) return pagetape::damaged(path_ + ": event 0 is missing");
+    if (event > 0) return pagetape::damaged(path_ + ": event 0 is missing");
     offset_ = kFileHeaderBytes;
     at_end_ = false;
     return {};

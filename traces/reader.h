@@ -45,21 +45,18 @@ class Reader final : public Source {
   // Known when the end was reached.
   bool cut() const { return cut_; }
 
-  // Goes to an event (events(): the end). After damage, reading goes on there. On failure
-  // nothing can be read until the next seek.
-  Status seek(std::uint64_t event);
+  Status seek(std::uint64_t event) override;
 
   // What the file holds: from its index, or found by going through the frames, which takes the time
   // of reading the file once. Segments that are damaged are missing from what is found so.
-  std::uint64_t events() { return index().events; }
+  std::uint64_t events() override { return index().events; }
   const std::vector<SegmentInfo>& segments() { return index().segments; }
-  const std::vector<KeyframeInfo>& keyframes() { return index().keyframes; }
+  const std::vector<KeyframeInfo>& keyframes() override { return index().keyframes; }
   const IndexInfo& index();
   // Whether index() was not in the file.
   bool index_rebuilt() const { return index_rebuilt_; }
 
-  // The state of one of keyframes(), as it was given to the writer.
-  Status keyframe_state(const KeyframeInfo& keyframe, std::string& state);
+  Status keyframe_state(const KeyframeInfo& keyframe, std::string& state) override;
 
   std::uint64_t file_bytes() const { return file_.size(); }
 

@@ -13,6 +13,8 @@
 
 namespace pagetape {
 
+struct KeyframeInfo;
+
 class Source {
  public:
   virtual ~Source() = default;
@@ -30,6 +32,19 @@ class Source {
   // After damage: goes on at the next segment that is good; position() then says how many events
   // are missing. False where there is none, and for a text: status() stays.
   virtual bool resume() { return false; }
+
+  // Goes to an event (events(): the end), forwards or back. After damage, reading goes on there. On
+  // failure nothing can be read until the next seek, or until resume().
+  virtual Status seek(std::uint64_t event) = 0;
+
+  // What the trace holds, up to a line in error. Of a text, and of a binary file without its index,
+  // this takes the time of reading it once; a text that is a pipe is spent by it.
+  virtual std::uint64_t events() = 0;
+
+  // States that the file holds, in the order of their events; and the bytes of one of them, as they
+  // were given to the writer.
+  virtual const std::vector<KeyframeInfo>& keyframes() = 0;
+  virtual Status keyframe_state(const KeyframeInfo& keyframe, std::string& state) = 0;
 
   // kDamaged for a damaged binary file, kUsage for a text line in error (with line and field).
   virtual const Status& status() const = 0;

@@ -27,9 +27,21 @@ struct JudgeOptions {
 // Pass it to State::apply for every event, then call finish(). One judge a run; not thread-safe.
 class Judge : public Observer {
  public:
-  // `rules`: findings of the others are not kept (nor counted).
-  Judge(const Names& names, const JudgeOptions& options, const std::array<bool, kRuleCount>& rules)
-      : names_(names), options_(options), rules_(rules), findings_(options.max_findings) {}
+  // `rules`: findings of the others are not kept (nor counted). `known`: the coverage() of a judge
+  // that went through the whole trace; with it, any part judged alone gives the same findings.
+  Judge(const Names& names, const JudgeOptions& options, const std::array<bool, kRuleCount>& rules,
+        Coverage known = {})
+      : names_(names),
+        options_(options),
+        rules_(rules),
+        findings_(options.max_findings),
+        coverage_(std::move(known)) {}
+
+  // The events to come do not follow on those before: nothing judged may be reused.
+  void restart() {
+    caches_.clear();
+    cache_ = nullptr;
+  }
 
   void on_event(const World& world, const Event& event, EventIndex index) override;
   void on_page(World& world, const PageAct& act) override;

@@ -19,6 +19,9 @@ std::string report_json(const Report& report);
 // One line a finding, then the object without its findings.
 std::string report_jsonl(const Report& report);
 
+// "OOB_PAGE at event 9, layer 22 (logical a0) of backend d, request A, row 0, column 1"
+std::string place_of(const Finding& finding, const Names& names);
+
 // An event in words, as part of an explanation: "backend d: layer 22 was bound to pool S".
 std::string describe(const Event& event, const Names& names);
 

@@ -22,30 +22,6 @@ std::string upper(std::string_view text) {
   return out;
 }
 
-// "OOB_PAGE at event 9, layer 22 (logical a0) of backend d, request A, row 0, column 1"
-std::string where(const Finding& f, const Names& names) {
-  const auto s = [&](Name n) { return std::string(names.text(n)); };
-  std::string out(info(f.rule).name);
-  out += " at event " + grouped(f.event);
-  if (f.step >= 0) out += ", step " + grouped(static_cast<std::uint64_t>(f.step));
-  if (f.rank != INT64_MIN) out += ", rank " + std::to_string(f.rank);
-  if (f.graph != kNone) out += ", graph " + s(f.graph);
-  if (f.launch >= 0) out += " launch " + std::to_string(f.launch);
-  if (f.backend != kNone) out += ", backend " + s(f.backend);
-  if (f.has_layer) {
-    out += ", layer " + names.layer(f.layer);
-    if (f.logical_layer != f.layer) out += " (logical " + names.layer(f.logical_layer) + ")";
-  }
-  if (f.req != kNone) out += ", request " + s(f.req);
-  if (f.row >= 0) out += ", row " + std::to_string(f.row);
-  if (f.column >= 0) out += ", column " + std::to_string(f.column);
-  if (f.page != INT64_MIN) out += ", page " + std::to_string(f.page);
-  if (f.bound >= 0) out += " of " + std::to_string(f.bound);
-  if (f.pool != kNone) out += " in pool " + s(f.pool);
-  if (f.object != kNone) out += ", " + s(f.object);
-  return out;
-}
-
 std::string verdict_line(const Report& r) {
   std::string out = upper(verdict_name(r.verdict)) + "  " + r.trace + ": ";
   if (!r.findings.empty()) {
@@ -54,7 +30,7 @@ std::string verdict_line(const Report& r) {
     for (std::uint64_t n : r.counts) rules += n > 0;
     out += grouped(r.total) + (r.total == 1 ? " finding of " : " findings of ") +
            std::to_string(rules) + (rules == 1 ? " rule; " : " rules; ") +
-           "the first: " + where(f, *r.names);
+           "the first: " + place_of(f, *r.names);
   } else if (!r.status.ok()) {
     out += r.status.message();
     if (r.status.code() == Code::kDamaged) {
@@ -87,7 +63,7 @@ std::string chain(const Report& r) {
   }
   for (const Finding& other : r.firsts) {
     if (other.event != f.event) continue;
-    out += "  -> " + where(other, *r.names) + ": " + other.message + '\n';
+    out += "  -> " + place_of(other, *r.names) + ": " + other.message + '\n';
   }
   return out;
 }
@@ -133,6 +109,29 @@ std::string unchecked(const Report& r) {
 }
 
 }  // namespace
+
+std::string place_of(const Finding& f, const Names& names) {
+  const auto s = [&](Name n) { return std::string(names.text(n)); };
+  std::string out(info(f.rule).name);
+  out += " at event " + grouped(f.event);
+  if (f.step >= 0) out += ", step " + grouped(static_cast<std::uint64_t>(f.step));
+  if (f.rank != INT64_MIN) out += ", rank " + std::to_string(f.rank);
+  if (f.graph != kNone) out += ", graph " + s(f.graph);
+  if (f.launch >= 0) out += " launch " + std::to_string(f.launch);
+  if (f.backend != kNone) out += ", backend " + s(f.backend);
+  if (f.has_layer) {
+    out += ", layer " + names.layer(f.layer);
+    if (f.logical_layer != f.layer) out += " (logical " + names.layer(f.logical_layer) + ")";
+  }
+  if (f.req != kNone) out += ", request " + s(f.req);
+  if (f.row >= 0) out += ", row " + std::to_string(f.row);
+  if (f.column >= 0) out += ", column " + std::to_string(f.column);
+  if (f.page != INT64_MIN) out += ", page " + std::to_string(f.page);
+  if (f.bound >= 0) out += " of " + std::to_string(f.bound);
+  if (f.pool != kNone) out += " in pool " + s(f.pool);
+  if (f.object != kNone) out += ", " + s(f.object);
+  return out;
+}
 
 std::string report_text(const Report& r) {
   std::string out = verdict_line(r);

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "replay/missing.h"
 #include "replay/refusal.h"
 
 namespace pagetape {
@@ -16,14 +17,6 @@ int Report::exit_code() const {
   if (total > 0 || !missing.empty()) return 1;
   if (status.code() == Code::kDamaged) return 3;
   return status.ok() ? 0 : 2;
-}
-
-// What is known of a rank whose events are missing.
-static void forget(State& state, std::int64_t rank, Judge& judge) {
-  Event gap;
-  gap.body = ev::Gap{};
-  if (rank != State::kNoRank) gap.rank = rank;
-  (void)state.imply(gap, &judge);  // Without pools it names nothing undeclared.
 }
 
 // The source's next event; behind damage that of the next good segment. The first damage is the
@@ -41,13 +34,11 @@ static bool next_event(Source& source, Event& event, State& state, Judge& judge,
     if (!source.resume()) return false;
     if (source.position() == event_at) continue;  // A keyframe was lost, and no event.
     report.missing_events += source.position() - event_at;
-    std::vector<std::int64_t> ranks;
-    for (const auto& [rank, world] : state.worlds()) ranks.push_back(rank);
-    for (std::int64_t rank : ranks) forget(state, rank, judge);
+    forget_all(state, &judge);
   }
   state.skip_to(source.position() - 1);
   const std::int64_t rank = event.rank.value_or(State::kNoRank);
-  if (report.missing_events > 0 && state.world(rank) == nullptr) forget(state, rank, judge);
+  if (report.missing_events > 0 && state.world(rank) == nullptr) forget(state, rank, &judge);
   return true;
 }
 

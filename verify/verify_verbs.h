@@ -13,5 +13,6 @@ void add_verify_verb(CLI::App& app, int& exit_code);
 void add_assert_verb(CLI::App& app, int& exit_code);
 void add_info_verb(CLI::App& app, int& exit_code);
 void add_replay_verb(CLI::App& app, int& exit_code);
+void add_debug_verb(CLI::App& app, int& exit_code);
 
 }  // namespace pagetape

@@ -147,6 +147,42 @@ class CommandLine(unittest.TestCase):
         fixed = os.path.join(GOLDEN, "sglang-0.5.20-fixed.ptape")
         self.assertEqual(run("verify", fixed).returncode, 0)
 
+    def test_debug_runs_a_script_and_prints_each_command(self):
+        script = self.path("s", b"# the crash\nuntil rule OOB_PAGE\nshow backend d\nback\nwhere\n")
+        done = run("debug", CRASH, "--script", script)
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertIn("(pagetape) until rule OOB_PAGE\nevent 9", done.stdout)
+        self.assertIn("-> OOB_PAGE at event 9", done.stdout)
+        self.assertRegex(done.stdout, r"sliding-window state derived from .* since event \d+")
+        self.assertIn("event 8 of 10", done.stdout)
+        self.assertEqual(run("debug", CLEAN, "--script", self.path("t", b"goto 5\n")).returncode, 0)
+
+    def test_debug_reads_commands_from_a_pipe(self):
+        done = subprocess.run([PAGETAPE, "debug", CLEAN, "--at", "3"], input="back\nquit\nfly\n",
+                              stdout=subprocess.PIPE, text=True, check=False)
+        self.assertEqual(done.returncode, 0)
+        self.assertIn("(pagetape) back\nevent 2: ", done.stdout)
+
+    def test_debug_names_the_line_of_a_command_in_error(self):
+        script = self.path("s", b"next\n\nshow backend nope\nback\n")
+        done = run("debug", CLEAN, "--script", script)
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("s:3: there is no backend \"nope\"", done.stderr)
+        self.assertNotIn("back\n", done.stdout)
+
+    def test_debug_exits_with_2_on_wrong_usage_and_3_on_damage(self):
+        script = self.path("s", b"goto end\n")
+        self.assertEqual(run("debug", self.path("none"), "--script", script).returncode, 2)
+        self.assertEqual(run("debug", CLEAN, "--script", self.path("no_script")).returncode, 2)
+        self.assertEqual(run("debug", CLEAN, "--at", "999999", "--script", script).returncode, 2)
+        trace = self.imported(CLEAN)
+        with open(trace, "rb") as f:
+            data = bytearray(f.read())
+        data[len(data) // 2] ^= 1
+        done = run("debug", self.path("bad.ptape", bytes(data)), "--script", script)
+        self.assertEqual(done.returncode, 3)
+        self.assertIn("damaged at byte", done.stderr)
+
     def test_replay_finds_keeps_and_compares(self):
         golden = self.path("digest.txt")
         done = run("replay", "--device", "cpu", "--write-golden", golden, CRASH)

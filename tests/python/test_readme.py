@@ -29,7 +29,8 @@ class Readme(unittest.TestCase):
         commands = list(shown_commands())
         self.assertGreater(len(commands), 3)
         with tempfile.TemporaryDirectory() as folder:
-            os.symlink(os.path.join(ROOT, "traces"), os.path.join(folder, "traces"))
+            for name in ("traces", "tests"):
+                os.symlink(os.path.join(ROOT, name), os.path.join(folder, name))
             for command, shown in commands:
                 with self.subTest(command):
                     done = subprocess.run(

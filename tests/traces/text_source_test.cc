@@ -133,6 +133,27 @@ TEST_F(TextSourceTest, ALineWithoutAnEndIsNotReadWhole) {
   EXPECT_EQ(source_->status().message(), path_ + ":1: the line is longer than 64 MiB");
 }
 
+TEST_F(TextSourceTest, SeeksForwardsAndBack) {
+  std::string text;
+  for (int i = 0; i < 1000; ++i) {
+    text += "\n{\"ev\": \"note\", \"text\": \"" + std::to_string(i) + "\"}\n";
+  }
+  open(text + "{\"ev\": \"nope\"}\n");
+  EXPECT_EQ(source_->events(), 1000u);
+  EXPECT_EQ(source_->position(), 0u) << "counting them is no reading";
+  for (const std::uint64_t at : {999u, 3u, 256u, 255u, 700u, 0u, 512u}) {
+    ASSERT_TRUE(source_->seek(at).ok());
+    EXPECT_EQ(source_->position(), at);
+    Event event;
+    ASSERT_TRUE(source_->next(event));
+    EXPECT_EQ(names_.text(std::get<ev::Note>(event.body).text), std::to_string(at));
+    EXPECT_EQ(source_->place(), path_ + ':' + std::to_string(2 * at + 2));
+  }
+  EXPECT_FALSE(source_->seek(1001).ok());
+  EXPECT_NE(source_->status().message().find(":2001: "), std::string::npos);
+  EXPECT_TRUE(source_->seek(998).ok()) << "the error lies behind";
+}
+
 TEST_F(TextSourceTest, AFileThatIsNotThereIsSaidToBe) {
   Status status;
   EXPECT_EQ(open_text("no/such.jsonl", names_, status), nullptr);
