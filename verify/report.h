@@ -21,4 +21,10 @@ std::string report_jsonl(const Report& report);
 // An event in words, as part of an explanation: "backend d: layer 22 was bound to pool S".
 std::string describe(const Event& event, const Names& names);
 
+// "OOB_PAGE at event 9, backend d, layer 22 (logical a0), request A, row 0, column 1".
+std::string where(const Finding& finding, const Names& names);
+
+// "1,234,567".
+std::string grouped(std::uint64_t n);
+
 }  // namespace pagetape
