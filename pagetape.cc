@@ -17,7 +17,7 @@ int main(int argc, char** argv) {
   using AddVerb = void (*)(CLI::App&, int&);
   constexpr AddVerb kVerbs[] = {
       pagetape::add_verify_verb,   pagetape::add_assert_verb,  pagetape::add_blame_verb,
-      pagetape::add_info_verb,    pagetape::add_import_verb,
+      pagetape::add_headroom_verb, pagetape::add_info_verb,    pagetape::add_import_verb,
       pagetape::add_export_verb,   pagetape::add_compact_verb, pagetape::add_replay_verb,
       pagetape::add_synth_verb,
   };
