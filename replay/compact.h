@@ -14,9 +14,9 @@ namespace pagetape {
 std::uint64_t apply_weight(const Event& event);
 
 // A keyframe each time so much weight was applied: some 20 ms on the machine of the README's
-// figures, where 40 ms is the limit. Counted, not timed, so that the same trace gives the same
-// file.
-inline constexpr std::uint64_t kKeyframeWeight = 1'000'000;
+// figures, and as much to read it, so that a look-up takes less than 50 ms. Counted, not timed, so
+// that the same trace gives the same file.
+inline constexpr std::uint64_t kKeyframeWeight = 500'000;
 
 // Reads either form, writes the binary one beside `out` and renames it into place at the end.
 // A damaged trace is written up to the damage, and the status says so.

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <vector>
 
 #include "replay/observer.h"
@@ -65,6 +66,11 @@ struct Link {
   std::string src{};           // The call site, where it was recorded.
   std::string value_before{};  // Before the event; "" where that was not looked up.
   bool operator==(const Link&) const = default;
+
+  // What was read of the same event for another link.
+  void take_event(const Link& other) {
+    std::tie(step, t, sentence, src) = std::tie(other.step, other.t, other.sentence, other.src);
+  }
 };
 
 // A chain is oldest first and ends before the event at hand; links of one event stand together.
