@@ -77,6 +77,7 @@ WITHOUT_TEST = {
     "verify/assert_verb.cc": _CLI,
     "verify/blame_text.cc": "blame_trace_test",
     "verify/blame_verb.cc": _CLI,
+    "verify/fetch.cc": "verify_test, and blame_trace_test for the steps",
     "verify/headroom_text.cc": "headroom_test",
     "verify/headroom_verb.cc": _CLI,
     "verify/info_verb.cc": _CLI,
@@ -84,6 +85,7 @@ WITHOUT_TEST = {
     "verify/judge_events.cc": _JUDGE,
     "verify/judge_lane.cc": _JUDGE,
     "verify/judge_pages.cc": _JUDGE,
+    "verify/past.cc": "blame_trace_test: with keyframes and without",
     "verify/verify_verb.cc": _CLI,
 }
 

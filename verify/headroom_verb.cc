@@ -3,6 +3,8 @@
 #include <charconv>
 #include <cstdio>
 #include <memory>
+#include <optional>
+#include <string>
 
 #include "verify/headroom.h"
 #include "verify/verify_verbs.h"
@@ -11,7 +13,8 @@ namespace pagetape {
 
 namespace {
 struct Flags {
-  std::string trace, min, format = "text";
+  std::string trace, format = "text";
+  std::optional<std::string> min;
   HeadroomOptions options;
 };
 }  // namespace
@@ -27,7 +30,7 @@ static bool parse_min(std::string_view text, HeadroomOptions& options) {
 }
 
 static int run(Flags& flags) {
-  if (!flags.min.empty() && !parse_min(flags.min, flags.options)) {
+  if (flags.min && !parse_min(*flags.min, flags.options)) {
     std::fprintf(stderr,
                  "pagetape headroom: --min-headroom takes pages (64) or per cent (2.5%%)\n");
     return 2;
