@@ -19,7 +19,8 @@ const std::string kRewritten = std::string(kSmallTrace) +
 {"ev":"step","step":7}
 {"ev":"table","buffer":"pt","row":0,"col":0,"pages":[1,2]}
 {"ev":"table","buffer":"pt","row":0,"col":1,"pages":[1],"src":"engine.py:12"}
-{"ev":"attention","backend":"t","layer":0,"table":"pt","rows":[{"req":"A","len":4,"row":0},{"req":"A","len":8,"row":0}]}
+{"ev":"attention","backend":"t","layer":0,"table":"pt",)"
+                               R"("rows":[{"req":"A","len":4,"row":0},{"req":"A","len":8,"row":0}]}
 )";
 
 BlameReport blame_lines(const std::string& lines, EventIndex at, const Question& question = {}) {

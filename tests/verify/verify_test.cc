@@ -4,8 +4,8 @@
 #include <gtest/gtest.h>
 
 #include "tests/verify/verify_fixture.h"
-#include "verify/fetch.h"
 #include "traces/writer.h"
+#include "verify/fetch.h"
 #include "verify/rule_flags.h"
 
 namespace pagetape {
