@@ -69,7 +69,8 @@ std::string verdict_line(const Report& r) {
   return out + '\n';
 }
 
-// How the first finding of each rule came about: a chain for all of one event.
+// How the first finding of each rule came about: a chain for all of one event. An event that an
+// earlier chain has said is only named.
 std::string chains(const Report& r) {
   std::vector<Finding> firsts = r.firsts;
   std::ranges::stable_sort(firsts, {}, &Finding::event);
@@ -81,6 +82,7 @@ std::string chains(const Report& r) {
   std::ranges::stable_sort(links, {}, &Link::event);
   annotate(r.trace, *r.names, links);
   std::string out = "\nHow it came about:\n";
+  std::set<EventIndex> said;
   for (std::size_t i = 0; i < firsts.size();) {
     const EventIndex at = firsts[i].event;
     if (i > 0) out += '\n';
@@ -89,11 +91,18 @@ std::string chains(const Report& r) {
     for (; end < firsts.size() && firsts[end].event == at; ++end) {
       for (const Link& link : firsts[end].blame) events.insert(link.event);
     }
+    std::string above, lines;
     for (EventIndex event : events) {
       const auto link = std::ranges::lower_bound(links, event, {}, &Link::event);
       if (link->sentence.empty()) continue;  // It cannot be read again.
-      out += "  event " + grouped(event) + ": " + link->sentence + '\n';
+      if (said.insert(event).second) {
+        lines += "  event " + grouped(event) + ": " + link->sentence + '\n';
+      } else {
+        above += (above.empty() ? "" : ", ") + grouped(event);
+      }
     }
+    if (!above.empty()) out += "  as above: " + above + '\n';
+    out += lines;
     for (; i < end; ++i) {
       out += "  -> " + where(firsts[i], *r.names) + ": " + firsts[i].message + '\n';
     }
