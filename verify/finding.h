@@ -9,6 +9,7 @@
 
 #include "replay/world.h"
 #include "traces/names.h"
+#include "verify/blame.h"
 #include "verify/rules.h"
 
 namespace pagetape {
@@ -33,6 +34,7 @@ struct Finding {
   Name op = kNone, graph = kNone, map = kNone, buffer = kNone, object = kNone;
   std::string message;
   std::vector<EventIndex> cause;  // Oldest first.
+  std::vector<Link> blame;        // The chain of last writers, of each rule's first finding.
 
   bool operator==(const Finding&) const = default;
   // Stable over runs of the same trace, and unique within it.
@@ -48,7 +50,8 @@ class Findings {
  public:
   explicit Findings(std::size_t limit) : limit_(limit) {}
 
-  // `finding` without message and cause, which `complete(finding)` adds where it is kept.
+  // `finding` without message, cause and blame, which `complete(finding, first)` adds where it is
+  // kept. `first`: it is the earliest of its rule so far.
   template <class F>
   void add(Finding&& finding, F&& complete) {
     const auto r = static_cast<std::size_t>(finding.rule);
@@ -56,7 +59,7 @@ class Findings {
     const bool first = first_[r].empty() || earlier(finding, first_[r][0]);
     const bool keep = limit_ == 0 || !full_ || earlier(finding, last_);
     if (!first && !keep) return;
-    complete(finding);
+    complete(finding, first);
     if (first) first_[r].assign(1, finding);
     if (keep) {
       kept_.push_back(std::move(finding));

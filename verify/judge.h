@@ -21,6 +21,7 @@ struct JudgeOptions {
   bool strict_window = false;      // Entries outside the window are judged too.
   bool strict_pad = false;         // Padding may read reserved pages only.
   bool reuse = true;               // What did not change is not judged again (off: to test that).
+  bool hold_back = true;           // Findings that need events not seen yet (off: a part judged).
   std::size_t max_findings = 100;  // Kept; 0: all.
 };
 
@@ -56,6 +57,9 @@ class Judge : public Observer {
   const Coverage& coverage() const { return coverage_; }
   // Launches judged: one a layer, as each is a kernel of its own.
   std::uint64_t launches() const { return launches_; }
+
+  // Was the fact copied from another pool than the one bound, or from what was rebuilt since?
+  static bool fact_stale(const World& world, const Fact& fact, const Binding& binding);
 
  private:
   // How a lane begins: entries before `listed` are not in the table, those from there to `known`
@@ -196,7 +200,6 @@ class Judge : public Observer {
 
   // judge_launch.cc, judge_entry.cc: launches and their lanes.
   void judge_binding(World& world, const LaunchView& view);
-  static bool fact_stale(const World& world, const Fact& fact, const Binding& binding);
   std::string why_stale(const World& world, const Fact& fact, const Binding& binding) const;
   void judge_group(World& world, const LaunchView& view, std::uint32_t group);
   static void count_skipped(Ground& ground);
@@ -255,7 +258,8 @@ class Judge : public Observer {
   Coverage coverage_;
   std::uint64_t launches_ = 0;
 
-  const World* current_ = nullptr;  // Of the event under judgement.
+  const World* current_ = nullptr;    // Of the event under judgement.
+  const LaunchView* view_ = nullptr;  // The launch of it under judgement; null: none yet.
   EventIndex event_ = 0;
   std::int64_t rank_ = INT64_MIN;
   std::int32_t stream_ = 0;
@@ -283,12 +287,13 @@ const Op* conflicting_op(World& world, const PageUse& use);
 template <class F>
 void Judge::report(Findings& to, Finding&& finding, F&& message, std::vector<EventIndex> cause) {
   if (!rules_[static_cast<std::size_t>(finding.rule)]) return;
-  to.add(std::move(finding), [&](Finding& f) {
+  to.add(std::move(finding), [&](Finding& f, bool first) {
     f.message = message();
     std::erase_if(cause, [&](EventIndex e) { return e == kNever || e >= event_; });
     std::ranges::sort(cause);
     cause.erase(std::unique(cause.begin(), cause.end()), cause.end());
     f.cause = cause;
+    if (first) f.blame = blame_finding(*current_, f, view_, names_);
   });
 }
 

@@ -25,7 +25,7 @@ Finding Judge::start(Rule rule, const LaunchView& view, const Target& target) co
 }
 
 Findings& Judge::keeper(Rule rule, std::uint32_t object, bool seen) {
-  if (seen) return findings_;
+  if (seen || !options_.hold_back) return findings_;
   const auto key = std::tuple(rule, rank_, object);
   return held_.try_emplace(key, options_.max_findings).first->second;
 }
@@ -132,6 +132,7 @@ void Judge::on_event(const World& world, const Event& event, EventIndex index) {
   judged_.clear();
   stream_ = event.stream;
   launch_number_ = -1;
+  view_ = nullptr;
   coverage_.note(event, names_);
   std::visit([&](const auto& body) { judge_whole(world, body); }, event.body);
 }

@@ -8,6 +8,7 @@ namespace pagetape {
 
 void Judge::on_launch(World& world, const LaunchView& view) {
   launch_number_ = view.number;
+  view_ = &view;
   stream_ = view.stream;
   // What a store or a copy changed within a graph launch is judged anew behind it.
   if (view.attention == nullptr) judged_.clear();

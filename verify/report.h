@@ -25,7 +25,7 @@ std::string place_of(const Finding& finding, const Names& names);
 // An event in words, as part of an explanation: "backend d: layer 22 was bound to pool S".
 std::string describe(const Event& event, const Names& names);
 
-// "12,345"
+// "12,345".
 std::string grouped(std::uint64_t n);
 
 }  // namespace pagetape

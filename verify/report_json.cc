@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "verify/blame_trace.h"
 #include "verify/report.h"
 
 namespace pagetape {
@@ -16,7 +18,8 @@ Json layer_json(Layer layer, const Names& names) {
   return layer.is_named() ? Json(names.text(layer.name())) : Json(layer.v);
 }
 
-Json finding_json(const Finding& f, const Names& names) {
+// `links`: of its blame, where it is its rule's first.
+Json finding_json(const Finding& f, const std::vector<Link>* links, const Names& names) {
   Json out;
   out["id"] = f.id(names);
   out["rule"] = info(f.rule).name;
@@ -41,6 +44,25 @@ Json finding_json(const Finding& f, const Names& names) {
   }
   out["message"] = f.message;
   out["cause"] = f.cause;
+  if (links != nullptr) out["blame"] = links_json(*links, f.event, names);
+  return out;
+}
+
+std::vector<Json> findings_json(const Report& r) {
+  std::vector<Link> all;
+  for (const Finding& f : r.firsts) all.insert(all.end(), f.blame.begin(), f.blame.end());
+  std::ranges::stable_sort(all, {}, &Link::event);
+  annotate(r.trace, *r.names, all);
+  std::vector<Json> out;
+  for (const Finding& f : r.findings) {
+    std::vector<Link> links = f.blame;
+    for (Link& link : links) {
+      const auto read = std::ranges::lower_bound(all, link.event, {}, &Link::event);
+      link.take_event(*read);
+    }
+    const bool first = std::ranges::find(r.firsts, f) != r.firsts.end();
+    out.push_back(finding_json(f, first ? &links : nullptr, *r.names));
+  }
   return out;
 }
 
@@ -87,15 +109,13 @@ std::string dump(const Json& json) {
 
 std::string report_json(const Report& r) {
   Json out = head(r);
-  Json findings = Json::array();
-  for (const Finding& f : r.findings) findings.push_back(finding_json(f, *r.names));
-  out["findings"] = std::move(findings);
+  out["findings"] = findings_json(r);
   return dump(out);
 }
 
 std::string report_jsonl(const Report& r) {
   std::string out;
-  for (const Finding& f : r.findings) out += dump(finding_json(f, *r.names));
+  for (const Json& finding : findings_json(r)) out += dump(finding);
   return out + dump(head(r));
 }
 

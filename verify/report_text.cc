@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <map>
+#include <set>
 
+#include "verify/blame_trace.h"
 #include "verify/report.h"
 
 namespace pagetape {
@@ -44,26 +46,43 @@ std::string verdict_line(const Report& r) {
   return out + '\n';
 }
 
-// How the earliest finding came about, event by event, then what the same event broke besides.
-std::string chain(const Report& r) {
-  const Finding& f = r.findings.front();
-  std::vector<EventIndex> wanted = f.cause;
-  // The other rules' firsts at the same event know more of the story (a table's cell, a map).
-  for (const Finding& other : r.firsts) {
-    if (other.event == f.event) wanted.insert(wanted.end(), other.cause.begin(), other.cause.end());
+// How the first finding of each rule came about: a chain for all of one event. An event that an
+// earlier chain has said is only named.
+std::string chains(const Report& r) {
+  std::vector<Finding> firsts = r.firsts;
+  std::ranges::stable_sort(firsts, {}, &Finding::event);
+  std::vector<Link> links;
+  for (const Finding& f : firsts) {
+    links.insert(links.end(), f.blame.begin(), f.blame.end());
+    links.emplace_back().event = f.event;
   }
-  std::ranges::sort(wanted);
-  wanted.erase(std::unique(wanted.begin(), wanted.end()), wanted.end());
-  std::vector<EventIndex> fetched = wanted;
-  fetched.push_back(f.event);
-  const auto events = fetch_events(r.trace, *r.names, fetched);
+  std::ranges::stable_sort(links, {}, &Link::event);
+  annotate(r.trace, *r.names, links);
   std::string out = "\nHow it came about:\n";
-  for (const auto& [index, event] : events) {
-    out += "  event " + grouped(index) + ": " + describe(event, *r.names) + '\n';
-  }
-  for (const Finding& other : r.firsts) {
-    if (other.event != f.event) continue;
-    out += "  -> " + place_of(other, *r.names) + ": " + other.message + '\n';
+  std::set<EventIndex> said;
+  for (std::size_t i = 0; i < firsts.size();) {
+    const EventIndex at = firsts[i].event;
+    if (i > 0) out += '\n';
+    std::size_t end = i;
+    std::set<EventIndex> events{at};
+    for (; end < firsts.size() && firsts[end].event == at; ++end) {
+      for (const Link& link : firsts[end].blame) events.insert(link.event);
+    }
+    std::string above, lines;
+    for (EventIndex event : events) {
+      const auto link = std::ranges::lower_bound(links, event, {}, &Link::event);
+      if (link->sentence.empty()) continue;  // It cannot be read again.
+      if (said.insert(event).second) {
+        lines += "  event " + grouped(event) + ": " + link->sentence + '\n';
+      } else {
+        above += (above.empty() ? "" : ", ") + grouped(event);
+      }
+    }
+    if (!above.empty()) out += "  as above: " + above + '\n';
+    out += lines;
+    for (; i < end; ++i) {
+      out += "  -> " + place_of(firsts[i], *r.names) + ": " + firsts[i].message + '\n';
+    }
   }
   return out;
 }
@@ -136,7 +155,7 @@ std::string place_of(const Finding& f, const Names& names) {
 std::string report_text(const Report& r) {
   std::string out = verdict_line(r);
   if (!r.findings.empty()) {
-    out += chain(r) + by_rule(r);
+    out += chains(r) + by_rule(r);
     if (r.total > r.findings.size()) {
       out += "\n" + grouped(r.total - r.findings.size()) +
              " more findings are counted and not listed (--max-findings).\n";

@@ -109,21 +109,4 @@ Report verify_trace(const std::string& path, const VerifyOptions& options) {
   return report;
 }
 
-std::vector<std::pair<EventIndex, Event>> fetch_events(const std::string& path, Names& names,
-                                                       const std::vector<EventIndex>& wanted) {
-  std::vector<std::pair<EventIndex, Event>> out;
-  Status status;
-  std::unique_ptr<Source> source = open_trace(path, names, status);
-  Event event;
-  while (source != nullptr && out.size() < wanted.size()) {
-    if (!source->next(event)) {
-      if (source->resume()) continue;
-      break;
-    }
-    const EventIndex index = source->position() - 1;
-    if (std::ranges::binary_search(wanted, index)) out.emplace_back(index, event);
-  }
-  return out;
-}
-
 }  // namespace pagetape

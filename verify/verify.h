@@ -58,8 +58,4 @@ struct Report {
 // the missing part are left out, and counted in a warning.
 Report verify_trace(const std::string& path, const VerifyOptions& options);
 
-// The events of the given indices (ascending), read from the trace again: for explanations.
-std::vector<std::pair<EventIndex, Event>> fetch_events(const std::string& path, Names& names,
-                                                       const std::vector<EventIndex>& wanted);
-
 }  // namespace pagetape

@@ -11,6 +11,8 @@ namespace pagetape {
 // Each adds its subcommand to `app`; running it sets `exit_code`.
 void add_verify_verb(CLI::App& app, int& exit_code);
 void add_assert_verb(CLI::App& app, int& exit_code);
+void add_blame_verb(CLI::App& app, int& exit_code);
+void add_headroom_verb(CLI::App& app, int& exit_code);
 void add_info_verb(CLI::App& app, int& exit_code);
 void add_replay_verb(CLI::App& app, int& exit_code);
 void add_debug_verb(CLI::App& app, int& exit_code);

@@ -102,6 +102,53 @@ class CommandLine(unittest.TestCase):
         allowed = "OOB_PAGE,WRONG_SPACE,STALE_BINDING,SHORT_TABLE"
         self.assertEqual(run("assert", "--allow-not-checked", allowed, bare).returncode, 0)
 
+    def test_blame_names_the_last_writers_and_where_to_look(self):
+        done = run("blame", CRASH, "--at", "9")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("event 8, 1 event before\n    backend d: layer 22 bound to pool S",
+                      done.stdout)
+        asked = json.loads(run("blame", CRASH, "--at", "9", "--row", "0", "--col", "1", "--layer",
+                               "22", "--format", "json").stdout)
+        self.assertEqual([link["event"] for link in asked["blame"]], [1, 5, 6, 8, 9])
+        self.assertIn("blame TRACE", run("blame", "--help").stdout.replace("[OPTIONS] ", ""))
+
+    def test_blame_exits_with_2_on_what_is_not_there(self):
+        for question in (["--at", "99"], ["--at", "3"], ["--at", "9", "--page", "7"], [],
+                         ["--at", "9", "--page", "F:7", "--scalar", "x"], ["--at", "-1"],
+                         ["--at", "9", "--binding", "d"], ["--at", "9", "--row", "x"]):
+            done = run("blame", CRASH, *question)
+            self.assertEqual(done.returncode, 2, question)
+            self.assertNotEqual(done.stderr, "")
+
+    def test_blame_exits_with_3_where_what_came_before_is_damaged(self):
+        trace = self.imported(CLEAN)
+        with open(trace, "rb") as f:
+            data = bytearray(f.read())
+        data[len(data) // 2] ^= 1
+        done = run("blame", self.path("bad.ptape", bytes(data)), "--at", "5", "--page", "F:1")
+        self.assertEqual(done.returncode, 3)
+        self.assertIn("damaged", done.stderr)
+
+    def test_headroom_fails_on_the_margin_and_not_on_luck(self):
+        run_of = ["--requests", "80", "--concurrency", "64", "--prompt-tokens", "1024",
+                  "--output-tokens", "256"]
+        for bug, code in (("stale-swa", 1), ("none", 0)):
+            trace = self.path(bug + ".ptape")
+            run("synth", "--model", "gemma4-e4b", "--bug", bug, *run_of, "-o", trace)
+            self.assertEqual(run("headroom", trace).returncode, 0)
+            done = run("headroom", trace, "--min-headroom", "0", "--format", "json")
+            self.assertEqual(done.returncode, code, done.stdout)
+            failed = [t for t in json.loads(done.stdout)["tables"] if t["failed"]]
+            self.assertEqual(len(failed), code)
+
+    def test_headroom_takes_pages_or_per_cent(self):
+        for least in ("x", "-1", "5%%", "1e3", "nan", ""):
+            self.assertEqual(run("headroom", CLEAN, "--min-headroom=" + least).returncode, 2, least)
+        for least in ("0", "1", "2.5%"):
+            self.assertEqual(run("headroom", CLEAN, "--min-headroom", least).returncode, 0, least)
+        self.assertEqual(run("headroom", self.path("none")).returncode, 2)
+        self.assertIn("own space is safe", " ".join(run("headroom", "--help").stdout.split()))
+
     def test_export_gives_back_what_import_took(self):
         done = run("export", self.imported(CLEAN))
         with open(CLEAN, encoding="utf-8") as f:

@@ -21,7 +21,7 @@ Finding finding(EventIndex event, std::int64_t row = -1, std::int64_t column = -
 }
 
 void add(Findings& to, Finding f) {
-  to.add(std::move(f), [](Finding& g) { g.message = "complete"; });
+  to.add(std::move(f), [](Finding& g, bool) { g.message = "complete"; });
 }
 
 TEST(Finding, AreOrderedByEventThenLaunchThenRowThenColumnThenRule) {
@@ -69,7 +69,7 @@ TEST(Findings, WhatIsBeyondTheLimitIsNotCompleted) {
   Findings findings(1);
   std::size_t completed = 0;
   for (EventIndex event = 0; event < 1000; ++event) {
-    findings.add(finding(event), [&](Finding&) { ++completed; });
+    findings.add(finding(event), [&](Finding&, bool) { ++completed; });
   }
   EXPECT_LT(completed, 100u);
 }

@@ -5,6 +5,7 @@
 
 #include "tests/verify/verify_fixture.h"
 #include "traces/writer.h"
+#include "verify/fetch.h"
 #include "verify/rule_flags.h"
 
 namespace pagetape {
@@ -160,7 +161,7 @@ TEST(Verify, BehindDamageItGoesOnWithTheIndicesOfTheFile) {
   Names names;
   const auto events = fetch_events(path, names, {5, 6, 7});
   ASSERT_EQ(events.size(), 2u);
-  EXPECT_EQ(events[1].first, 7u);
+  EXPECT_EQ(events[1].index, 7u);
 }
 
 TEST(Verify, BehindDamageWhatItMayHaveChangedIsNotJudged) {
@@ -244,9 +245,9 @@ TEST(Verify, EventsAreFetchedForExplanations) {
   Names names;
   const auto events = fetch_events(path, names, {1, 3, 99});
   ASSERT_EQ(events.size(), 2u);
-  EXPECT_EQ(events[0].first, 1u);
-  EXPECT_TRUE(std::holds_alternative<ev::Backend>(events[0].second.body));
-  EXPECT_TRUE(std::holds_alternative<ev::Alloc>(events[1].second.body));
+  EXPECT_EQ(events[0].index, 1u);
+  EXPECT_TRUE(std::holds_alternative<ev::Backend>(events[0].event.body));
+  EXPECT_TRUE(std::holds_alternative<ev::Alloc>(events[1].event.body));
 }
 
 TEST(Verify, VerdictsHaveNames) {
