@@ -51,16 +51,20 @@ PAGETAPE_HD float float_of(std::uint32_t bits) {
 // The sum with 1.5 * 2^23 rounds to an integer and leaves that integer in the low bits.
 inline constexpr float kRound = 12582912.0f;
 inline constexpr float kExpLeast = -120.0f;
+// Coefficients of f^1 to f^6. leaf_cpu.h has the same series over vectors.
+inline constexpr float kExp1 = 6.931472028550421e-1f, kExp2 = 2.402264791363012e-1f,
+                       kExp3 = 5.550332471162809e-2f, kExp4 = 9.618437357674640e-3f,
+                       kExp5 = 1.339887440266574e-3f, kExp6 = 1.535336188319500e-4f;
 PAGETAPE_HD float exp2_of(float x) {
   if (!(x >= kExpLeast)) return 0.0f;
   const float t = x + kRound;
   const float f = x - (t - kRound);
-  float p = 1.535336188319500e-4f;
-  p = fmaf(p, f, 1.339887440266574e-3f);
-  p = fmaf(p, f, 9.618437357674640e-3f);
-  p = fmaf(p, f, 5.550332471162809e-2f);
-  p = fmaf(p, f, 2.402264791363012e-1f);
-  p = fmaf(p, f, 6.931472028550421e-1f);
+  float p = kExp6;
+  p = fmaf(p, f, kExp5);
+  p = fmaf(p, f, kExp4);
+  p = fmaf(p, f, kExp3);
+  p = fmaf(p, f, kExp2);
+  p = fmaf(p, f, kExp1);
   p = fmaf(p, f, 1.0f);
   return p * float_of((bits_of(t) << 23) + 0x3f800000u);
 }

@@ -1,6 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "replay/leaf.h"
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#include <algorithm>
+#include <cstring>
+
 namespace pagetape {
 namespace {
 
@@ -8,7 +15,7 @@ namespace {
 template <int D>
 struct LeafRow {
   float m;
-  float weights[block_tokens(D)];
+  alignas(64) float weights[block_tokens(D)];
   alignas(64) float acc[dot_tokens(D)][D];
 
   void clear() {
@@ -21,21 +28,28 @@ struct LeafRow {
 };
 
 namespace scalar {
+#include "replay/leaf_wide.h"
+//
 #include "replay/leaf_cpu.h"
 }  // namespace scalar
 
 #if defined(__x86_64__)
+#define PAGETAPE_WIDE_AVX2
 #pragma GCC push_options
 #pragma GCC optimize("O3")
 #pragma GCC target("avx2,fma")
 namespace avx2 {
+#include "replay/leaf_wide.h"
+//
 #include "replay/leaf_cpu.h"
 }  // namespace avx2
 #pragma GCC pop_options
 #pragma GCC push_options
 #pragma GCC optimize("O3")
-#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,fma,prefer-vector-width=512")
+#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,fma")
 namespace avx512 {
+#include "replay/leaf_wide.h"
+//
 #include "replay/leaf_cpu.h"
 }  // namespace avx512
 #pragma GCC pop_options

@@ -1,116 +1,189 @@
 // SPDX-License-Identifier: Apache-2.0
 // One leaf of attention on a CPU, as arithmetic.h defines it: included once for each instruction
-// set, within a namespace and a target of its own (leaf_cpu.cc), so that one text serves all.
+// set, within a namespace and a target of its own (leaf.cc), so that one text serves all. The
+// namespace has `Wide`, a vector of kWide floats, before.
 // Vectors run over the positions of a block for scores, and over dimensions for values: what a GPU
 // adds across lanes is here added across vectors, in the same tree.
 
-// The types of K and V, as words and as numbers.
+// The types of K and V: words in memory, and eight of them as numbers.
 struct Bf16Words {
   using Word = std::uint16_t;
-  static inline float number(Word w) { return float_of(static_cast<std::uint32_t>(w) << 16); }
+  static inline Wide wide(const Word* from) { return shifted(from, 16); }
 };
 // The fields of a small float moved into a float's have the wrong bias: a product with a power of
 // two, exact, puts it right, for subnormal numbers too.
 struct Fp16Words {
   using Word = std::uint16_t;
-  static inline float number(Word w) {
-    const std::uint32_t bits = w;
-    const float x = float_of((bits & 0x7fff) << 13) * 0x1p112f;
-    return float_of(bits_of(x) | (bits & 0x8000) << 16);
-  }
+  static inline Wide wide(const Word* from) { return rebiased(from, 0x8000, 13, 0x1p112f); }
 };
 struct E4m3Words {
   using Word = std::uint8_t;
-  static inline float number(Word w) {
-    const std::uint32_t bits = w;
-    const float x = float_of((bits & 0x7f) << 20) * 0x1p120f;
-    return float_of(bits_of(x) | (bits & 0x80) << 24);
-  }
+  static inline Wide wide(const Word* from) { return rebiased(from, 0x80, 20, 0x1p120f); }
 };
 
-template <class Words, int D>
-static inline void widen(const void* from, float* __restrict to) {
-  if (from == nullptr) {
-    for (int d = 0; d < D; ++d) to[d] = 0.0f;
-    return;
+// A block's K, a vector a position, to a row a dimension: [D][T].
+template <class Words, int D, int T>
+static inline void turn(const typename Words::Word* const* from, float* __restrict to) {
+  for (int t = 0; t < T; t += 8) {
+    for (int d = 0; d < D; d += 8) {
+      Wide rows[8];
+      for (int i = 0; i < 8; ++i) rows[i] = Words::wide(from[t + i] + d);
+      transpose(rows, to + d * T + t, T);
+    }
   }
-  const auto* words = static_cast<const typename Words::Word*>(from);
-  for (int d = 0; d < D; ++d) to[d] = Words::number(words[d]);
 }
 
-// Scores of the positions of a block: `k` is [D][T].
-template <int D, int T>
+// exp2_of() of each; NaN gives 0, as what is not above kExpLeast does.
+static inline Wide exp2_each(Wide x) {
+  const Wide t = x + Wide(kRound);
+  const Wide f = x - (t - Wide(kRound));
+  Wide p(kExp6);
+  p = fma_of(p, f, Wide(kExp5));
+  p = fma_of(p, f, Wide(kExp4));
+  p = fma_of(p, f, Wide(kExp3));
+  p = fma_of(p, f, Wide(kExp2));
+  p = fma_of(p, f, Wide(kExp1));
+  p = fma_of(p, f, Wide(1.0f));
+  return zero_unless_above(p * power_of(t), x, Wide(kExpLeast));
+}
+
+// Scores of R rows at the positions of a block: `k` is [D][T], `q` [R][D].
+template <int D, int T, int R>
 static inline void scores_of(const float* __restrict q, const float* __restrict k,
-                             float* __restrict scores) {
-  constexpr int kLanes = dot_lanes(D);
-  float sums[kLanes][T];
+                             float (&scores)[kTileRows][T]) {
+  constexpr int kLanes = dot_lanes(D), N = T / kWide;
+  Wide sums[kLanes][R][N];
   for (int x = 0; x < kLanes; ++x) {
-    float s[T] = {};
+    Wide s[R][N];
+    for (int r = 0; r < R; ++r) {
+      for (int n = 0; n < N; ++n) s[r][n] = Wide(0.0f);
+    }
     for (int c = 0; c < D; c += 256) {
       for (int i = 0; i < 8; ++i) {
         const int d = c + 8 * x + i;
-        for (int t = 0; t < T; ++t) s[t] = __builtin_fmaf(q[d], k[d * T + t], s[t]);
+        Wide at[N];
+        for (int n = 0; n < N; ++n) at[n] = Wide::load(k + d * T + n * kWide);
+        for (int r = 0; r < R; ++r) {
+          const Wide by(q[r * D + d]);
+          for (int n = 0; n < N; ++n) s[r][n] = fma_of(by, at[n], s[r][n]);
+        }
       }
     }
-    for (int t = 0; t < T; ++t) sums[x][t] = s[t];
+    for (int r = 0; r < R; ++r) {
+      for (int n = 0; n < N; ++n) sums[x][r][n] = s[r][n];
+    }
   }
   for (int o = kLanes / 2; o > 0; o /= 2) {
     for (int x = 0; x < o; ++x) {
-      for (int t = 0; t < T; ++t) sums[x][t] += sums[x + o][t];
+      for (int r = 0; r < R; ++r) {
+        for (int n = 0; n < N; ++n) sums[x][r][n] = sums[x][r][n] + sums[x + o][r][n];
+      }
     }
   }
-  for (int t = 0; t < T; ++t) scores[t] = sums[0][t];
+  for (int r = 0; r < R; ++r) {
+    for (int n = 0; n < N; ++n) sums[0][r][n].store(scores[r] + n * kWide);
+  }
 }
 
-// One block of one row: scores to weights, then to sums.
+// One row: scores to weights. What was summed before is scaled where one is greater than all
+// before.
 template <int D, int T>
-static inline void add_block(const LeafIn& in, int r, int position, const bool* skipped,
-                             const float* __restrict v, float* __restrict scores, LeafRow<D>& row) {
-  constexpr int kSubs = dot_tokens(D);
-  float greatest = row.m;
-  for (int t = 0; t < T; ++t) {
-    const int at = position + t;
-    const bool live = in.begin[r] <= at && at < in.end[r] && !skipped[t];
-    scores[t] = live ? in.logits.of(scores[t]) : -INFINITY;
-    greatest = scores[t] > greatest ? scores[t] : greatest;
+static inline void soften(const LeafIn& in, int r, int position, const bool* skipped, bool skips,
+                          float (&scores)[T], LeafRow<D>& row) {
+  const bool whole = in.begin[r] <= position && position + T <= in.end[r] && in.logits.cap == 0.0f;
+  if (!whole || skips) {
+    for (int t = 0; t < T; ++t) {
+      const int at = position + t;
+      const bool live = in.begin[r] <= at && at < in.end[r] && !skipped[t];
+      scores[t] = live ? in.logits.of(scores[t]) : -INFINITY;
+    }
   }
+  Wide most = Wide::load(scores);
+  for (int t = kWide; t < T; t += kWide) most = greater(most, Wide::load(scores + t));
+  const float greatest = std::max(row.m, greatest_of(most));
   if (greatest > row.m) {
     const float scale = exp2_of(row.m - greatest);
     row.m = greatest;
     for (int t = 0; t < T; ++t) row.weights[t] *= scale;
-    for (int s = 0; s < kSubs; ++s) {
-      for (int d = 0; d < D; ++d) row.acc[s][d] *= scale;
+    float* acc = &row.acc[0][0];
+    for (int d = 0; d < dot_tokens(D) * D; d += kWide) {
+      (Wide::load(acc + d) * Wide(scale)).store(acc + d);
     }
   }
-  for (int t = 0; t < T; ++t) {
-    if (scores[t] == -INFINITY) continue;
-    const float p = exp2_of(scores[t] - row.m);
-    row.weights[t] += p;
-    float* __restrict acc = row.acc[t % kSubs];
-    for (int d = 0; d < D; ++d) acc[d] = __builtin_fmaf(p, v[t * D + d], acc[d]);
+  // Where nothing is live yet, m and all scores are -inf: their difference is no number, weight 0.
+  for (int t = 0; t < T; t += kWide) {
+    const Wide p = exp2_each(Wide::load(scores + t) - Wide(row.m));
+    p.store(scores + t);
+    (Wide::load(row.weights + t) + p).store(row.weights + t);
   }
+}
+
+// Adds a block's values by weight, a vector a position.
+template <class Words, int D, int T, int R>
+static inline void add_values(const float (&weights)[kTileRows][T],
+                              const typename Words::Word* const* v, LeafRow<D>* rows) {
+  constexpr int kSubs = dot_tokens(D), kStep = 2 * kWide;
+  for (int sub = 0; sub < kSubs; ++sub) {
+    for (int d = 0; d < D; d += kStep) {
+      Wide acc[R][2];
+      for (int r = 0; r < R; ++r) {
+        acc[r][0] = Wide::load(rows[r].acc[sub] + d);
+        acc[r][1] = Wide::load(rows[r].acc[sub] + d + kWide);
+      }
+      for (int t = sub; t < T; t += kSubs) {
+        const Wide a = Words::wide(v[t] + d), b = Words::wide(v[t] + d + kWide);
+        for (int r = 0; r < R; ++r) {
+          const Wide p(weights[r][t]);
+          acc[r][0] = fma_of(p, a, acc[r][0]);
+          acc[r][1] = fma_of(p, b, acc[r][1]);
+        }
+      }
+      for (int r = 0; r < R; ++r) {
+        acc[r][0].store(rows[r].acc[sub] + d);
+        acc[r][1].store(rows[r].acc[sub] + d + kWide);
+      }
+    }
+  }
+}
+
+template <class Words, int D, int T>
+struct Block {
+  const typename Words::Word *k[T], *v[T];
+  bool skipped[T], skips = false;  // Positions that may not be read, and whether there are any.
+};
+
+template <class Words, int D, int T, int R>
+static void add_block(const LeafIn& in, int position, const Block<Words, D, T>& block,
+                      LeafRow<D>* rows) {
+  alignas(64) float k[D * T], scores[kTileRows][T];
+  turn<Words, D, T>(block.k, k);
+  scores_of<D, T, R>(in.q, k, scores);
+  for (int r = 0; r < R; ++r) {
+    soften<D, T>(in, r, position, block.skipped, block.skips, scores[r], rows[r]);
+  }
+  add_values<Words, D, T, R>(scores, block.v, rows);
 }
 
 template <class Words, int D>
 static void leaf_of(const LeafIn& in, LeafOut& out) {
   constexpr int T = block_tokens(D), kSubs = dot_tokens(D);
+  using Word = typename Words::Word;
+  static constexpr Word kZeros[D] = {};
+  using Add = void (*)(const LeafIn&, int, const Block<Words, D, T>&, LeafRow<D>*);
+  static constexpr Add kAdd[kTileRows] = {add_block<Words, D, T, 1>, add_block<Words, D, T, 2>,
+                                          add_block<Words, D, T, 3>, add_block<Words, D, T, 4>};
   alignas(64) LeafRow<D> rows[kTileRows];
-  alignas(64) float k[D * T], v[T * D], scores[T];
   for (int r = 0; r < in.rows; ++r) rows[r].clear();
-  for (int block = in.first_block; block < in.last_block; ++block) {
-    const int first = block * T;
-    bool skipped[T];
+  for (int number = in.first_block; number < in.last_block; ++number) {
+    Block<Words, D, T> block;
     for (int t = 0; t < T; ++t) {
-      skipped[t] = in.k[first + t] == nullptr;
-      alignas(64) float one[D];
-      widen<Words, D>(in.k[first + t], one);
-      for (int d = 0; d < D; ++d) k[d * T + t] = one[d];
-      widen<Words, D>(in.v[first + t], v + t * D);
+      const int at = number * T + t;
+      block.skipped[t] = in.k[at] == nullptr;
+      block.skips = block.skips || block.skipped[t];
+      block.k[t] = block.skipped[t] ? kZeros : static_cast<const Word*>(in.k[at]);
+      block.v[t] = block.skipped[t] ? kZeros : static_cast<const Word*>(in.v[at]);
     }
-    for (int r = 0; r < in.rows; ++r) {
-      scores_of<D, T>(in.q + r * D, k, scores);
-      add_block<D, T>(in, r, in.position + first, skipped, v, scores, rows[r]);
-    }
+    kAdd[in.rows - 1](in, in.position + number * T, block, rows);
   }
   for (int r = 0; r < in.rows; ++r) {
     LeafRow<D>& row = rows[r];
