@@ -146,11 +146,11 @@ void Applier::fill_view(LaunchView& view, const ev::Attention& e, const ev::Rows
   view.table = e.table == kNone ? UINT32_MAX : world_.buffers.index(e.table);
   const BufferState* table = world_.buffers.find(e.table);
   const BufferState* lens = world_.buffers.find(e.lens);
-  view.lanes.reserve(e.rows.size());
+  view.lanes.resize(e.rows.size());
   for (std::size_t i = 0; i < e.rows.size(); ++i) {
-    const ev::Row& captured = e.rows[i];
+    const ev::Row& captured = e.rows.data()[i];
     const ev::Row& row = todays_row(today, captured, i);
-    Lane& lane = view.lanes.emplace_back();
+    Lane& lane = view.lanes.data()[i];
     lane.req = row.req;
     lane.row = pick(captured, row, &ev::Row::row).value_or(-1);
     if (const auto& pages = pick(captured, row, &ev::Row::pages)) {
@@ -195,11 +195,11 @@ void Applier::fill_view(LaunchView& view, const ev::Store& e, const ev::Rows* to
   view.store = &e;
   view.claim = e.space == kNone ? kNoSpace : space_named(e.space);
   const BufferState* buffer = world_.buffers.find(e.slots);
-  view.lanes.reserve(e.rows.size());
+  view.lanes.resize(e.rows.size());
   for (std::size_t i = 0; i < e.rows.size(); ++i) {
-    const ev::Row& captured = e.rows[i];
+    const ev::Row& captured = e.rows.data()[i];
     const ev::Row& row = todays_row(today, captured, i);
-    Lane& lane = view.lanes.emplace_back();
+    Lane& lane = view.lanes.data()[i];
     lane.req = row.req;
     lane.row = pick(captured, row, &ev::Row::row).value_or(-1);
     add_slots(view, lane, captured, row, buffer);

@@ -37,6 +37,11 @@ using Bodies = decltype(bodies(std::make_index_sequence<kKinds>()));
 
 }  // namespace
 
+Name In::no_name() {
+  fail("a name is not a string of the segment (M11)");
+  return kNone;
+}
+
 bool FieldIn<OptNumber>::open(In& in, capnp::AnyPointer::Reader p, capnp::StructSchema,
                               const Limits&, std::size_t cells) {
   const auto numbers = p.getAs<schema::Numbers>();

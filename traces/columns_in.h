@@ -38,10 +38,11 @@ struct In {
   }
   bool need(bool good, const char* what) { return good || fail(what); }
   Name name(std::int64_t cell) {
-    if (static_cast<std::uint64_t>(cell) < strings.size()) return strings.data()[cell];
-    fail("a name is not a string of the segment (M11)");
-    return kNone;
+    if (static_cast<std::uint64_t>(cell) < strings.size()) [[likely]]
+      return strings.data()[cell];
+    return no_name();
   }
+  Name no_name();
 };
 
 inline constexpr char kNot32Bits[] = "a page or layer does not fit 32 bits, or is absent (M12)";
@@ -73,12 +74,13 @@ void from_cell(In& in, std::int64_t cell, std::optional<T>& v) {
 
 // Takes the value of a cell; an event whose field does not allow it is doubtful.
 template <Cell M>
-inline void take_cell(In& in, std::int64_t cell, const Limits& limits, M& value) {
+[[gnu::always_inline]] inline void take_cell(In& in, std::int64_t cell, const Limits& limits,
+                                             M& value) {
   from_cell(in, cell, value);
   if constexpr (std::is_same_v<M, ScalarValue>) {
-    in.doubtful = true;                                          // It is a JSON text.
-  } else if (std::is_same_v<M, Name> && limits.words.empty()) {  // Any name.
-    in.doubtful |= value == M() && !limits.may_be_none;
+    in.doubtful = true;  // It is a JSON text.
+  } else if (std::is_same_v<M, Name> && value != M() && limits.words.empty()) {
+    return;  // Any name will do.
   } else if (!allows(limits, *in.names, value)) {
     in.doubtful = true;
   }

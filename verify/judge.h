@@ -199,6 +199,7 @@ class Judge : public Observer {
   void judge_group(World& world, const LaunchView& view, std::uint32_t group);
   static void count_skipped(Ground& ground);
   void judge_bounds_alone(const LaunchView& view, std::uint32_t group);
+  void judge_lanes(Ground& ground);
   void judge_lane(Ground& ground, std::size_t row);
   void report_width(Ground& ground, std::size_t row, std::int64_t lo, std::int64_t hi);
   bool judge_entries(Ground& ground, std::size_t row, std::int64_t lo, std::int64_t hi);

@@ -259,8 +259,8 @@ void Judge::judge_remembered(Ground& ground, std::size_t row, Memo& memo, std::i
   }
 }
 
-void Judge::judge_lane(Ground& ground, std::size_t row) {
-  const Lane& lane = ground.view.lanes[row];
+inline void Judge::judge_lane(Ground& ground, std::size_t row) {
+  const Lane& lane = ground.view.lanes.data()[row];
   if (lane.len < 0) return;
   const std::int64_t tokens = ground.entry_tokens;
   const std::int64_t live = ground.window > 0 && !options_.strict_window
@@ -284,6 +284,10 @@ void Judge::judge_lane(Ground& ground, std::size_t row) {
   const bool clean = judge_entries(ground, row, lo, hi);
   ground.clean = judge_distinct(ground, row, lo, hi, apart) && clean && ground.clean;
   if (lane.req != kNone) ground.covered = kNoLayers;  // Not known entry by entry.
+}
+
+void Judge::judge_lanes(Ground& ground) {
+  for (std::size_t i = 0; i < ground.view.lanes.size(); ++i) judge_lane(ground, i);
 }
 
 // Does no page stand twice in the row? `apart`: as in a memo.

@@ -189,7 +189,7 @@ void Judge::judge_group(World& world, const LaunchView& view, std::uint32_t g) {
                 .spans = targets.layers};
   if (!several) ground.memos = memos_for(ground);
   if (!same_as_before(ground)) {
-    for (std::size_t i = 0; i < view.lanes.size(); ++i) judge_lane(ground, i);
+    judge_lanes(ground);
     count_skipped(ground);
     keep_judged(ground);
   }
