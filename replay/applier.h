@@ -118,7 +118,7 @@ class Applier {
   Outcome check_rows(const ev::Rows& rows, bool slots_buffer) const;
   void fill_view(LaunchView& view, const ev::Attention& launch, const ev::Rows* today);
   void fill_view(LaunchView& view, const ev::Store& launch, const ev::Rows* today);
-  void add_slots(LaunchView& view, Lane& lane, const ev::Row& captured, const ev::Row* today,
+  void add_slots(LaunchView& view, Lane& lane, const ev::Row& captured, const ev::Row& today,
                  const BufferState* buffer);
   void run_launch(LaunchView& view);
   void store_lane(LaunchView& view, std::uint32_t group, std::size_t lane, bool wraps);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Attention, store and copy: what the device is about to do, and what it then has done.
 #include <algorithm>
-#include <set>
 
 #include "replay/applier.h"
+#include "replay/quotient.h"
 
 namespace pagetape {
 
@@ -122,22 +122,22 @@ Outcome Applier::check_names(const ev::Copy& e) const {
 static const ev::Row kLeftOut{};  // A captured lane that the graph launch does not name.
 
 // The row of a graph launch that stands for captured lane `i`, matched by `row` or by position;
-// null where the graph launch names none at all: then the captured lanes are as they are.
-static const ev::Row* todays_row(const ev::Rows* today, const ev::Row& captured, std::size_t i) {
-  if (today == nullptr) return nullptr;
+// where the graph launch names none at all, the captured lanes are as they are.
+static const ev::Row& todays_row(const ev::Rows* today, const ev::Row& captured, std::size_t i) {
+  if (today == nullptr) return captured;
   // Mostly the lanes are in the same order.
   const bool in_place =
       i < today->size() && (!captured.row.has_value() || (*today)[i].row == captured.row);
-  if (in_place) return &(*today)[i];
-  if (!captured.row.has_value()) return &kLeftOut;
+  if (in_place) return (*today)[i];
+  if (!captured.row.has_value()) return kLeftOut;
   const auto found = std::ranges::find(*today, captured.row, &ev::Row::row);
-  return found == today->end() ? &kLeftOut : &*found;
+  return found == today->end() ? kLeftOut : *found;
 }
 
 // A field of today's row, or the captured one's.
 template <class M>
-static const M& pick(const ev::Row& captured, const ev::Row* today, M ev::Row::*member) {
-  return today != nullptr && (today->*member).has_value() ? today->*member : captured.*member;
+static const M& pick(const ev::Row& captured, const ev::Row& today, M ev::Row::*member) {
+  return (today.*member).has_value() ? today.*member : captured.*member;
 }
 
 void Applier::fill_view(LaunchView& view, const ev::Attention& e, const ev::Rows* today) {
@@ -146,12 +146,12 @@ void Applier::fill_view(LaunchView& view, const ev::Attention& e, const ev::Rows
   view.table = e.table == kNone ? UINT32_MAX : world_.buffers.index(e.table);
   const BufferState* table = world_.buffers.find(e.table);
   const BufferState* lens = world_.buffers.find(e.lens);
-  view.lanes.reserve(e.rows.size());
+  view.lanes.resize(e.rows.size());
   for (std::size_t i = 0; i < e.rows.size(); ++i) {
-    const ev::Row& captured = e.rows[i];
-    const ev::Row* row = todays_row(today, captured, i);
-    Lane& lane = view.lanes.emplace_back();
-    lane.req = row != nullptr ? row->req : captured.req;
+    const ev::Row& captured = e.rows.data()[i];
+    const ev::Row& row = todays_row(today, captured, i);
+    Lane& lane = view.lanes.data()[i];
+    lane.req = row.req;
     lane.row = pick(captured, row, &ev::Row::row).value_or(-1);
     if (const auto& pages = pick(captured, row, &ev::Row::pages)) {
       lane.pages = &*pages;
@@ -175,7 +175,7 @@ void Applier::fill_view(LaunchView& view, const ev::Attention& e, const ev::Rows
   }
 }
 
-void Applier::add_slots(LaunchView& view, Lane& lane, const ev::Row& captured, const ev::Row* today,
+void Applier::add_slots(LaunchView& view, Lane& lane, const ev::Row& captured, const ev::Row& today,
                         const BufferState* buffer) {
   lane.slots_begin = static_cast<std::uint32_t>(view.slots.size());
   const auto& inline_slots = pick(captured, today, &ev::Row::slots);
@@ -195,12 +195,12 @@ void Applier::fill_view(LaunchView& view, const ev::Store& e, const ev::Rows* to
   view.store = &e;
   view.claim = e.space == kNone ? kNoSpace : space_named(e.space);
   const BufferState* buffer = world_.buffers.find(e.slots);
-  view.lanes.reserve(e.rows.size());
+  view.lanes.resize(e.rows.size());
   for (std::size_t i = 0; i < e.rows.size(); ++i) {
-    const ev::Row& captured = e.rows[i];
-    const ev::Row* row = todays_row(today, captured, i);
-    Lane& lane = view.lanes.emplace_back();
-    lane.req = row != nullptr ? row->req : captured.req;
+    const ev::Row& captured = e.rows.data()[i];
+    const ev::Row& row = todays_row(today, captured, i);
+    Lane& lane = view.lanes.data()[i];
+    lane.req = row.req;
     lane.row = pick(captured, row, &ev::Row::row).value_or(-1);
     add_slots(view, lane, captured, row, buffer);
   }
@@ -236,20 +236,20 @@ void Applier::store_lane(LaunchView& view, std::uint32_t group, std::size_t i, b
   const Lane& lane = view.lanes[i];
   const std::span<const SlotId> slots(view.slots.data() + lane.slots_begin, lane.slots_count);
   // Pages told already, with their fate: a page is reported once a lane, not once a slot.
-  std::set<std::pair<std::int64_t, Fate>> told;
+  std::optional<Told> told;
   for (std::size_t k = 0; k < slots.size();) {
-    const std::int64_t slot = raw(slots[k]);
+    const std::int64_t slot = raw(slots.data()[k]);
     if (slot == INT64_MIN || (slot < 0 && !wraps)) {
       ++k;
       continue;
     }
     // Slots that follow one another within a page are one write.
     std::size_t run = 1;
-    const std::int64_t page = slot < 0 ? -1 : slot / pool.page_size;
+    const std::int64_t page = slot < 0 ? -1 : quotient(slot, pool.page_size);
     const std::int64_t first = page * pool.page_size;
     const auto most = static_cast<std::size_t>(slot < 0 ? 1 : pool.page_size - (slot - first));
     while (run < most && k + run < slots.size() &&
-           raw(slots[k + run]) == slot + static_cast<std::int64_t>(run)) {
+           raw(slots.data()[k + run]) == slot + static_cast<std::int64_t>(run)) {
       ++run;
     }
     const auto begin = slot < 0 ? 0 : static_cast<std::uint32_t>(slot - first);
@@ -264,7 +264,8 @@ void Applier::store_lane(LaunchView& view, std::uint32_t group, std::size_t i, b
                 .launch = &view,
                 .group = group};
     const bool only = run == slots.size();  // The usual case needs no set.
-    write_page(act, begin, begin + static_cast<std::uint32_t>(run), kNone, only ? nullptr : &told);
+    if (!only && !told) told.emplace();
+    write_page(act, begin, begin + static_cast<std::uint32_t>(run), kNone, only ? nullptr : &*told);
     k += run;
   }
 }

@@ -4,6 +4,7 @@
 #include <set>
 
 #include "replay/applier.h"
+#include "replay/quotient.h"
 
 namespace pagetape {
 
@@ -338,7 +339,7 @@ Outcome Applier::on(const ev::Request& e) {
 
 void Applier::rewind_pool(Pool& pool, Name req, std::int64_t len) {
   Space& space = world_.space_of(pool);
-  const std::int64_t first = len / pool.page_size;
+  const std::int64_t first = quotient(len, pool.page_size);
   const Holder* holder = space.rewind(req, first);
   if (holder == nullptr) return;
   const auto cut = [&](std::int64_t logical, const Column& column) {
@@ -347,7 +348,7 @@ void Applier::rewind_pool(Pool& pool, Name req, std::int64_t len) {
     if (info == nullptr || !space.owns(*info, req)) return;
     const bool partly = logical == first;
     pool.extents.cut(u32(column.page),
-                     partly ? static_cast<std::uint32_t>(len % pool.page_size) : 0);
+                     partly ? static_cast<std::uint32_t>(len - first * pool.page_size) : 0);
     // Read by other owners, too, or at another column of this one.
     if (info->more != 0 || info->column != logical) space.touch(column.page);
   };

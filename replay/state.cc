@@ -13,7 +13,10 @@ Outcome State::apply(const Event& event, Observer* observer) {
 
 Outcome State::imply(const Event& event, Observer* observer) {
   const std::int64_t rank = event.rank.value_or(kNoRank);
-  return Applier(*this, worlds_[rank], rank, event, observer).run();
+  // Most traces are of one rank.
+  const bool first = !worlds_.empty() && worlds_.begin()->first == rank;
+  World& world = first ? worlds_.begin()->second : worlds_[rank];
+  return Applier(*this, world, rank, event, observer).run();
 }
 
 const World* State::world(std::int64_t rank) const {

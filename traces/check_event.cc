@@ -187,6 +187,9 @@ class EventChecker {
   template <class T>
   bool value(const std::vector<T>& list, const Place& at, const Limits& limits) {
     for (std::size_t i = 0; i < list.size(); ++i) {
+      if constexpr (!kValues && std::is_same_v<T, ev::Row>) {
+        if (says_no_more(list.data()[i])) continue;
+      }
       if (!value(list[i], at[i], limits)) return false;
     }
     return true;
@@ -241,8 +244,12 @@ class EventChecker {
     return dimensions(kernel.grid, at / "grid") && dimensions(kernel.block, at / "block");
   }
 
+  static bool says_no_more(const ev::Row& lane) {
+    return !lane.spaces.has_value() && !lane.logical.has_value();
+  }
+
   bool whole(const ev::Row& lane, const Place& at) {
-    return (!lane.spaces.has_value() && !lane.logical.has_value()) || pages_agree(lane, at);
+    return says_no_more(lane) || pages_agree(lane, at);
   }
 
   bool pages_agree(const ev::Row& lane, const Place& at) {
@@ -339,13 +346,16 @@ Status check_event(const Event& event, const Names& names) {
   return checker.event(event) ? Status() : usage(checker.error());
 }
 
-bool is_whole(const Event& event, const Names& names) {
+bool says_more(std::size_t kind) {
   static constexpr auto kSaysMore = []<std::size_t... I>(std::index_sequence<I...>) {
     return std::array{
         EventChecker<false>::says_more<std::variant_alternative_t<I, EventBody>>()...};
   }
   (std::make_index_sequence<kKinds>());
-  if (!kSaysMore.data()[event.kind()] && event.extra.empty()) return true;
+  return kSaysMore[kind];
+}
+
+bool is_whole(const Event& event, const Names& names) {
   return EventChecker<false>(names).event(event);
 }
 

@@ -14,8 +14,20 @@ namespace {
 
 const Limits kNoLimits;  // Each structure's fields have their own.
 
+// Are all fields of T cells, of which none takes a look of its own?
+template <class T, class... M>
+constexpr bool all_cells(std::tuple<Field<T, M>...>) {
+  return ((Cell<M> && !std::is_same_v<M, ScalarValue>)&&...);
+}
+template <class T>
+inline constexpr bool kPlain = std::is_trivially_copyable_v<T>&& all_cells(T::fields());
+template <>
+inline constexpr bool kPlain<ev::End> = false;  // It has no field.
+
+template <class T>
+using KindIn = std::conditional_t<kPlain<T>, Ahead<T>, FieldIn<T>>;
 template <std::size_t... I>
-std::tuple<FieldIn<std::variant_alternative_t<I, EventBody>>...> columns_of_kinds(
+std::tuple<KindIn<std::variant_alternative_t<I, EventBody>>...> columns_of_kinds(
     std::index_sequence<I...>);
 using KindsIn = decltype(columns_of_kinds(std::make_index_sequence<kKinds>()));
 
@@ -24,6 +36,11 @@ std::tuple<std::variant_alternative_t<I, EventBody>...> bodies(std::index_sequen
 using Bodies = decltype(bodies(std::make_index_sequence<kKinds>()));
 
 }  // namespace
+
+Name In::no_name() {
+  fail("a name is not a string of the segment (M11)");
+  return kNone;
+}
 
 bool FieldIn<OptNumber>::open(In& in, capnp::AnyPointer::Reader p, capnp::StructSchema,
                               const Limits&, std::size_t cells) {
@@ -126,6 +143,7 @@ void FieldIn<ev::Launch>::get(In& in, ev::Launch& launch) {
 
 struct SegmentDecoder::Columns {
   explicit Columns(Names& table) : names(table) {
+    for (std::size_t kind = 0; kind < kKinds; ++kind) more_of[kind] = says_more(kind);
     for (std::size_t n = 0; n < kind_of.size(); ++n) {
       kind_of[n] = static_cast<std::uint8_t>(kind_of_number(static_cast<std::uint8_t>(n)));
     }
@@ -137,21 +155,31 @@ struct SegmentDecoder::Columns {
   }
   bool open(WordSpan payload);
   bool open_body(WordSpan body, const Summary& summary);
-  const EventCommon& take_common();
   bool open_kinds(capnp::AnyStruct::Reader any, const Summary& summary);
   template <std::size_t I>
   void get(Event& event) {
+    constexpr bool plain = kPlain<std::variant_alternative_t<I, EventBody>>;
     auto* body = std::get_if<I>(&event.body);
     if (body == nullptr) {
-      (this->*kKeep[event.body.index()])(event);
-      body = &event.body.emplace<I>(std::move(std::get<I>(spare)));
+      (this->*kKeep.data()[event.body.index()])(event);
+      if constexpr (plain) {
+        body = &event.body.emplace<I>();
+      } else {
+        body = &event.body.emplace<I>(std::move(std::get<I>(spare)));
+      }
     }
-    std::get<I>(by_kind).get(in, *body);
+    if constexpr (plain) {
+      *body = std::get<I>(by_kind).next(in);
+    } else {
+      std::get<I>(by_kind).get(in, *body);
+    }
   }
   // Kinds alternate: the lists of the one before are kept for the next of its kind.
   template <std::size_t I>
   void keep(Event& event) {
-    std::get<I>(spare) = std::move(*std::get_if<I>(&event.body));
+    if constexpr (!kPlain<std::variant_alternative_t<I, EventBody>>) {
+      std::get<I>(spare) = std::move(*std::get_if<I>(&event.body));
+    }
   }
   using Act = void (Columns::*)(Event&);
   static const std::array<Act, kKinds> kGet, kKeep;
@@ -165,10 +193,9 @@ struct SegmentDecoder::Columns {
   std::optional<capnp::FlatArrayMessageReader> outer, inner;
   const std::uint8_t* kinds = nullptr;
   std::array<std::uint8_t, 256> kind_of;  // As kind_of_number().
+  std::array<bool, kKinds> more_of;       // As says_more().
   std::vector<std::string_view> extras;   // Of the body.
-  FieldIn<EventCommon> common;
-  std::array<EventCommon, 64> commons;  // Of the next events; from next_common on.
-  std::size_t next_common = 0, commons_end = 0;
+  Ahead<EventCommon> common;
   KindsIn by_kind;
   Bodies spare;
   std::string error;
@@ -254,27 +281,6 @@ bool SegmentDecoder::Columns::open_kinds(capnp::AnyStruct::Reader any, const Sum
   (std::make_index_sequence<kKinds>());
 }
 
-// What all events have is read of some events at once, a field of all after another.
-const EventCommon& SegmentDecoder::Columns::take_common() {
-  if (next_common < commons_end) return commons[next_common++];
-  const FieldIn<EventCommon> before = common;
-  const auto read = [&](std::size_t n) {
-    common.get_each(
-        in, n, [&](std::size_t i) -> auto& { return commons.data()[i]; });
-    next_common = 0;
-    commons_end = n;
-    return in.error == nullptr && !in.doubtful;
-  };
-  if (!read(std::min<std::size_t>(commons.size(), events - at))) {
-    // One of them is bad: alone, so that those before it are given.
-    common = before;
-    in.error = nullptr;
-    in.doubtful = false;
-    read(1);
-  }
-  return commons[next_common++];
-}
-
 SegmentDecoder::SegmentDecoder(Names& names) : columns_(std::make_unique<Columns>(names)) {}
 
 SegmentDecoder::~SegmentDecoder() = default;
@@ -285,7 +291,6 @@ bool SegmentDecoder::open(WordSpan payload) {
   c.outer.reset();
   c.in = In(c.names);
   c.at = c.events = 0;
-  c.next_common = c.commons_end = 0;
   c.extras.clear();
   c.error.clear();
   std::string why;
@@ -305,13 +310,14 @@ SegmentDecoder::Next SegmentDecoder::next(Event& event) {
   if (!c.error.empty()) return Next::kMalformed;
   c.in.event_elements = 0;
   c.in.doubtful = false;
-  const EventCommon& common = c.take_common();
+  const EventCommon& common = c.common.next(c.in);
   c.in.rank = common.rank.value_or(kAbsentCell);
   const std::size_t kind = c.kind_of[c.kinds[c.at]];
-  if (kind != kKinds && c.in.error == nullptr) (c.*Columns::kGet[kind])(event);
-  c.in.need(static_cast<std::int32_t>(common.stream) == common.stream, kNot32Bits);
-  c.in.need(static_cast<std::uint64_t>(common.extra) <= c.extras.size(),
-            "an extra is not one of the segment (M11)");
+  if (kind != kKinds && c.in.error == nullptr) (c.*Columns::kGet.data()[kind])(event);
+  if (static_cast<std::int32_t>(common.stream) != common.stream) c.in.fail(kNot32Bits);
+  if (static_cast<std::uint64_t>(common.extra) > c.extras.size()) {
+    c.in.fail("an extra is not one of the segment (M11)");
+  }
   if (c.in.error != nullptr) {
     c.error = c.in.error;
     return Next::kMalformed;
@@ -324,12 +330,13 @@ SegmentDecoder::Next SegmentDecoder::next(Event& event) {
   event.rank = common.rank;
   event.stream = static_cast<std::int32_t>(common.stream);
   event.src = common.src;
-  event.extra.clear();
   if (common.extra != 0) {
     event.extra = c.extras[static_cast<std::size_t>(common.extra - 1)];
+  } else if (!event.extra.empty()) {
+    event.extra.clear();
   }
   const bool doubtful = c.in.doubtful || !event.extra.empty();
-  if (doubtful || !is_whole(event, c.names)) {
+  if (doubtful || (c.more_of.data()[kind] && !is_whole(event, c.names))) {
     if (const Status good = check_event(event, c.names); !good.ok()) {
       c.error = good.message() + " (M16)";
       return Next::kMalformed;

@@ -5,6 +5,9 @@
 // field by field.
 #pragma once
 
+#include <algorithm>
+#include <array>
+#include <utility>
 #include <vector>
 
 #include "traces/column.h"
@@ -35,10 +38,11 @@ struct In {
   }
   bool need(bool good, const char* what) { return good || fail(what); }
   Name name(std::int64_t cell) {
-    if (static_cast<std::uint64_t>(cell) < strings.size()) return strings.data()[cell];
-    fail("a name is not a string of the segment (M11)");
-    return kNone;
+    if (static_cast<std::uint64_t>(cell) < strings.size()) [[likely]]
+      return strings.data()[cell];
+    return no_name();
   }
+  Name no_name();
 };
 
 inline constexpr char kNot32Bits[] = "a page or layer does not fit 32 bits, or is absent (M12)";
@@ -70,10 +74,13 @@ void from_cell(In& in, std::int64_t cell, std::optional<T>& v) {
 
 // Takes the value of a cell; an event whose field does not allow it is doubtful.
 template <Cell M>
-inline void take_cell(In& in, std::int64_t cell, const Limits& limits, M& value) {
+[[gnu::always_inline]] inline void take_cell(In& in, std::int64_t cell, const Limits& limits,
+                                             M& value) {
   from_cell(in, cell, value);
   if constexpr (std::is_same_v<M, ScalarValue>) {
     in.doubtful = true;  // It is a JSON text.
+  } else if (std::is_same_v<M, Name> && value != M() && limits.words.empty()) {
+    return;  // Any name will do.
   } else if (!allows(limits, *in.names, value)) {
     in.doubtful = true;
   }
@@ -83,6 +90,12 @@ inline void take_cell(In& in, std::int64_t cell, const Limits& limits, M& value)
 template <class F>
 void take_cells(In& in, ColumnIn& column, std::size_t n, const Limits& limits, F&& of) {
   if (n == 1) return take_cell(in, column.next(), limits, of(0));  // Most lists.
+  constexpr std::size_t kFew = 8;
+  if (n <= kFew) {
+    return column.each(
+        n, [&](std::size_t i, std::int64_t cell) { take_cell(in, cell, limits, of(i)); });
+  }
+  // A copy of the limits is no memory that a cell could be written to.
   column.each(n, [&, field = limits](std::size_t i, std::int64_t cell) {
     take_cell(in, cell, field, of(i));
   });
@@ -268,6 +281,53 @@ struct FieldIn<T> {
         slot.index < pointers.size() ? pointers[slot.index] : capnp::AnyPointer::Reader();
     return column.open(in, pointer, slot.schema, limits, cells);
   }
+};
+
+// Structures of cells alone, of which some are read ahead: a field of all of them after another.
+template <class T>
+class Ahead {
+ public:
+  bool open(In& in, capnp::AnyPointer::Reader p, capnp::StructSchema schema, const Limits& field,
+            std::size_t cells) {
+    return open_fields(in, p.getAs<capnp::AnyStruct>(), schema, field, cells);
+  }
+  bool open_fields(In& in, capnp::AnyStruct::Reader any, capnp::StructSchema schema,
+                   const Limits& field, std::size_t cells) {
+    at_ = end_ = 0;
+    left_ = cells;
+    return columns_.open_fields(in, any, schema, field, cells);
+  }
+  const T& next(In& in) {
+    if (at_ == end_) read(in);
+    return block_.data()[at_++];
+  }
+
+ private:
+  void read(In& in) {
+    const FieldIn<T> before = columns_;
+    const bool doubtful = std::exchange(in.doubtful, false);
+    take(in, std::min(left_, block_.size()));
+    if (in.error != nullptr || in.doubtful) {
+      // One of them is bad: alone, so that those before it are given.
+      columns_ = before;
+      in.error = nullptr;
+      in.doubtful = false;
+      take(in, 1);
+    }
+    in.doubtful |= doubtful;
+    left_ -= end_;
+  }
+  void take(In& in, std::size_t n) {
+    columns_.get_each(
+        in, n, [to = block_.data()](std::size_t i) -> auto& { return to[i]; });
+    at_ = 0;
+    end_ = n;
+  }
+
+  FieldIn<T> columns_;
+  std::array<T, 64> block_;  // The next ones, from at_ to end_.
+  std::size_t at_ = 0, end_ = 0;
+  std::size_t left_ = 0;  // Not yet in the block.
 };
 
 // Lists and options of structures: how many, then their fields one after another.

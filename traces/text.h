@@ -30,5 +30,7 @@ Status check_event(const Event& event, const Names& names);
 
 // Whether check_event finds nothing, where each value is known to be as limits.h allows.
 bool is_whole(const Event& event, const Names& names);
+// Whether there is more to say of an event of the kind than of each value alone.
+bool says_more(std::size_t kind);
 
 }  // namespace pagetape

@@ -6,14 +6,12 @@
 
 namespace pagetape {
 
-void Coverage::note(const Event& event, const Names& names) {
-  seen_[event.kind()] = true;
-  if (const auto* header = std::get_if<ev::Header>(&event.body); header && header->records) {
-    has_records_ = true;
-    for (Name kind : *header->records) {
-      const std::size_t k = kind_named(names.text(kind));
-      if (k < kKinds) records_[k] = true;
-    }
+void Coverage::note_records(const ev::Header& header, const Names& names) {
+  if (!header.records) return;
+  has_records_ = true;
+  for (Name kind : *header.records) {
+    const std::size_t k = kind_named(names.text(kind));
+    if (k < kKinds) records_[k] = true;
   }
 }
 

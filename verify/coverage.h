@@ -39,7 +39,10 @@ struct Seen {
 
 class Coverage {
  public:
-  void note(const Event& event, const Names& names);
+  void note(const Event& event, const Names& names) {
+    seen_[event.kind()] = true;
+    if (const auto* header = std::get_if<ev::Header>(&event.body)) note_records(*header, names);
+  }
   void judged(Rule rule, std::uint64_t n) { judged_[static_cast<std::size_t>(rule)] += n; }
   Seen& backend(std::int64_t rank, Name name) { return backends_[{rank, name}]; }
   Seen& pool(std::int64_t rank, Name name) { return pools_[{rank, name}]; }
@@ -55,6 +58,7 @@ class Coverage {
 
  private:
   using Key = std::pair<std::int64_t, Name>;
+  void note_records(const ev::Header& header, const Names& names);
   bool checked(Rule rule, const Seen& seen, bool& applicable) const;
 
   std::map<Key, Seen> backends_, pools_;

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "replay/observer.h"
+#include "replay/quotient.h"
 #include "replay/state.h"
 #include "verify/coverage.h"
 #include "verify/finding.h"
@@ -141,6 +142,7 @@ class Judge : public Observer {
     bool pending;                   // Operations are pending: nothing may be reused.
     Name unit;                      // That the launch says.
     std::int64_t fits;              // Pages whose last byte the kernel's offset can express.
+    std::int64_t cols;              // Of the table, as the launch says; -1: it does not.
     Memos* memos = nullptr;         // Null where lanes are judged anew.
     LayerSet spans = kNoLayers;     // A set known to contain the launch's layers.
     LayerSet covered = kAllLayers;  // Layers in which every lane was found whole.
@@ -151,6 +153,11 @@ class Judge : public Observer {
     Counts counts{};  // Judgements, a layer.
     // Entries that stood as judged before, those of unknown pages, and those whose space was said.
     std::uint64_t skipped = 0, skipped_unknown = 0, skipped_claimed = 0;
+    // Entries that the lane's row has; -1: not known, or of no matter.
+    std::int64_t width(const Lane& lane) const {
+      if (lane.logical != nullptr || cols < 0) return lane.logical != nullptr ? -1 : lane.entries;
+      return lane.entries < 0 ? cols : std::min(lane.entries, cols);
+    }
     bool claimed(std::uint32_t tag) const {
       return view.claim != kNoSpace || world.tags[tag].space != kNone;
     }
@@ -164,6 +171,8 @@ class Judge : public Observer {
       if (claimed(tag)) skipped_claimed += n;
     }
   };
+  // The unit that a store says its slots are of.
+  enum class StoreUnit : std::uint8_t { kNone, kSlot, kPage, kOther };
   struct Entry {
     std::int64_t index = 0, logical = 0;
     Cell cell;
@@ -194,9 +203,10 @@ class Judge : public Observer {
   void report_page(World& world, const PageAct& act, Rule rule, const char* what,
                    EventIndex because = kNever);
   void judge_hit(World& world, const PageAct& act);
+  StoreUnit unit_of(const ev::Store& store) const;
   void judge_store_space(World& world, const PageAct& act);
   void judge_inflight(World& world, const PageAct& act, bool writes);
-  void judge_offset(World& world, const PageAct& act);
+  static bool offset_fits(const Pool& pool, PageId page);
 
   // judge_launch.cc, judge_entry.cc: launches and their lanes.
   void judge_binding(World& world, const LaunchView& view);
@@ -204,8 +214,9 @@ class Judge : public Observer {
   void judge_group(World& world, const LaunchView& view, std::uint32_t group);
   static void count_skipped(Ground& ground);
   void judge_bounds_alone(const LaunchView& view, std::uint32_t group);
+  void judge_lanes(Ground& ground);
   void judge_lane(Ground& ground, std::size_t row);
-  void judge_width(Ground& ground, std::size_t row, std::int64_t lo, std::int64_t hi);
+  void report_width(Ground& ground, std::size_t row, std::int64_t lo, std::int64_t hi);
   bool judge_entries(Ground& ground, std::size_t row, std::int64_t lo, std::int64_t hi);
   bool judge_entry(Ground& ground, std::size_t row, const Entry& entry, LayerSet& covered);
   bool judge_bounds(Ground& ground, std::size_t row, const Entry& entry);
@@ -232,21 +243,39 @@ class Judge : public Observer {
   bool still_holds(Ground& ground, const Lane& lane, const Memo& memo, std::int64_t live,
                    Rest& rest) const;
   static bool same_lane(const Memo& memo, const Ground& ground, const Lane& lane,
-                        const Holder& holder, std::int64_t live);
-  bool stands(Ground& ground, const Lane& lane, Memo& memo, std::int64_t live, std::int64_t lo,
-              std::int64_t hi) const;
+                        const Holder& holder, std::int64_t live) {
+    return memo.req == lane.req && memo.birth == holder.birth && memo.first == lane.first &&
+           memo.live <= live && memo.bound == ground.bound && memo.claim == ground.view.claim &&
+           memo.unit == ground.unit;
+  }
+  static bool spans_launch(Ground& ground, const Memo& memo);
+  static bool stands(Ground& ground, const Lane& lane, Memo& memo, std::int64_t live,
+                     std::int64_t lo, std::int64_t hi);
   bool judge_rest(Ground& ground, std::size_t row, std::int64_t live, std::int64_t hi, Rest& rest);
   static void note_absent(Ground& ground, Rest& rest, std::int64_t begin, std::int64_t end);
   static void note_unlike(Ground& ground, Rest& rest, const Entry& entry);
-  bool written(const Ground& ground, const Lane& lane, PageId page, LayerSet layers,
-               std::int64_t live, std::int64_t logical) const;
+  // Of the entry's live offsets, is each written in these layers?
+  static bool written(const Ground& ground, const Lane& lane, PageId page, LayerSet layers,
+                      std::int64_t live, std::int64_t logical) {
+    const std::int64_t position = logical * ground.entry_tokens;
+    const auto begin = static_cast<std::uint32_t>(std::max<std::int64_t>(0, live - position));
+    const auto end = static_cast<std::uint32_t>(std::min(ground.entry_tokens, lane.len - position));
+    return ground.pool.extents.covers(ground.world.layers, static_cast<std::uint32_t>(page), layers,
+                                      begin, end);
+  }
   bool quick(const Ground& ground, const Lane& lane, std::int64_t live, std::int64_t logical,
              const Rest& rest) const;
   bool in_place(const Ground& ground, const Lane& lane, const Cell& cell, std::int64_t logical,
                 const Rest& rest) const;
   void remember(Memo& memo, const Ground& ground, const Lane& lane, const Rest& rest,
                 std::int64_t live, std::int64_t hi) const;
-  Seen& seen_pool(const World& world, std::uint32_t pool);
+  Seen& seen_pool(const World& world, std::uint32_t pool) {
+    const std::vector<Seen*>& seen = cache_->pools;
+    if (pool < seen.size() && seen[pool] != nullptr) [[likely]]
+      return *seen[pool];
+    return meet_pool(world, pool);
+  }
+  Seen& meet_pool(const World& world, std::uint32_t pool);
   Seen& seen_backend(const World& world, Name backend);
   bool needs_alloc_seen(const Ground& ground, const Entry& entry);
 
@@ -264,6 +293,7 @@ class Judge : public Observer {
   std::int64_t rank_ = INT64_MIN;
   std::int32_t stream_ = 0;
   std::int64_t launch_number_ = -1;
+  StoreUnit store_unit_ = StoreUnit::kNone;  // Of the launch at hand.
   std::map<std::int64_t, RankCache> caches_;
   RankCache* cache_ = nullptr;               // Of rank_.
   std::vector<Judged> judged_;               // Of event_.

@@ -44,10 +44,10 @@ void Judge::report_event(Finding finding, std::string message, std::vector<Event
 
 void Judge::finish() { held_.clear(); }
 
-Seen& Judge::seen_pool(const World& world, std::uint32_t pool) {
+Seen& Judge::meet_pool(const World& world, std::uint32_t pool) {
   std::vector<Seen*>& seen = cache_->pools;
   if (pool >= seen.size()) seen.resize(pool + 1);
-  if (seen[pool] == nullptr) seen[pool] = &coverage_.pool(rank_, world.pool(pool).name);
+  seen[pool] = &coverage_.pool(rank_, world.pool(pool).name);
   return *seen[pool];
 }
 

@@ -31,7 +31,7 @@ Judge::Memos* Judge::memos_for(const Ground& ground) {
   return &memos;
 }
 
-Judge::Memo* Judge::memo_of(Ground& ground, const Lane& lane) {
+inline Judge::Memo* Judge::memo_of(Ground& ground, const Lane& lane) {
   constexpr std::int64_t kMostRows = 1 << 16;
   const bool plain = ground.memos != nullptr && lane.table != nullptr && lane.req != kNone &&
                      lane.logical == nullptr && lane.spaces == nullptr && lane.row < kMostRows;
@@ -42,31 +42,22 @@ Judge::Memo* Judge::memo_of(Ground& ground, const Lane& lane) {
   return &lanes[row];
 }
 
-// Of the entry's live offsets, is each written in these layers?
-bool Judge::written(const Ground& ground, const Lane& lane, PageId page, LayerSet layers,
-                    std::int64_t live, std::int64_t logical) const {
-  const std::int64_t position = logical * ground.entry_tokens;
-  const auto begin = static_cast<std::uint32_t>(std::max<std::int64_t>(0, live - position));
-  const auto end = static_cast<std::uint32_t>(std::min(ground.entry_tokens, lane.len - position));
-  return ground.pool.extents.covers(ground.world.layers, static_cast<std::uint32_t>(page), layers,
-                                    begin, end);
-}
-
-bool Judge::same_lane(const Memo& memo, const Ground& ground, const Lane& lane,
-                      const Holder& holder, std::int64_t live) {
-  return memo.req == lane.req && memo.birth == holder.birth && memo.first == lane.first &&
-         memo.live <= live && memo.bound == ground.bound && memo.claim == ground.view.claim &&
-         memo.unit == ground.unit;
+// Was the lane judged in all layers of the launch? Mostly in the same ones as the lane before it.
+inline bool Judge::spans_launch(Ground& ground, const Memo& memo) {
+  if (memo.layers == ground.spans) return true;
+  if (!ground.world.layers.contains(memo.layers, ground.targets.layers)) return false;
+  ground.spans = memo.layers;
+  return true;
 }
 
 // The usual lane: since it was judged clean, no more happened than that tokens came or went in its
 // last page. Then the memo is brought up to date. False says nothing.
-bool Judge::stands(Ground& ground, const Lane& lane, Memo& memo, std::int64_t live, std::int64_t lo,
-                   std::int64_t hi) const {
+inline bool Judge::stands(Ground& ground, const Lane& lane, Memo& memo, std::int64_t live,
+                          std::int64_t lo, std::int64_t hi) {
   const Holder* holder = ground.space.holder(lane.req);
   if (holder == nullptr || !same_lane(memo, ground, lane, *holder, live) || memo.end != hi ||
       memo.page == kUnknownPage || memo.row_version != lane.table->changes.version() ||
-      memo.layers != ground.spans || memo.holder_moves != holder->moves) {
+      memo.holder_moves != holder->moves || !spans_launch(ground, memo)) {
     return false;
   }
   std::int64_t from = std::min(memo.whole, holder->changes.low_since(memo.holder_version));
@@ -85,7 +76,9 @@ bool Judge::stands(Ground& ground, const Lane& lane, Memo& memo, std::int64_t li
   memo.live = live;
   memo.whole = hi * ground.entry_tokens > lane.len ? hi - 1 : hi;
   ground.skip(lo, hi, memo.head, memo.tag);
-  ground.covered = ground.world.layers.intersect(ground.covered, memo.layers);
+  if (ground.covered != memo.layers) {
+    ground.covered = ground.world.layers.intersect(ground.covered, memo.layers);
+  }
   return true;
 }
 
@@ -94,10 +87,7 @@ bool Judge::still_holds(Ground& ground, const Lane& lane, const Memo& memo, std:
                         Rest& rest) const {
   if (rest.holder == nullptr || !same_lane(memo, ground, lane, *rest.holder, live)) return false;
   if (memo.from_birth != (rest.from_holder == nullptr ? 0 : rest.from_holder->birth)) return false;
-  if (memo.layers != ground.spans) {
-    if (!ground.world.layers.contains(memo.layers, ground.targets.layers)) return false;
-    ground.spans = memo.layers;
-  }
+  if (!spans_launch(ground, memo)) return false;
   rest.covered = memo.layers;
   rest.tagged = memo.tag != kNoTag;
   rest.tag = rest.tagged ? memo.tag : 0;
@@ -135,15 +125,15 @@ void Judge::remember(Memo& memo, const Ground& ground, const Lane& lane, const R
   memo.end = hi;
   const Cell* last = lane.table->find(hi - 1 - lane.first);
   const bool judged =
-      hi > live / ground.entry_tokens && last != nullptr && last->page != kUnknownPage;
+      hi > quotient(live, ground.entry_tokens) && last != nullptr && last->page != kUnknownPage;
   memo.tag = judged ? last->tag : kNoTag;
   memo.page = judged && rest.in_place && rest.from < hi ? last->page : kUnknownPage;
 }
 
 // Is the entry owned by the lane's request at its one column, mapped as the map says, and neither
 // evicted nor reserved? Whatever changes that moves the request's logs at or before that column.
-bool Judge::in_place(const Ground& ground, const Lane& lane, const Cell& cell, std::int64_t logical,
-                     const Rest& rest) const {
+inline bool Judge::in_place(const Ground& ground, const Lane& lane, const Cell& cell,
+                            std::int64_t logical, const Rest& rest) const {
   if (rest.holder == nullptr) return false;
   const Column* column = rest.holder->columns.find(static_cast<std::uint64_t>(logical));
   if (raw(cell.page) < 0 || raw(cell.page) >= std::min(ground.bound, ground.fits) ||
@@ -166,8 +156,8 @@ bool Judge::in_place(const Ground& ground, const Lane& lane, const Cell& cell, s
 }
 
 // Is the entry clean, by the few looks that the usual one costs? False says nothing.
-bool Judge::quick(const Ground& ground, const Lane& lane, std::int64_t live, std::int64_t logical,
-                  const Rest& rest) const {
+inline bool Judge::quick(const Ground& ground, const Lane& lane, std::int64_t live,
+                         std::int64_t logical, const Rest& rest) const {
   const auto index = static_cast<std::uint64_t>(logical - lane.first);
   if (!rest.tagged || index >= lane.table->cells.size()) return false;
   const Cell& cell = lane.table->cells[index];
@@ -234,7 +224,6 @@ bool Judge::judge_rest(Ground& ground, std::size_t row, std::int64_t live, std::
 void Judge::judge_remembered(Ground& ground, std::size_t row, Memo& memo, std::int64_t live,
                              std::int64_t lo, std::int64_t hi) {
   const Lane& lane = ground.view.lanes[row];
-  if (stands(ground, lane, memo, live, lo, hi)) return;
   Rest rest;
   rest.holder = ground.space.holder(lane.req);
   if (ground.from_space != nullptr) rest.from_holder = ground.from_space->holder(lane.req);
@@ -270,24 +259,35 @@ void Judge::judge_remembered(Ground& ground, std::size_t row, Memo& memo, std::i
   }
 }
 
-void Judge::judge_lane(Ground& ground, std::size_t row) {
-  const Lane& lane = ground.view.lanes[row];
+inline void Judge::judge_lane(Ground& ground, std::size_t row) {
+  const Lane& lane = ground.view.lanes.data()[row];
   if (lane.len < 0) return;
   const std::int64_t tokens = ground.entry_tokens;
   const std::int64_t live = ground.window > 0 && !options_.strict_window
                                 ? std::max<std::int64_t>(0, lane.q_pos + 1 - ground.window)
                                 : 0;
-  const std::int64_t lo = live == 0 ? 0 : live / tokens;
-  const std::int64_t hi = (lane.len + tokens - 1) / tokens;
-  judge_width(ground, row, lo, hi);
+  const std::int64_t lo = live == 0 ? 0 : quotient(live, tokens);
+  const std::int64_t hi = quotient(lane.len + tokens - 1, tokens);
+  if (const std::int64_t width = ground.width(lane); width >= 0) {
+    ++ground.counts[static_cast<std::size_t>(Rule::kShortTable)];
+    if (lo < lane.first || hi - lane.first > width) report_width(ground, row, lo, hi);
+  }
   if (lane.pages == nullptr && lane.table == nullptr) return;
   if (Memo* memo = memo_of(ground, lane)) {
-    return judge_remembered(ground, row, *memo, live, lo, std::max(lo, hi));
+    const std::int64_t end = std::max(lo, hi);
+    if (!stands(ground, lane, *memo, live, lo, end)) {
+      judge_remembered(ground, row, *memo, live, lo, end);
+    }
+    return;
   }
   bool apart = false;
   const bool clean = judge_entries(ground, row, lo, hi);
   ground.clean = judge_distinct(ground, row, lo, hi, apart) && clean && ground.clean;
   if (lane.req != kNone) ground.covered = kNoLayers;  // Not known entry by entry.
+}
+
+void Judge::judge_lanes(Ground& ground) {
+  for (std::size_t i = 0; i < ground.view.lanes.size(); ++i) judge_lane(ground, i);
 }
 
 // Does no page stand twice in the row? `apart`: as in a memo.

@@ -12,6 +12,7 @@ void Judge::on_launch(World& world, const LaunchView& view) {
   stream_ = view.stream;
   // What a store or a copy changed within a graph launch is judged anew behind it.
   if (view.attention == nullptr) judged_.clear();
+  if (view.store != nullptr) store_unit_ = unit_of(*view.store);
   if (view.targets == nullptr) return;  // A copy: its pages are judged one by one.
   launches_ += view.targets->list.size();
   Seen& seen = seen_backend(world, view.backend->name);
@@ -167,7 +168,7 @@ void Judge::judge_group(World& world, const LaunchView& view, std::uint32_t g) {
   const Targets::Group& targets = view.targets->groups[g];
   Pool& pool = world.pool(targets.pool);
   const std::int64_t tokens = e.page_size.value_or(pool.page_size);
-  std::int64_t bound = pool.pages * pool.page_size / tokens;
+  std::int64_t bound = quotient(pool.pages * pool.page_size, tokens);
   if (e.bound && e.bound->pages.has_value()) bound = *e.bound->pages;
   bool several = false;
   const MapState* map = map_into(world, targets.pool, several);
@@ -185,10 +186,11 @@ void Judge::judge_group(World& world, const LaunchView& view, std::uint32_t g) {
                 .pending = !world.ops.empty(),
                 .unit = e.unit,
                 .fits = pages_that_fit(pool),
+                .cols = e.table_cols.value_or(-1),
                 .spans = targets.layers};
   if (!several) ground.memos = memos_for(ground);
   if (!same_as_before(ground)) {
-    for (std::size_t i = 0; i < view.lanes.size(); ++i) judge_lane(ground, i);
+    judge_lanes(ground);
     count_skipped(ground);
     keep_judged(ground);
   }
@@ -243,8 +245,7 @@ bool Judge::same_as_before(Ground& ground) {
     if (j.rows_like == ground.view.rows_like && j.table == e.table && j.lens == e.lens &&
         j.unit == e.unit && j.pool == ground.targets.pool && j.claim == ground.view.claim &&
         j.window == ground.window && j.bound == ground.bound && j.tokens == ground.entry_tokens &&
-        j.cols == e.table_cols.value_or(-1) &&
-        ground.world.layers.contains(j.covered, ground.targets.layers)) {
+        j.cols == ground.cols && ground.world.layers.contains(j.covered, ground.targets.layers)) {
       ground.counts = j.counts;
       return true;
     }
@@ -264,20 +265,16 @@ void Judge::keep_judged(const Ground& ground) {
                      .window = ground.window,
                      .bound = ground.bound,
                      .tokens = ground.entry_tokens,
-                     .cols = e.table_cols.value_or(-1),
+                     .cols = ground.cols,
                      .covered = ground.covered,
                      .counts = ground.counts});
 }
 
-void Judge::judge_width(Ground& ground, std::size_t row, std::int64_t lo, std::int64_t hi) {
+// The lane's live entries [lo, hi) are not all in its row.
+void Judge::report_width(Ground& ground, std::size_t row, std::int64_t lo, std::int64_t hi) {
   const Lane& lane = ground.view.lanes[row];
-  const ev::Attention& e = *ground.view.attention;
-  std::int64_t width = lane.entries;
-  if (e.table_cols.has_value()) width = width < 0 ? *e.table_cols : std::min(width, *e.table_cols);
-  if (width < 0 || lane.logical != nullptr) return;
-  ++ground.counts[static_cast<std::size_t>(Rule::kShortTable)];
+  const std::int64_t width = ground.width(lane);
   const bool starts_late = lo < lane.first;
-  if (!starts_late && hi - lane.first <= width) return;
   ground.clean = false;
   for (std::uint32_t member : ground.targets.members) {
     const Target& target = ground.view.targets->list[member];

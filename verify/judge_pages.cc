@@ -81,6 +81,14 @@ constexpr FateRule kFateRules[] = {
 
 }  // namespace
 
+// Can the kernel's signed offset express the page to its last byte?
+inline bool Judge::offset_fits(const Pool& pool, PageId page) {
+  if (raw(page) < 0) return true;
+  const unsigned __int128 end =
+      (static_cast<unsigned __int128>(raw(page)) + 1) * static_cast<std::uint64_t>(pool.page_bytes);
+  return end <= static_cast<unsigned __int128>(1) << (pool.offset_bits - 1);
+}
+
 void Judge::on_page(World& world, const PageAct& act) {
   const Kind kind = kind_of(act.act);
   const Pool& pool = world.pool(act.pool);
@@ -89,10 +97,11 @@ void Judge::on_page(World& world, const PageAct& act) {
                                    ? act.launch->targets->groups[act.group].members.size()
                                    : 1;
   if (kind == Kind::kWrite) {
-    for (Rule rule : {Rule::kOobPage, Rule::kPadLane, Rule::kFreedPage, Rule::kWrongOwner,
-                      Rule::kAliasedWrite}) {
-      if (rule != Rule::kOobPage || act.act != Act::kFill) coverage_.judged(rule, layers);
-    }
+    if (act.act != Act::kFill) coverage_.judged(Rule::kOobPage, layers);
+    coverage_.judged(Rule::kPadLane, layers);
+    coverage_.judged(Rule::kFreedPage, layers);
+    coverage_.judged(Rule::kWrongOwner, layers);
+    coverage_.judged(Rule::kAliasedWrite, layers);
     if (act.fate != Fate::kOutside && !seen_pool(world, act.pool).write) {
       note_pool(world, pool.name, &Seen::write);
     }
@@ -107,8 +116,13 @@ void Judge::on_page(World& world, const PageAct& act) {
   }
   if (act.fate != Fate::kOk) judge_fate(world, act);
   if (act.act == Act::kPrefixHit) judge_hit(world, act);
-  if (act.act == Act::kStore) judge_store_space(world, act);
-  if (uses && pool.page_bytes > 0 && pool.offset_bits > 0) judge_offset(world, act);
+  if (act.act == Act::kStore && act.req != kNone) judge_store_space(world, act);
+  if (uses && pool.page_bytes > 0 && pool.offset_bits > 0) {
+    coverage_.judged(Rule::kOffsetOverflow, 1);
+    if (!offset_fits(pool, act.page)) {
+      report_page(world, act, Rule::kOffsetOverflow, "lies beyond what the offset can express");
+    }
+  }
   if (!world.ops.empty() && act.fate != Fate::kOutside && (uses || kind == Kind::kGive)) {
     judge_inflight(world, act, kind != Kind::kRead);
   }
@@ -210,30 +224,25 @@ void Judge::judge_hit(World& world, const PageAct& act) {
   }
 }
 
+Judge::StoreUnit Judge::unit_of(const ev::Store& store) const {
+  const std::string_view unit = store.unit == kNone ? std::string_view() : names_.text(store.unit);
+  if (unit.empty()) return StoreUnit::kNone;
+  if (unit == "slot") return StoreUnit::kSlot;
+  return unit == "page" ? StoreUnit::kPage : StoreUnit::kOther;
+}
+
 void Judge::judge_store_space(World& world, const PageAct& act) {
   const LaunchView& view = *act.launch;
-  if (act.req == kNone) return;
   const Pool& pool = world.pool(act.pool);
   const bool space_said = view.claim != kNoSpace;
-  const std::string_view unit =
-      view.store->unit == kNone ? std::string_view() : names_.text(view.store->unit);
-  if (!space_said && unit.empty()) return;
+  if (!space_said && store_unit_ == StoreUnit::kNone) return;
   coverage_.judged(Rule::kWrongSpace, 1);
   if (space_said && view.claim != pool.space) {
     report_page(world, act, Rule::kWrongSpace, "is addressed by slots of another space");
-  } else if (!unit.empty() && unit != "slot" && !(unit == "page" && pool.page_size == 1)) {
+  } else if (store_unit_ == StoreUnit::kOther ||
+             (store_unit_ == StoreUnit::kPage && pool.page_size != 1)) {
     report_page(world, act, Rule::kWrongSpace, "is addressed in another unit than slots");
   }
-}
-
-void Judge::judge_offset(World& world, const PageAct& act) {
-  const Pool& pool = world.pool(act.pool);
-  coverage_.judged(Rule::kOffsetOverflow, 1);
-  if (raw(act.page) < 0) return;
-  const unsigned __int128 end = (static_cast<unsigned __int128>(raw(act.page)) + 1) *
-                                static_cast<std::uint64_t>(pool.page_bytes);
-  if (end <= static_cast<unsigned __int128>(1) << (pool.offset_bits - 1)) return;
-  report_page(world, act, Rule::kOffsetOverflow, "lies beyond what the offset can express");
 }
 
 void Judge::judge_inflight(World& world, const PageAct& act, bool writes) {
