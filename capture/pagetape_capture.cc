@@ -20,7 +20,7 @@ struct ptape_recorder {
 
 namespace {
 
-constexpr std::uint64_t kLeastBuffer = 1u << 12, kMostBuffer = std::uint64_t{4} << 30;
+constexpr std::uint64_t kLeastBuffer = 1u << 13, kMostBuffer = std::uint64_t{4} << 30;
 
 // What ptape_last_error gives: of this thread, so that it stays valid until its next call.
 thread_local std::string last_error;
@@ -149,9 +149,8 @@ int ptape_alloc(ptape_recorder* recorder, const ptape_at* at, ptape_name pool, p
                 const std::int32_t* pages, std::size_t n, std::int64_t first) {
   PTAPE_NEEDS(recorder);
   Record record = make<ev::Alloc>(recorder, at);
-  record.names[0] = pool;
-  record.names[1] = req;
-  record.ints[0] = first;
+  record.set_names(pool, req);
+  record.set_ints(first);
   return append(recorder, record, pages, n);
 }
 
@@ -159,9 +158,8 @@ int ptape_share(ptape_recorder* recorder, const ptape_at* at, ptape_name pool, p
                 const std::int32_t* pages, std::size_t n, std::int64_t first) {
   PTAPE_NEEDS(recorder);
   Record record = make<ev::Share>(recorder, at);
-  record.names[0] = pool;
-  record.names[1] = req;
-  record.ints[0] = first;
+  record.set_names(pool, req);
+  record.set_ints(first);
   return append(recorder, record, pages, n);
 }
 
@@ -169,8 +167,7 @@ int ptape_free(ptape_recorder* recorder, const ptape_at* at, ptape_name pool, pt
                const std::int32_t* pages, std::size_t n) {
   PTAPE_NEEDS(recorder);
   Record record = make<ev::Free>(recorder, at);
-  record.names[0] = pool;
-  record.names[1] = req;
+  record.set_names(pool, req);
   return append(recorder, record, pages, n);
 }
 
@@ -178,10 +175,8 @@ int ptape_evict(ptape_recorder* recorder, const ptape_at* at, ptape_name pool, p
                 std::int64_t logical, std::int32_t page) {
   PTAPE_NEEDS(recorder);
   Record record = make<ev::Evict>(recorder, at);
-  record.names[0] = pool;
-  record.names[1] = req;
-  record.ints[0] = logical;
-  record.ints[1] = page;
+  record.set_names(pool, req);
+  record.set_ints(logical, std::int64_t{page});
   return recorder->recorder->append(record);
 }
 
@@ -189,7 +184,7 @@ int ptape_map_set(ptape_recorder* recorder, const ptape_at* at, ptape_name map,
                   const std::int64_t* pairs, std::size_t n) {
   PTAPE_NEEDS(recorder);
   Record record = make<ev::MapSet>(recorder, at);
-  record.names[0] = map;
+  record.set_names(map);
   return append(recorder, record, pairs, n, 2);
 }
 
@@ -197,7 +192,7 @@ int ptape_map_clear(ptape_recorder* recorder, const ptape_at* at, ptape_name map
                     const std::int64_t* from, std::size_t n) {
   PTAPE_NEEDS(recorder);
   Record record = make<ev::MapClear>(recorder, at);
-  record.names[0] = map;
+  record.set_names(map);
   return append(recorder, record, from, n);
 }
 
@@ -206,12 +201,8 @@ int ptape_table(ptape_recorder* recorder, const ptape_at* at, ptape_name buffer,
                 ptape_name space, ptape_name unit) {
   PTAPE_NEEDS(recorder);
   Record record = make<ev::Table>(recorder, at);
-  record.names[0] = buffer;
-  record.names[1] = req;
-  record.names[2] = space;
-  record.names[3] = unit;
-  record.ints[0] = row;
-  record.ints[1] = col;
+  record.set_names(buffer, req, space, unit);
+  record.set_ints(row, col);
   return append(recorder, record, pages, n);
 }
 
@@ -219,8 +210,8 @@ int ptape_lens(ptape_recorder* recorder, const ptape_at* at, ptape_name buffer, 
                const std::int64_t* values, std::size_t n) {
   PTAPE_NEEDS(recorder);
   Record record = make<ev::Lens>(recorder, at);
-  record.names[0] = buffer;
-  record.ints[0] = row;
+  record.set_names(buffer);
+  record.set_ints(row);
   return append(recorder, record, values, n);
 }
 
@@ -228,15 +219,15 @@ int ptape_slots(ptape_recorder* recorder, const ptape_at* at, ptape_name buffer,
                 const std::int64_t* values, std::size_t n) {
   PTAPE_NEEDS(recorder);
   Record record = make<ev::SlotList>(recorder, at);
-  record.names[0] = buffer;
-  record.ints[0] = row;
+  record.set_names(buffer);
+  record.set_ints(row);
   return append(recorder, record, values, n);
 }
 
 int ptape_refresh(ptape_recorder* recorder, const ptape_at* at, ptape_name buffer) {
   PTAPE_NEEDS(recorder);
   Record record = make<ev::Refresh>(recorder, at);
-  record.names[0] = buffer;
+  record.set_names(buffer);
   return recorder->recorder->append(record);
 }
 
@@ -244,17 +235,15 @@ int ptape_step(ptape_recorder* recorder, const ptape_at* at, std::int64_t step, 
                std::int64_t batch) {
   PTAPE_NEEDS(recorder);
   Record record = make<ev::Step>(recorder, at);
-  record.names[0] = mode;
-  record.ints[0] = step;
-  record.ints[1] = batch;
+  record.set_names(mode);
+  record.set_ints(step, batch);
   return recorder->recorder->append(record);
 }
 
 int ptape_request(ptape_recorder* recorder, const ptape_at* at, ptape_name req, ptape_name state) {
   PTAPE_NEEDS(recorder);
   Record record = make<ev::Request>(recorder, at);
-  record.names[0] = req;
-  record.names[1] = state;
+  record.set_names(req, state);
   return recorder->recorder->append(record);
 }
 
@@ -262,9 +251,8 @@ int ptape_accept(ptape_recorder* recorder, const ptape_at* at, ptape_name req, s
                  std::int64_t accepted) {
   PTAPE_NEEDS(recorder);
   Record record = make<ev::Accept>(recorder, at);
-  record.names[0] = req;
-  record.ints[0] = drafted;
-  record.ints[1] = accepted;
+  record.set_names(req);
+  record.set_ints(drafted, accepted);
   return recorder->recorder->append(record);
 }
 
@@ -272,9 +260,8 @@ int ptape_rewind(ptape_recorder* recorder, const ptape_at* at, ptape_name pool, 
                  std::int64_t len) {
   PTAPE_NEEDS(recorder);
   Record record = make<ev::Rewind>(recorder, at);
-  record.names[0] = pool;
-  record.names[1] = req;
-  record.ints[0] = len;
+  record.set_names(pool, req);
+  record.set_ints(len);
   return recorder->recorder->append(record);
 }
 
@@ -282,9 +269,7 @@ int ptape_pool_swap(ptape_recorder* recorder, const ptape_at* at, ptape_name bac
                     const std::int32_t* layers, std::size_t n, ptape_name pool, ptape_name set) {
   PTAPE_NEEDS(recorder);
   Record record = make<ev::PoolSwap>(recorder, at);
-  record.names[0] = backend;
-  record.names[1] = pool;
-  record.names[2] = set;
+  record.set_names(backend, pool, set);
   record.flag = layers == nullptr;
   return append(recorder, record, layers, n);
 }
@@ -293,9 +278,7 @@ int ptape_swa_state(ptape_recorder* recorder, const ptape_at* at, ptape_name bac
                     ptape_name swa_pool, ptape_name derived_from) {
   PTAPE_NEEDS(recorder);
   Record record = make<ev::SwaState>(recorder, at);
-  record.names[0] = backend;
-  record.names[1] = swa_pool;
-  record.names[2] = derived_from;
+  record.set_names(backend, swa_pool, derived_from);
   record.flag = uses_swa != 0;
   return recorder->recorder->append(record);
 }
@@ -328,7 +311,7 @@ int ptape_graph_launch(ptape_recorder* recorder, const ptape_at* at, ptape_name 
   const auto bytes = pagetape::rows_bytes(rows, n_rows);
   if (!bytes) return argument_error("rows null or too long");
   Record record = make<ev::GraphLaunch>(recorder, at);
-  record.names[0] = graph;
+  record.set_names(graph);
   record.flag = rows != nullptr ? pagetape::kLanesByRow : pagetape::kNoLanes;
   record.n = static_cast<std::uint32_t>(n_rows);
   return recorder->recorder->append(
@@ -344,7 +327,7 @@ int ptape_graph_launch_lanes(ptape_recorder* recorder, const ptape_at* at, ptape
   Record record = make<ev::GraphLaunch>(recorder, at);
   const auto bytes = pagetape::lanes_bytes(*lanes, record.flag);
   if (!bytes) return argument_error("too many lanes");
-  record.names[0] = graph;
+  record.set_names(graph);
   record.n = static_cast<std::uint32_t>(lanes->n_lanes);
   return recorder->recorder->append(record, *bytes,
                                     [&](char* to) { pagetape::write_lanes(to, *lanes); });

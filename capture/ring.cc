@@ -113,10 +113,11 @@ RingReader::Next RingReader::next(Item& item) {
   }
 }
 
-void RingReader::release(std::uint64_t position, std::uint64_t events) {
+void RingReader::release(const RingMark& mark) {
+  const std::uint64_t position = mark.position;
   if (position == released_) return;
   const std::uint32_t other = 1 - (header_->current.load(std::memory_order_relaxed) & 1);
-  header_->marks[other] = {position, events};
+  header_->marks[other] = mark;
   header_->current.store(other, std::memory_order_release);
   // A writer may have completed a record before it moved the tail past it.
   std::uint64_t tail = header_->tail.load(std::memory_order_acquire);

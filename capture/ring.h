@@ -37,6 +37,7 @@ inline constexpr std::size_t kRingBytesMin = 1u << 12, kRingBytesMax = std::size
 struct RingMark {
   std::uint64_t position = 0;
   std::uint64_t events = 0;  // In the file.
+  std::uint64_t said = 0;    // Of `dropped`: those that the file's events tell of.
 };
 
 // The beginning of the memory, in native byte order. Each part has its cache line.
@@ -61,12 +62,15 @@ struct RingHeader {
   alignas(64) std::atomic<std::uint64_t> head;  // Memory before it is free.
   std::atomic<std::uint32_t> failed;            // 1: nothing more can be written.
   std::atomic<std::uint32_t> current;           // The mark that holds.
-  std::atomic<std::uint64_t> beats;             // Moves as long as the reader is well.
-  std::atomic<std::uint64_t> flushes_done;
   RingMark marks[2];
+  alignas(64) std::atomic<std::uint64_t> beats;  // Moves as long as the reader is well.
+  std::atomic<std::uint64_t> flushes_done;
+  // What became of the records: made events of; refused; left out, as the file failed.
+  std::atomic<std::uint64_t> events, malformed, lost;
+  std::atomic<std::uint64_t> file_bytes;
 };
 inline constexpr std::string_view kRingMagic{"ptapring", 8};
-static_assert(sizeof(RingHeader) == 256 && std::atomic<std::uint64_t>::is_always_lock_free);
+static_assert(sizeof(RingHeader) == 320 && std::atomic<std::uint64_t>::is_always_lock_free);
 
 // The data of a ring begins on a page of its own.
 inline constexpr std::size_t kRingHeaderPage = 4096;
@@ -148,6 +152,8 @@ class RingWriter : public internal::RingMemory {
         if (header_->tail.load(std::memory_order_acquire) != tail) continue;
         return {};
       }
+      // An old `tail` may lead into what another thread is filling: what is found there is not the
+      // mark, and moves nothing, since `tail` is no longer that.
       std::uint64_t found = free_mark(tail);
       const std::uint64_t mine =
           pad ? ring_word(kPadding, behind, 0) : ring_word(kClaimed, size, thread);
@@ -192,10 +198,11 @@ class RingReader : public internal::RingMemory {
   // Goes on behind the item.
   void pass(const Item& item) { position_ = item.end; }
 
-  // Everything before `position` is in the file, which holds so many events: gives the memory back.
-  void release(std::uint64_t position, std::uint64_t events);
+  // Everything before the mark is in the file: gives the memory back.
+  void release(const RingMark& mark);
 
   std::uint64_t position() const { return position_; }
+  std::uint64_t released() const { return released_; }
   RingMark mark() const;
   // Bytes that writers cannot use, whether read or not.
   std::uint64_t held() const {

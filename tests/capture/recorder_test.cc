@@ -53,9 +53,8 @@ std::unique_ptr<Recorder> recorder_to(TestWriter::Shared& shared, std::size_t by
 Record step(std::int64_t number, ptape_name mode) {
   Record record;
   record.kind = kKindOf<ev::Step>;
-  record.names[0] = mode;
-  record.ints[0] = number;
-  record.ints[1] = 0;
+  record.set_names(mode);
+  record.set_ints(number, std::int64_t{0});
   return record;
 }
 

@@ -88,7 +88,7 @@ TEST(Ring, GoesRoundWithRecordsOfAnySize) {
     ASSERT_TRUE(write(writer, words)) << i;
     const std::vector<Words> all = read_all(reader);
     ASSERT_EQ(all, std::vector<Words>{words});
-    reader.release(reader.position(), i + 1);
+    reader.release({reader.position(), i + 1});
   }
   EXPECT_EQ(reader.mark().events, 20'000u);
 }
@@ -103,7 +103,7 @@ TEST(Ring, WhatFindsNoRoomIsNotWrittenAndNothingIsOverwritten) {
   EXPECT_EQ(read_all(reader).size(), taken);
   EXPECT_FALSE(write(writer, Words(1, 9)));  // Read, and not given back.
   EXPECT_EQ(read_all(reader).size(), 0u);
-  reader.release(reader.position(), taken);
+  reader.release({reader.position(), taken});
   EXPECT_TRUE(write(writer, Words(1, 9)));
   EXPECT_EQ(read_all(reader), std::vector<Words>{Words(1, 9)});
 }
@@ -143,7 +143,7 @@ TEST(Ring, ATailLeftBehindIsMovedOnByTheReader) {
   ASSERT_TRUE(write(writer, Words(1, 1)));
   writer.header().tail = 0;
   EXPECT_EQ(read_all(reader).size(), 1u);
-  reader.release(reader.position(), 1);
+  reader.release({reader.position(), 1});
   ASSERT_TRUE(write(writer, Words(1, 2)));
   EXPECT_EQ(read_all(reader), std::vector<Words>{Words(1, 2)});
 }
@@ -158,7 +158,7 @@ TEST(Ring, ANewReaderBeginsAtTheMark) {
     RingReader::Item item;
     ASSERT_EQ(reader.next(item), RingReader::Next::kRecord);
     reader.pass(item);
-    reader.release(reader.position(), 1);
+    reader.release({reader.position(), 1});
   }
   RingReader reader(ring.memory.at());
   EXPECT_EQ(reader.mark().events, 1u);
@@ -185,7 +185,7 @@ TEST(Ring, ManyThreadsWriteWhileOneReads) {
   RingReader::Item item;
   for (std::uint64_t n = 0; n < kThreads * kEach;) {
     if (reader.next(item) != RingReader::Next::kRecord) {
-      reader.release(reader.position(), n);
+      reader.release({reader.position(), n});
       std::this_thread::yield();
       continue;
     }
@@ -253,7 +253,7 @@ TEST_P(Killed, EveryRecordOfACallThatReturnedIsThere) {
         check({words_of(item)});
         reader.pass(item);
       } else {
-        reader.release(reader.position(), 0);
+        reader.release({reader.position(), 0});
       }
     }
     kill(child, SIGKILL);
