@@ -5,6 +5,7 @@
 #include <exception>
 #include <new>
 #include <string>
+#include <string_view>
 
 #include "capture/recorder.h"
 
@@ -24,6 +25,13 @@ constexpr std::uint64_t kLeastBuffer = 1u << 13, kMostBuffer = std::uint64_t{4} 
 
 // What ptape_last_error gives: of this thread, so that it stays valid until its next call.
 thread_local std::string last_error;
+
+// What ptape_last_launch gives, and of which recorder.
+struct LastLaunch {
+  const ptape_recorder* recorder = nullptr;
+  std::uint64_t ticket = 0;
+};
+thread_local LastLaunch last_launch;
 
 int argument_error(const char* what) {
   last_error = what;
@@ -52,6 +60,25 @@ int append(ptape_recorder* recorder, Record& record, const T* elements, std::siz
   });
 }
 
+// As Recorder::append, of a record that may be a launch. A ticket is the place in the ring, and one.
+template <class F>
+int append_ticketed(ptape_recorder* recorder, Record& record, std::size_t bytes, F&& fill) {
+  std::uint64_t position = ~std::uint64_t{0};
+  const int error = recorder->recorder->append(record, bytes, fill, &position);
+  last_launch = {recorder, position + 1};
+  return error;
+}
+
+// Whether a line of the text form, `ev` first, is a launch.
+bool names_launch(std::string_view line) {
+  line = line.substr(0, 32);
+  for (const std::string_view kind :
+       {"\"attention\"", "\"store\"", "\"copy\"", "\"graph_launch\"", "\"graph_step\""}) {
+    if (line.find(kind) != line.npos) return true;
+  }
+  return false;
+}
+
 int append_launch(ptape_recorder* recorder, Record record, const ptape_launch* launch) {
   const auto rows = launch == nullptr || launch->size < sizeof(ptape_launch)
                         ? std::nullopt
@@ -62,7 +89,7 @@ int append_launch(ptape_recorder* recorder, Record record, const ptape_launch* l
   }
   record.n = static_cast<std::uint32_t>(launch->n_rows);
   const std::size_t head = pagetape::launch_head_bytes(*launch);
-  return recorder->recorder->append(record, head + *rows, [&](char* to) {
+  return append_ticketed(recorder, record, head + *rows, [&](char* to) {
     to = pagetape::write_launch_head(to, *launch);
     pagetape::write_rows(to, launch->rows, launch->n_rows, *rows);
   });
@@ -139,10 +166,18 @@ ptape_name ptape_intern(ptape_recorder* recorder, const char* text) {
 
 int ptape_json(ptape_recorder* recorder, const char* line, std::size_t bytes) {
   PTAPE_NEEDS(recorder);
+  if (bytes > kMostElements || (line == nullptr && bytes > 0)) {
+    return argument_error("a line is null or too long");
+  }
   Record record;
   record.kind = pagetape::kJsonRecord;
+  record.n = static_cast<std::uint32_t>(bytes);
   recorder->recorder->stamp(record, nullptr);
-  return append(recorder, record, line, bytes);
+  const auto fill = [&](char* to) {
+    if (bytes > 0) std::memcpy(to, line, bytes);
+  };
+  if (names_launch({line, bytes})) return append_ticketed(recorder, record, bytes, fill);
+  return recorder->recorder->append(record, bytes, fill);
 }
 
 int ptape_alloc(ptape_recorder* recorder, const ptape_at* at, ptape_name pool, ptape_name req,
@@ -314,8 +349,9 @@ int ptape_graph_launch(ptape_recorder* recorder, const ptape_at* at, ptape_name 
   record.set_names(graph);
   record.flag = rows != nullptr ? pagetape::kLanesByRow : pagetape::kNoLanes;
   record.n = static_cast<std::uint32_t>(n_rows);
-  return recorder->recorder->append(
-      record, *bytes, [&](char* to) { pagetape::write_rows(to, rows, n_rows, *bytes); });
+  return append_ticketed(recorder, record, *bytes, [&](char* to) {
+    pagetape::write_rows(to, rows, n_rows, *bytes);
+  });
 }
 
 int ptape_graph_launch_lanes(ptape_recorder* recorder, const ptape_at* at, ptape_name graph,
@@ -329,8 +365,20 @@ int ptape_graph_launch_lanes(ptape_recorder* recorder, const ptape_at* at, ptape
   if (!bytes) return argument_error("too many lanes");
   record.set_names(graph);
   record.n = static_cast<std::uint32_t>(lanes->n_lanes);
-  return recorder->recorder->append(record, *bytes,
-                                    [&](char* to) { pagetape::write_lanes(to, *lanes); });
+  return append_ticketed(recorder, record, *bytes,
+                         [&](char* to) { pagetape::write_lanes(to, *lanes); });
+}
+
+ptape_ticket ptape_last_launch(const ptape_recorder* recorder) {
+  return last_launch.recorder == recorder ? last_launch.ticket : 0;
+}
+
+int ptape_launch_done(ptape_recorder* recorder, const ptape_at* at, ptape_ticket ticket) {
+  PTAPE_NEEDS(recorder);
+  if (ticket == 0) return PTAPE_OK;
+  Record record = make<ev::LaunchDone>(recorder, at);
+  record.set_ints(static_cast<std::int64_t>(ticket - 1));
+  return recorder->recorder->append(record);
 }
 
 }  // extern "C"

@@ -38,8 +38,8 @@ Status failure(const std::string& path, const char* what, int error) {
   return system_error(path + ": " + what + ": " + std::strerror(error));
 }
 
-void* map(int fd, std::size_t bytes) {
-  return mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
+void* map(int fd, std::size_t bytes, int sharing) {
+  return mmap(nullptr, bytes, PROT_READ | PROT_WRITE, sharing | MAP_POPULATE, fd, 0);
 }
 
 // A file that was not announced.
@@ -111,7 +111,7 @@ std::unique_ptr<RingFile> RingFile::create(const std::string& folder, std::size_
     error = posix_fallocate(fd, 0, static_cast<off_t>(ring_bytes(data_bytes)));
   }
   const std::size_t bytes = ring_bytes(data_bytes);
-  void* memory = error == 0 ? map(fd, bytes) : MAP_FAILED;
+  void* memory = error == 0 ? map(fd, bytes, MAP_SHARED) : MAP_FAILED;
   if (memory == MAP_FAILED) {
     status = failure(folder, "no room for a ring", error != 0 ? error : errno);
     return nullptr;
@@ -127,6 +127,15 @@ std::unique_ptr<RingFile> RingFile::create(const std::string& folder, std::size_
 }
 
 std::unique_ptr<RingFile> RingFile::open(const std::string& path, Status& status) {
+  return open_as(path, MAP_SHARED, status);
+}
+
+std::unique_ptr<RingFile> RingFile::open_copy(const std::string& path, Status& status) {
+  return open_as(path, MAP_PRIVATE, status);
+}
+
+std::unique_ptr<RingFile> RingFile::open_as(const std::string& path, int sharing, Status& status) {
+  status = {};
   const int fd = ::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
   if (fd < 0) {
     status = failure(path, "cannot be opened", errno);
@@ -142,7 +151,7 @@ std::unique_ptr<RingFile> RingFile::open(const std::string& path, Status& status
     status = usage(path + ": no ring of pagetape");
   }
   const auto bytes = static_cast<std::size_t>(file.st_size);
-  void* memory = status.ok() ? map(fd, bytes) : MAP_FAILED;
+  void* memory = status.ok() ? map(fd, bytes, sharing) : MAP_FAILED;
   if (status.ok() && memory == MAP_FAILED) status = failure(path, "cannot be mapped", errno);
   if (status.ok()) {
     status = check_ring(memory, bytes, geteuid());

@@ -35,6 +35,8 @@ class RingFile {
   // One of another process, to read. Refuses what is not a plain file of this user's alone, what
   // another process already reads, and a header that makes no sense.
   static std::unique_ptr<RingFile> open(const std::string& path, Status& status);
+  // The same, but what is done to its memory stays in this process.
+  static std::unique_ptr<RingFile> open_copy(const std::string& path, Status& status);
   ~RingFile();
   RingFile(const RingFile&) = delete;
   RingFile& operator=(const RingFile&) = delete;
@@ -52,6 +54,7 @@ class RingFile {
  private:
   RingFile(std::string path, int fd, void* memory, std::size_t bytes)
       : path_(std::move(path)), fd_(fd), memory_(memory), bytes_(bytes) {}
+  static std::unique_ptr<RingFile> open_as(const std::string& path, int sharing, Status& status);
 
   std::string path_;
   int fd_;

@@ -35,7 +35,8 @@ class Tape {
   void table(ptape_name buffer, std::int64_t row, std::int64_t col, Pages pages, ptape_name req,
              ptape_name space);
   void lens(ptape_name buffer, std::int64_t row, std::span<const std::int64_t> values);
-  void keep(int error) { failed_ = failed_ || error != PTAPE_OK; }
+  // What an engine that runs cannot wait for is dropped, which is no failure.
+  void keep(int error) { failed_ = failed_ || (error != PTAPE_OK && error != PTAPE_E_DROPPED); }
 
   // Pools, the set of both, the map, backends, owners.
   ptape_name full, swa, set, map, target, draft, radix;
