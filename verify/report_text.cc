@@ -67,6 +67,23 @@ std::string verdict_line(const Report& r) {
   return out + '\n';
 }
 
+// What was on the device when the run ended.
+std::string suspects(const Report& r) {
+  if (!r.suspects || r.suspects->empty()) return "";
+  constexpr std::size_t kShown = 8;
+  const std::vector<EventIndex> last(r.suspects->end() - static_cast<std::ptrdiff_t>(std::min(
+                                                             kShown, r.suspects->size())),
+                                     r.suspects->end());
+  std::string out = "\nSuspects: " + grouped(r.suspects_total) +
+                    (r.suspects_total == 1 ? " launch" : " launches") +
+                    " begun and not completed when the run ended" +
+                    (r.suspects_total > kShown ? "; the last:\n" : ":\n");
+  for (const auto& [index, event] : fetch_events(r.trace, *r.names, last)) {
+    out += "  event " + grouped(index) + ": " + describe(event, *r.names) + '\n';
+  }
+  return out;
+}
+
 // How the earliest finding came about, event by event, then what the same event broke besides.
 std::string chain(const Report& r) {
   const Finding& f = r.findings.front();
@@ -134,7 +151,7 @@ std::string unchecked(const Report& r) {
 }  // namespace
 
 std::string report_text(const Report& r) {
-  std::string out = verdict_line(r);
+  std::string out = verdict_line(r) + suspects(r);
   if (!r.findings.empty()) {
     out += chain(r) + by_rule(r);
     if (r.total > r.findings.size()) {
