@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <sys/stat.h>
+
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <memory>
@@ -9,6 +11,7 @@
 namespace pagetape {
 
 static int run(const RecoverOptions& options) {
+  umask(077);  // As the collector's own traces.
   std::vector<std::string> said;
   const Status status = recover(options, said);
   for (const std::string& line : said) std::printf("%s\n", line.c_str());

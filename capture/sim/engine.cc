@@ -50,7 +50,7 @@ std::string complete(Config& config) {
 Engine::Engine(const Config& config, ptape_recorder* recorder)
     : config_(config),
       model_(*config.model),
-      tape_(recorder),
+      tape_(recorder, config.live),
       random_(config.seed),
       allocator_(model_.full_pages, model_.swa_pages),
       tables_(tape_, config_),

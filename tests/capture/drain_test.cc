@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "tests/traces/trace_fixture.h"
+#include "tests/replay/replay_fixture.h"
 #include "traces/reader.h"
 #include "traces/text.h"
 
@@ -64,8 +64,8 @@ class DrainTest : public testing::Test {
     Status status;
     WriterOptions format;
     format.segment_events = 4;
-    auto writer = create_trace(folder_.path("x.ptape"), *names, format, status);
-    auto journal = durable ? Journal::create(folder_.path("x.journal"), "r", status) : nullptr;
+    auto writer = create_trace(folder_.file("x.ptape"), *names, format, status);
+    auto journal = durable ? Journal::create(folder_.file("x.journal"), "r", status) : nullptr;
     DrainOptions options;
     options.durable = durable;
     options.thread_lives = [](std::uint32_t) { return true; };
@@ -75,7 +75,7 @@ class DrainTest : public testing::Test {
   std::vector<std::string> trace() const {
     Names names;
     Status status;
-    const auto source = open_trace(folder_.path("x.ptape"), names, status);
+    const auto source = open_trace(folder_.file("x.ptape"), names, status);
     Event event;
     std::vector<std::string> lines;
     while (source != nullptr && source->next(event)) lines.push_back(print_event(event, names));
@@ -201,7 +201,7 @@ TEST_F(DrainTest, KeyframesStandWhereTheCompanionGivesThem) {
   ASSERT_TRUE(drained->close().ok());
   Names names;
   Status status;
-  const auto reader = Reader::open(folder_.path("x.ptape"), names, status);
+  const auto reader = Reader::open(folder_.file("x.ptape"), names, status);
   ASSERT_EQ(reader->keyframes().size(), 2u);
   EXPECT_EQ(reader->keyframes()[0].event, 2u);
   EXPECT_EQ(trace().size(), 7u);

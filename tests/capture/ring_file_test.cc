@@ -12,7 +12,7 @@
 #include <fstream>
 #include <string>
 
-#include "tests/traces/trace_fixture.h"
+#include "tests/replay/replay_fixture.h"
 
 namespace pagetape {
 namespace {
@@ -59,7 +59,7 @@ std::string only_file(const std::string& folder) {
 TEST(RingFile, IsItsUsersAloneUnderANameNobodyCanGuess) {
   const ScratchFolder folder;
   Status status;
-  const auto ring = RingFile::create(folder.path(""), 1 << 12, -1, status);
+  const auto ring = RingFile::create(folder.file(""), 1 << 12, -1, status);
   ASSERT_NE(ring, nullptr) << status.message();
   struct stat file {};
   ASSERT_EQ(stat(ring->path().c_str(), &file), 0);
@@ -70,9 +70,9 @@ TEST(RingFile, IsItsUsersAloneUnderANameNobodyCanGuess) {
 
 TEST(RingFile, TellsWhetherItsProcessIsThere) {
   const ScratchFolder folder;
-  Engine engine(folder.path(""));
+  Engine engine(folder.file(""));
   Status status;
-  const auto ring = RingFile::open(only_file(folder.path("")), status);
+  const auto ring = RingFile::open(only_file(folder.file("")), status);
   ASSERT_NE(ring, nullptr) << status.message();
   EXPECT_EQ(ring->header().pid, static_cast<std::uint32_t>(engine.pid()));
   EXPECT_EQ(ring->header().rank, 3);
@@ -85,8 +85,8 @@ TEST(RingFile, TellsWhetherItsProcessIsThere) {
 
 TEST(RingFile, OneProcessReadsAtATime) {
   const ScratchFolder folder;
-  const Engine engine(folder.path(""));
-  const std::string path = only_file(folder.path(""));
+  const Engine engine(folder.file(""));
+  const std::string path = only_file(folder.file(""));
   Status status;
   const auto ring = RingFile::open(path, status);
   ASSERT_NE(ring, nullptr);
@@ -105,27 +105,27 @@ TEST(RingFile, OneProcessReadsAtATime) {
 
 TEST(RingFile, WhatOthersMayOpenOrIsNoneIsRefused) {
   const ScratchFolder folder;
-  const Engine engine(folder.path(""));
-  const std::string path = only_file(folder.path(""));
+  const Engine engine(folder.file(""));
+  const std::string path = only_file(folder.file(""));
   Status status;
   chmod(path.c_str(), 0640);
   EXPECT_EQ(RingFile::open(path, status), nullptr);
   EXPECT_NE(status.message().find("others may open"), std::string::npos);
   chmod(path.c_str(), 0600);
-  const std::string link = folder.path("link");
+  const std::string link = folder.file("link");
   ASSERT_EQ(symlink(path.c_str(), link.c_str()), 0);
   EXPECT_EQ(RingFile::open(link, status), nullptr);
   const std::string text = folder.write("text.ring", "hello");
   chmod(text.c_str(), 0600);
   EXPECT_EQ(RingFile::open(text, status), nullptr);
   EXPECT_NE(status.message().find("no ring of pagetape"), std::string::npos);
-  EXPECT_EQ(RingFile::open(folder.path("nowhere"), status), nullptr);
+  EXPECT_EQ(RingFile::open(folder.file("nowhere"), status), nullptr);
 }
 
 TEST(RingFile, WhatIsDoneToACopyStaysThere) {
   const ScratchFolder folder;
-  const Engine engine(folder.path(""));
-  const std::string path = only_file(folder.path(""));
+  const Engine engine(folder.file(""));
+  const std::string path = only_file(folder.file(""));
   Status status;
   {
     const auto copy = RingFile::open_copy(path, status);
