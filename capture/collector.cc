@@ -81,7 +81,8 @@ class Session {
       std::fprintf(stderr, "pagetape: %s\n", error.c_str());
     }
     if (drain_->failed()) {
-      std::fprintf(stderr, "pagetape: the rest is in %s: pagetape recover\n", file_->path().c_str());
+      std::fprintf(stderr, "pagetape: the rest is in %s: pagetape recover\n",
+                   file_->path().c_str());
       return;
     }
     ::unlink(file_->path().c_str());

@@ -38,8 +38,8 @@ struct RecoverOptions {
   CompanionFactory companion;
 };
 
-// Completes the traces that a collector left behind from their rings, which are removed then. `said`
-// gets a line for each.
+// Completes the traces that a collector left behind from their rings, which are removed then.
+// `said` gets a line for each.
 Status recover(const RecoverOptions& options, std::vector<std::string>& said);
 
 }  // namespace pagetape

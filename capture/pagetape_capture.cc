@@ -60,7 +60,8 @@ int append(ptape_recorder* recorder, Record& record, const T* elements, std::siz
   });
 }
 
-// As Recorder::append, of a record that may be a launch. A ticket is the place in the ring, and one.
+// As Recorder::append, of a record that may be a launch. A ticket is the place in the ring, and
+// one.
 template <class F>
 int append_ticketed(ptape_recorder* recorder, Record& record, std::size_t bytes, F&& fill) {
   std::uint64_t position = ~std::uint64_t{0};
@@ -349,9 +350,8 @@ int ptape_graph_launch(ptape_recorder* recorder, const ptape_at* at, ptape_name 
   record.set_names(graph);
   record.flag = rows != nullptr ? pagetape::kLanesByRow : pagetape::kNoLanes;
   record.n = static_cast<std::uint32_t>(n_rows);
-  return append_ticketed(recorder, record, *bytes, [&](char* to) {
-    pagetape::write_rows(to, rows, n_rows, *bytes);
-  });
+  return append_ticketed(recorder, record, *bytes,
+                         [&](char* to) { pagetape::write_rows(to, rows, n_rows, *bytes); });
 }
 
 int ptape_graph_launch_lanes(ptape_recorder* recorder, const ptape_at* at, ptape_name graph,

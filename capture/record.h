@@ -4,6 +4,7 @@
 // process or in another one, which trusts no length of theirs.
 #pragma once
 
+#include <bit>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
@@ -54,20 +55,32 @@ struct Record {
 // In the ring: what stands before the names, the names, the integers, the payload, each padded to 8
 // bytes. A small event is a cache line.
 inline constexpr std::size_t kRecordHead = offsetof(Record, names);
-static_assert(kRecordHead == 32);
+static_assert(kRecordHead == 32 && std::endian::native == std::endian::little);
 
 constexpr std::size_t record_bytes(const Record& record, std::size_t payload_bytes) {
   return kRecordHead + padded(record.n_names * sizeof(record.names[0])) +
          record.n_ints * sizeof(record.ints[0]) + padded(payload_bytes);
 }
 
-// Writes all but the payload, and returns where that stands.
+// Writes all but the payload, and returns where that stands. Word by word, from registers: a copy
+// of a record that was just filled field by field would wait for those stores.
 inline char* write_record(char* to, const Record& record) {
-  std::memcpy(to, &record, kRecordHead);
-  to += kRecordHead;
-  // Two names at a time: the unset ones are 0.
-  for (std::size_t i = 0; i < record.n_names; i += 2, to += 8) std::memcpy(to, record.names + i, 8);
-  for (std::size_t i = 0; i < record.n_ints; ++i, to += 8) std::memcpy(to, record.ints + i, 8);
+  const auto put = [&to](std::uint64_t word) {
+    std::memcpy(to, &word, sizeof(word));
+    to += sizeof(word);
+  };
+  const auto pair = [](std::uint32_t low, std::uint32_t high) {
+    return low | std::uint64_t{high} << 32;
+  };
+  put(pair(record.kind | std::uint32_t{record.flag} << 16, record.n));
+  put(static_cast<std::uint64_t>(record.t));
+  put(pair(static_cast<std::uint32_t>(record.stream), static_cast<std::uint32_t>(record.rank)));
+  put(pair(record.src, record.n_names | std::uint32_t{record.n_ints} << 16));
+  if (record.n_names > 0) put(pair(record.names[0], record.names[1]));
+  if (record.n_names > 2) put(pair(record.names[2], record.names[3]));
+  if (record.n_ints > 0) put(static_cast<std::uint64_t>(record.ints[0]));
+  if (record.n_ints > 1) put(static_cast<std::uint64_t>(record.ints[1]));
+  if (record.n_ints > 2) put(static_cast<std::uint64_t>(record.ints[2]));
   return to;
 }
 

@@ -29,8 +29,9 @@ void add_record_verb(CLI::App& app, int& exit_code, CompanionFactory companion) 
       ->type_name("DIR");
   verb->add_option("COMMAND", options->command, "Behind --: what to run, and its arguments")
       ->required();
-  verb->footer("Returns the command's status, 128 + signal where it was killed, 125 where "
-               "recording could not begin.");
+  verb->footer(
+      "Returns the command's status, 128 + signal where it was killed, 125 where "
+      "recording could not begin.");
   verb->callback([options, &exit_code] { exit_code = collect(*options); });
 }
 

@@ -35,8 +35,8 @@ std::size_t ring_size(std::uint64_t bytes) {
 }
 
 void* own_memory(std::size_t bytes) {
-  void* memory =
-      mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+  void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
   if (memory == MAP_FAILED) throw std::bad_alloc();
   return memory;
 }
@@ -300,7 +300,8 @@ Status Recorder::flush() {
 Status Recorder::close() {
   if (forked() || std::exchange(closed_, true)) return {};
   // What is still to be said: the ring is closed only behind it.
-  if (undone_.load() != 0) (void)wait_until([&] { return ring_.header().failed != 0 || catch_up(); });
+  if (undone_.load() != 0)
+    (void)wait_until([&] { return ring_.header().failed != 0 || catch_up(); });
   ring_.header().closed.store(1, std::memory_order_release);
   if (shared_ != nullptr) return ring_.header().failed != 0 ? system_error(last_error()) : Status();
   {
@@ -313,7 +314,8 @@ Status Recorder::close() {
 }
 
 std::string Recorder::last_error() const {
-  if (forked()) return "this process was forked from the one that records: it needs its own recorder";
+  if (forked())
+    return "this process was forked from the one that records: it needs its own recorder";
   if (drain_ != nullptr) return drain_->error();
   const RingHeader& header = ring_.header();
   if (header.failed.load() != 0) return "the collector could not write the trace: see its messages";
@@ -322,8 +324,8 @@ std::string Recorder::last_error() const {
 
 ptape_counts Recorder::counts() const {
   const RingHeader& header = ring_.header();
-  return {header.events.load(), header.dropped.load() + header.lost.load(),
-          header.malformed.load(), header.file_bytes.load()};
+  return {header.events.load(), header.dropped.load() + header.lost.load(), header.malformed.load(),
+          header.file_bytes.load()};
 }
 
 }  // namespace pagetape

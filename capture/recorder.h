@@ -53,8 +53,8 @@ class Recorder {
   Recorder(const Recorder&) = delete;
   Recorder& operator=(const Recorder&) = delete;
 
-  // Writes the record and its payload, which `fill(char*)` writes. `position`, where it is not null,
-  // gets the record's place in the ring.
+  // Writes the record and its payload, which `fill(char*)` writes. `position`, where it is not
+  // null, gets the record's place in the ring.
   template <class F>
   int append(Record& record, std::size_t payload_bytes, F&& fill,
              std::uint64_t* position = nullptr) {

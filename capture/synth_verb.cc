@@ -93,8 +93,9 @@ void add_synth_verb(CLI::App& app, int& exit_code) {
   count("--steps", flags->config.steps, "End after so many steps (default: when all is done)");
   verb->add_flag("--lean", flags->config.lean,
                  "Without accept and rewind events: a quarter of the events, for long runs");
-  verb->add_flag("--live", flags->config.live,
-                 "Record as an engine that runs: with completions, and dropping what finds no room");
+  verb->add_flag(
+      "--live", flags->config.live,
+      "Record as an engine that runs: with completions, and dropping what finds no room");
   verb->add_option("--pace", flags->config.pace, "Steps a second of --live; 0: as fast as it can")
       ->check(CLI::Range(0.0, 1e9).description(""))
       ->type_name("N");

@@ -71,9 +71,9 @@ std::string verdict_line(const Report& r) {
 std::string suspects(const Report& r) {
   if (!r.suspects || r.suspects->empty()) return "";
   constexpr std::size_t kShown = 8;
-  const std::vector<EventIndex> last(r.suspects->end() - static_cast<std::ptrdiff_t>(std::min(
-                                                             kShown, r.suspects->size())),
-                                     r.suspects->end());
+  const std::vector<EventIndex> last(
+      r.suspects->end() - static_cast<std::ptrdiff_t>(std::min(kShown, r.suspects->size())),
+      r.suspects->end());
   std::string out = "\nSuspects: " + grouped(r.suspects_total) +
                     (r.suspects_total == 1 ? " launch" : " launches") +
                     " begun and not completed when the run ended" +

@@ -27,8 +27,8 @@ class Suspects {
 
  private:
   struct Stream {
-    std::vector<EventIndex> begun;  // Since the last that completed; those before the last kKept may
-                                    // be missing.
+    std::vector<EventIndex> begun;  // Since the last that completed; those before the last kKept
+                                    // may be missing.
     std::uint64_t count = 0;
   };
   std::map<std::pair<std::int64_t, std::int32_t>, Stream> streams_;  // By rank and stream.

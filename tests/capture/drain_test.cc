@@ -122,8 +122,7 @@ TEST_F(DrainTest, WhatWasDroppedAndNotSaidIsSaidAtTheEnd) {
 TEST_F(DrainTest, ACompletionNamesTheEventOfItsLaunch) {
   const auto drained = drain();
   line(R"({"ev": "note", "text": "x"})");
-  const std::uint64_t launch =
-      line(R"({"ev": "store", "backend": "d", "layer": 1, "rows": []})");
+  const std::uint64_t launch = line(R"({"ev": "store", "backend": "d", "layer": 1, "rows": []})");
   done(launch);
   done(launch + 8);
   drained->serve();

@@ -210,7 +210,8 @@ struct Progress {
     for (std::uint64_t i = 0;; ++i) {
       Words words(2 + i % 30, i);
       words[0] = t;
-      if (write(writer, words)) progress->committed[t].store(i + 1);
+      if (write(writer, words))
+        progress->committed[t].store(i + 1);
       else
         --i;
     }
@@ -286,8 +287,8 @@ TEST(Ring, AnyBytesAtAllEndTheReading) {
     while (write(writer, Words(random() % 20, round))) {
     }
     for (int flips = 0; flips < 20; ++flips) {
-      auto* words = reinterpret_cast<std::uint64_t*>(static_cast<char*>(ring.memory.at()) +
-                                                     kRingHeaderPage);
+      auto* words =
+          reinterpret_cast<std::uint64_t*>(static_cast<char*>(ring.memory.at()) + kRingHeaderPage);
       words[random() % 512] ^= std::uint64_t{1} << random() % 64;
     }
     RingReader reader(ring.memory.at());

@@ -116,8 +116,8 @@ class Record(unittest.TestCase):
         self.assertEqual(self.record("true").returncode, 125)
 
     def test_long_runs_get_keyframes(self):
-        self.record(PAGETAPE, "synth", "--live", "--model", "gemma4-e4b", "--requests", "40",
-                    "--concurrency", "32", "--prompt-tokens", "4096", "--output-tokens", "1024",
+        self.record(PAGETAPE, "synth", "--live", "--model", "gemma4-e4b", "--requests", "160",
+                    "--concurrency", "64", "--prompt-tokens", "4096", "--output-tokens", "1024",
                     options=["--ring-size", "64MiB"])
         info = subprocess.run([PAGETAPE, "info", self.only_trace()], text=True, check=True,
                               stdout=subprocess.PIPE).stdout
@@ -210,8 +210,9 @@ class Record(unittest.TestCase):
             resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 14, resource.RLIM_INFINITY))
 
         # The ring's file is no larger than that, or the ring itself would be refused.
-        done = self.record("sh", "-c", "ulimit -S -f unlimited; exec " + " ".join(SHORT[:-1]) +
-                           " 400", options=["--ring-size", "4MiB", "--level", "0"], preexec_fn=small_files)
+        engine = "ulimit -S -f unlimited; exec " + " ".join(SHORT[:-1]) + " 400"
+        done = self.record("sh", "-c", engine, preexec_fn=small_files,
+                           options=["--ring-size", "4MiB", "--level", "0"])
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertIn("cannot be written", done.stderr)
         self.assertIn("pagetape recover", done.stderr)

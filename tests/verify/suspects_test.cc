@@ -76,8 +76,7 @@ TEST(Suspects, StandFirstInTheReport) {
   const Report report = verify_trace(folder.write("trace.jsonl", kTrace), {});
   EXPECT_THAT(report_text(report), HasSubstr("1 launch begun and not completed"));
   EXPECT_THAT(report_text(report), HasSubstr("  event 4: "));
-  EXPECT_EQ(json_of_report(report).at("suspects"),
-            nlohmann::json({{"total", 1}, {"events", {4}}}));
+  EXPECT_EQ(json_of_report(report).at("suspects"), nlohmann::json({{"total", 1}, {"events", {4}}}));
   EXPECT_THAT(report_json(verify_lines(std::string(kTrace).substr(0, 150))),
               Not(HasSubstr("suspects")));
 }
