@@ -150,15 +150,6 @@ std::int64_t Recorder::now() {
   return std::int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec;
 }
 
-void Recorder::stamp(Record& record, const ptape_at* at) const {
-  record.rank = rank_;
-  if (at == nullptr) return;
-  record.t = at->t;
-  record.stream = at->stream;
-  record.src = at->src;
-  if (at->rank >= 0) record.rank = at->rank;
-}
-
 ptape_name Recorder::intern(std::string_view text) {
   if (forked()) return 0;
   const std::lock_guard lock(mutex_);

@@ -75,7 +75,14 @@ class Recorder {
   int append(Record& record) {
     return append(record, 0, [](char*) {});
   }
-  void stamp(Record& record, const ptape_at* at) const;
+  void stamp(Record& record, const ptape_at* at) const {
+    record.rank = rank_;
+    if (at == nullptr) return;
+    record.t = at->t;
+    record.stream = at->stream;
+    record.src = at->src;
+    if (at->rank >= 0) record.rank = at->rank;
+  }
 
   ptape_name intern(std::string_view text);
   Status flush();
