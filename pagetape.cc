@@ -3,9 +3,44 @@
 #include <CLI/CLI.hpp>
 
 #include "capture/capture_verbs.h"
+#include "replay/compact.h"
 #include "replay/replay_verbs.h"
+#include "replay/state.h"
 #include "traces/trace_verbs.h"
 #include "verify/verify_verbs.h"
+
+namespace pagetape {
+namespace {
+
+// Keyframes for a trace while it is written, as `compact` adds them.
+class Keyframes final : public Companion {
+ public:
+  explicit Keyframes(const Names& names) : state_(names) {}
+
+  std::optional<Keyframe> see(const Event& event) override {
+    std::optional<Keyframe> keyframe;
+    if (since_ >= kKeyframeWeight && good_) {
+      keyframe = Keyframe{state_.save(), state_.digest()};
+      since_ = 0;
+    }
+    // Behind an event that cannot apply, no state is that of the trace.
+    good_ = good_ && state_.apply(event).applied();
+    since_ += apply_weight(event);
+    return keyframe;
+  }
+
+ private:
+  State state_;
+  std::uint64_t since_ = 0;
+  bool good_ = true;
+};
+
+std::unique_ptr<Companion> companion(const Names& names) {
+  return std::make_unique<Keyframes>(names);
+}
+
+}  // namespace
+}  // namespace pagetape
 
 int main(int argc, char** argv) {
   CLI::App app{
@@ -22,6 +57,8 @@ int main(int argc, char** argv) {
       pagetape::add_synth_verb,    pagetape::add_debug_verb,
   };
   for (AddVerb add : kVerbs) add(app, exit_code);
+  pagetape::add_record_verb(app, exit_code, pagetape::companion);
+  pagetape::add_recover_verb(app, exit_code, pagetape::companion);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {

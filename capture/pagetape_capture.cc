@@ -5,6 +5,7 @@
 #include <exception>
 #include <new>
 #include <string>
+#include <string_view>
 
 #include "capture/recorder.h"
 
@@ -20,10 +21,17 @@ struct ptape_recorder {
 
 namespace {
 
-constexpr std::uint64_t kLeastBuffer = 1u << 12, kMostBuffer = std::uint64_t{4} << 30;
+constexpr std::uint64_t kLeastBuffer = 1u << 13, kMostBuffer = std::uint64_t{4} << 30;
 
 // What ptape_last_error gives: of this thread, so that it stays valid until its next call.
 thread_local std::string last_error;
+
+// What ptape_last_launch gives, and of which recorder.
+struct LastLaunch {
+  const ptape_recorder* recorder = nullptr;
+  std::uint64_t ticket = 0;
+};
+thread_local LastLaunch last_launch;
 
 int argument_error(const char* what) {
   last_error = what;
@@ -38,10 +46,11 @@ Record make(const ptape_recorder* recorder, const ptape_at* at) {
   return record;
 }
 
-// Copies n elements behind the record.
+// Copies n elements behind the record. Inlined, so that what a kind does not use costs nothing.
 template <class T>
-int append(ptape_recorder* recorder, Record& record, const T* elements, std::size_t n,
-           std::size_t per_element = 1) {
+[[gnu::always_inline]] inline int append(ptape_recorder* recorder, Record& record,
+                                         const T* elements, std::size_t n,
+                                         std::size_t per_element = 1) {
   if (n > kMostElements || (elements == nullptr && n > 0)) {
     return argument_error("an array is null or too long");
   }
@@ -50,6 +59,26 @@ int append(ptape_recorder* recorder, Record& record, const T* elements, std::siz
   return recorder->recorder->append(record, bytes, [&](char* to) {
     if (bytes > 0) std::memcpy(to, elements, bytes);
   });
+}
+
+// As Recorder::append, of a record that may be a launch. A ticket is the place in the ring, and
+// one.
+template <class F>
+int append_ticketed(ptape_recorder* recorder, Record& record, std::size_t bytes, F&& fill) {
+  std::uint64_t position = ~std::uint64_t{0};
+  const int error = recorder->recorder->append(record, bytes, fill, &position);
+  last_launch = {recorder, position + 1};
+  return error;
+}
+
+// Whether a line of the text form, `ev` first, is a launch.
+bool names_launch(std::string_view line) {
+  line = line.substr(0, 32);
+  for (const std::string_view kind :
+       {"\"attention\"", "\"store\"", "\"copy\"", "\"graph_launch\"", "\"graph_step\""}) {
+    if (line.find(kind) != line.npos) return true;
+  }
+  return false;
 }
 
 int append_launch(ptape_recorder* recorder, Record record, const ptape_launch* launch) {
@@ -62,7 +91,7 @@ int append_launch(ptape_recorder* recorder, Record record, const ptape_launch* l
   }
   record.n = static_cast<std::uint32_t>(launch->n_rows);
   const std::size_t head = pagetape::launch_head_bytes(*launch);
-  return recorder->recorder->append(record, head + *rows, [&](char* to) {
+  return append_ticketed(recorder, record, head + *rows, [&](char* to) {
     to = pagetape::write_launch_head(to, *launch);
     pagetape::write_rows(to, launch->rows, launch->n_rows, *rows);
   });
@@ -139,19 +168,26 @@ ptape_name ptape_intern(ptape_recorder* recorder, const char* text) {
 
 int ptape_json(ptape_recorder* recorder, const char* line, std::size_t bytes) {
   PTAPE_NEEDS(recorder);
+  if (bytes > kMostElements || (line == nullptr && bytes > 0)) {
+    return argument_error("a line is null or too long");
+  }
   Record record;
   record.kind = pagetape::kJsonRecord;
+  record.n = static_cast<std::uint32_t>(bytes);
   recorder->recorder->stamp(record, nullptr);
-  return append(recorder, record, line, bytes);
+  const auto fill = [&](char* to) {
+    if (bytes > 0) std::memcpy(to, line, bytes);
+  };
+  if (names_launch({line, bytes})) return append_ticketed(recorder, record, bytes, fill);
+  return recorder->recorder->append(record, bytes, fill);
 }
 
 int ptape_alloc(ptape_recorder* recorder, const ptape_at* at, ptape_name pool, ptape_name req,
                 const std::int32_t* pages, std::size_t n, std::int64_t first) {
   PTAPE_NEEDS(recorder);
   Record record = make<ev::Alloc>(recorder, at);
-  record.names[0] = pool;
-  record.names[1] = req;
-  record.ints[0] = first;
+  record.set_names(pool, req);
+  record.set_ints(first);
   return append(recorder, record, pages, n);
 }
 
@@ -159,9 +195,8 @@ int ptape_share(ptape_recorder* recorder, const ptape_at* at, ptape_name pool, p
                 const std::int32_t* pages, std::size_t n, std::int64_t first) {
   PTAPE_NEEDS(recorder);
   Record record = make<ev::Share>(recorder, at);
-  record.names[0] = pool;
-  record.names[1] = req;
-  record.ints[0] = first;
+  record.set_names(pool, req);
+  record.set_ints(first);
   return append(recorder, record, pages, n);
 }
 
@@ -169,8 +204,7 @@ int ptape_free(ptape_recorder* recorder, const ptape_at* at, ptape_name pool, pt
                const std::int32_t* pages, std::size_t n) {
   PTAPE_NEEDS(recorder);
   Record record = make<ev::Free>(recorder, at);
-  record.names[0] = pool;
-  record.names[1] = req;
+  record.set_names(pool, req);
   return append(recorder, record, pages, n);
 }
 
@@ -178,10 +212,8 @@ int ptape_evict(ptape_recorder* recorder, const ptape_at* at, ptape_name pool, p
                 std::int64_t logical, std::int32_t page) {
   PTAPE_NEEDS(recorder);
   Record record = make<ev::Evict>(recorder, at);
-  record.names[0] = pool;
-  record.names[1] = req;
-  record.ints[0] = logical;
-  record.ints[1] = page;
+  record.set_names(pool, req);
+  record.set_ints(logical, std::int64_t{page});
   return recorder->recorder->append(record);
 }
 
@@ -189,7 +221,7 @@ int ptape_map_set(ptape_recorder* recorder, const ptape_at* at, ptape_name map,
                   const std::int64_t* pairs, std::size_t n) {
   PTAPE_NEEDS(recorder);
   Record record = make<ev::MapSet>(recorder, at);
-  record.names[0] = map;
+  record.set_names(map);
   return append(recorder, record, pairs, n, 2);
 }
 
@@ -197,7 +229,7 @@ int ptape_map_clear(ptape_recorder* recorder, const ptape_at* at, ptape_name map
                     const std::int64_t* from, std::size_t n) {
   PTAPE_NEEDS(recorder);
   Record record = make<ev::MapClear>(recorder, at);
-  record.names[0] = map;
+  record.set_names(map);
   return append(recorder, record, from, n);
 }
 
@@ -206,12 +238,8 @@ int ptape_table(ptape_recorder* recorder, const ptape_at* at, ptape_name buffer,
                 ptape_name space, ptape_name unit) {
   PTAPE_NEEDS(recorder);
   Record record = make<ev::Table>(recorder, at);
-  record.names[0] = buffer;
-  record.names[1] = req;
-  record.names[2] = space;
-  record.names[3] = unit;
-  record.ints[0] = row;
-  record.ints[1] = col;
+  record.set_names(buffer, req, space, unit);
+  record.set_ints(row, col);
   return append(recorder, record, pages, n);
 }
 
@@ -219,8 +247,8 @@ int ptape_lens(ptape_recorder* recorder, const ptape_at* at, ptape_name buffer, 
                const std::int64_t* values, std::size_t n) {
   PTAPE_NEEDS(recorder);
   Record record = make<ev::Lens>(recorder, at);
-  record.names[0] = buffer;
-  record.ints[0] = row;
+  record.set_names(buffer);
+  record.set_ints(row);
   return append(recorder, record, values, n);
 }
 
@@ -228,15 +256,15 @@ int ptape_slots(ptape_recorder* recorder, const ptape_at* at, ptape_name buffer,
                 const std::int64_t* values, std::size_t n) {
   PTAPE_NEEDS(recorder);
   Record record = make<ev::SlotList>(recorder, at);
-  record.names[0] = buffer;
-  record.ints[0] = row;
+  record.set_names(buffer);
+  record.set_ints(row);
   return append(recorder, record, values, n);
 }
 
 int ptape_refresh(ptape_recorder* recorder, const ptape_at* at, ptape_name buffer) {
   PTAPE_NEEDS(recorder);
   Record record = make<ev::Refresh>(recorder, at);
-  record.names[0] = buffer;
+  record.set_names(buffer);
   return recorder->recorder->append(record);
 }
 
@@ -244,17 +272,15 @@ int ptape_step(ptape_recorder* recorder, const ptape_at* at, std::int64_t step, 
                std::int64_t batch) {
   PTAPE_NEEDS(recorder);
   Record record = make<ev::Step>(recorder, at);
-  record.names[0] = mode;
-  record.ints[0] = step;
-  record.ints[1] = batch;
+  record.set_names(mode);
+  record.set_ints(step, batch);
   return recorder->recorder->append(record);
 }
 
 int ptape_request(ptape_recorder* recorder, const ptape_at* at, ptape_name req, ptape_name state) {
   PTAPE_NEEDS(recorder);
   Record record = make<ev::Request>(recorder, at);
-  record.names[0] = req;
-  record.names[1] = state;
+  record.set_names(req, state);
   return recorder->recorder->append(record);
 }
 
@@ -262,9 +288,8 @@ int ptape_accept(ptape_recorder* recorder, const ptape_at* at, ptape_name req, s
                  std::int64_t accepted) {
   PTAPE_NEEDS(recorder);
   Record record = make<ev::Accept>(recorder, at);
-  record.names[0] = req;
-  record.ints[0] = drafted;
-  record.ints[1] = accepted;
+  record.set_names(req);
+  record.set_ints(drafted, accepted);
   return recorder->recorder->append(record);
 }
 
@@ -272,9 +297,8 @@ int ptape_rewind(ptape_recorder* recorder, const ptape_at* at, ptape_name pool, 
                  std::int64_t len) {
   PTAPE_NEEDS(recorder);
   Record record = make<ev::Rewind>(recorder, at);
-  record.names[0] = pool;
-  record.names[1] = req;
-  record.ints[0] = len;
+  record.set_names(pool, req);
+  record.set_ints(len);
   return recorder->recorder->append(record);
 }
 
@@ -282,9 +306,7 @@ int ptape_pool_swap(ptape_recorder* recorder, const ptape_at* at, ptape_name bac
                     const std::int32_t* layers, std::size_t n, ptape_name pool, ptape_name set) {
   PTAPE_NEEDS(recorder);
   Record record = make<ev::PoolSwap>(recorder, at);
-  record.names[0] = backend;
-  record.names[1] = pool;
-  record.names[2] = set;
+  record.set_names(backend, pool, set);
   record.flag = layers == nullptr;
   return append(recorder, record, layers, n);
 }
@@ -293,9 +315,7 @@ int ptape_swa_state(ptape_recorder* recorder, const ptape_at* at, ptape_name bac
                     ptape_name swa_pool, ptape_name derived_from) {
   PTAPE_NEEDS(recorder);
   Record record = make<ev::SwaState>(recorder, at);
-  record.names[0] = backend;
-  record.names[1] = swa_pool;
-  record.names[2] = derived_from;
+  record.set_names(backend, swa_pool, derived_from);
   record.flag = uses_swa != 0;
   return recorder->recorder->append(record);
 }
@@ -328,11 +348,11 @@ int ptape_graph_launch(ptape_recorder* recorder, const ptape_at* at, ptape_name 
   const auto bytes = pagetape::rows_bytes(rows, n_rows);
   if (!bytes) return argument_error("rows null or too long");
   Record record = make<ev::GraphLaunch>(recorder, at);
-  record.names[0] = graph;
+  record.set_names(graph);
   record.flag = rows != nullptr ? pagetape::kLanesByRow : pagetape::kNoLanes;
   record.n = static_cast<std::uint32_t>(n_rows);
-  return recorder->recorder->append(
-      record, *bytes, [&](char* to) { pagetape::write_rows(to, rows, n_rows, *bytes); });
+  return append_ticketed(recorder, record, *bytes,
+                         [&](char* to) { pagetape::write_rows(to, rows, n_rows, *bytes); });
 }
 
 int ptape_graph_launch_lanes(ptape_recorder* recorder, const ptape_at* at, ptape_name graph,
@@ -344,10 +364,22 @@ int ptape_graph_launch_lanes(ptape_recorder* recorder, const ptape_at* at, ptape
   Record record = make<ev::GraphLaunch>(recorder, at);
   const auto bytes = pagetape::lanes_bytes(*lanes, record.flag);
   if (!bytes) return argument_error("too many lanes");
-  record.names[0] = graph;
+  record.set_names(graph);
   record.n = static_cast<std::uint32_t>(lanes->n_lanes);
-  return recorder->recorder->append(record, *bytes,
-                                    [&](char* to) { pagetape::write_lanes(to, *lanes); });
+  return append_ticketed(recorder, record, *bytes,
+                         [&](char* to) { pagetape::write_lanes(to, *lanes); });
+}
+
+ptape_ticket ptape_last_launch(const ptape_recorder* recorder) {
+  return last_launch.recorder == recorder ? last_launch.ticket : 0;
+}
+
+int ptape_launch_done(ptape_recorder* recorder, const ptape_at* at, ptape_ticket ticket) {
+  PTAPE_NEEDS(recorder);
+  if (ticket == 0) return PTAPE_OK;
+  Record record = make<ev::LaunchDone>(recorder, at);
+  record.set_ints(static_cast<std::int64_t>(ticket - 1));
+  return recorder->recorder->append(record);
 }
 
 }  // extern "C"

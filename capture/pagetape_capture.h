@@ -12,7 +12,13 @@
  * Errors: functions return 0, or a negative ptape_error; ptape_last_error says it in words. Names
  * never declared and malformed events are found by the writer's thread: they are counted
  * (ptape_stats), the first is kept for ptape_last_error, and the event is left out. A recorder
- * never ends the process and never blocks its caller on the disk, but for `block` below. */
+ * never ends the process and never blocks its caller on the disk, but for `block` below.
+ *
+ * Under `pagetape record` events go through a ring in shared memory to that process, which names
+ * and writes the trace: `path`, `zstd_level` and `buffer_bytes` are not used then (but a path that
+ * ends in .jsonl is), and what a call returned from survives the end of this process, however it
+ * ends. Otherwise a thread of this process writes the trace.
+ * A child that was forked records nothing with a recorder of its parent's: it opens its own. */
 #ifndef PAGETAPE_CAPTURE_H_
 #define PAGETAPE_CAPTURE_H_
 
@@ -24,7 +30,7 @@ extern "C" {
 #endif
 
 #define PTAPE_ABI_MAJOR 1
-#define PTAPE_ABI_MINOR 1
+#define PTAPE_ABI_MINOR 2
 #define PTAPE_API __attribute__((visibility("default")))
 
 /* An optional integer argument left out. */
@@ -51,7 +57,8 @@ typedef struct ptape_options {
   int32_t zstd_level;    /* 1 to 19; 0: 3; -1: not compressed. */
   int32_t rank;          /* Written with every event; negative: none. */
   uint64_t buffer_bytes; /* Bound of what waits for the writer's thread; 0: 64 MiB. */
-  int32_t block;         /* Full buffer: 0 drops and counts, 1 waits (simulators, tests). */
+  int32_t block;         /* Full buffer: 0 drops and counts, 1 waits (simulators, tests); never for
+                          * longer than a second for a `pagetape record` that stands still. */
   int32_t timestamps;    /* 1: stamp events that bring no `t` with CLOCK_MONOTONIC. */
 } ptape_options;
 
@@ -63,6 +70,7 @@ typedef struct ptape_at {
   ptape_name src; /* Call site. */
 } ptape_at;
 
+/* As far as the writer has come: exact after ptape_flush. */
 typedef struct ptape_counts {
   uint64_t events;    /* Taken from callers (a `dropped` or `end` of the recorder's is not). */
   uint64_t dropped;   /* Left out for want of room, or since the file could not be written. */
@@ -174,6 +182,16 @@ typedef struct ptape_lanes {
 
 PTAPE_API int ptape_graph_launch_lanes(ptape_recorder*, const ptape_at*, ptape_name graph,
                                        const ptape_lanes* lanes);
+
+/* --- write-ahead: a launch is recorded before it runs, its completion after. A launch that has no
+ * completion when the run ends is a suspect. Since ABI 1.2. --- */
+
+/* The launch that this thread recorded last; 0: none, or it was dropped. */
+typedef uint64_t ptape_ticket;
+PTAPE_API ptape_ticket ptape_last_launch(const ptape_recorder*);
+/* It has completed, and with it what its stream was given before. Nothing where the ticket is 0.
+ * Of the last 65,536 launches. */
+PTAPE_API int ptape_launch_done(ptape_recorder*, const ptape_at*, ptape_ticket ticket);
 
 #ifdef __cplusplus
 }

@@ -17,10 +17,10 @@ T& body_as(EventBody& body) {
 }
 
 template <class T>
-const char* read_array(const char* from, std::size_t n, std::vector<T>& to) {
-  to.resize(n);
-  if (n > 0) std::memcpy(static_cast<void*>(to.data()), from, n * sizeof(T));
-  return from + padded(n * sizeof(T));
+void read_array(RecordBytes& from, std::size_t n, std::vector<T>& to) {
+  const char* array = from.take<T>(n);
+  to.resize(array == nullptr ? 0 : n);
+  if (!to.empty()) std::memcpy(static_cast<void*>(to.data()), array, n * sizeof(T));
 }
 
 template <class T>
@@ -30,14 +30,13 @@ char* write_array(char* to, const T* from, std::size_t n) {
 }
 
 template <class T>
-const char* read_optional(const char* from, bool has, std::size_t n,
-                          std::optional<std::vector<T>>& to) {
+void read_optional(RecordBytes& from, bool has, std::size_t n, std::optional<std::vector<T>>& to) {
   if (!has) {
     to.reset();
-    return from;
+    return;
   }
   if (!to) to.emplace();
-  return read_array(from, n, *to);
+  read_array(from, n, *to);
 }
 
 // The bytes of an array of a row behind the rows, added to `bytes`; false where it cannot be one.
@@ -132,16 +131,34 @@ char* write_launch_head(char* to, const ptape_launch& launch) {
   return write_array(to + sizeof(part), launch.layers, launch.n_layers);
 }
 
-Status RecordDecoder::decode(const Record& record, const char* payload, Event& event) {
-  if (record.kind == kJsonRecord) {
-    from_json_ = true;
-    event.extra.clear();
-    Status parsed = parse_event(std::string_view(payload, record.n), names_, event);
-    if (!parsed.ok()) return parsed;
-    if (!event.t.has_value()) event.t = record.t;
-    if (!event.rank.has_value() && record.rank >= 0) event.rank = record.rank;
-    return {};
-  }
+bool read_record(RecordBytes& bytes, Record& record) {
+  const char* head = bytes.take<char>(kRecordHead);
+  if (head == nullptr) return false;
+  record = {};
+  std::memcpy(static_cast<void*>(&record), head, kRecordHead);
+  if (record.n_names > kRecordNames || record.n_ints > kRecordInts) return false;
+  const char* names = bytes.take<std::uint32_t>(record.n_names);
+  const char* ints = bytes.take<std::int64_t>(record.n_ints);
+  if (!bytes.ok()) return false;
+  std::memcpy(record.names, names, record.n_names * sizeof(record.names[0]));
+  std::memcpy(record.ints, ints, record.n_ints * sizeof(record.ints[0]));
+  return true;
+}
+
+Status RecordDecoder::decode_json(const Record& record, RecordBytes& payload, Event& event) {
+  from_json_ = true;
+  event.extra.clear();
+  const char* line = payload.take<char>(record.n);
+  if (line == nullptr) return usage("a line that is longer than its record");
+  Status parsed = parse_event(std::string_view(line, record.n), names_, event);
+  if (!parsed.ok()) return parsed;
+  if (!event.t.has_value()) event.t = record.t;
+  if (!event.rank.has_value() && record.rank >= 0) event.rank = record.rank;
+  return {};
+}
+
+Status RecordDecoder::decode(const Record& record, RecordBytes payload, Event& event) {
+  if (record.kind == kJsonRecord) return decode_json(record, payload, event);
   event.t = record.t;
   event.rank = record.rank >= 0 ? OptInt(record.rank) : OptInt();
   event.stream = record.stream;
@@ -150,17 +167,18 @@ Status RecordDecoder::decode(const Record& record, const char* payload, Event& e
   if (from_json_) event.body = {};  // It may hold fields that no record sets.
   from_json_ = false;
   if (Status status = decode_body(record, payload, event.body); !status.ok()) return status;
+  if (!payload.ok()) return usage("an array that is longer than its record");
   return check_event(event, names_);
 }
 
 template <class T>
-void RecordDecoder::decode_owned(const Record& record, const char* payload, T& to) {
+void RecordDecoder::decode_owned(const Record& record, RecordBytes& payload, T& to) {
   to.pool = name(record.names[0]);
   to.req = name(record.names[1]);
   read_array(payload, record.n, to.pages);
 }
 
-Status RecordDecoder::decode_pages(const Record& record, const char* payload, EventBody& body) {
+Status RecordDecoder::decode_pages(const Record& record, RecordBytes& payload, EventBody& body) {
   switch (record.kind) {
     case kKindOf<ev::Alloc>: {
       auto& to = body_as<ev::Alloc>(body);
@@ -224,7 +242,7 @@ Status RecordDecoder::decode_pages(const Record& record, const char* payload, Ev
   }
 }
 
-Status RecordDecoder::decode_body(const Record& record, const char* payload, EventBody& body) {
+Status RecordDecoder::decode_body(const Record& record, RecordBytes& payload, EventBody& body) {
   const auto& names = record.names;
   const auto& ints = record.ints;
   switch (record.kind) {
@@ -264,19 +282,23 @@ Status RecordDecoder::decode_body(const Record& record, const char* payload, Eve
     case kKindOf<ev::Attention>:
     case kKindOf<ev::Store>:
     case kKindOf<ev::GraphLaunch>:
-      return decode_launch(record, payload, body);
+      decode_launch(record, payload, body);
+      return {};
+    case kKindOf<ev::LaunchDone>:
+      body = ev::LaunchDone{ints[0]};
+      return {};
     default:
       return decode_pages(record, payload, body);
   }
 }
 
-void RecordDecoder::read_rows(const char* from, std::size_t n, std::vector<ev::Row>& rows) {
-  const char* arrays = from + n * sizeof(ptape_row);
-  rows.resize(n);
+void RecordDecoder::read_rows(RecordBytes& from, std::size_t n, std::vector<ev::Row>& rows) {
+  const char* at = from.take<ptape_row>(n);
+  rows.resize(at == nullptr ? 0 : n);
   for (ev::Row& to : rows) {
     ptape_row row;
-    std::memcpy(&row, from, sizeof(row));
-    from += sizeof(row);
+    std::memcpy(&row, at, sizeof(row));
+    at += sizeof(row);
     to.req = name(row.req);
     to.len = row.len;
     to.row = row.row;
@@ -284,30 +306,36 @@ void RecordDecoder::read_rows(const char* from, std::size_t n, std::vector<ev::R
     to.q_pos = row.q_pos;
     to.first = row.first;
     to.n = row.n;
-    arrays = read_optional(arrays, row.pages != nullptr, row.n_pages, to.pages);
-    arrays = read_optional(arrays, row.slots != nullptr, row.n_slots, to.slots);
+    read_optional(from, row.pages != nullptr, row.n_pages, to.pages);
+    read_optional(from, row.slots != nullptr, row.n_slots, to.slots);
   }
 }
 
-void RecordDecoder::read_lanes(const char* from, std::size_t n, unsigned columns,
+void RecordDecoder::read_lanes(RecordBytes& from, std::size_t n, unsigned columns,
                                std::vector<ev::Row>& rows) {
+  // Lanes of which nothing is said take no room in the record; no segment holds more than so many.
+  constexpr std::size_t kMostLanes = 1u << 18;
+  if (n > kMostLanes) {
+    (void)from.take<char>(from.left() + 1);
+    return;
+  }
   rows.assign(n, {});
   if ((columns & 1) != 0) {
-    const auto* req = reinterpret_cast<const ptape_name*>(from);
+    const auto* req = reinterpret_cast<const ptape_name*>(from.take<ptape_name>(n));
+    if (req == nullptr) return;
     for (std::size_t i = 0; i < n; ++i) rows[i].req = name(req[i]);
-    from += padded(n * sizeof(ptape_name));
   }
   for (OptInt ev::Row::*const field : {&ev::Row::len, &ev::Row::row, &ev::Row::q_len,
                                        &ev::Row::q_pos, &ev::Row::first, &ev::Row::n}) {
     columns >>= 1;
     if ((columns & 1) == 0) continue;
-    const auto* values = reinterpret_cast<const std::int64_t*>(from);
+    const auto* values = reinterpret_cast<const std::int64_t*>(from.take<std::int64_t>(n));
+    if (values == nullptr) return;
     for (std::size_t i = 0; i < n; ++i) rows[i].*field = values[i];
-    from += n * sizeof(std::int64_t);
   }
 }
 
-void RecordDecoder::decode_graph_launch(const Record& record, const char* payload,
+void RecordDecoder::decode_graph_launch(const Record& record, RecordBytes& payload,
                                         ev::GraphLaunch& to) {
   to.graph = name(record.names[0]);
   if (record.flag == kNoLanes) {
@@ -322,20 +350,22 @@ void RecordDecoder::decode_graph_launch(const Record& record, const char* payloa
   }
 }
 
-Status RecordDecoder::decode_launch(const Record& record, const char* payload, EventBody& body) {
+void RecordDecoder::decode_launch(const Record& record, RecordBytes& payload, EventBody& body) {
   if (record.kind == kKindOf<ev::GraphLaunch>) {
     decode_graph_launch(record, payload, body_as<ev::GraphLaunch>(body));
-    return {};
+    return;
   }
   LaunchPart part;
-  std::memcpy(&part, payload, sizeof(part));
-  payload += sizeof(part);
+  const char* head = payload.take<LaunchPart>(1);
+  if (head == nullptr) return;
+  std::memcpy(&part, head, sizeof(part));
+  const auto* layers =
+      reinterpret_cast<const std::int32_t*>(payload.take<std::int32_t>(part.n_layers));
+  if (layers == nullptr) return;
   std::optional<ev::Bound> bound;
   if (part.bound_pool != 0 || part.bound_pages != PTAPE_ABSENT || part.bound_ptr != PTAPE_ABSENT) {
     bound = ev::Bound{name(part.bound_pool), part.bound_pages, part.bound_ptr, {}, {}};
   }
-  const auto* layers = reinterpret_cast<const std::int32_t*>(payload);
-  payload += padded(part.n_layers * sizeof(std::int32_t));
   auto common = [&](auto& to) {
     to.backend = name(part.backend);
     set_layers(layers, part.n_layers, to.layer, to.layers);
@@ -348,7 +378,7 @@ Status RecordDecoder::decode_launch(const Record& record, const char* payload, E
     auto& to = body_as<ev::Store>(body);
     common(to);
     to.slots = name(part.slots);
-    return {};
+    return;
   }
   auto& to = body_as<ev::Attention>(body);
   common(to);
@@ -360,7 +390,6 @@ Status RecordDecoder::decode_launch(const Record& record, const char* payload, E
   to.window = part.window;
   to.table_rows = part.table_rows;
   to.table_cols = part.table_cols;
-  return {};
 }
 
 }  // namespace pagetape

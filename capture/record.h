@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// What callers leave for the writer's thread: flat records of native byte order, which never leave
-// the process. Written with a few stores under the recorder's lock, read by one thread.
+// What callers leave for the one who writes the trace: flat records of native byte order, the
+// payloads of a ring. Written with a few stores by the engine's threads; read by a drain, in this
+// process or in another one, which trusts no length of theirs.
 #pragma once
 
+#include <bit>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <optional>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "capture/pagetape_capture.h"
@@ -18,24 +22,96 @@
 namespace pagetape {
 
 inline constexpr std::uint16_t kJsonRecord = 0xffff;  // The payload is a line of the text form.
+inline constexpr std::uint16_t kNameRecord = 0xfffe;  // The payload is the next id's text.
 
-// The fixed part, the same for every kind; which names and integers a kind uses is said once, in
-// record.cc's decoder. `n` elements of payload follow, then padding to 8 bytes.
+constexpr std::size_t padded(std::size_t bytes) { return (bytes + 7) & ~std::size_t{7}; }
+
+inline constexpr std::size_t kRecordNames = 4, kRecordInts = 3;
+
+// What a caller says of an event; which names and integers a kind uses is said once, in record.cc's
+// decoder. `n` elements of payload follow it.
 struct Record {
-  std::uint32_t bytes = 0;  // All of it: a multiple of 8.
-  std::uint16_t kind = 0;   // Index in EventBody, or kJsonRecord.
+  std::uint16_t kind = 0;  // Index in EventBody, or one of the above.
   std::uint16_t flag = 0;
+  std::uint32_t n = 0;
+  std::int64_t t = PTAPE_ABSENT;
   std::int32_t stream = 0;
   std::int32_t rank = -1;  // Negative: none.
   std::uint32_t src = 0;
-  std::uint32_t n = 0;
-  std::int64_t t = PTAPE_ABSENT;
-  std::uint32_t names[4] = {};
-  std::int64_t ints[3] = {PTAPE_ABSENT, PTAPE_ABSENT, PTAPE_ABSENT};
-};
-static_assert(sizeof(Record) % 8 == 0);
+  std::uint16_t n_names = 0, n_ints = 0;  // Those that are set; the others are absent.
+  std::uint32_t names[kRecordNames] = {};
+  std::int64_t ints[kRecordInts] = {PTAPE_ABSENT, PTAPE_ABSENT, PTAPE_ABSENT};
 
-constexpr std::size_t padded(std::size_t bytes) { return (bytes + 7) & ~std::size_t{7}; }
+  void set_names(std::same_as<ptape_name> auto... ids) {
+    n_names = 0;
+    ((names[n_names++] = ids), ...);
+  }
+  void set_ints(std::same_as<std::int64_t> auto... values) {
+    n_ints = 0;
+    ((ints[n_ints++] = values), ...);
+  }
+};
+
+// In the ring: what stands before the names, the names, the integers, the payload, each padded to 8
+// bytes. A small event is a cache line.
+inline constexpr std::size_t kRecordHead = offsetof(Record, names);
+static_assert(kRecordHead == 32 && std::endian::native == std::endian::little);
+
+constexpr std::size_t record_bytes(const Record& record, std::size_t payload_bytes) {
+  return kRecordHead + padded(record.n_names * sizeof(record.names[0])) +
+         record.n_ints * sizeof(record.ints[0]) + padded(payload_bytes);
+}
+
+// Writes all but the payload, and returns where that stands. Word by word, from registers: a copy
+// of a record that was just filled field by field would wait for those stores.
+inline char* write_record(char* to, const Record& record) {
+  const auto put = [&to](std::uint64_t word) {
+    std::memcpy(to, &word, sizeof(word));
+    to += sizeof(word);
+  };
+  const auto pair = [](std::uint32_t low, std::uint32_t high) {
+    return low | std::uint64_t{high} << 32;
+  };
+  put(pair(record.kind | std::uint32_t{record.flag} << 16, record.n));
+  put(static_cast<std::uint64_t>(record.t));
+  put(pair(static_cast<std::uint32_t>(record.stream), static_cast<std::uint32_t>(record.rank)));
+  put(pair(record.src, record.n_names | std::uint32_t{record.n_ints} << 16));
+  if (record.n_names > 0) put(pair(record.names[0], record.names[1]));
+  if (record.n_names > 2) put(pair(record.names[2], record.names[3]));
+  if (record.n_ints > 0) put(static_cast<std::uint64_t>(record.ints[0]));
+  if (record.n_ints > 1) put(static_cast<std::uint64_t>(record.ints[1]));
+  if (record.n_ints > 2) put(static_cast<std::uint64_t>(record.ints[2]));
+  return to;
+}
+
+// A stretch of bytes that is read from its beginning, never past its end.
+class RecordBytes {
+ public:
+  RecordBytes(const char* at, std::size_t bytes) : at_(at), left_(bytes) {}
+
+  // The next n elements, padding passed; null where there are not so many.
+  template <class T>
+  const char* take(std::size_t n) {
+    const std::size_t bytes = padded(n * sizeof(T));
+    if (n > left_ / sizeof(T) || bytes > left_) {
+      left_ = 0;
+      ok_ = false;
+      return nullptr;
+    }
+    left_ -= bytes;
+    return std::exchange(at_, at_ + bytes);
+  }
+  bool ok() const { return ok_; }
+  std::size_t left() const { return left_; }
+
+ private:
+  const char* at_;
+  std::size_t left_;
+  bool ok_ = true;
+};
+
+// Takes the record off `bytes`, which then is its payload. False where it is none.
+bool read_record(RecordBytes& bytes, Record& record);
 
 // A launch's payload: LaunchPart, layers, then its rows.
 struct LaunchPart {
@@ -76,18 +152,19 @@ class RecordDecoder {
   // The next id of the caller's: they are given out densely from 1.
   void add_name(std::string_view text) { ids_.push_back(names_.intern(text)); }
 
-  Status decode(const Record& record, const char* payload, Event& event);
+  Status decode(const Record& record, RecordBytes payload, Event& event);
 
  private:
   Name name(std::uint32_t id) const { return id < ids_.size() ? ids_[id] : kNone; }
-  Status decode_body(const Record& record, const char* payload, EventBody& body);
-  Status decode_pages(const Record& record, const char* payload, EventBody& body);
-  Status decode_launch(const Record& record, const char* payload, EventBody& body);
+  Status decode_json(const Record& record, RecordBytes& payload, Event& event);
+  Status decode_body(const Record& record, RecordBytes& payload, EventBody& body);
+  Status decode_pages(const Record& record, RecordBytes& payload, EventBody& body);
+  void decode_launch(const Record& record, RecordBytes& payload, EventBody& body);
   template <class T>
-  void decode_owned(const Record& record, const char* payload, T& to);
-  void read_rows(const char* from, std::size_t n, std::vector<ev::Row>& rows);
-  void read_lanes(const char* from, std::size_t n, unsigned columns, std::vector<ev::Row>& rows);
-  void decode_graph_launch(const Record& record, const char* payload, ev::GraphLaunch& to);
+  void decode_owned(const Record& record, RecordBytes& payload, T& to);
+  void read_rows(RecordBytes& from, std::size_t n, std::vector<ev::Row>& rows);
+  void read_lanes(RecordBytes& from, std::size_t n, unsigned columns, std::vector<ev::Row>& rows);
+  void decode_graph_launch(const Record& record, RecordBytes& payload, ev::GraphLaunch& to);
 
   Names& names_;
   std::vector<Name> ids_{kNone};

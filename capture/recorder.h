@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// The recorder: callers append records to a buffer under one short lock, which gives the order of
-// the trace; one thread swaps the buffer for an empty one, makes events and writes the file.
+// The recorder: callers write records into a ring. Under `pagetape record` the ring is shared
+// memory, which the collector drains; otherwise it is memory of the process, drained by a thread.
 #pragma once
 
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -14,8 +15,11 @@
 #include <unordered_map>
 #include <vector>
 
+#include "capture/drain.h"
 #include "capture/pagetape_capture.h"
 #include "capture/record.h"
+#include "capture/ring.h"
+#include "capture/ring_file.h"
 #include "traces/names.h"
 #include "traces/status.h"
 #include "traces/writer.h"
@@ -23,15 +27,19 @@
 namespace pagetape {
 
 struct RecorderOptions {
-  std::string path;  // A name ending in .jsonl gets the text form.
+  std::string path;  // A name ending in .jsonl gets the text form. Not used under a collector.
   int zstd_level = 3;
   int rank = -1;
-  std::uint64_t buffer_bytes = std::uint64_t{64} << 20;
+  std::uint64_t buffer_bytes = std::uint64_t{64} << 20;  // Taken as a power of two.
   bool block = false;
   bool timestamps = false;
 };
 
-// Every function may be called from any thread, but close() and the destructor.
+// How often this process was forked from one that records: a recorder is its maker's alone.
+extern std::atomic<std::uint32_t> recorder_forks;
+
+// Every function may be called from any thread, but close() and the destructor. In a forked child
+// a recorder of its parent's does nothing, and says so in last_error().
 class Recorder {
  public:
   // Null on failure, with `status` set.
@@ -39,32 +47,42 @@ class Recorder {
   // Takes a writer and the names of its events; `options.path` is not used.
   Recorder(const RecorderOptions& options, std::unique_ptr<Names> names,
            std::unique_ptr<Writer> writer);
+  // Of a ring that a collector drains.
+  Recorder(const RecorderOptions& options, std::unique_ptr<RingFile> shared);
   ~Recorder();
   Recorder(const Recorder&) = delete;
   Recorder& operator=(const Recorder&) = delete;
 
-  // Appends the record and its payload, which `fill(char*)` writes under the lock.
+  // Writes the record and its payload, which `fill(char*)` writes. `position`, where it is not
+  // null, gets the record's place in the ring.
   template <class F>
-  int append(Record& record, std::size_t payload_bytes, F&& fill) {
-    const std::size_t bytes = sizeof(Record) + padded(payload_bytes);
-    record.bytes = static_cast<std::uint32_t>(bytes);
+  int append(Record& record, std::size_t payload_bytes, F&& fill,
+             std::uint64_t* position = nullptr) {
     if (timestamps_ && record.t == PTAPE_ABSENT) record.t = now();
-    std::unique_lock lock(mutex_);
-    if (used_ + bytes > room_ || unwritten_.count != 0 || write_failed_) [[unlikely]] {
-      if (const int error = make_room(lock, bytes, record.t); error != PTAPE_OK) return error;
+    const std::size_t bytes = record_bytes(record, payload_bytes);
+    RingClaim claim;
+    if (!hindered(bytes)) [[likely]]
+      claim = ring_.claim(bytes);
+    if (claim.payload == nullptr) [[unlikely]] {
+      if (const int error = make_room(bytes, record.t, claim); error != PTAPE_OK) return error;
+      if (claim.payload == nullptr) return PTAPE_OK;
     }
-    std::memcpy(front_.get() + used_, &record, sizeof(Record));
-    fill(front_.get() + used_ + sizeof(Record));
-    used_ += bytes;
-    ++counts_.events;
-    if (used_ >= wake_at_ && !woken_) [[unlikely]]
-      wake();
+    fill(write_record(claim.payload, record));
+    ring_.commit(claim);
+    if (position != nullptr) *position = claim.position;
     return PTAPE_OK;
   }
   int append(Record& record) {
     return append(record, 0, [](char*) {});
   }
-  void stamp(Record& record, const ptape_at* at) const;
+  void stamp(Record& record, const ptape_at* at) const {
+    record.rank = rank_;
+    if (at == nullptr) return;
+    record.t = at->t;
+    record.stream = at->stream;
+    record.src = at->src;
+    if (at->rank >= 0) record.rank = at->rank;
+  }
 
   ptape_name intern(std::string_view text);
   Status flush();
@@ -73,45 +91,43 @@ class Recorder {
   ptape_counts counts() const;
 
  private:
-  // Events that found no room since the last that did.
-  struct Unwritten {
-    std::uint64_t count = 0;
-    std::int64_t from_t = PTAPE_ABSENT, to_t = PTAPE_ABSENT;
-  };
-
   static std::int64_t now();
-  int make_room(std::unique_lock<std::mutex>& lock, std::size_t bytes, std::int64_t t);
+  // Whether more is to be done than to claim.
+  bool hindered(std::size_t bytes) const {
+    return (undone_.load(std::memory_order_acquire) |
+            ring_.header().failed.load(std::memory_order_relaxed)) != 0 ||
+           bytes > ring_.most() || forked();
+  }
+  bool forked() const { return forks_ != recorder_forks.load(std::memory_order_relaxed); }
+  int make_room(std::size_t bytes, std::int64_t t, RingClaim& claim);
+  bool catch_up();
+  bool put_name(std::uint32_t id, std::string_view text);
   int drop(std::int64_t t, int error);
-  void put_dropped();
-  void wake();
+  bool wait_until(const std::function<bool()>& done);
   void run();
-  void consume(const std::vector<std::string>& names, std::size_t bytes);
-  void consume(const Record& record, const char* payload);
-  void note_error(const Status& status, bool fatal);
 
   const bool block_, timestamps_;
   const std::int32_t rank_;
-  const std::size_t room_, wake_at_;  // Bytes of one buffer; where the writer's thread is woken.
+  const std::uint32_t forks_;
+  std::unique_ptr<RingFile> shared_;
+  void* own_ = nullptr;  // Memory of a ring of the process.
+  std::size_t own_bytes_ = 0;
+  RingWriter ring_;
 
-  mutable std::mutex mutex_;  // All that follows, up to `Of the writer's thread`.
-  std::condition_variable work_, room_made_, flushed_;
-  std::unique_ptr<char[]> front_;
-  std::size_t used_ = 0;
-  std::vector<std::string> new_names_;  // Not yet known to the writer's thread.
+  // What stands in no record yet: names, and how many events found no room.
+  std::atomic<std::uint32_t> undone_{0};
+  std::mutex mutex_;  // Of the names, and of saying what was dropped.
   std::unordered_map<std::string, ptape_name> ids_;
-  Unwritten unwritten_;
-  ptape_counts counts_{};
-  std::string first_error_;
-  std::uint64_t flushes_wanted_ = 0, flushes_done_ = 0;
-  bool write_failed_ = false, woken_ = false, closing_ = false;
+  std::vector<std::pair<std::uint32_t, std::string>> waiting_;
+  std::atomic<std::uint64_t> unsaid_{0};
+  std::atomic<std::int64_t> unsaid_from_{PTAPE_ABSENT}, unsaid_to_{PTAPE_ABSENT};
 
-  // Of the writer's thread (of close(), once that has ended).
-  std::unique_ptr<char[]> back_;
-  std::unique_ptr<Names> names_;
-  std::unique_ptr<Writer> writer_;
-  RecordDecoder decoder_;
-  Event event_;
-  bool failed_ = false;  // write_failed_, without the lock.
+  // Where there is no collector.
+  std::unique_ptr<Drain> drain_;
+  std::mutex wake_mutex_;
+  std::condition_variable work_, progress_;
+  bool woken_ = false, closing_ = false;
+  bool closed_ = false;
   std::thread thread_;
 };
 

@@ -2,11 +2,13 @@
 #include <CLI/CLI.hpp>
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "capture/capture_verbs.h"
+#include "capture/ring_file.h"
 #include "capture/sim/synth.h"
 
 namespace pagetape {
@@ -18,6 +20,16 @@ struct Flags {
 };
 
 int run(Flags& flags) {
+  const char* rings = std::getenv(kRingFolderVariable);
+  if (!flags.config.live) {
+    unsetenv(kRingFolderVariable);  // A trace that was asked for by name is written under it.
+  } else if (rings != nullptr && flags.out.empty()) {
+    flags.out = "live";
+  }
+  if (flags.out.empty()) {
+    std::fprintf(stderr, "pagetape synth: -o is required (but for --live under pagetape record)\n");
+    return 2;
+  }
   flags.config.model = sim::find_model(flags.model);
   flags.config.bug = sim::find_bug(flags.bug)->bug;
   const sim::SynthResult result = sim::synthesize(flags.config, flags.out);
@@ -25,9 +37,13 @@ int run(Flags& flags) {
     std::fprintf(stderr, "pagetape synth: %s\n", result.error.c_str());
     return 2;
   }
-  std::printf("%s: %llu events of %lld steps, %lld preemptions\n", flags.out.c_str(),
+  std::printf("%s: %llu events of %lld steps, %lld preemptions", flags.out.c_str(),
               static_cast<unsigned long long>(result.events), static_cast<long long>(result.steps),
               static_cast<long long>(result.preemptions));
+  if (result.dropped > 0) {
+    std::printf(", %llu dropped", static_cast<unsigned long long>(result.dropped));
+  }
+  std::printf("\n");
   return 0;
 }
 
@@ -77,8 +93,13 @@ void add_synth_verb(CLI::App& app, int& exit_code) {
   count("--steps", flags->config.steps, "End after so many steps (default: when all is done)");
   verb->add_flag("--lean", flags->config.lean,
                  "Without accept and rewind events: a quarter of the events, for long runs");
+  verb->add_flag(
+      "--live", flags->config.live,
+      "Record as an engine that runs: with completions, and dropping what finds no room");
+  verb->add_option("--pace", flags->config.pace, "Steps a second of --live; 0: as fast as it can")
+      ->check(CLI::Range(0.0, 1e9).description(""))
+      ->type_name("N");
   verb->add_option("-o,--output", flags->out, "Trace to write; NAME.jsonl: the text form")
-      ->required()
       ->type_name("FILE");
   verb->footer(footer("Models:", sim::models()) + "\n" + footer("Defects:", sim::bugs()));
   verb->callback([flags, &exit_code] { exit_code = run(*flags); });

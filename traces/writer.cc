@@ -117,6 +117,7 @@ class FileWriter final : public Writer {
   }
 
   std::uint64_t events() const override { return index_.events + encoder_.events(); }
+  std::uint64_t written() const override { return index_.events; }
   std::uint64_t bytes() const override { return size_; }
 
  private:

@@ -39,6 +39,8 @@ class Writer {
   virtual Status close() = 0;
 
   virtual std::uint64_t events() const = 0;
+  // Of these, what the operating system has: the others are lost with the process.
+  virtual std::uint64_t written() const { return events(); }
   virtual std::uint64_t bytes() const = 0;
 };
 

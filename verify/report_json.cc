@@ -96,6 +96,7 @@ Json head(const Report& r) {
   out["not_checked"] = std::move(unchecked);
   out["not_applicable"] = std::move(not_applicable);
   out["counts"] = std::move(counts);
+  if (r.suspects) out["suspects"] = {{"total", r.suspects_total}, {"events", *r.suspects}};
   out["warnings"] = r.warnings;
   return out;
 }

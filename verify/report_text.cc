@@ -4,6 +4,7 @@
 #include <set>
 
 #include "verify/blame_trace.h"
+#include "verify/fetch.h"
 #include "verify/report.h"
 
 namespace pagetape {
@@ -44,6 +45,23 @@ std::string verdict_line(const Report& r) {
     out += "no finding in " + grouped(r.events) + " events, " + grouped(r.launches) + " launches";
   }
   return out + '\n';
+}
+
+// What was on the device when the run ended.
+std::string suspects(const Report& r) {
+  if (!r.suspects || r.suspects->empty()) return "";
+  constexpr std::size_t kShown = 8;
+  const std::vector<EventIndex> last(
+      r.suspects->end() - static_cast<std::ptrdiff_t>(std::min(kShown, r.suspects->size())),
+      r.suspects->end());
+  std::string out = "\nSuspects: " + grouped(r.suspects_total) +
+                    (r.suspects_total == 1 ? " launch" : " launches") +
+                    " begun and not completed when the run ended" +
+                    (r.suspects_total > kShown ? "; the last:\n" : ":\n");
+  for (const Fetched& f : fetch_events(r.trace, *r.names, last)) {
+    out += "  event " + grouped(f.index) + ": " + describe(f.event, *r.names) + '\n';
+  }
+  return out;
 }
 
 // How the first finding of each rule came about: a chain for all of one event. An event that an
@@ -153,7 +171,7 @@ std::string place_of(const Finding& f, const Names& names) {
 }
 
 std::string report_text(const Report& r) {
-  std::string out = verdict_line(r);
+  std::string out = verdict_line(r) + suspects(r);
   if (!r.findings.empty()) {
     out += chains(r) + by_rule(r);
     if (r.total > r.findings.size()) {

@@ -5,6 +5,7 @@
 
 #include "replay/missing.h"
 #include "replay/refusal.h"
+#include "verify/suspects.h"
 
 namespace pagetape {
 
@@ -83,11 +84,13 @@ Report verify_trace(const std::string& path, const VerifyOptions& options) {
   State state(*report.names);
   Judge judge(*report.names, options.judge, options.rules);
   Event event;
+  Suspects suspects;
   std::uint64_t left_out = 0;
   while (next_event(*source, event, state, judge, report)) {
     const Outcome outcome = state.apply(event, &judge);
     if (outcome.applied()) {
       ++report.events;
+      suspects.see(event, source->position() - 1);
     } else if (report.status.ok()) {
       report.status = refusal(*source, outcome, event, *report.names);
       report.status_event = source->position() - 1;
@@ -104,6 +107,8 @@ Report verify_trace(const std::string& path, const VerifyOptions& options) {
   }
   judge.finish();
   report.launches = judge.launches();
+  if (suspects.known()) report.suspects = suspects.list();
+  report.suspects_total = suspects.count();
   select(report, judge, options);
   report.verdict = verdict_of(report, source->skipped_unknown());
   return report;

@@ -47,6 +47,10 @@ struct Report {
   std::vector<Finding> firsts;    // The earliest of each rule, in the order of the rules.
   std::uint64_t total = 0;        // Findings, those not kept included.
   std::vector<std::string> warnings;
+  // Launches begun and not completed when the run ended; absent where the trace does not say which
+  // completed. The last of each stream, and how many in all.
+  std::optional<std::vector<EventIndex>> suspects;
+  std::uint64_t suspects_total = 0;
   std::vector<NotChecked> missing;  // Required, applicable, and not checked.
 
   // The exit code of the model: findings and missing rules win over damage; wrong text is 2.

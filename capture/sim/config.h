@@ -15,6 +15,8 @@ struct Config {
   std::uint64_t seed = 1;
   std::int64_t requests = 0, concurrency = 0, prompt_tokens = 0, output_tokens = 0;
   std::int64_t steps = 0;  // Ends the run after so many; 0: when all requests have finished.
+  bool live = false;       // As an engine that runs: completions are recorded, and `pace` is kept.
+  double pace = 0;         // Steps a second; 0: as fast as it can.
   bool lean = false;       // Without `accept` and `rewind`, which are most of the events.
 };
 

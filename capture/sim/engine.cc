@@ -2,6 +2,8 @@
 #include "capture/sim/engine.h"
 
 #include <algorithm>
+#include <chrono>
+#include <thread>
 #include <utility>
 
 #include "capture/sim/setup.h"
@@ -48,7 +50,7 @@ std::string complete(Config& config) {
 Engine::Engine(const Config& config, ptape_recorder* recorder)
     : config_(config),
       model_(*config.model),
-      tape_(recorder),
+      tape_(recorder, config.live),
       random_(config.seed),
       allocator_(model_.full_pages, model_.swa_pages),
       tables_(tape_, config_),
@@ -76,10 +78,21 @@ bool Engine::run() {
           format(R"({"ev":"free_count","pool":"S","free":%d})", allocator_.swa().available()));
     }
   }
+  complete_step();
   return !tape_.failed();
 }
 
+// The step before this one has run meanwhile, as on a device.
+void Engine::complete_step() {
+  if (!config_.live) return;
+  if (config_.pace > 0 && step_ > 0) {
+    std::this_thread::sleep_for(std::chrono::duration<double>(1 / config_.pace));
+  }
+  tape_.keep(ptape_launch_done(tape_.recorder(), tape_.at(), ptape_last_launch(tape_.recorder())));
+}
+
 void Engine::begin_step(ptape_name mode, std::size_t batch, std::int64_t ns) {
+  complete_step();
   tape_.advance(ns);
   tape_.keep(
       ptape_step(tape_.recorder(), tape_.at(), step_++, mode, static_cast<std::int64_t>(batch)));

@@ -60,6 +60,7 @@ class Engine {
   void evict_outputs(Request& request);
 
   // Steps.
+  void complete_step();
   void begin_step(ptape_name mode, std::size_t batch, std::int64_t ns);
   void fill(const Request& request, std::int64_t begin, std::int64_t end);
   void fill(const Request& request, bool swa, std::size_t first, std::size_t end,

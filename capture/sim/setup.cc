@@ -124,8 +124,9 @@ void write_setup(Tape& tape, const Config& config) {
       R"("pool_set","backend","pool_swap","swa_state","cached","layer_remap","version","alloc",)"
       R"("share","free","evict","fill","prefix_key","prefix_hit","prefix_drop","map_set",)"
       R"("map_clear","map_free","free_count","request",%s"table","lens","attention","store",)"
-      R"("async_begin","async_end","graph_capture","refresh","graph_launch","step","end"]})",
-      std::string(model.name).c_str(), config.lean ? "" : R"("accept","rewind",)"));
+      R"("async_begin","async_end","graph_capture","refresh","graph_launch",%s"step","end"]})",
+      std::string(model.name).c_str(), config.lean ? "" : R"("accept","rewind",)",
+      config.live ? R"("launch_done",)" : ""));
   write_pools(tape, config);
   write_layers(tape, model);
   write_buffers(tape, config);

@@ -11,7 +11,7 @@ namespace pagetape::sim {
 
 struct SynthResult {
   std::string error;  // "": the trace is complete.
-  std::uint64_t events = 0, bytes = 0;
+  std::uint64_t events = 0, dropped = 0, bytes = 0;
   std::int64_t steps = 0, preemptions = 0;
 };
 

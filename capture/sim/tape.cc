@@ -6,7 +6,7 @@
 
 namespace pagetape::sim {
 
-Tape::Tape(ptape_recorder* recorder) : recorder_(recorder) {
+Tape::Tape(ptape_recorder* recorder, bool live) : recorder_(recorder), live_(live) {
   full = name("F");
   swa = name("S");
   set = name("W");

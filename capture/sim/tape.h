@@ -13,8 +13,8 @@ namespace pagetape::sim {
 
 class Tape {
  public:
-  // The recorder outlives the tape.
-  explicit Tape(ptape_recorder* recorder);
+  // The recorder outlives the tape. An engine that is `live` goes on whatever becomes of it.
+  Tape(ptape_recorder* recorder, bool live);
 
   ptape_recorder* recorder() const { return recorder_; }
   const ptape_at* at() const { return &at_; }
@@ -35,7 +35,7 @@ class Tape {
   void table(ptape_name buffer, std::int64_t row, std::int64_t col, Pages pages, ptape_name req,
              ptape_name space);
   void lens(ptape_name buffer, std::int64_t row, std::span<const std::int64_t> values);
-  void keep(int error) { failed_ = failed_ || error != PTAPE_OK; }
+  void keep(int error) { failed_ = failed_ || (error != PTAPE_OK && !live_); }
 
   // Pools, the set of both, the map, backends, owners.
   ptape_name full, swa, set, map, target, draft, radix;
@@ -47,6 +47,7 @@ class Tape {
 
  private:
   ptape_recorder* recorder_;
+  const bool live_;
   ptape_at at_{0, 0, -1, 0};
   bool failed_ = false;
 };

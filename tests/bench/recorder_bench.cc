@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a recorded event costs its caller, through the C interface. Counters, each of one event:
-//   bytes      of its record
+//   bytes      of its record in the ring
 //   copy_ns    of a plain copy of as many bytes, in bursts between those of the events
 //   writer_ns  of the writer's thread, which makes the event, checks, encodes and compresses it
 // The file is /dev/null.
@@ -8,12 +8,14 @@
 
 #include <cstring>
 #include <ctime>
+#include <memory>
 #include <numeric>
 #include <string>
 #include <vector>
 
 #include "capture/pagetape_capture.h"
 #include "capture/record.h"
+#include "capture/ring.h"
 
 namespace pagetape {
 namespace {
@@ -21,6 +23,10 @@ namespace {
 // What is recorded before the writer's thread catches up, which is not timed. An engine's step
 // leaves less; the buffer has room for more.
 constexpr std::size_t kBurstBytes = 1u << 20;
+
+void* aligned(void* memory) {
+  return reinterpret_cast<void*>((reinterpret_cast<std::uintptr_t>(memory) + 63) / 64 * 64);
+}
 
 double seconds(clockid_t clock) {
   timespec time;
@@ -52,10 +58,18 @@ class Copies {
   std::size_t bytes_ = 0;
 };
 
-// Times `event(recorder)` in bursts, as a scheduler's steps have them. `payload` is in bytes.
+// Times `event(recorder)` in bursts, as a scheduler's steps have them. The event has so many names
+// and integers, and a payload of so many bytes.
+struct Shape {
+  std::uint16_t names, ints;
+  std::size_t payload;
+};
 template <class F>
-void record(benchmark::State& state, ptape_recorder* recorder, std::size_t payload, F&& event) {
-  const std::size_t bytes = sizeof(Record) + padded(payload);
+void record(benchmark::State& state, ptape_recorder* recorder, const Shape& shape, F&& event) {
+  Record like;
+  like.n_names = shape.names;
+  like.n_ints = shape.ints;
+  const std::size_t bytes = sizeof(std::uint64_t) + record_bytes(like, shape.payload);
   const std::size_t burst = kBurstBytes / bytes;
   Copies copies(bytes, burst);
   const double before = seconds(CLOCK_PROCESS_CPUTIME_ID), mine = seconds(CLOCK_THREAD_CPUTIME_ID);
@@ -99,7 +113,7 @@ void alloc(benchmark::State& state) {
   ptape_recorder* recorder = open_recorder();
   say(recorder, R"({"ev": "pool", "pool": "F", "pages": 8, "page_size": 16})");
   const ptape_name pool = ptape_intern(recorder, "F"), req = ptape_intern(recorder, "A");
-  record(state, recorder, pages.size() * sizeof(pages[0]), [&](ptape_recorder* to) {
+  record(state, recorder, {2, 1, pages.size() * sizeof(pages[0])}, [&](ptape_recorder* to) {
     return ptape_alloc(to, nullptr, pool, req, pages.data(), pages.size(), 0);
   });
 }
@@ -108,7 +122,7 @@ void table(benchmark::State& state) {
   const std::vector<std::int32_t> pages(static_cast<std::size_t>(state.range(0)), 7);
   ptape_recorder* recorder = open_recorder();
   const ptape_name buffer = ptape_intern(recorder, "b");
-  record(state, recorder, pages.size() * sizeof(pages[0]), [&](ptape_recorder* to) {
+  record(state, recorder, {4, 2, pages.size() * sizeof(pages[0])}, [&](ptape_recorder* to) {
     return ptape_table(to, nullptr, buffer, 3, 0, pages.data(), pages.size(), 0, 0, 0);
   });
 }
@@ -117,7 +131,7 @@ void lens(benchmark::State& state) {
   const std::vector<std::int64_t> values(static_cast<std::size_t>(state.range(0)), 7);
   ptape_recorder* recorder = open_recorder();
   const ptape_name buffer = ptape_intern(recorder, "b");
-  record(state, recorder, values.size() * sizeof(values[0]), [&](ptape_recorder* to) {
+  record(state, recorder, {1, 1, values.size() * sizeof(values[0])}, [&](ptape_recorder* to) {
     return ptape_lens(to, nullptr, buffer, 0, values.data(), values.size());
   });
 }
@@ -136,7 +150,7 @@ void graph_launch(benchmark::State& state) {
   ptape_recorder* recorder = open_recorder();
   const std::vector<ptape_row> rows = lanes(state.range(0), ptape_intern(recorder, "A"));
   const ptape_name graph = ptape_intern(recorder, "g");
-  record(state, recorder, rows.size() * sizeof(rows[0]), [&](ptape_recorder* to) {
+  record(state, recorder, {1, 0, rows.size() * sizeof(rows[0])}, [&](ptape_recorder* to) {
     return ptape_graph_launch(to, nullptr, graph, rows.data(), rows.size());
   });
 }
@@ -154,10 +168,30 @@ void graph_launch_lanes(benchmark::State& state) {
   lanes.req = req.data();
   lanes.row = row.data();
   const ptape_name graph = ptape_intern(recorder, "g");
-  record(state, recorder, padded(n * sizeof(ptape_name)) + n * sizeof(std::int64_t),
+  record(state, recorder, {1, 0, padded(n * sizeof(ptape_name)) + n * sizeof(std::int64_t)},
          [&](ptape_recorder* to) { return ptape_graph_launch_lanes(to, nullptr, graph, &lanes); });
 }
 
+// The ring alone: so many threads claim, fill and commit 56 bytes each time.
+constexpr std::size_t kClaims = 1u << 20;
+void claim(benchmark::State& state) {
+  static std::vector<std::uint64_t> memory;
+  constexpr std::size_t kBytes = 4 * kClaims * 64;
+  if (state.thread_index() == 0) {
+    memory.assign((ring_bytes(kBytes) + 64) / 8, 0);
+    format_ring(aligned(memory.data()), kBytes, -1);
+  }
+  std::unique_ptr<RingWriter> writer;
+  for (auto _ : state) {
+    // Here, behind the threads' common start, the ring is there.
+    if (writer == nullptr) writer = std::make_unique<RingWriter>(aligned(memory.data()));
+    const RingClaim claim = writer->claim(56);
+    std::memset(claim.payload, 1, claim.bytes);
+    writer->commit(claim);
+  }
+}
+
+BENCHMARK(claim)->ThreadRange(1, 4)->UseRealTime()->Iterations(kClaims);
 BENCHMARK(alloc)->Arg(1)->Arg(16)->Arg(128);
 BENCHMARK(table)->Arg(64)->Arg(512);
 BENCHMARK(lens)->Arg(64);

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <random>
 #include <string>
 #include <vector>
 
@@ -17,8 +18,18 @@ class RecordTest : public testing::Test {
     for (const char* name : {"F", "A", "t", "tb"}) decoder_.add_name(name);
   }
 
-  std::string decoded(const Record& record, const void* payload = nullptr) {
-    Status status = decoder_.decode(record, static_cast<const char*>(payload), event_);
+  // Through the form of the ring.
+  std::string decoded(const Record& record, const void* payload = nullptr, std::size_t bytes = 0) {
+    std::vector<char> ring(record_bytes(record, bytes));
+    char* to = write_record(ring.data(), record);
+    if (bytes > 0) std::memcpy(to, payload, bytes);
+    return decoded(ring);
+  }
+  std::string decoded(const std::vector<char>& ring) {
+    RecordBytes rest(ring.data(), ring.size());
+    Record read;
+    if (!read_record(rest, read)) return "error: no record";
+    Status status = decoder_.decode(read, rest, event_);
     return status.ok() ? print_event(event_, names_) : "error: " + status.message();
   }
 
@@ -30,8 +41,7 @@ class RecordTest : public testing::Test {
 Record free_of(std::uint32_t pool, std::uint32_t req, std::uint32_t n) {
   Record record;
   record.kind = kKindOf<ev::Free>;
-  record.names[0] = pool;
-  record.names[1] = req;
+  record.set_names(pool, req);
   record.n = n;
   return record;
 }
@@ -40,13 +50,13 @@ TEST_F(RecordTest, CallersIdsNeedNotBeTheTables) {
   names_.intern("said in a line of the text form first");
   decoder_.add_name("late");  // The callers' fifth, the table's sixth.
   const std::int32_t pages[] = {7, 8};
-  EXPECT_EQ(decoded(free_of(1, 5, 2), pages),
+  EXPECT_EQ(decoded(free_of(1, 5, 2), pages, sizeof(pages)),
             R"({"ev": "free", "pool": "F", "req": "late", "pages": [7, 8]})");
 }
 
 TEST_F(RecordTest, AnIdThatWasNeverGivenOutIsAnError) {
   const std::int32_t pages[] = {7};
-  EXPECT_EQ(decoded(free_of(1, 99, 1), pages).substr(0, 6), "error:");
+  EXPECT_EQ(decoded(free_of(1, 99, 1), pages, sizeof(pages)).substr(0, 6), "error:");
 }
 
 TEST_F(RecordTest, AFieldOfALineDoesNotStayInTheNextRecord) {
@@ -55,7 +65,7 @@ TEST_F(RecordTest, AFieldOfALineDoesNotStayInTheNextRecord) {
   const std::string text =
       R"({"ev": "attention", "backend": "t", "layer": 1, "rows": [], "q_heads": 8})";
   line.n = static_cast<std::uint32_t>(text.size());
-  EXPECT_NE(decoded(line, text.data()).find("q_heads"), std::string::npos);
+  EXPECT_NE(decoded(line, text.data(), text.size()).find("q_heads"), std::string::npos);
 
   ptape_launch launch{};
   launch.size = sizeof(launch);
@@ -69,7 +79,7 @@ TEST_F(RecordTest, AFieldOfALineDoesNotStayInTheNextRecord) {
   write_launch_head(payload.data(), launch);
   Record record;
   record.kind = kKindOf<ev::Attention>;
-  EXPECT_EQ(decoded(record, payload.data()),
+  EXPECT_EQ(decoded(record, payload.data(), payload.size()),
             R"({"ev": "attention", "backend": "t", "layer": 1, "rows": []})");
 }
 
@@ -83,11 +93,11 @@ TEST_F(RecordTest, AnEmptyListIsNotAnAbsentOne) {
   write_rows(payload.data(), &row, 1, payload.size());
   Record record;
   record.kind = kKindOf<ev::GraphLaunch>;
-  record.names[0] = 4;
+  record.set_names(ptape_name{4});
   record.flag = 1;
   record.n = 1;
   EXPECT_EQ(
-      decoded(record, payload.data()),
+      decoded(record, payload.data(), payload.size()),
       R"({"ev": "graph_launch", "graph": "tb", "rows": [{"req": null, "pages": [], "row": 3}]})");
 }
 
@@ -107,10 +117,10 @@ TEST_F(RecordTest, ArraysOfRowsStandBehindThemInTheirOrder) {
   write_rows(payload.data(), rows.data(), rows.size(), payload.size());
   Record record;
   record.kind = kKindOf<ev::GraphLaunch>;
-  record.names[0] = 4;
+  record.set_names(ptape_name{4});
   record.flag = kLanesByRow;
   record.n = 3;
-  EXPECT_EQ(decoded(record, payload.data()),
+  EXPECT_EQ(decoded(record, payload.data(), payload.size()),
             R"({"ev": "graph_launch", "graph": "tb", "rows": [{"req": null, "pages": [7, 8, 9]}, )"
             R"({"req": null}, {"req": "A", "pages": [8], "slots": [20]}]})");
 }
@@ -126,6 +136,49 @@ TEST_F(RecordTest, RowsWithANullOrTooLongArrayHaveNoSize) {
   row.n_pages = kMostElements + 1;
   EXPECT_FALSE(rows_bytes(&row, 1).has_value());
   EXPECT_FALSE(rows_bytes(nullptr, 1).has_value());
+}
+
+// Whatever stands in a ring, the decoder stays within the record.
+TEST_F(RecordTest, ARecordCutAnywhereIsAnErrorAndNoMore) {
+  const std::int32_t pages[] = {7, 8, 9};
+  std::vector<ptape_row> rows(2);
+  for (ptape_row& row : rows) {
+    ptape_row_init(&row);
+    row.len = 3;
+    row.pages = pages;
+    row.n_pages = 3;
+  }
+  ptape_launch launch;
+  ptape_launch_init(&launch);
+  launch.backend = 3;
+  const std::int32_t layers[] = {1, 2};
+  launch.layers = layers;
+  launch.n_layers = 2;
+  Record record;
+  record.kind = kKindOf<ev::Attention>;
+  record.n = 2;
+  const std::size_t head = launch_head_bytes(launch), tail = rows_bytes(rows.data(), 2).value();
+  std::vector<char> ring(record_bytes(record, head + tail));
+  write_rows(write_launch_head(write_record(ring.data(), record), launch), rows.data(), 2, tail);
+  EXPECT_EQ(decoded(ring).substr(0, 6), R"({"ev":)");
+  for (std::size_t bytes = 0; bytes < ring.size(); bytes += 8) {
+    EXPECT_EQ(decoded(std::vector(ring.begin(), ring.begin() + static_cast<std::ptrdiff_t>(bytes)))
+                  .substr(0, 6),
+              "error:");
+  }
+}
+
+TEST_F(RecordTest, AnyBytesAtAllAreDecodedOrRefused) {
+  std::mt19937 random(5);
+  for (int round = 0; round < 20'000; ++round) {
+    std::vector<char> ring(8 * (random() % 40));
+    for (char& byte : ring) byte = static_cast<char>(random() % 4 == 0 ? random() : 0);
+    if (ring.size() > 2) {
+      ring[0] = static_cast<char>(random() % kKinds);
+      ring[1] = 0;
+    }
+    (void)decoded(ring);
+  }
 }
 
 TEST_F(RecordTest, RankTimeStreamAndSourceAreTheRecords) {
@@ -146,7 +199,7 @@ TEST_F(RecordTest, RanksAndTimesOfLinesStandBeforeTheRecorders) {
   line.t = 9;
   const std::string text = R"({"ev": "end", "rank": 4})";
   line.n = static_cast<std::uint32_t>(text.size());
-  EXPECT_EQ(decoded(line, text.data()), R"({"ev": "end", "t": 9, "rank": 4})");
+  EXPECT_EQ(decoded(line, text.data(), text.size()), R"({"ev": "end", "t": 9, "rank": 4})");
 }
 
 }  // namespace

@@ -2,12 +2,16 @@
 #include "capture/recorder.h"
 
 #include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <memory>
 #include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
+
+#include "tests/replay/replay_fixture.h"
 
 namespace pagetape {
 namespace {
@@ -53,9 +57,8 @@ std::unique_ptr<Recorder> recorder_to(TestWriter::Shared& shared, std::size_t by
 Record step(std::int64_t number, ptape_name mode) {
   Record record;
   record.kind = kKindOf<ev::Step>;
-  record.names[0] = mode;
-  record.ints[0] = number;
-  record.ints[1] = 0;
+  record.set_names(mode);
+  record.set_ints(number, std::int64_t{0});
   return record;
 }
 
@@ -157,6 +160,88 @@ TEST(Recorder, AnEventLargerThanTheBufferIsRefused) {
   Record record;
   record.kind = kKindOf<ev::Alloc>;
   EXPECT_EQ(recorder->append(record, 1 << 12, [](char*) {}), PTAPE_E_ARGUMENT);
+}
+
+TEST(Recorder, AForkedChildRecordsNothingAndHarmsNothing) {
+  TestWriter::Shared shared;
+  auto recorder = recorder_to(shared, 1 << 14, true);
+  Record record = step(1, 0);
+  ASSERT_EQ(recorder->append(record), PTAPE_OK);
+  const pid_t child = fork();
+  if (child == 0) {
+    bool good = recorder->append(record) == PTAPE_OK && recorder->intern("x") == 0;
+    good = good && recorder->flush().ok() && recorder->close().ok();
+    good = good && recorder->last_error().find("forked") != std::string::npos;
+    recorder.reset();
+    _exit(good ? 0 : 1);
+  }
+  int status = 1;
+  waitpid(child, &status, 0);
+  EXPECT_EQ(status, 0);
+  ASSERT_EQ(recorder->append(record), PTAPE_OK);
+  ASSERT_TRUE(recorder->close().ok());
+  EXPECT_EQ(shared.events.size(), 3u);
+}
+
+// As an engine writes under a collector, which here is this test.
+class SharedRecorder : public testing::Test {
+ protected:
+  std::unique_ptr<Recorder> open(bool block) {
+    Status status;
+    auto ring = RingFile::create(folder_.file(""), kBytes, 2, status);
+    EXPECT_NE(ring, nullptr) << status.message();
+    memory_ = ring->memory();
+    RecorderOptions options;
+    options.rank = 2;
+    options.block = block;
+    return std::make_unique<Recorder>(options, std::move(ring));
+  }
+  std::unique_ptr<Drain> drain(TestWriter::Shared& shared) {
+    return std::make_unique<Drain>(memory_, std::make_unique<Names>(),
+                                   std::make_unique<TestWriter>(shared), nullptr, nullptr,
+                                   DrainOptions{});
+  }
+  static constexpr std::size_t kBytes = 1 << 12;
+  ScratchFolder folder_;
+  void* memory_ = nullptr;
+};
+
+TEST_F(SharedRecorder, WhatACallReturnedFromIsInTheRing) {
+  TestWriter::Shared shared;
+  auto recorder = open(false);
+  Record record = step(7, recorder->intern("decode"));
+  ASSERT_EQ(recorder->append(record), PTAPE_OK);
+  const auto drained = drain(shared);
+  drained->serve();
+  ASSERT_EQ(shared.events.size(), 1u);
+  EXPECT_EQ(recorder->counts().events, 1u);
+}
+
+TEST_F(SharedRecorder, ACollectorThatStandsStillIsNotWaitedForLong) {
+  auto recorder = open(true);
+  Record record = step(7, 0);
+  int error = PTAPE_OK;
+  while (error == PTAPE_OK) error = recorder->append(record);
+  EXPECT_EQ(error, PTAPE_E_DROPPED);
+  EXPECT_FALSE(recorder->flush().ok());
+}
+
+TEST_F(SharedRecorder, NamesThatFoundNoRoomAreSaidBeforeTheyAreUsed) {
+  TestWriter::Shared shared;
+  auto recorder = open(false);
+  Record record = step(1, 0);
+  while (recorder->append(record) == PTAPE_OK) {
+  }
+  const ptape_name late = recorder->intern("late");
+  const auto drained = drain(shared);
+  drained->serve();
+  Record after = step(2, late);
+  ASSERT_EQ(recorder->append(after), PTAPE_OK);
+  drained->serve();
+  ASSERT_GE(shared.events.size(), 2u);
+  EXPECT_EQ(std::get<ev::Step>(shared.events.back().body).mode, Name{1});
+  EXPECT_EQ(shared.events[shared.events.size() - 2].kind(), kKindOf<ev::Dropped>);
+  EXPECT_EQ(drained->header().malformed, 0u);
 }
 
 }  // namespace

@@ -33,9 +33,10 @@ class Readme(unittest.TestCase):
                 os.symlink(os.path.join(ROOT, name), os.path.join(folder, name))
             for command, shown in commands:
                 with self.subTest(command):
+                    words = [PAGETAPE if w == "pagetape" else w for w in shlex.split(command)]
                     done = subprocess.run(
-                        [PAGETAPE, *shlex.split(command)[1:]], cwd=folder, text=True,
-                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+                        words, cwd=folder, text=True, stdout=subprocess.PIPE,
+                        stderr=subprocess.STDOUT, check=False)
                     printed = done.stdout.splitlines()
                     for line in shown:
                         if line not in ("…", ""):  # "…": lines left out.

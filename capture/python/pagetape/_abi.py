@@ -8,6 +8,7 @@ import os
 from typing import Optional
 
 ABI_MAJOR = 1
+E_DROPPED, E_WRITE = -2, -3
 
 
 class PtapeOptions(ctypes.Structure):
@@ -76,15 +77,18 @@ class NativeRecorder:
     def __init__(self, library, path: str, rank: int = -1) -> None:
         self._library = library
         options = PtapeOptions(size=ctypes.sizeof(PtapeOptions), path=path.encode(), rank=rank)
-        # Python callers can afford to wait, and a driven recording must lose nothing.
-        options.block = 1
+        # A driven recording must lose nothing and can wait. Under `pagetape record` it may be a
+        # server's, which must not: what finds no room there is dropped, counted and marked.
+        self._drops = "PAGETAPE_RING_DIR" in os.environ
+        options.block = 0 if self._drops else 1
         self._handle = library.ptape_open(ctypes.byref(options))
         if not self._handle:
             raise PtapeError(library.ptape_last_error(None).decode())
 
     def write(self, line: str) -> None:
         data = line.encode()
-        if self._library.ptape_json(self._handle, data, len(data)) != 0:
+        status = self._library.ptape_json(self._handle, data, len(data))
+        if status != 0 and not (self._drops and status in (E_DROPPED, E_WRITE)):
             raise PtapeError(self._library.ptape_last_error(self._handle).decode())
 
     def flush(self) -> None:

@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "capture/drain.h"
+
+#include <algorithm>
+#include <cstring>
+#include <ctime>
+
+namespace pagetape {
+namespace {
+
+constexpr std::size_t kLaunchesKept = 1u << 16;
+// How long a claimed record may wait for its thread before that is asked after.
+constexpr std::int64_t kBusyNs = 50'000'000;
+
+std::int64_t now() {
+  timespec time;
+  clock_gettime(CLOCK_MONOTONIC, &time);
+  return std::int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec;
+}
+
+// A count of which this thread alone is the writer.
+void bump(std::atomic<std::uint64_t>& count, std::uint64_t by = 1) {
+  count.store(count.load(std::memory_order_relaxed) + by, std::memory_order_relaxed);
+}
+
+bool is_launch(const Event& event) {
+  switch (event.kind()) {
+    case kKindOf<ev::Attention>:
+    case kKindOf<ev::Store>:
+    case kKindOf<ev::Copy>:
+    case kKindOf<ev::GraphLaunch>:
+    case kKindOf<ev::GraphStep>:
+      return true;
+    default:
+      return false;
+  }
+}
+
+}  // namespace
+
+Drain::Drain(void* memory, std::unique_ptr<Names> names, std::unique_ptr<Writer> writer,
+             std::unique_ptr<Journal> journal, Companion* companion, DrainOptions options)
+    : reader_(memory),
+      names_(std::move(names)),
+      writer_(std::move(writer)),
+      journal_(std::move(journal)),
+      companion_(companion),
+      options_(std::move(options)),
+      decoder_(*names_),
+      said_(reader_.mark().said) {}
+
+void Drain::resume(const std::vector<std::string>& names, std::uint64_t skip) {
+  for (const std::string& name : names) decoder_.add_name(name);
+  names_known_ = names.size();
+  skip_ = skip;
+  written_ = writer_->written();
+}
+
+bool Drain::serve() {
+  RingHeader& header = reader_.header();
+  const std::uint64_t flushes = header.flushes_wanted.load(std::memory_order_acquire);
+  const bool took = take(false);
+  const bool wanted = header.flushes_done.load(std::memory_order_relaxed) != flushes;
+  // A quarter of the ring that waits for its segment to fill is enough.
+  if (wanted || (options_.durable && reader_.held() > reader_.data_bytes() / 4)) flush();
+  header.file_bytes.store(writer_->bytes(), std::memory_order_relaxed);
+  header.beats.fetch_add(1, std::memory_order_release);
+  if (wanted) header.flushes_done.store(flushes, std::memory_order_release);
+  return took || wanted;
+}
+
+bool Drain::take(bool to_the_end) {
+  bool took = false;
+  RingReader::Item item;
+  while (!damaged_ && !(failed_ && options_.durable)) {
+    const RingReader::Next next = reader_.next(item);
+    if (next == RingReader::Next::kEmpty) break;
+    if (next == RingReader::Next::kBusy && !given_up(item, to_the_end)) break;
+    if (next == RingReader::Next::kDamaged) {
+      damaged_ = true;
+      note_error(damaged("the ring is damaged at its byte " + std::to_string(reader_.position()) +
+                         ": what stands behind it is lost"),
+                 true);
+      break;
+    }
+    took = true;
+    if (next == RingReader::Next::kRecord) consume(item);
+    reader_.pass(item);
+    settle(item);
+  }
+  if (!options_.durable) release(reader_.position());
+  return took;
+}
+
+bool Drain::given_up(const RingReader::Item& item, bool to_the_end) {
+  if (!to_the_end) {
+    if (busy_at_ != item.position) {
+      busy_at_ = item.position;
+      busy_since_ = now();
+    }
+    if (now() - busy_since_ < kBusyNs) return false;
+    if (!options_.thread_lives || options_.thread_lives(item.thread)) return false;
+  }
+  ++torn_;
+  return true;
+}
+
+void Drain::consume(const RingReader::Item& item) {
+  copy_.assign(item.payload, item.payload + item.bytes);
+  RecordBytes bytes(copy_.data(), copy_.size());
+  Record record;
+  if (!read_record(bytes, record)) return note_error(usage("a record that is none"), false);
+  if (record.kind == kNameRecord) return add_name(record, bytes);
+  RingHeader& header = reader_.header();
+  if (record.kind == kKindOf<ev::Dropped>) {
+    said_ += static_cast<std::uint64_t>(std::max(record.ints[0], std::int64_t{0}));
+  } else {
+    bump(header.events);
+  }
+  if (failed_) return bump(header.lost);
+  if (record.kind == kKindOf<ev::LaunchDone> && !name_launch(record)) return;
+  if (Status status = decoder_.decode(record, bytes, event_); !status.ok()) {
+    return note_error(status, false);
+  }
+  if (is_launch(event_)) {
+    if (launches_.size() == 2 * kLaunchesKept) {
+      launches_.erase(launches_.begin(), launches_.begin() + kLaunchesKept);
+    }
+    launches_.push_back({item.position, writer_->events() - skip_});
+  }
+  write();
+}
+
+// Ids are given out from 1. After a collector died, the first ones may be known from its journal.
+void Drain::add_name(const Record& record, RecordBytes payload) {
+  const auto id = static_cast<std::uint64_t>(record.ints[0]);
+  if (id <= names_known_ && id > 0) return;
+  const char* text = payload.take<char>(record.n);
+  if (text == nullptr || id != names_known_ + 1) {
+    return note_error(usage("a name that is none, or not the next one"), false);
+  }
+  const std::string_view name(text, record.n);
+  decoder_.add_name(name);
+  ++names_known_;
+  if (journal_ != nullptr) journal_->add(name);
+}
+
+// A completion names its launch by the place in the ring that the caller was told; the event's
+// index is known here.
+bool Drain::name_launch(Record& record) {
+  const auto position = static_cast<std::uint64_t>(record.ints[0]);
+  const auto at = std::ranges::lower_bound(launches_, position, {}, &Launch::position);
+  if (at == launches_.end() || at->position != position) {
+    note_error(usage("a launch_done of no launch among the last " + std::to_string(kLaunchesKept)),
+               false);
+    return false;
+  }
+  record.ints[0] = static_cast<std::int64_t>(at->event);
+  return true;
+}
+
+void Drain::write() {
+  if (skip_ > 0) {
+    --skip_;
+    return;
+  }
+  cuda_errors_ += event_.kind() == kKindOf<ev::CudaError>;
+  if (companion_ != nullptr) {
+    if (const std::optional<Keyframe> keyframe = companion_->see(event_)) {
+      note_error(writer_->add_keyframe(keyframe->state, keyframe->digest), true);
+      if (failed_) return;
+    }
+  }
+  note_error(writer_->add(event_), true);
+}
+
+// After the item: memory that is not needed any more.
+void Drain::settle(const RingReader::Item& item) {
+  if (!options_.durable) {
+    if (reader_.position() - reader_.released() > reader_.data_bytes() / 8) release(item.end);
+    return;
+  }
+  const std::uint64_t written = writer_->written();
+  if (failed_ || skip_ > 0 || written == written_) return;
+  // A segment has ended: with this item's event, or before it.
+  release(written == writer_->events() ? item.end : item.position);
+}
+
+void Drain::release(std::uint64_t position) {
+  if (journal_ != nullptr) {
+    note_error(journal_->sync(), true);
+    if (failed_) return;
+  }
+  written_ = writer_->written();
+  reader_.release({position, written_, said_});
+}
+
+void Drain::flush() {
+  if (failed_) return;
+  note_error(writer_->flush(), true);
+  if (failed_ || skip_ > 0) return;
+  release(reader_.position());
+}
+
+Status Drain::close() {
+  take(true);
+  const RingHeader& header = reader_.header();
+  const std::uint64_t dropped = header.dropped.load(std::memory_order_acquire);
+  event_ = {};
+  if (header.rank >= 0) event_.rank = header.rank;
+  if (!failed_ && dropped > said_) {
+    event_.body = ev::Dropped{static_cast<std::int64_t>(dropped - said_), {}, {}};
+    write();
+  }
+  if (!failed_ && header.closed.load(std::memory_order_acquire) != 0) {
+    event_.body = ev::End{};
+    write();
+  }
+  // Of a ring that failed the trace merely ends.
+  if (!failed_ || damaged_) note_error(writer_->close(), true);
+  reader_.header().file_bytes.store(writer_->bytes(), std::memory_order_relaxed);
+  return failed_ ? system_error(error()) : Status();
+}
+
+void Drain::note_error(const Status& status, bool fatal) {
+  if (status.ok()) return;
+  {
+    const std::lock_guard lock(error_mutex_);
+    if (first_error_.empty()) first_error_ = status.message();
+  }
+  RingHeader& header = reader_.header();
+  if (!fatal) return bump(header.malformed);
+  if (failed_) return;
+  failed_ = true;
+  // The event at hand, and those whose segment was not written.
+  bump(header.lost, 1 + writer_->events() - writer_->written());
+  header.failed.store(1, std::memory_order_release);
+}
+
+std::string Drain::error() const {
+  const std::lock_guard lock(error_mutex_);
+  return first_error_;
+}
+
+}  // namespace pagetape

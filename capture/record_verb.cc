@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <CLI/CLI.hpp>
+#include <memory>
+#include <utility>
+
+#include "capture/capture_verbs.h"
+
+namespace pagetape {
+
+void add_record_verb(CLI::App& app, int& exit_code, CompanionFactory companion) {
+  auto options = std::make_shared<CollectorOptions>();
+  options->companion = std::move(companion);
+  CLI::App* verb = app.add_subcommand(
+      "record", "Run a command and record what its processes do to their caches");
+  verb->add_option("-o,--output", options->out, "Folder for the traces, one a process")
+      ->required()
+      ->type_name("DIR");
+  verb->add_option("--ring-size", options->ring_bytes,
+                   "Memory between each process and this one: what it holds while the disk is slow")
+      ->transform(CLI::AsSizeValue(false))
+      ->check(CLI::Range(std::uint64_t{1} << 16, std::uint64_t{1} << 32).description(""))
+      ->type_name("BYTES")
+      ->default_str("64MiB");
+  verb->add_option("--level", options->zstd_level, "zstd level, 1 to 19; 0: none")
+      ->check(CLI::Range(0, 19))
+      ->capture_default_str();
+  verb->add_option("--shared-memory", options->shared_memory, "Folder in memory for the rings")
+      ->capture_default_str()
+      ->type_name("DIR");
+  verb->add_option("COMMAND", options->command, "Behind --: what to run, and its arguments")
+      ->required();
+  verb->footer(
+      "Returns the command's status, 128 + signal where it was killed, 125 where "
+      "recording could not begin.");
+  verb->callback([options, &exit_code] { exit_code = collect(*options); });
+}
+
+}  // namespace pagetape

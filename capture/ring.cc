@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "capture/ring.h"
+
+#include <sys/random.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <bit>
+#include <cstring>
+#include <ctime>
+#include <new>
+#include <string>
+
+namespace pagetape {
+namespace internal {
+
+static std::uint32_t asked_thread_id() { return static_cast<std::uint32_t>(syscall(SYS_gettid)); }
+
+// Asked once a thread: a forked child has one of its own, but writes to no ring of its parent's.
+std::uint32_t thread_id() {
+  [[gnu::tls_model("initial-exec")]] static thread_local std::uint32_t id = 0;
+  if (id == 0) [[unlikely]]
+    id = asked_thread_id();
+  return id;
+}
+
+}  // namespace internal
+
+using internal::RingState;
+
+static std::uint64_t random_key() {
+  std::uint64_t key = 0;
+  if (getrandom(&key, sizeof(key), 0) != sizeof(key)) {
+    timespec now;  // No secret, but another one for every ring.
+    clock_gettime(CLOCK_REALTIME, &now);
+    key = static_cast<std::uint64_t>(now.tv_nsec) << 32 ^ static_cast<std::uint64_t>(getpid());
+  }
+  return key & ~std::uint64_t{7};
+}
+
+void format_ring(void* memory, std::size_t data_bytes, std::int32_t rank) {
+  auto* header = new (memory) RingHeader{};
+  header->version = kRingVersion;
+  header->header_bytes = sizeof(RingHeader);
+  header->data_bytes = data_bytes;
+  header->key = random_key();
+  header->pid = static_cast<std::uint32_t>(getpid());
+  header->uid = geteuid();
+  timespec now;
+  clock_gettime(CLOCK_REALTIME, &now);
+  header->start = std::int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
+  header->rank = rank;
+  auto* words = reinterpret_cast<std::uint64_t*>(static_cast<char*>(memory) + kRingHeaderPage);
+  for (std::size_t i = 0; i < data_bytes / sizeof(*words); ++i) {
+    words[i] = i * sizeof(*words) ^ header->key;
+  }
+  std::memcpy(header->magic, kRingMagic.data(), sizeof(header->magic));
+}
+
+Status check_ring(const void* memory, std::size_t bytes, std::uint32_t uid) {
+  const auto* header = static_cast<const RingHeader*>(memory);
+  if (bytes < kRingHeaderPage ||
+      std::string_view(header->magic, sizeof(header->magic)) != kRingMagic) {
+    return usage("no ring of pagetape");
+  }
+  if (header->version != kRingVersion || header->header_bytes != sizeof(RingHeader)) {
+    return usage("a ring of version " + std::to_string(header->version) +
+                 "; this program reads version " + std::to_string(kRingVersion));
+  }
+  if (header->uid != uid) return usage("a ring of another user");
+  const std::uint64_t size = header->data_bytes;
+  if (!std::has_single_bit(size) || size < kRingBytesMin || size > kRingBytesMax ||
+      ring_bytes(size) != bytes) {
+    return damaged("the ring's size is not that of its memory");
+  }
+  if (header->key % 8 != 0 || header->current.load() > 1 ||
+      header->marks[header->current.load()].position % 8 != 0) {
+    return damaged("the ring's header makes no sense");
+  }
+  return {};
+}
+
+RingReader::RingReader(void* memory)
+    : RingMemory(memory), position_(mark().position), released_(position_) {}
+
+RingMark RingReader::mark() const {
+  const std::uint32_t current = header_->current.load(std::memory_order_acquire);
+  return header_->marks[current & 1];
+}
+
+RingReader::Next RingReader::next(Item& item) {
+  while (true) {
+    const std::uint64_t found = word(position_).load(std::memory_order_acquire);
+    if (found == free_mark(position_)) return Next::kEmpty;
+    // A whole ring not yet given back, whose first record stands here again.
+    if (position_ - released_ >= data_bytes_) return Next::kEmpty;
+    const std::size_t bytes = internal::bytes_of_word(found);
+    const std::size_t behind = data_bytes_ - (position_ & (data_bytes_ - 1));
+    const RingState state = internal::state_of(found);
+    if (state == internal::kFree || state > internal::kPadding || bytes < sizeof(found) ||
+        bytes > behind || position_ + bytes - released_ > data_bytes_ ||
+        (state == internal::kPadding && bytes != behind)) {
+      return Next::kDamaged;
+    }
+    item.position = position_;
+    item.end = position_ + bytes;
+    item.payload = at(position_) + sizeof(found);
+    item.bytes = bytes - sizeof(found);
+    item.thread = static_cast<std::uint32_t>(found >> 32);
+    if (state == internal::kComplete) return Next::kRecord;
+    if (state == internal::kClaimed) return Next::kBusy;
+    position_ = item.end;
+  }
+}
+
+void RingReader::release(const RingMark& mark) {
+  const std::uint64_t position = mark.position;
+  if (position == released_) return;
+  const std::uint32_t other = 1 - (header_->current.load(std::memory_order_relaxed) & 1);
+  header_->marks[other] = mark;
+  header_->current.store(other, std::memory_order_release);
+  // A writer may have completed a record before it moved the tail past it.
+  std::uint64_t tail = header_->tail.load(std::memory_order_acquire);
+  while (tail < position && !header_->tail.compare_exchange_weak(tail, position)) {
+  }
+  for (std::uint64_t p = released_; p < position; p += sizeof(std::uint64_t)) {
+    word(p).store(free_mark(p + data_bytes_), std::memory_order_relaxed);
+  }
+  released_ = position;
+  header_->head.store(position, std::memory_order_release);
+}
+
+}  // namespace pagetape

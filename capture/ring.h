@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+// The ring between an engine and what drains it: shared memory, or memory of the process.
+//
+// Any number of threads of one process write, one reader reads. A writer never waits and takes no
+// lock; records come out in one order, that of their claims. The memory is a RingHeader, then
+// `data_bytes` of records. Positions count bytes from the ring's beginning for ever; the byte of
+// position p is p modulo `data_bytes`. A record stands in one piece at a multiple of 8 and begins
+// with a word of 64 bits:
+//
+//   bits 0-2    what it is: 1 claimed, 2 complete, 3 padding to the end of the memory
+//   bits 3-31   its length in words of 8 bytes, this one included
+//   bits 32-63  the thread that writes it
+//
+// A word where no record was claimed yet holds a mark of its own position, free_mark(p). So
+// claiming is one compare-and-swap of that word from its mark to a length: whoever is killed at
+// whatever instruction has claimed nothing, or has left a length by which the reader passes what it
+// never completed. `tail` only says where to look: who finds it behind a claimed record moves it
+// on. A thread that slept through a whole round finds the mark of another position, and its claim
+// fails.
+//
+// What was claimed and never completed belongs to a call that never returned: nothing recorded
+// after it can depend on it.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+#include "traces/status.h"
+
+namespace pagetape {
+
+inline constexpr std::uint32_t kRingVersion = 1;
+inline constexpr std::size_t kRingBytesMin = 1u << 12, kRingBytesMax = std::size_t{1} << 32;
+
+// Where a reader stands that has put everything before into a file.
+struct RingMark {
+  std::uint64_t position = 0;
+  std::uint64_t events = 0;  // In the file.
+  std::uint64_t said = 0;    // Of `dropped`: those that the file's events tell of.
+};
+
+// The beginning of the memory, in native byte order. Each part has its cache line.
+struct RingHeader {
+  char magic[8];  // kRingMagic
+  std::uint32_t version;
+  std::uint32_t header_bytes;  // sizeof(RingHeader)
+  std::uint64_t data_bytes;    // A power of two.
+  std::uint64_t key;           // Of the marks: random, a multiple of 8.
+  std::uint32_t pid, uid;      // Of the process that writes, as it sees them.
+  std::int64_t start;          // When it began, ns since 1970.
+  std::int32_t rank;           // Negative: none.
+  std::uint32_t reserved;
+
+  // The writers'.
+  alignas(64) std::atomic<std::uint64_t> tail;
+  alignas(64) std::atomic<std::uint64_t> dropped;  // Records that found no room, in all.
+  std::atomic<std::uint64_t> flushes_wanted;
+  std::atomic<std::uint32_t> closed;  // 1: nothing more comes.
+
+  // The reader's.
+  alignas(64) std::atomic<std::uint64_t> head;  // Memory before it is free.
+  std::atomic<std::uint32_t> failed;            // 1: nothing more can be written.
+  std::atomic<std::uint32_t> current;           // The mark that holds.
+  RingMark marks[2];
+  alignas(64) std::atomic<std::uint64_t> beats;  // Moves as long as the reader is well.
+  std::atomic<std::uint64_t> flushes_done;
+  // What became of the records: made events of; refused; left out, as the file failed.
+  std::atomic<std::uint64_t> events, malformed, lost;
+  std::atomic<std::uint64_t> file_bytes;
+};
+inline constexpr std::string_view kRingMagic{"ptapring", 8};
+static_assert(sizeof(RingHeader) == 320 && std::atomic<std::uint64_t>::is_always_lock_free);
+
+// The data of a ring begins on a page of its own.
+inline constexpr std::size_t kRingHeaderPage = 4096;
+constexpr std::size_t ring_bytes(std::size_t data_bytes) { return kRingHeaderPage + data_bytes; }
+
+// Lays out an empty ring in `memory` of ring_bytes(data_bytes), which it touches all of: a writer
+// meets no page fault. `data_bytes` is a power of two.
+void format_ring(void* memory, std::size_t data_bytes, std::int32_t rank);
+
+// Whether `memory` of so many bytes holds a ring that this version can read, and of whom.
+Status check_ring(const void* memory, std::size_t bytes, std::uint32_t uid);
+
+namespace internal {
+
+enum RingState : std::uint64_t { kFree = 0, kClaimed = 1, kComplete = 2, kPadding = 3 };
+
+constexpr std::uint64_t ring_word(RingState state, std::size_t bytes, std::uint64_t thread) {
+  return state | static_cast<std::uint64_t>(bytes) | thread << 32;
+}
+constexpr RingState state_of(std::uint64_t word) { return static_cast<RingState>(word & 7); }
+constexpr std::size_t bytes_of_word(std::uint64_t word) { return word & 0xffff'fff8; }
+
+std::uint32_t thread_id();
+
+// The memory, and copies of what its header said when it was opened: what another process writes
+// there later is not believed.
+class RingMemory {
+ public:
+  explicit RingMemory(void* memory)
+      : header_(static_cast<RingHeader*>(memory)),
+        data_(static_cast<char*>(memory) + kRingHeaderPage),
+        data_bytes_(header_->data_bytes),
+        key_(header_->key) {}
+
+  RingHeader& header() const { return *header_; }
+  std::uint64_t data_bytes() const { return data_bytes_; }
+
+ protected:
+  char* at(std::uint64_t position) const { return data_ + (position & (data_bytes_ - 1)); }
+  std::atomic_ref<std::uint64_t> word(std::uint64_t position) const {
+    return std::atomic_ref(*reinterpret_cast<std::uint64_t*>(at(position)));
+  }
+  std::uint64_t free_mark(std::uint64_t position) const { return position ^ key_; }
+
+  RingHeader* header_;
+  char* data_;
+  std::uint64_t data_bytes_, key_;
+};
+
+}  // namespace internal
+
+// A claimed record: `bytes` of payload to fill, then to commit.
+struct RingClaim {
+  char* payload = nullptr;  // Null: there is no room.
+  std::uint64_t position = 0;
+  std::size_t bytes = 0;
+};
+
+inline constexpr std::size_t kPrefetchBytes = 512;
+
+// The writers' side: every function may be called from any thread.
+class RingWriter : public internal::RingMemory {
+ public:
+  explicit RingWriter(void* memory) : RingMemory(memory) {}
+
+  // The largest payload that may be claimed.
+  std::size_t most() const { return data_bytes_ / 2 - sizeof(std::uint64_t); }
+
+  // `bytes`: a multiple of 8, up to most().
+  RingClaim claim(std::size_t bytes) {
+    using namespace internal;
+    const std::size_t size = bytes + sizeof(std::uint64_t);
+    const std::uint64_t thread = thread_id();
+    while (true) {
+      std::uint64_t tail = header_->tail.load(std::memory_order_acquire);
+      // What the reader gave back is in its cache: a later claim need not wait for it.
+      __builtin_prefetch(at(tail + kPrefetchBytes), 1);
+      const std::size_t behind = data_bytes_ - (tail & (data_bytes_ - 1));
+      const bool pad = size > behind;
+      const std::uint64_t end = tail + size + (pad ? behind : 0);
+      if (end - header_->head.load(std::memory_order_acquire) > data_bytes_) [[unlikely]] {
+        // Unless others went on meanwhile: then it was an old place that had no room.
+        if (header_->tail.load(std::memory_order_acquire) != tail) continue;
+        return {};
+      }
+      // An old `tail` may lead into what another thread is filling: what is found there is not the
+      // mark, and moves nothing, since `tail` is no longer that.
+      std::uint64_t found = free_mark(tail);
+      const std::uint64_t mine =
+          pad ? ring_word(kPadding, behind, 0) : ring_word(kClaimed, size, thread);
+      if (word(tail).compare_exchange_strong(found, mine, std::memory_order_acq_rel)) [[likely]] {
+        std::uint64_t from = tail;
+        header_->tail.compare_exchange_strong(from, tail + bytes_of_word(mine),
+                                              std::memory_order_acq_rel);
+        if (!pad) return {at(tail) + sizeof(std::uint64_t), tail, bytes};
+      } else if (state_of(found) != kFree) {
+        header_->tail.compare_exchange_strong(tail, tail + bytes_of_word(found),
+                                              std::memory_order_acq_rel);
+      }
+    }
+  }
+
+  void commit(const RingClaim& claim) {
+    using namespace internal;
+    word(claim.position)
+        .store(ring_word(kComplete, claim.bytes + sizeof(std::uint64_t), 0),
+               std::memory_order_release);
+  }
+
+  void count_dropped() { header_->dropped.fetch_add(1, std::memory_order_relaxed); }
+};
+
+// The reader's side: one thread at a time.
+class RingReader : public internal::RingMemory {
+ public:
+  enum class Next { kRecord, kEmpty, kBusy, kDamaged };
+  struct Item {
+    std::uint64_t position = 0, end = 0;  // `end` is where the next one begins.
+    const char* payload = nullptr;        // Memory that others may write: copy, then look.
+    std::size_t bytes = 0;
+    std::uint32_t thread = 0;  // Of a kBusy one.
+  };
+
+  // Begins at the mark that holds: nothing before it is needed.
+  explicit RingReader(void* memory);
+
+  // The record at position(), past any padding. kBusy: it is claimed and not complete.
+  Next next(Item& item);
+  // Goes on behind the item.
+  void pass(const Item& item) { position_ = item.end; }
+
+  // Everything before the mark is in the file: gives the memory back.
+  void release(const RingMark& mark);
+
+  std::uint64_t position() const { return position_; }
+  std::uint64_t released() const { return released_; }
+  RingMark mark() const;
+  // Bytes that writers cannot use, whether read or not.
+  std::uint64_t held() const { return header_->tail.load(std::memory_order_acquire) - released_; }
+
+ private:
+  std::uint64_t position_, released_;
+};
+
+}  // namespace pagetape

@@ -1,0 +1,328 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "capture/ring.h"
+
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <random>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace pagetape {
+namespace {
+
+// Memory that a forked child shares.
+class SharedMemory {
+ public:
+  explicit SharedMemory(std::size_t bytes)
+      : bytes_(bytes),
+        at_(mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0)) {}
+  ~SharedMemory() { munmap(at_, bytes_); }
+  void* at() const { return at_; }
+
+ private:
+  std::size_t bytes_;
+  void* at_;
+};
+
+struct TestRing {
+  explicit TestRing(std::size_t bytes) : memory(ring_bytes(bytes)) {
+    format_ring(memory.at(), bytes, -1);
+  }
+  SharedMemory memory;
+};
+
+using Words = std::vector<std::uint64_t>;
+
+bool write(RingWriter& ring, const Words& words) {
+  const RingClaim claim = ring.claim(words.size() * 8);
+  if (claim.payload == nullptr) return false;
+  std::memcpy(claim.payload, words.data(), words.size() * 8);
+  ring.commit(claim);
+  return true;
+}
+
+Words words_of(const RingReader::Item& item) {
+  Words words(item.bytes / 8);
+  if (item.bytes > 0) std::memcpy(words.data(), item.payload, item.bytes);
+  return words;
+}
+
+// All that stands complete; passes what is not.
+std::vector<Words> read_all(RingReader& ring, std::uint64_t* torn = nullptr) {
+  std::vector<Words> all;
+  RingReader::Item item;
+  for (;;) {
+    const RingReader::Next next = ring.next(item);
+    if (next == RingReader::Next::kEmpty) return all;
+    EXPECT_NE(next, RingReader::Next::kDamaged);
+    if (next == RingReader::Next::kDamaged) return all;
+    if (next == RingReader::Next::kRecord) all.push_back(words_of(item));
+    if (next == RingReader::Next::kBusy && torn != nullptr) ++*torn;
+    ring.pass(item);
+  }
+}
+
+TEST(Ring, GivesBackWhatWasWrittenInItsOrder) {
+  TestRing ring(1 << 12);
+  RingWriter writer(ring.memory.at());
+  RingReader reader(ring.memory.at());
+  for (std::uint64_t i = 0; i < 5; ++i) ASSERT_TRUE(write(writer, Words(i, i)));
+  const std::vector<Words> all = read_all(reader);
+  ASSERT_EQ(all.size(), 5u);
+  for (std::uint64_t i = 0; i < 5; ++i) EXPECT_EQ(all[i], Words(i, i));
+}
+
+TEST(Ring, GoesRoundWithRecordsOfAnySize) {
+  TestRing ring(1 << 12);
+  RingWriter writer(ring.memory.at());
+  RingReader reader(ring.memory.at());
+  std::mt19937 random(1);
+  for (std::uint64_t i = 0; i < 20'000; ++i) {
+    const Words words(random() % (writer.most() / 8 + 1), i);
+    ASSERT_TRUE(write(writer, words)) << i;
+    const std::vector<Words> all = read_all(reader);
+    ASSERT_EQ(all, std::vector<Words>{words});
+    reader.release({reader.position(), i + 1});
+  }
+  EXPECT_EQ(reader.mark().events, 20'000u);
+}
+
+TEST(Ring, WhatFindsNoRoomIsNotWrittenAndNothingIsOverwritten) {
+  TestRing ring(1 << 12);
+  RingWriter writer(ring.memory.at());
+  RingReader reader(ring.memory.at());
+  std::uint64_t taken = 0;
+  while (write(writer, Words(3, taken))) ++taken;
+  EXPECT_EQ(taken, (1u << 12) / 32);  // To the last byte.
+  EXPECT_EQ(read_all(reader).size(), taken);
+  EXPECT_FALSE(write(writer, Words(1, 9)));  // Read, and not given back.
+  EXPECT_EQ(read_all(reader).size(), 0u);
+  reader.release({reader.position(), taken});
+  EXPECT_TRUE(write(writer, Words(1, 9)));
+  EXPECT_EQ(read_all(reader), std::vector<Words>{Words(1, 9)});
+}
+
+TEST(Ring, WhatWasClaimedAndNeverCompletedHidesNothingBehindIt) {
+  TestRing ring(1 << 12);
+  RingWriter writer(ring.memory.at());
+  RingReader reader(ring.memory.at());
+  ASSERT_TRUE(write(writer, Words(1, 1)));
+  ASSERT_NE(writer.claim(80).payload, nullptr);
+  ASSERT_TRUE(write(writer, Words(1, 2)));
+  RingReader::Item item;
+  ASSERT_EQ(reader.next(item), RingReader::Next::kRecord);
+  reader.pass(item);
+  EXPECT_EQ(reader.next(item), RingReader::Next::kBusy);
+  EXPECT_EQ(item.thread, static_cast<std::uint32_t>(gettid()));
+  std::uint64_t torn = 0;
+  EXPECT_EQ(read_all(reader, &torn), std::vector<Words>{Words(1, 2)});
+  EXPECT_EQ(torn, 1u);
+}
+
+// As one that was killed between its claim and moving the tail.
+TEST(Ring, ATailLeftBehindIsMovedOnByTheNextWriter) {
+  TestRing ring(1 << 12);
+  RingWriter writer(ring.memory.at());
+  RingReader reader(ring.memory.at());
+  ASSERT_NE(writer.claim(16).payload, nullptr);
+  writer.header().tail = 0;
+  ASSERT_TRUE(write(writer, Words(1, 2)));
+  EXPECT_EQ(read_all(reader), std::vector<Words>{Words(1, 2)});
+}
+
+TEST(Ring, ATailLeftBehindIsMovedOnByTheReader) {
+  TestRing ring(1 << 12);
+  RingWriter writer(ring.memory.at());
+  RingReader reader(ring.memory.at());
+  ASSERT_TRUE(write(writer, Words(1, 1)));
+  writer.header().tail = 0;
+  EXPECT_EQ(read_all(reader).size(), 1u);
+  reader.release({reader.position(), 1});
+  ASSERT_TRUE(write(writer, Words(1, 2)));
+  EXPECT_EQ(read_all(reader), std::vector<Words>{Words(1, 2)});
+}
+
+TEST(Ring, ANewReaderBeginsAtTheMark) {
+  TestRing ring(1 << 12);
+  RingWriter writer(ring.memory.at());
+  {
+    RingReader reader(ring.memory.at());
+    ASSERT_TRUE(write(writer, Words(1, 1)));
+    ASSERT_TRUE(write(writer, Words(1, 2)));
+    RingReader::Item item;
+    ASSERT_EQ(reader.next(item), RingReader::Next::kRecord);
+    reader.pass(item);
+    reader.release({reader.position(), 1});
+  }
+  RingReader reader(ring.memory.at());
+  EXPECT_EQ(reader.mark().events, 1u);
+  EXPECT_EQ(read_all(reader), std::vector<Words>{Words(1, 2)});
+}
+
+// Each thread's records come in its order, whole, and none is missing.
+TEST(Ring, ManyThreadsWriteWhileOneReads) {
+  constexpr std::uint64_t kThreads = 8, kEach = 20'000;
+  TestRing ring(1 << 14);
+  RingWriter writer(ring.memory.at());
+  std::vector<std::thread> threads;
+  for (std::uint64_t t = 0; t < kThreads; ++t) {
+    threads.emplace_back([&, t] {
+      for (std::uint64_t i = 0; i < kEach; ++i) {
+        Words words(2 + (i * 7 + t) % 30, i);
+        words[0] = t;
+        while (!write(writer, words)) std::this_thread::yield();
+      }
+    });
+  }
+  RingReader reader(ring.memory.at());
+  std::vector<std::uint64_t> next(kThreads, 0);
+  RingReader::Item item;
+  for (std::uint64_t n = 0; n < kThreads * kEach;) {
+    if (reader.next(item) != RingReader::Next::kRecord) {
+      reader.release({reader.position(), n});
+      std::this_thread::yield();
+      continue;
+    }
+    const Words words = words_of(item);
+    const std::uint64_t t = words[0], i = words[1];
+    ASSERT_EQ(i, next[t]++);
+    ASSERT_EQ(words.size(), 2 + (i * 7 + t) % 30);
+    for (std::size_t w = 1; w < words.size(); ++w) ASSERT_EQ(words[w], i);
+    reader.pass(item);
+    ++n;
+  }
+  for (std::thread& thread : threads) thread.join();
+}
+
+struct Progress {
+  std::atomic<std::uint64_t> committed[2];  // By thread: calls that have returned.
+};
+
+[[noreturn]] void write_until_killed(void* ring, Progress* progress) {
+  RingWriter writer(ring);
+  const auto run = [&](std::uint64_t t) {
+    for (std::uint64_t i = 0;; ++i) {
+      Words words(2 + i % 30, i);
+      words[0] = t;
+      if (write(writer, words))
+        progress->committed[t].store(i + 1);
+      else
+        --i;
+    }
+  };
+  std::thread other(run, 1);
+  run(0);
+  _exit(1);
+}
+
+class Killed : public testing::TestWithParam<bool> {};
+
+// The engine is killed at any instant: what a call returned from is there, whole and in order.
+TEST_P(Killed, EveryRecordOfACallThatReturnedIsThere) {
+  const bool read_meanwhile = GetParam();
+  std::mt19937 random(7);
+  for (int round = 0; round < 100; ++round) {
+    TestRing ring(1 << 16);
+    SharedMemory shared(sizeof(Progress));
+    auto* progress = new (shared.at()) Progress{};
+    const pid_t child = fork();
+    if (child == 0) write_until_killed(ring.memory.at(), progress);
+    RingReader reader(ring.memory.at());
+    std::uint64_t next[2] = {0, 0};
+    const auto check = [&](const std::vector<Words>& all) {
+      for (const Words& words : all) {
+        const std::uint64_t t = words.at(0), i = words.at(1);
+        ASSERT_LT(t, 2u);
+        ASSERT_EQ(i, next[t]);
+        ASSERT_EQ(words.size(), 2 + i % 30);
+        for (std::size_t w = 1; w < words.size(); ++w) ASSERT_EQ(words[w], i);
+        ++next[t];
+      }
+    };
+    const auto until = std::chrono::steady_clock::now() +
+                       std::chrono::microseconds(random() % (read_meanwhile ? 6000 : 1500));
+    while (std::chrono::steady_clock::now() < until) {
+      if (!read_meanwhile) continue;
+      RingReader::Item item;
+      if (reader.next(item) == RingReader::Next::kRecord) {
+        check({words_of(item)});
+        reader.pass(item);
+      } else {
+        reader.release({reader.position(), 0});
+      }
+    }
+    kill(child, SIGKILL);
+    waitpid(child, nullptr, 0);
+    std::uint64_t torn = 0;
+    check(read_all(reader, &torn));
+    ASSERT_LE(torn, 2u);
+    for (int t = 0; t < 2; ++t) ASSERT_GE(next[t], progress->committed[t].load());
+  }
+}
+INSTANTIATE_TEST_SUITE_P(Ring, Killed, testing::Bool());
+
+TEST(Ring, ALengthThatCannotBeIsDamage) {
+  for (const std::uint64_t bad :
+       {std::uint64_t{2}, std::uint64_t{2 | 1 << 13}, std::uint64_t{5 | 16}, std::uint64_t{3 | 16},
+        std::uint64_t{16}, ~std::uint64_t{0}}) {
+    TestRing ring(1 << 12);
+    std::memcpy(static_cast<char*>(ring.memory.at()) + kRingHeaderPage, &bad, sizeof(bad));
+    RingReader reader(ring.memory.at());
+    RingReader::Item item;
+    EXPECT_EQ(reader.next(item), RingReader::Next::kDamaged) << bad;
+  }
+}
+
+TEST(Ring, AnyBytesAtAllEndTheReading) {
+  std::mt19937_64 random(3);
+  for (int round = 0; round < 200; ++round) {
+    TestRing ring(1 << 12);
+    RingWriter writer(ring.memory.at());
+    while (write(writer, Words(random() % 20, round))) {
+    }
+    for (int flips = 0; flips < 20; ++flips) {
+      auto* words =
+          reinterpret_cast<std::uint64_t*>(static_cast<char*>(ring.memory.at()) + kRingHeaderPage);
+      words[random() % 512] ^= std::uint64_t{1} << random() % 64;
+    }
+    RingReader reader(ring.memory.at());
+    RingReader::Item item;
+    for (int n = 0; n < 1000; ++n) {
+      const RingReader::Next next = reader.next(item);
+      if (next == RingReader::Next::kEmpty || next == RingReader::Next::kDamaged) break;
+      ASSERT_LE(item.end, item.position + (1u << 12));
+      reader.pass(item);
+      ASSERT_LT(n, 999);
+    }
+  }
+}
+
+TEST(Ring, AHeaderThatIsNotOneIsRefused) {
+  TestRing ring(1 << 12);
+  const std::size_t bytes = ring_bytes(1 << 12);
+  auto* header = static_cast<RingHeader*>(ring.memory.at());
+  const auto refusal = [&] { return check_ring(ring.memory.at(), bytes, geteuid()).message(); };
+  EXPECT_EQ(refusal(), "");
+  EXPECT_FALSE(check_ring(ring.memory.at(), bytes - 1, geteuid()).ok());
+  EXPECT_EQ(check_ring(ring.memory.at(), bytes, geteuid() + 1).message(), "a ring of another user");
+  header->version = 9;
+  EXPECT_NE(refusal().find("version 9"), std::string::npos);
+  header->version = kRingVersion;
+  header->data_bytes = 1 << 20;
+  EXPECT_NE(refusal(), "");
+  header->data_bytes = 1 << 12;
+  header->marks[0].position = 3;
+  EXPECT_NE(refusal(), "");
+  header->marks[0].position = 0;
+  header->magic[0] = 'x';
+  EXPECT_EQ(refusal(), "no ring of pagetape");
+}
+
+}  // namespace
+}  // namespace pagetape

@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`pagetape record` as people use it: engines and collectors that end in every way."""
+import glob
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import tempfile
+import time
+import unittest
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+# Under Bazel the program is a file of the test; by hand it is what was built last.
+BUILT = [os.environ.get("PAGETAPE", ""),
+         os.path.join(os.environ.get("TEST_SRCDIR", ""), os.environ.get("TEST_WORKSPACE", ""),
+                      "pagetape"), os.path.join(ROOT, "bazel-bin/pagetape")]
+PAGETAPE = next(p for p in BUILT if os.path.isfile(p))
+ENDLESS = [PAGETAPE, "synth", "--live", "--pace", "400", "--requests", "1000000"]
+SHORT = [PAGETAPE, "synth", "--live", "--pace", "0", "--requests", "5"]
+PATIENCE_S = 60
+
+
+def wait_for(condition):
+    """What `condition` gives once that is true."""
+    until = time.monotonic() + PATIENCE_S
+    while time.monotonic() < until:
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.01)
+    raise AssertionError("it did not come to that")
+
+
+def children(pid):
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as f:
+        return [int(child) for child in f.read().split()]
+
+
+def state_of(pid):
+    with open(f"/proc/{pid}/stat", encoding="ascii") as f:
+        return f.read().split()[2]
+
+
+class Record(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = folder.name
+        self.out = os.path.join(folder.name, "traces")
+        # A folder of the test's own for the rings: what is left there is a fault.
+        shared = tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
+        self.addCleanup(shared.cleanup)
+        self.shared = shared.name
+
+    def command(self, *command, options=()):
+        return [PAGETAPE, "record", "-o", self.out, "--shared-memory", self.shared,
+                *(options or ["--ring-size", "4MiB"]), "--", *command]
+
+    def record(self, *command, options=(), **more):
+        return subprocess.run(self.command(*command, options=options), text=True, check=False,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, **more)
+
+    def start(self, *command, options=()):
+        process = subprocess.Popen(self.command(*command, options=options),
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        self.addCleanup(process.stderr.close)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        return process
+
+    def engine_of(self, collector):
+        """The engine's process, once it records."""
+        wait_for(lambda: glob.glob(os.path.join(self.out, "*.journal")))
+        return wait_for(lambda: children(collector.pid))[0]
+
+    def traces(self):
+        return sorted(glob.glob(os.path.join(self.out, "*.ptape")))
+
+    def only_trace(self):
+        traces = self.traces()
+        self.assertEqual(len(traces), 1)
+        return traces[0]
+
+    def verified(self, trace):
+        done = subprocess.run([PAGETAPE, "verify", "--format", "json", trace], text=True,
+                              stdout=subprocess.PIPE, check=False)
+        return json.loads(done.stdout)
+
+    def events(self, trace):
+        done = subprocess.run([PAGETAPE, "export", trace], text=True, stdout=subprocess.PIPE,
+                              check=True)
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    def test_a_run_is_recorded_and_nothing_is_left_behind(self):
+        done = self.record(*SHORT)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(os.listdir(self.shared), [])
+        trace = self.only_trace()
+        self.assertEqual(os.listdir(self.out), [os.path.basename(trace)])
+        self.assertEqual(os.stat(trace).st_mode & 0o777, 0o600)
+        report = self.verified(trace)
+        self.assertEqual(report["verdict"], "pass")
+        self.assertEqual(report["suspects"], {"total": 0, "events": []})
+        self.assertEqual(self.events(trace)[-1], {"ev": "end"})
+
+    def test_it_returns_what_the_command_did(self):
+        self.assertEqual(self.record("sh", "-c", "exit 7").returncode, 7)
+        self.assertEqual(self.record("sh", "-c", "kill -TERM $$").returncode, 128 + 15)
+        self.assertEqual(self.record("no-such-command").returncode, 127)
+        self.assertEqual(self.record("/").returncode, 126)
+
+    def test_its_own_failures_are_125(self):
+        self.out = "/proc/nowhere"
+        self.assertEqual(self.record("true").returncode, 125)
+
+    def test_long_runs_get_keyframes(self):
+        self.record(PAGETAPE, "synth", "--live", "--model", "gemma4-e4b", "--requests", "160",
+                    "--concurrency", "64", "--prompt-tokens", "4096", "--output-tokens", "1024",
+                    options=["--ring-size", "64MiB"])
+        info = subprocess.run([PAGETAPE, "info", self.only_trace()], text=True, check=True,
+                              stdout=subprocess.PIPE).stdout
+        self.assertRegex(info, r"keyframes +[1-9]")
+
+    def test_an_engine_killed_anywhere_leaves_a_whole_trace_with_its_suspects(self):
+        generator = random.Random(1)
+        suspects = 0
+        for _ in range(10):
+            collector = self.start(*ENDLESS)
+            engine = self.engine_of(collector)
+            time.sleep(generator.random() * 0.2)
+            os.kill(engine, signal.SIGKILL)
+            self.assertEqual(collector.wait(PATIENCE_S), 128 + 9)
+            trace = self.only_trace()
+            report = self.verified(trace)
+            self.assertIsNone(report["damaged"])
+            self.assertEqual(report["counts"], {})
+            suspects += report.get("suspects", {"total": 0})["total"]
+            os.remove(trace)
+        self.assertGreater(suspects, 0)
+
+    def test_a_signal_to_the_collector_reaches_the_command(self):
+        collector = self.start(*ENDLESS)
+        self.engine_of(collector)
+        collector.send_signal(signal.SIGTERM)
+        self.assertEqual(collector.wait(PATIENCE_S), 128 + 15)
+        self.assertIsNone(self.verified(self.only_trace())["damaged"])
+
+    def test_the_engine_outlives_its_collector_and_its_trace_is_recovered(self):
+        collector = self.start(PAGETAPE, "synth", "--live", "--pace", "400", "--requests", "40")
+        engine = self.engine_of(collector)
+        time.sleep(0.3)
+        collector.kill()
+        collector.wait()
+        early = subprocess.run([PAGETAPE, "recover", self.out], text=True, check=False,
+                               stdout=subprocess.PIPE)
+        self.assertEqual(early.returncode, 2)
+        self.assertIn("still writes", early.stdout)
+        wait_for(lambda: not os.path.exists(f"/proc/{engine}"))
+        done = subprocess.run([PAGETAPE, "recover", self.out], text=True, check=False,
+                              stdout=subprocess.PIPE)
+        self.assertEqual(done.returncode, 0, done.stdout)
+        trace = self.only_trace()
+        self.assertEqual(os.stat(trace).st_mode & 0o777, 0o600)
+        self.assertEqual(self.verified(trace)["verdict"], "pass")
+        self.assertEqual(self.events(trace)[-1], {"ev": "end"})
+        self.assertEqual(os.listdir(self.out), [os.path.basename(trace)])
+        self.assertEqual(os.listdir(self.shared), [])
+
+    def test_nothing_to_recover_is_said(self):
+        os.mkdir(self.out)
+        done = subprocess.run([PAGETAPE, "recover", self.out], text=True, check=False,
+                              stderr=subprocess.PIPE)
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("no recording was left unfinished", done.stderr)
+
+    def test_a_stalled_collector_costs_events_and_says_so(self):
+        collector = self.start(PAGETAPE, "synth", "--live", "--pace", "0", "--requests", "400",
+                               options=["--ring-size", "64KiB"])
+        engine = wait_for(lambda: children(collector.pid))[0]
+        collector.send_signal(signal.SIGSTOP)
+        # The engine goes on to its end while nothing is taken.
+        wait_for(lambda: state_of(engine) == "Z")
+        collector.send_signal(signal.SIGCONT)
+        self.assertEqual(collector.wait(PATIENCE_S), 0)
+        trace = self.only_trace()
+        report = self.verified(trace)
+        dropped = sum(e["events"] for e in self.events(trace) if e["ev"] == "dropped")
+        self.assertGreater(dropped, 0)
+        self.assertEqual(report["counts"], {})
+        self.assertIn(f"{dropped} dropped", collector.stderr.read())
+
+    def test_two_ranks_and_their_children_get_a_trace_each(self):
+        engine = " ".join(SHORT)
+        done = self.record("sh", "-c", f"{engine} & (exec {engine}) & wait; {engine}")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        traces = self.traces()
+        self.assertEqual(len(traces), 3)
+        for trace in traces:
+            self.assertEqual(self.verified(trace)["verdict"], "pass")
+
+    def test_a_process_left_behind_by_the_command_is_recorded_to_its_end(self):
+        done = self.record("sh", "-c", f"{' '.join(ENDLESS)} --steps 100 & sleep 0.2")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(self.events(self.only_trace())[-1], {"ev": "end"})
+
+    def test_a_full_disk_ends_the_trace_and_not_the_engine(self):
+        def small_files():
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 14, resource.RLIM_INFINITY))
+
+        # The ring's file is no larger than that, or the ring itself would be refused.
+        engine = "ulimit -S -f unlimited; exec " + " ".join(SHORT[:-1]) + " 400"
+        done = self.record("sh", "-c", engine, preexec_fn=small_files,
+                           options=["--ring-size", "4MiB", "--level", "0"])
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("cannot be written", done.stderr)
+        self.assertIn("pagetape recover", done.stderr)
+        self.assertIsNone(self.verified(self.only_trace())["damaged"])
+        again = subprocess.run([PAGETAPE, "recover", self.out], text=True, check=False,
+                               stdout=subprocess.PIPE)
+        self.assertEqual(again.returncode, 0, again.stdout)
+        self.assertEqual(self.verified(self.only_trace())["counts"], {})
+
+    def test_without_shared_memory_the_process_writes_and_the_loss_is_said(self):
+        self.shared = "/nowhere"
+        done = self.record(*SHORT)
+        self.assertEqual(done.returncode, 0)
+        self.assertIn("is lost if", done.stderr)
+        self.assertEqual(self.verified(self.only_trace())["verdict"], "pass")
+
+    def test_a_trace_asked_for_by_name_is_written_under_it(self):
+        path = os.path.join(self.folder, "mine.ptape")
+        self.record(PAGETAPE, "synth", "-o", path)
+        self.assertEqual(self.verified(path)["verdict"], "pass")
+        self.assertEqual(self.traces(), [])
+
+
+if __name__ == "__main__":
+    unittest.main()

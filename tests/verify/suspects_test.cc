@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "verify/suspects.h"
+
+#include <gmock/gmock.h>
+
+#include "tests/verify/verify_fixture.h"
+
+namespace pagetape {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::Not;
+
+Event on(std::int32_t stream, EventBody body) {
+  Event event;
+  event.stream = stream;
+  event.body = std::move(body);
+  return event;
+}
+Event launch(std::int32_t stream) { return on(stream, ev::GraphLaunch{}); }
+Event done(std::int64_t of) { return on(0, ev::LaunchDone{of}); }
+
+TEST(Suspects, AreThoseOfEachStreamSinceTheLastThatCompleted) {
+  Suspects suspects;
+  suspects.see(launch(0), 0);
+  suspects.see(launch(1), 1);
+  suspects.see(launch(0), 2);
+  suspects.see(launch(0), 3);
+  suspects.see(done(2), 4);
+  EXPECT_THAT(suspects.list(), ElementsAre(1, 3));
+  EXPECT_EQ(suspects.count(), 2u);
+  suspects.see(done(1), 5);
+  suspects.see(done(3), 6);
+  EXPECT_THAT(suspects.list(), IsEmpty());
+}
+
+TEST(Suspects, ATraceWithoutCompletionsNamesNone) {
+  Suspects suspects;
+  suspects.see(launch(0), 0);
+  EXPECT_FALSE(suspects.known());
+  EXPECT_THAT(suspects.list(), IsEmpty());
+  EXPECT_EQ(suspects.count(), 0u);
+}
+
+TEST(Suspects, RanksAreApart) {
+  Suspects suspects;
+  Event other = launch(0);
+  other.rank = 1;
+  suspects.see(other, 0);
+  suspects.see(launch(0), 1);
+  suspects.see(done(1), 2);
+  EXPECT_THAT(suspects.list(), ElementsAre(0));
+}
+
+TEST(Suspects, OfManyTheLastAreListedAndAllAreCounted) {
+  Suspects suspects;
+  suspects.see(launch(1), 0);
+  suspects.see(done(0), 1);
+  for (EventIndex i = 2; i < 1002; ++i) suspects.see(launch(0), i);
+  EXPECT_EQ(suspects.count(), 1000u);
+  EXPECT_EQ(suspects.list().size(), Suspects::kKept);
+  EXPECT_EQ(suspects.list().back(), 1001u);
+}
+
+constexpr char kTrace[] = R"({"ev": "pool", "pool": "F", "pages": 8, "page_size": 16}
+{"ev": "backend", "backend": "d"}
+{"ev": "store", "backend": "d", "layer": 1, "rows": []}
+{"ev": "launch_done", "event": 2}
+{"ev": "store", "backend": "d", "layer": 2, "rows": []}
+)";
+
+TEST(Suspects, StandFirstInTheReport) {
+  const ScratchFolder folder;
+  const Report report = verify_trace(folder.write("trace.jsonl", kTrace), {});
+  EXPECT_THAT(report_text(report), HasSubstr("1 launch begun and not completed"));
+  EXPECT_THAT(report_text(report), HasSubstr("  event 4: "));
+  EXPECT_EQ(json_of_report(report).at("suspects"), nlohmann::json({{"total", 1}, {"events", {4}}}));
+  EXPECT_THAT(report_json(verify_lines(std::string(kTrace).substr(0, 150))),
+              Not(HasSubstr("suspects")));
+}
+
+}  // namespace
+}  // namespace pagetape

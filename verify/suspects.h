@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// Launches that had begun and not completed when the run ended: where a crash is looked for first.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <utility>
+#include <vector>
+
+#include "traces/event.h"
+#include "verify/finding.h"
+
+namespace pagetape {
+
+class Suspects {
+ public:
+  // Every event in its order. What a stream was given before a launch that completed has completed.
+  void see(const Event& event, EventIndex index);
+
+  // Whether the trace says at all which launches completed.
+  bool known() const { return known_; }
+  // Ascending; of each stream the last kKept. None where nothing is known.
+  std::vector<EventIndex> list() const;
+  std::uint64_t count() const;
+
+  static constexpr std::size_t kKept = 64;
+
+ private:
+  struct Stream {
+    std::vector<EventIndex> begun;  // Since the last that completed; those before the last kKept
+                                    // may be missing.
+    std::uint64_t count = 0;
+  };
+  std::map<std::pair<std::int64_t, std::int32_t>, Stream> streams_;  // By rank and stream.
+  bool known_ = false;
+};
+
+}  // namespace pagetape
