@@ -39,6 +39,7 @@ _JUDGE = "golden_test: each rule's ok_ and bad_, and judge_launch_test"
 _DEBUGGER = "debugger_test: each condition and each thing to show"
 _CODEC = "codec_test"
 _WHAT_IF = "what_if_test: variants of whole traces"
+_ASSERT = "assert_traces_test, and test_cli.py reads what it writes"
 
 WITHOUT_TEST = {
     "capture/collector.cc": _RECORD,
@@ -84,6 +85,10 @@ WITHOUT_TEST = {
     "traces/limits.cc": "check_event_test and bad_input_test",
     "traces/names.cc": "text_parse_test and every other test: nothing goes without it",
     "traces/reader_index.cc": "reader_test",
+    "verify/assert_github.cc": _ASSERT,
+    "verify/assert_junit.cc": _ASSERT,
+    "verify/assert_markdown.cc": _ASSERT,
+    "verify/assert_sarif.cc": _ASSERT,
     "verify/assert_verb.cc": _CLI,
     "verify/blame_text.cc": "blame_trace_test",
     "verify/blame_verb.cc": _CLI,

@@ -5,6 +5,7 @@ import os
 import subprocess
 import tempfile
 import unittest
+import xml.etree.ElementTree
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 GOLDEN = os.path.join(ROOT, "traces/golden")
@@ -235,8 +236,8 @@ class CommandLine(unittest.TestCase):
         done = run("replay", "--device", "cpu", "--write-golden", golden, CRASH)
         self.assertEqual(done.returncode, 1, done.stderr)
         self.assertIn("id 40 is outside pool S of 8", done.stdout)
-        text = open(golden, encoding="utf-8").read()
-        self.assertIn("\nlane ", text)
+        with open(golden, encoding="utf-8") as f:
+            self.assertIn("\nlane ", f.read())
         again = run("replay", "--device", "cpu", "--verify", "3", "--golden", golden, CRASH)
         self.assertIn("3 runs with other grids and threads: the same bits.", again.stdout)
         self.assertNotIn("The digest differs", again.stdout)
@@ -262,6 +263,56 @@ class CommandLine(unittest.TestCase):
         self.assertIn("the same bits", done.stderr)
         other = run("replay", "--device", "cpu", "--format", "json", "--no-crosscheck", CRASH)
         self.assertIsNone(json.loads(other.stdout)["crosscheck"])
+
+    def test_assert_writes_what_ci_reads(self):
+        damaged = self.path("damaged & <cut>.ptape")
+        fixed = os.path.join(GOLDEN, "sglang-0.5.20-fixed.ptape")
+        with open(fixed, "rb") as whole, open(damaged, "wb") as cut:
+            data = bytearray(whole.read())
+            data[len(data) // 2] ^= 0xff
+            cut.write(data)
+        junit, sarif, summary = self.path("j.xml"), self.path("s.sarif"), self.path("m.md")
+        outs = ["--junit", junit, "--sarif", sarif, "--markdown", summary, "--github"]
+        allow = ["--allow-not-checked", "GRAPH_STALE"]  # The recording has no graphs.
+        done = run("assert", *allow, *outs, CRASH, damaged, fixed)
+        self.assertEqual(done.returncode, 1)
+        self.assertRegex(done.stdout, r"(?m)^FAILED  .*S01")
+        self.assertRegex(done.stdout, r"(?m)^DAMAGED ")
+        self.assertRegex(done.stdout, r"(?m)^ok      .*fixed")
+        self.assertRegex(done.stdout,
+                         r"(?m)^::error file=.*S01.bug.jsonl,line=\d+,title=OOB_PAGE::")
+
+        suites = xml.etree.ElementTree.parse(junit).getroot()
+        self.assertEqual([s.get("name") for s in suites], [CRASH, damaged, fixed])
+        self.assertEqual(int(suites.get("errors")), 1)
+        for suite in suites:
+            self.assertEqual(int(suite.get("tests")), len(suite))
+            self.assertEqual(int(suite.get("failures")), len(suite.findall("*/failure")))
+        failed = [c.get("name") for c in suites[0] if c.find("failure") is not None]
+        self.assertIn("OOB_PAGE", failed)
+
+        # The properties that SARIF 2.1.0 requires.
+        with open(sarif, encoding="utf-8") as f:
+            log = json.load(f)
+        self.assertEqual(log["version"], "2.1.0")
+        driver = log["runs"][0]["tool"]["driver"]
+        self.assertEqual(driver["name"], "pagetape")
+        for result in log["runs"][0]["results"]:
+            self.assertEqual(driver["rules"][result["ruleIndex"]]["id"], result["ruleId"])
+            self.assertTrue(result["message"]["text"])
+            place = result["locations"][0]["physicalLocation"]
+            self.assertTrue(place["artifactLocation"]["uri"])
+            self.assertGreaterEqual(place.get("region", {"startLine": 1})["startLine"], 1)
+        with open(summary, encoding="utf-8") as f:
+            self.assertIn("1 of 3 traces passed", f.read())
+        self.assertEqual(run("assert", *allow, damaged, fixed).returncode, 3)
+
+        # The same bytes, however many at a time; nothing where a report cannot be written.
+        one = run("assert", *allow, "--jobs", "1", "--github", CRASH, damaged, fixed)
+        self.assertEqual(one.stdout, done.stdout)
+        refused = run("assert", "--junit", self.path("none/j.xml"), fixed)
+        self.assertEqual(refused.returncode, 2)
+        self.assertIn("cannot be written", refused.stderr)
 
     def test_what_if_tells_the_patches_apart(self):
         trace = self.path("stale.ptape")
