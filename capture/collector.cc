@@ -73,9 +73,6 @@ class Session {
     if (header.dropped != 0) std::fprintf(stderr, ", %llu dropped", said(header.dropped));
     if (header.malformed != 0) std::fprintf(stderr, ", %llu malformed", said(header.malformed));
     if (drain_->torn() != 0) std::fprintf(stderr, ", %llu cut short", said(drain_->torn()));
-    if (companion_ && companion_->findings() != 0) {
-      std::fprintf(stderr, ", %llu findings", said(companion_->findings()));
-    }
     std::fprintf(stderr, "%s\n", header.closed != 0 ? "" : "; its process was killed");
     if (const std::string error = drain_->error(); !error.empty()) {
       std::fprintf(stderr, "pagetape: %s\n", error.c_str());

@@ -164,7 +164,6 @@ void Drain::write() {
     --skip_;
     return;
   }
-  cuda_errors_ += event_.kind() == kKindOf<ev::CudaError>;
   if (companion_ != nullptr) {
     if (const std::optional<Keyframe> keyframe = companion_->see(event_)) {
       note_error(writer_->add_keyframe(keyframe->state, keyframe->digest), true);

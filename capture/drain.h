@@ -34,7 +34,6 @@ class Companion {
   virtual ~Companion() = default;
   // Sees each event before it is written; a keyframe is written before the event.
   virtual std::optional<Keyframe> see(const Event& event) = 0;
-  virtual std::uint64_t findings() const { return 0; }
 };
 
 struct DrainOptions {
@@ -68,7 +67,6 @@ class Drain {
   bool failed() const { return failed_; }
   std::uint64_t events() const { return writer_->events(); }
   std::uint64_t torn() const { return torn_; }  // Claimed and never completed.
-  std::uint64_t cuda_errors() const { return cuda_errors_; }
   // The first thing that went wrong, from any thread.
   std::string error() const;
 
@@ -97,7 +95,7 @@ class Drain {
   std::vector<char> copy_;
   Event event_;
   std::vector<Launch> launches_;  // The latest, by position.
-  std::uint64_t names_known_ = 0, skip_ = 0, written_ = 0, said_ = 0, torn_ = 0, cuda_errors_ = 0;
+  std::uint64_t names_known_ = 0, skip_ = 0, written_ = 0, said_ = 0, torn_ = 0;
   std::uint64_t busy_at_ = ~std::uint64_t{0};  // Position of a claimed record …
   std::int64_t busy_since_ = 0;                // … and when it was first seen.
   bool failed_ = false, damaged_ = false;
