@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 
 #include "capture/capture_verbs.h"
+#include "gui/gui_verbs.h"
 #include "replay/compact.h"
 #include "replay/replay_verbs.h"
 #include "replay/state.h"
@@ -54,7 +55,7 @@ int main(int argc, char** argv) {
       pagetape::add_verify_verb,   pagetape::add_assert_verb,  pagetape::add_blame_verb,
       pagetape::add_headroom_verb, pagetape::add_info_verb,    pagetape::add_import_verb,
       pagetape::add_export_verb,   pagetape::add_compact_verb, pagetape::add_replay_verb,
-      pagetape::add_synth_verb,    pagetape::add_debug_verb,
+      pagetape::add_synth_verb,    pagetape::add_debug_verb,   pagetape::add_view_verb,
   };
   for (AddVerb add : kVerbs) add(app, exit_code);
   pagetape::add_record_verb(app, exit_code, pagetape::companion);

@@ -15,6 +15,7 @@ find . -maxdepth 1 -type l -name "bazel-${PWD##*/}" -delete
 BUILD_PACKAGES=(
   bazel-bootstrap g++ python3
   capnproto libcapnp-dev libcli11-dev libedit-dev libxxhash-dev libzstd-dev nlohmann-json3-dev
+  fonts-dejavu-core libegl-dev libgl-dev libgl1-mesa-dri libglfw3-dev libimgui-dev libstb-dev
 )
 TEST_PACKAGES=(libbenchmark-dev libgmock-dev libgtest-dev binutils clang-format-14)
 LINT_PACKAGES=(clang-tidy-14)

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+// One event of a trace and the state it meets, in words and cells.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "gui/app/phrase.h"
+#include "gui/app/trace_index.h"
+
+namespace pagetape {
+
+enum class CellKind : std::uint8_t {
+  kLive,
+  kLeftWindow,  // Before the window: the kernel skips it.
+  kTail,        // Behind the lane's length: whatever an earlier launch left.
+  kPadding,     // Of a lane without a request.
+  kNeverWritten,
+};
+
+// An entry of a page table as a launch gets it.
+struct CellView {
+  CellKind kind = CellKind::kNeverWritten;
+  std::int64_t id = 0;
+  Name owner = kNone;                   // Of that page in the pool bound.
+  bool outside = false;                 // No page of the pool bound.
+  std::uint8_t rule = kRuleCount;       // The first that it breaks; kRuleCount: none.
+  std::optional<std::int64_t> right{};  // What should stand there, by allocators and maps.
+};
+
+struct RowView {
+  std::string label;  // "r0", "padding"
+  std::int64_t len = -1;
+  std::vector<CellView> cells;
+};
+
+// The page table of one launch, at most kMostRows by kMostColumns.
+struct TableView {
+  static constexpr std::int64_t kMostRows = 256, kMostColumns = 2048;
+  std::string title;
+  std::string pool;
+  std::int64_t bound = 0, window = 0, tokens = 1;
+  std::size_t columns = 0;
+  std::vector<RowView> rows;
+  std::uint64_t broken = 0;  // Cells that break a rule.
+};
+
+struct LaunchBrief {
+  std::string text;  // "draft, layer 4 (logical a2), pool S, 3 lanes"
+  std::uint64_t findings = 0;
+};
+
+struct FindingHere {
+  Rule rule = Rule::kOobPage;
+  std::string place, message;
+  std::int64_t launch = -1, row = -1, column = -1;
+};
+
+struct Moment {
+  EventIndex at = 0;
+  bool is_event = false;  // False: the end, or nothing could be read there.
+  std::string kind, sentence, json, source;
+  std::int64_t step = -1;
+  std::optional<std::int64_t> t;
+  std::vector<Block> state;  // Before the event.
+  std::vector<LaunchBrief> launches;
+  std::size_t launch = 0;  // The one whose table is shown.
+  std::optional<TableView> table;
+  std::vector<FindingHere> findings;  // The earliest; findings_total in all.
+  std::uint64_t findings_total = 0;
+};
+
+// `launch`: of the event's launches the one whose table is wanted; absent: the first with a
+// finding, else the first.
+Moment look_at(OpenTrace& trace, EventIndex at, std::optional<std::size_t> launch);
+
+// What a backend's layers are bound to, alike ones once: of the layers that its logical ones lead
+// to, where it has such; else all that is bound.
+std::vector<Binding> bindings_in_effect(const BackendState& backend);
+
+// The backends, graphs, pools and pending operations of a state, each value with its event.
+std::vector<Block> blocks_of(const World& world, const Names& names);
+
+}  // namespace pagetape

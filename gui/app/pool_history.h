@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// A pool over time: who owned which pages, in as many cells as a screen can show.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "replay/world.h"
+
+namespace pagetape {
+
+class PoolHistory {
+ public:
+  static constexpr std::uint32_t kMostRows = 256;
+  static constexpr std::uint32_t kMostBins = 1024;
+
+  // What stood at the beginning of a bin in `pages_a_row` pages.
+  struct Cell {
+    Name owner = kNone;       // Of the lowest page that has one.
+    std::uint32_t owned = 0;  // Pages that have one.
+    bool reserved = false;    // All are.
+    bool shared = false;      // Some page has more owners.
+  };
+  // Ids beyond the pool that launches read in a bin.
+  struct Beyond {
+    std::int64_t least = INT64_MAX, most = INT64_MIN;
+    EventIndex first = kNever;
+    bool any() const { return first != kNever; }
+  };
+
+  PoolHistory(std::int64_t rank, Name name, const Pool& pool, EventIndex events);
+
+  // The state before the event; a bin keeps what its first event finds.
+  void sample(const World& world, EventIndex event);
+  void read_beyond(EventIndex event, std::int64_t page);
+
+  std::int64_t rank = 0;
+  Name name = kNone;
+  std::int64_t pages = 0;
+  std::uint32_t rows = 1, bins = 1;
+  std::int64_t pages_a_row = 1;
+  EventIndex bin_events = 1;
+  std::int64_t most_beyond = 0;  // The greatest id that was read beyond.
+  std::uint32_t used_rows = 0;   // One past the last in which a page ever had an owner.
+
+  const Cell& cell(std::uint32_t row, std::uint32_t bin) const {
+    return cells_[std::size_t{bin} * rows + row];
+  }
+  const Beyond& beyond(std::uint32_t bin) const { return beyond_[bin]; }
+  std::uint32_t bin_of(EventIndex event) const;
+  std::uint32_t row_of(std::int64_t page) const {
+    return static_cast<std::uint32_t>(page / pages_a_row);
+  }
+
+ private:
+  std::vector<Cell> cells_;  // A column after the other.
+  std::vector<Beyond> beyond_;
+  std::uint32_t sampled_ = 0;  // Bins.
+};
+
+}  // namespace pagetape

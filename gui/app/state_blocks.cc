@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: Apache-2.0
+// The state in words: what is bound, what was believed when, what is frozen.
+#include <algorithm>
+#include <map>
+
+#include "gui/app/moment.h"
+#include "verify/judge.h"
+#include "verify/report.h"
+
+namespace pagetape {
+namespace {
+
+constexpr std::size_t kMostGraphs = 64;
+
+class Teller {
+ public:
+  Teller(const World& world, const Names& names) : world_(world), names_(names) {}
+
+  Block backend(const BackendState& backend) const {
+    Block out{
+        .title = "Backend " + s(backend.name), .note = s(backend.role), .tone = {}, .lines = {}};
+    const std::vector<Binding> bindings = bindings_in_effect(backend);
+    if (backend.all.by != kNever) {
+      out.lines.push_back(bound("all layers", backend.all));
+    }
+    for (auto it = backend.layers.begin(); it != backend.layers.end();) {
+      auto last = it, next = std::next(it);
+      while (next != backend.layers.end() && next->second == it->second) last = next++;
+      const std::string what =
+          it == last ? "layer " + names_.layer(it->first)
+                     : "layers " + names_.layer(it->first) + "–" + names_.layer(last->first);
+      out.lines.push_back(bound(what, it->second));
+      it = next;
+    }
+    for (const Fact& f : backend.facts) {
+      const auto other = std::ranges::find_if(
+          bindings, [&](const Binding& b) { return Judge::fact_stale(world_, f, b); });
+      if (other != bindings.end()) out.tone = Tone::kBad;
+      out.lines.push_back(fact(f, other == bindings.end() ? nullptr : &*other));
+    }
+    remaps(backend, out);
+    return out;
+  }
+
+  Block graph(Name name, const GraphState& graph) const {
+    Block out{.title = "Graph " + s(name), .note = "", .tone = {}, .lines = {}};
+    out.lines.push_back({{"captured", Tone::kDim}, since(graph.by)});
+    if (graph.launched != kNever) {
+      out.lines.push_back({{"last launched", Tone::kDim}, since(graph.launched)});
+    }
+    Line froze{{"froze ", Tone::kDim}};
+    for (const FrozenPointer& pointer : graph.buffers) {
+      const BufferState* buffer = world_.buffers.find(pointer.buffer);
+      const bool moved = buffer != nullptr && buffer->version != pointer.version;
+      if (froze.size() > 1) froze.push_back({", "});
+      froze.push_back({s(pointer.buffer) + (moved ? " (reallocated since)" : ""),
+                       moved ? Tone::kBad : Tone::kPlain});
+      if (moved) out.tone = Tone::kBad;
+    }
+    if (!graph.buffers.empty()) out.lines.push_back(froze);
+    launches(graph, out);
+    return out;
+  }
+
+  Block pools() const {
+    Block out{.title = "Pools", .note = "", .tone = {}, .lines = {}};
+    for (std::uint32_t p = 0; p < world_.pools.size(); ++p) {
+      const Pool& pool = world_.pool(p);
+      const Space& space = world_.space_of(pool);
+      out.lines.push_back({{s(pool.name) + "  ", Tone::kStrong},
+                           {grouped(space.owned_pages()) + " of " +
+                            grouped(static_cast<std::uint64_t>(pool.pages)) + " pages owned"},
+                           {", " + std::to_string(pool.page_size) + " tokens each" +
+                                (pool.kind == kNone ? "" : ", " + s(pool.kind)),
+                            Tone::kDim},
+                           since(pool.by)});
+    }
+    for (std::uint32_t m = 0; m < world_.maps.size(); ++m) {
+      const MapState& map = world_.maps[m];
+      if (map.from == kNoPool || map.to == kNoPool) continue;
+      out.lines.push_back({{"map " + s(world_.maps.key(m)) + "  ", Tone::kStrong},
+                           {s(world_.pool(map.from).name) + " → " + s(world_.pool(map.to).name)},
+                           since(map.by)});
+    }
+    return out;
+  }
+
+  Block operations() const {
+    Block out{.title = "Pending operations", .note = "", .tone = {}, .lines = {}};
+    for (const Op& op : world_.ops) {
+      out.lines.push_back(
+          {{s(op.name) + "  ", Tone::kStrong},
+           {std::string(op.writes ? "writes " : "reads ") + std::to_string(op.pages.size()) +
+            " pages of " + (op.pool == kNoPool ? "?" : s(world_.pool(op.pool).name))},
+           {", stream " + std::to_string(op.stream), Tone::kDim},
+           since(op.event)});
+    }
+    return out;
+  }
+
+ private:
+  std::string s(Name name) const { return std::string(names_.text(name)); }
+  static Phrase since(EventIndex by) {
+    return by == kNever ? Phrase{} : Phrase{"  since " + std::to_string(by), Tone::kDim, by};
+  }
+  std::string pool_name(const Binding& binding) const {
+    return (binding.pool == kNoPool ? "no known pool" : s(world_.pool(binding.pool).name)) +
+           (binding.set == kNone ? "" : " of " + s(binding.set));
+  }
+  Line bound(const std::string& what, const Binding& binding) const {
+    return {{what + " → ", Tone::kDim}, {pool_name(binding), Tone::kStrong}, since(binding.by)};
+  }
+  Line fact(const Fact& f, const Binding* contradicted) const {
+    const std::string what = f.attr == kNone ? "swa_state" : s(f.attr);
+    std::string value = f.attr != kNone ? ""
+                        : f.uses_swa    ? ": window pool " + s(f.swa_pool)
+                                        : ": no window pool";
+    Line out{{what + value, contradicted != nullptr ? Tone::kBad : Tone::kPlain},
+             {", derived from " + s(f.object), Tone::kDim},
+             since(f.by)};
+    if (contradicted != nullptr) {
+      out.insert(out.begin(), {"STALE  ", Tone::kBad});
+      out.push_back(
+          {"  ≠ " + pool_name(*contradicted) + " bound now", Tone::kBad, contradicted->by});
+    }
+    return out;
+  }
+  // Logical layers that lead to one, on one line.
+  void remaps(const BackendState& backend, Block& out) const {
+    std::map<Layer, std::pair<std::vector<std::string>, EventIndex>> by_target;
+    for (const auto& [logical, remap] : backend.remap) {
+      auto& [from, by] = by_target[remap.to];
+      from.push_back(names_.layer(logical));
+      by = remap.by;
+    }
+    for (auto& [to, target] : by_target) {
+      auto& [from, by] = target;
+      std::ranges::sort(from);
+      std::string list;
+      for (const std::string& layer : from) list += (list.empty() ? "" : ", ") + layer;
+      out.lines.push_back({{"logical ", Tone::kDim},
+                           {list},
+                           {" → layer ", Tone::kDim},
+                           {names_.layer(to), Tone::kStrong},
+                           since(by)});
+    }
+  }
+  // What its launches froze of bindings and facts, alike ones once.
+  void launches(const GraphState& graph, Block& out) const {
+    std::vector<std::string> said;
+    for (const CapturedLaunch& launch : graph.launches) {
+      for (const Target& target : launch.targets.list) {
+        Line line{{"layer ", Tone::kDim},
+                  {names_.layer(target.physical)},
+                  {" → ", Tone::kDim},
+                  {pool_name(target.binding)}};
+        for (const Fact& f : launch.facts) {
+          if (f.attr != kNone) continue;
+          const bool stale = Judge::fact_stale(world_, f, target.binding);
+          line.push_back(
+              {std::string(f.uses_swa ? ", window pool " + s(f.swa_pool) : ", no window pool") +
+                   (stale ? " (stale)" : ""),
+               stale ? Tone::kBad : Tone::kDim, f.by});
+          if (stale) out.tone = Tone::kBad;
+        }
+        const std::string text = text_of(line);
+        if (std::ranges::find(said, text) != said.end()) continue;
+        said.push_back(text);
+        out.lines.push_back(line);
+        if (said.size() >= 16) return;
+      }
+    }
+  }
+
+  const World& world_;
+  const Names& names_;
+};
+
+}  // namespace
+
+std::vector<Binding> bindings_in_effect(const BackendState& backend) {
+  std::vector<Binding> out;
+  const auto add = [&](const Binding& binding) {
+    const auto alike = [&](const Binding& b) {
+      return b.pool == binding.pool && b.set == binding.set;
+    };
+    if (binding.by != kNever && std::ranges::none_of(out, alike)) out.push_back(binding);
+  };
+  for (const auto& [logical, remap] : backend.remap) {
+    const auto it = backend.layers.find(remap.to);
+    add(it == backend.layers.end() ? backend.all : it->second);
+  }
+  if (!backend.remap.empty()) return out;
+  add(backend.all);
+  for (const auto& [layer, binding] : backend.layers) add(binding);
+  return out;
+}
+
+std::vector<Block> blocks_of(const World& world, const Names& names) {
+  const Teller teller(world, names);
+  std::vector<Block> out;
+  for (std::uint32_t b = 0; b < world.backends.size(); ++b) {
+    if (world.backends.key(b) != kNone) out.push_back(teller.backend(world.backends[b]));
+  }
+  if (world.pools.size() > 0) out.push_back(teller.pools());
+  if (!world.ops.empty()) out.push_back(teller.operations());
+  for (std::uint32_t g = 0; g < world.graphs.size() && g < kMostGraphs; ++g) {
+    if (world.graphs.key(g) != kNone) {
+      out.push_back(teller.graph(world.graphs.key(g), world.graphs[g]));
+    }
+  }
+  return out;
+}
+
+}  // namespace pagetape

@@ -1,0 +1,336 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "gui/app/trace_index.h"
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "gui/app/moment.h"
+#include "verify/condition.h"
+
+namespace pagetape {
+namespace {
+
+constexpr std::size_t kKeptFindings = 10'000;
+
+using Counts = std::array<std::uint64_t, kRuleCount>;
+
+// Builds the index while a timeline goes by.
+class Builder final : public JudgeWatch {
+ public:
+  Builder(Names& names, const Timeline& timeline, TraceIndex& index)
+      : JudgeWatch(names, kKeptFindings, {}), names_(names), timeline_(timeline), index_(index) {
+    index_.events = timeline.end();
+    index_.finding_density = Density(index_.events);
+    index_.kinds.reserve(std::min<std::size_t>(index_.events, TraceIndex::kMostKinds));
+  }
+
+  void on_event(const World& world, const Event& event, EventIndex at) override {
+    at_ = at;
+    rank_ = event.rank.value_or(State::kNoRank);
+    unsettled_ = false;
+    JudgeWatch::on_event(world, event, at);
+    // Those that are missing are of no kind.
+    while (index_.kinds.size() <= at && at < TraceIndex::kMostKinds) index_.kinds.push_back(kKinds);
+    if (at < index_.kinds.size()) index_.kinds[at] = static_cast<std::uint8_t>(event.kind());
+    index_.timed = index_.timed || event.t.has_value();
+    for (PoolHistory& pool : index_.pools) {
+      if (pool.rank == rank_) pool.sample(world, at);
+    }
+    std::visit([&](const auto& body) { note(world, body); }, event.body);
+  }
+  void on_launch(World& world, const LaunchView& view) override {
+    const std::uint64_t before = outside();
+    JudgeWatch::on_launch(world, view);
+    if (view.backend != nullptr) {
+      BackendLane& to = lane(view.backend->name);
+      to.launches.add(at_);
+      if (stale(world, view)) to.swa.set(at_, to.swa.at(at_).value, true);
+      unsettled_ = unsettled_ || view.graph != nullptr;
+    }
+    if (view.attention != nullptr && outside() > before) add_beyond(world, view);
+  }
+  void on_graph_launch(const World& world, Name name, const GraphState& graph) override {
+    JudgeWatch::on_graph_launch(world, name, graph);
+    graph_lane(name).launches.add(at_);
+  }
+  // After each event.
+  bool met() override {
+    const World* world = timeline_.state().world(rank_);
+    if (world != nullptr && unsettled_) settle(*world);
+    if (world != nullptr) add_pools(*world);
+    const Counts& counts = judge().findings().counts();
+    if (counts != counts_) add_findings(counts);
+    return false;
+  }
+
+  void finish() {
+    judge().finish();
+    Findings& findings = judge().findings();
+    index_.launches = judge().launches();
+    index_.counts = findings.counts();
+    index_.total = findings.total();
+    index_.judged = judge().coverage().judged();
+    index_.known = judge().coverage();
+    for (const RuleInfo& rule : kRules) {
+      if (const Finding* first = findings.first(rule.rule)) index_.firsts.push_back(*first);
+    }
+    std::ranges::sort(index_.firsts, earlier);
+    merge_groups(findings.sorted());
+    for (BackendLane& lane : index_.backends) {
+      lane.launches.finish();
+      lane.pool.finish(index_.events);
+      lane.swa.finish(index_.events);
+    }
+    for (GraphLane& lane : index_.graphs) lane.launches.finish();
+    index_.finding_density.finish();
+    index_.ops.finish(index_.events);
+  }
+
+ private:
+  // Does the launch use a sliding-window state that contradicts what it dereferences?
+  static bool stale(const World& world, const LaunchView& view) {
+    if (view.facts == nullptr || view.targets == nullptr) return false;
+    for (const Fact& fact : *view.facts) {
+      const auto contradicts = [&](const Target& target) {
+        return Judge::fact_stale(world, fact, target.binding);
+      };
+      if (fact.attr == kNone && std::ranges::any_of(view.targets->list, contradicts)) return true;
+    }
+    return false;
+  }
+  std::uint64_t outside() {
+    return judge().findings().counts()[static_cast<std::size_t>(Rule::kOobPage)];
+  }
+  std::uint32_t value_of(const std::string& text) {
+    const auto [it, is_new] = values_.try_emplace(text, 0);
+    if (is_new) {
+      index_.words.push_back(text);
+      it->second = static_cast<std::uint32_t>(index_.words.size());
+    }
+    return it->second;
+  }
+  BackendLane& lane(Name name) {
+    const auto [it, is_new] = lanes_.try_emplace({rank_, name}, index_.backends.size());
+    if (is_new) {
+      index_.backends.push_back({.rank = rank_,
+                                 .name = name,
+                                 .launches = Density(index_.events),
+                                 .pool = Track(),
+                                 .swa = Track()});
+    }
+    return index_.backends[it->second];
+  }
+  GraphLane& graph_lane(Name name) {
+    const auto [it, is_new] = graphs_.try_emplace({rank_, name}, index_.graphs.size());
+    if (is_new) {
+      index_.graphs.push_back({.rank = rank_, .name = name, .launches = Density(index_.events)});
+    }
+    return index_.graphs[it->second];
+  }
+
+  // ---- what an event says ----
+
+  template <class T>
+  void note(const World& world, const T& e) {
+    using std::is_same_v;
+    constexpr bool moves_facts = is_same_v<T, ev::Backend> || is_same_v<T, ev::PoolSwap> ||
+                                 is_same_v<T, ev::SwaState> || is_same_v<T, ev::Cached> ||
+                                 is_same_v<T, ev::Version> || is_same_v<T, ev::Pool> ||
+                                 is_same_v<T, ev::PoolSet> || is_same_v<T, ev::Buffer> ||
+                                 is_same_v<T, ev::Map> || is_same_v<T, ev::Gap>;
+    unsettled_ = moves_facts;
+    if constexpr (is_same_v<T, ev::Step>) {
+      index_.steps.push_back({.event = at_, .step = e.step, .mode = e.mode});
+    } else if constexpr (is_same_v<T, ev::Request>) {
+      const std::string_view state = names_.text(e.state);
+      live(e.req, state != "finish" && state != "abort");
+    } else if constexpr (is_same_v<T, ev::CudaError>) {
+      incident("CUDA error " + std::to_string(e.code) + ' ' + std::string(names_.text(e.name)));
+    } else if constexpr (is_same_v<T, ev::Gap>) {
+      incident("gap: " + std::string(names_.text(e.why)));
+    } else if constexpr (is_same_v<T, ev::Dropped>) {
+      incident(std::to_string(e.events) + " events dropped");
+    } else if constexpr (is_same_v<T, ev::AsyncBegin>) {
+      index_.ops.set(at_, static_cast<std::uint32_t>(world.ops.size() + 1));
+    } else if constexpr (is_same_v<T, ev::AsyncEnd>) {
+      index_.ops.set(at_,
+                     static_cast<std::uint32_t>(std::max<std::size_t>(world.ops.size(), 1)) - 1);
+    }
+  }
+  void incident(std::string text) {
+    if (index_.incidents.size() < TraceIndex::kMostIncidents) {
+      index_.incidents.push_back({.event = at_, .text = std::move(text)});
+    }
+  }
+
+  void live(Name req, bool lives) {
+    const auto it = living_.find({rank_, req});
+    if (lives && it == living_.end() && index_.lives.size() < TraceIndex::kMostLives) {
+      std::uint32_t row = index_.life_rows;
+      if (free_rows_.empty()) {
+        ++index_.life_rows;
+      } else {
+        row = *free_rows_.begin();
+        free_rows_.erase(free_rows_.begin());
+      }
+      living_[{rank_, req}] = index_.lives.size();
+      index_.lives.push_back({.req = req, .begin = at_, .end = kNever, .row = row});
+    } else if (!lives && it != living_.end()) {
+      index_.lives[it->second].end = at_;
+      free_rows_.insert(index_.lives[it->second].row);
+      living_.erase(it);
+    }
+  }
+
+  void add_beyond(const World& world, const LaunchView& view) {
+    for (const Targets::Group& group : view.targets->groups) {
+      if (group.pool == kNoPool) continue;
+      const Pool& pool = world.pool(group.pool);
+      const auto history = std::ranges::find_if(index_.pools, [&](const PoolHistory& h) {
+        return h.rank == rank_ && h.name == pool.name;
+      });
+      if (history == index_.pools.end()) continue;
+      const std::int64_t tokens = view.attention->page_size.value_or(pool.page_size);
+      for (const Lane& lane : view.lanes) {
+        const std::int64_t end =
+            std::min(lane.held(), (std::max<std::int64_t>(lane.len, 0) + tokens - 1) / tokens);
+        for (std::int64_t j = 0; j < end; ++j) {
+          Cell cell;
+          if (!lane.entry(j, cell)) continue;
+          const std::int64_t page = raw(cell.page) * tokens / pool.page_size;
+          if (page >= pool.pages) history->read_beyond(at_, page);
+        }
+      }
+    }
+  }
+
+  // ---- after an event ----
+
+  void add_pools(const World& world) {
+    if (world.pools.size() == pools_of_[rank_]) return;
+    for (std::uint32_t p = pools_of_[rank_]; p < world.pools.size(); ++p) {
+      const Pool& pool = world.pool(p);
+      index_.pools.emplace_back(rank_, pool.name, pool, index_.events);
+    }
+    pools_of_[rank_] = world.pools.size();
+  }
+
+  // What stands behind the event.
+  void settle(const World& world) {
+    for (std::uint32_t b = 0; b < world.backends.size(); ++b) {
+      const Name name = world.backends.key(b);
+      if (name == kNone) continue;
+      const BackendState& backend = world.backends[b];
+      const std::vector<Binding> bindings = bindings_in_effect(backend);
+      BackendLane& to = lane(name);
+      to.pool.set(at_ + 1, pools_value(world, bindings));
+      const auto fact = std::ranges::find(backend.facts, kNone, &Fact::attr);
+      if (fact == backend.facts.end()) continue;
+      to.swa.set(at_ + 1,
+                 value_of(fact->uses_swa ? "window pool " + std::string(names_.text(fact->swa_pool))
+                                         : "no window pool"));
+    }
+  }
+  std::uint32_t pools_value(const World& world, const std::vector<Binding>& bindings) {
+    std::set<std::string> pools;
+    for (const Binding& binding : bindings) {
+      if (binding.pool != kNoPool) {
+        pools.insert(std::string(names_.text(world.pool(binding.pool).name)));
+      }
+    }
+    std::string text;
+    for (const std::string& pool : pools) text += (text.empty() ? "" : " + ") + pool;
+    return text.empty() ? 0 : value_of(text);
+  }
+
+  void add_findings(const Counts& counts) {
+    for (std::size_t r = 0; r < kRuleCount; ++r) {
+      const std::uint64_t more = counts[r] - counts_[r];
+      if (more == 0) continue;
+      index_.finding_density.add(at_, more);
+      if (index_.findings.size() < TraceIndex::kMostGroups) {
+        index_.findings.push_back({.event = at_,
+                                   .rule = static_cast<Rule>(r),
+                                   .count = static_cast<std::uint32_t>(more)});
+      }
+    }
+    counts_ = counts;
+  }
+
+  // The earliest findings are known one by one. What was counted on the way may stand where a rule
+  // became able to judge: it is used behind those only.
+  void merge_groups(const std::vector<Finding>& kept) {
+    const bool all = kept.size() == index_.total;
+    const EventIndex exact = all || kept.empty() ? kNever : kept.back().event;
+    std::map<std::pair<EventIndex, Rule>, std::uint32_t> groups;
+    for (const Finding& finding : kept) {
+      if (finding.event < exact) ++groups[{finding.event, finding.rule}];
+    }
+    std::vector<FindingGroup> out;
+    for (const auto& [key, count] : groups) {
+      out.push_back({.event = key.first, .rule = key.second, .count = count});
+    }
+    for (const FindingGroup& group : index_.findings) {
+      if (exact != kNever && group.event >= exact) out.push_back(group);
+    }
+    index_.findings = std::move(out);
+  }
+
+  Names& names_;
+  const Timeline& timeline_;
+  TraceIndex& index_;
+  EventIndex at_ = 0;
+  std::int64_t rank_ = 0;
+  bool unsettled_ = false;  // Bindings, facts or what a graph used in their place may have moved.
+  std::map<std::string, std::uint32_t> values_;
+  std::map<std::pair<std::int64_t, Name>, std::size_t> lanes_, graphs_, living_;
+  std::map<std::int64_t, std::uint32_t> pools_of_;
+  std::set<std::uint32_t> free_rows_;
+  Counts counts_{};
+};
+
+}  // namespace
+
+const StepStart* TraceIndex::step_at(EventIndex event) const {
+  const auto it = std::ranges::upper_bound(steps, event, {}, &StepStart::event);
+  return it == steps.begin() ? nullptr : &*std::prev(it);
+}
+
+std::size_t TraceIndex::first_finding_from(EventIndex event) const {
+  return static_cast<std::size_t>(
+      std::ranges::lower_bound(findings, event, {}, &FindingGroup::event) - findings.begin());
+}
+
+std::unique_ptr<OpenTrace> load_trace(const std::string& path, Loading& loading, Status& status) {
+  auto trace = std::make_unique<OpenTrace>();
+  trace->path = path;
+  trace->timeline = Timeline::open(path, trace->names, {}, status);
+  if (trace->timeline == nullptr) return nullptr;
+  Timeline& timeline = *trace->timeline;
+  loading.events = timeline.end();
+  Builder builder(trace->names, timeline, trace->index);
+  constexpr EventIndex kTell = 256;  // Events from one look at the outside to the next.
+  for (EventIndex n = 0; timeline.step(&builder); ++n) {
+    builder.met();
+    if (n % kTell != 0) continue;
+    loading.done = timeline.at();
+    if (loading.cancel) {
+      status = usage(path + ": opening it was cancelled");
+      return nullptr;
+    }
+  }
+  // An event that cannot apply ends the trace before it.
+  trace->index.events = timeline.end();
+  builder.finish();
+  trace->index.status = timeline.status();
+  trace->index.warnings = timeline.warnings();
+  if (trace->index.events == 0 && !timeline.status().ok()) {
+    status = timeline.status();
+    return nullptr;
+  }
+  (void)timeline.seek(0);  // Behind damage: to the first event that there is.
+  return trace;
+}
+
+}  // namespace pagetape

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a viewer knows of a whole trace, from one pass over it, in bounded memory.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "gui/app/pool_history.h"
+#include "gui/app/track.h"
+#include "replay/timeline.h"
+#include "verify/coverage.h"
+#include "verify/finding.h"
+
+namespace pagetape {
+
+// One backend's lanes.
+struct BackendLane {
+  std::int64_t rank = 0;
+  Name name = kNone;
+  Density launches;
+  Track pool;  // Bound: 1 + index of TraceIndex::words.
+  // Its sliding-window state, likewise; flagged from a launch on for which it contradicted the pool
+  // bound (of a graph: as captured), until either may have moved.
+  Track swa;
+};
+
+struct GraphLane {
+  std::int64_t rank = 0;
+  Name name = kNone;
+  Density launches;
+};
+
+struct RequestLife {
+  Name req = kNone;
+  EventIndex begin = 0, end = kNever;  // kNever: not over at the end.
+  std::uint32_t row = 0;               // Lives in one row do not overlap.
+};
+
+// A run-time error, a gap, events that the recorder dropped.
+struct Incident {
+  EventIndex event = 0;
+  std::string text;
+};
+
+// Findings of one rule at one event.
+struct FindingGroup {
+  EventIndex event = 0;
+  Rule rule = Rule::kOobPage;
+  std::uint32_t count = 0;
+};
+
+struct StepStart {
+  EventIndex event = 0;
+  std::int64_t step = 0;
+  Name mode = kNone;
+};
+
+struct TraceIndex {
+  static constexpr std::size_t kMostKinds = std::size_t{64} << 20;
+  static constexpr std::size_t kMostGroups = std::size_t{1} << 20;
+  static constexpr std::size_t kMostLives = std::size_t{1} << 17;
+  static constexpr std::size_t kMostIncidents = 1000;
+
+  EventIndex events = 0;
+  std::uint64_t launches = 0;  // As verify counts them: one a layer.
+  std::vector<std::string> words;
+  std::vector<BackendLane> backends;
+  std::vector<GraphLane> graphs;
+  std::vector<PoolHistory> pools;
+  std::vector<RequestLife> lives;
+  std::uint32_t life_rows = 0;
+  std::vector<StepStart> steps;
+  std::vector<Incident> incidents;
+  Track ops;                           // Asynchronous operations pending.
+  std::vector<FindingGroup> findings;  // By event, then rule.
+  std::vector<Finding> firsts;         // Of each rule.
+  std::array<std::uint64_t, kRuleCount> counts{}, judged{};
+  std::uint64_t total = 0;
+  Density finding_density;
+  std::vector<std::uint8_t> kinds;  // Of the first kMostKinds events.
+  bool timed = false;               // Some event says when it was.
+  Coverage known;                   // With it, an event is judged alone as in the whole.
+  Status status;
+  std::vector<std::string> warnings;
+
+  std::string word(std::uint32_t value) const {
+    return value == 0 || value > words.size() ? std::string() : words[value - 1];
+  }
+  // The step that the event is in; null before the first.
+  const StepStart* step_at(EventIndex event) const;
+  // Index of the first group at or behind the event.
+  std::size_t first_finding_from(EventIndex event) const;
+};
+
+// A trace opened for viewing. Has identity; one thread at a time.
+struct OpenTrace {
+  std::string path;
+  Names names;
+  std::unique_ptr<Timeline> timeline;
+  TraceIndex index;
+};
+
+// Asked for and told while a trace is read, from any thread.
+struct Loading {
+  std::atomic<std::uint64_t> done{0}, events{0};
+  std::atomic<bool> cancel{false};
+};
+
+// Null, and `status`, where the trace cannot be opened or `cancel` was set. Damage is no failure:
+// TraceIndex::status says where it begins.
+std::unique_ptr<OpenTrace> load_trace(const std::string& path, Loading& loading, Status& status);
+
+}  // namespace pagetape

@@ -1,0 +1,352 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "gui/app/viewer.h"
+
+#include <algorithm>
+#include <charconv>
+#include <sstream>
+
+#include "verify/report.h"
+
+namespace pagetape {
+namespace {
+
+constexpr std::size_t kMostUndo = 200;
+
+constexpr Command kCommands[] = {
+    {"next-finding", "", "n", "to the next finding"},
+    {"previous-finding", "", "N", "to the finding before"},
+    {"blame", "[ROW COLUMN | POOL:PAGE]", "b", "explain the finding, a cell or a page"},
+    {"follow", "NUMBER", "", "to the event of a line of the explanation (keys 1 to 9)"},
+    {"return", "", "Backspace", "to the event selected before"},
+    {"goto", "EVENT", "", "to an event"},
+    {"step", "", "Right", "to the next event"},
+    {"back", "", "Left", "to the event before"},
+    {"next-step", "", "Down", "to the engine's next step"},
+    {"previous-step", "", "Up", "to the engine's step before"},
+    {"first", "", "Home", "to the first event"},
+    {"last", "", "End", "to the last event"},
+    {"next-launch", "", "]", "to the event's next launch"},
+    {"previous-launch", "", "[", "to the event's launch before"},
+    {"zoom-in", "", "+", "nearer, around the event selected"},
+    {"zoom-out", "", "-", "farther"},
+    {"pan-left", "", "a", "a quarter of the view to the left"},
+    {"pan-right", "", "d", "a quarter of the view to the right"},
+    {"fit", "", "f", "the whole trace"},
+    {"focus", "", "z", "the events around the one selected"},
+    {"undo-view", "", "u", "back to the view before"},
+    {"measure", "", "m", "measure from here; again: no more"},
+    {"rule", "NAME", "", "show the findings of a rule, or hide them"},
+    {"all-rules", "", "", "show the findings of all rules"},
+    {"copy", "", "c", "copy what is said of the event"},
+    {"palette", "", "/", "find a command, finding, request or pool by its name"},
+    {"theme", "", "t", "dark or light"},
+    {"help", "", "?", "the keys"},
+    {"quit", "", "q", "close the viewer"},
+};
+
+template <class T>
+bool number_in(std::string_view text, T& out) {
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), out);
+  return error == std::errc() && end == text.data() + text.size();
+}
+
+}  // namespace
+
+std::span<const Command> viewer_commands() { return kCommands; }
+
+Viewer::Viewer(std::unique_ptr<OpenTrace> trace)
+    : trace_(std::move(trace)), axis_(trace_->index.events) {
+  rules_.fill(true);
+  show_findings();
+  select(0, std::nullopt);
+  if (!index().status.ok()) message_ = index().status.message();
+}
+
+std::optional<std::string_view> Viewer::command_of(std::string_view key) const {
+  for (const Command& command : kCommands) {
+    if (!key.empty() && command.key == key) return command.name;
+  }
+  return std::nullopt;
+}
+
+bool Viewer::run(std::string_view line) {
+  std::istringstream in{std::string(line)};
+  Words words;
+  for (std::string word; in >> word;) words.push_back(word);
+  if (words.empty() || words[0].starts_with('#')) return true;
+  const std::string name = words[0];
+  words.erase(words.begin());
+  message_.clear();
+  if (name == "next-finding" || name == "previous-finding") return go_finding(name[0] == 'n');
+  if (name == "next-step" || name == "previous-step") return go_step(name[0] == 'n');
+  if (name == "next-launch" || name == "previous-launch") return go_launch(name[0] == 'n');
+  if (name == "goto") return go_word(words);
+  if (name == "step") return go(selected() + 1);
+  if (name == "back") return selected() > 0 ? go(selected() - 1) : fail("this is the first event");
+  if (name == "first") return go(0);
+  if (name == "last") return go(index().events - std::min<EventIndex>(index().events, 1));
+  if (name == "return") {
+    if (visited_.empty()) return fail("no event was selected before");
+    select(visited_.back(), std::nullopt);
+    visited_.pop_back();
+    axis_.reveal(static_cast<double>(selected()));
+    return true;
+  }
+  if (name == "blame") return blame(words);
+  if (name == "follow") return follow(words);
+  if (name == "rule" || name == "all-rules") return filter(words);
+  if (name == "measure") return measure();
+  if (name == "copy") return copy();
+  if (name == "undo-view") {
+    if (axes_.empty()) return fail("this is the first view");
+    axis_ = axes_.back();
+    axes_.pop_back();
+    return true;
+  }
+  return view(name) || toggle(name) || fail("there is no command \"" + name + "\"");
+}
+
+bool Viewer::fail(std::string why) {
+  message_ = std::move(why);
+  return false;
+}
+
+void Viewer::select(EventIndex event, std::optional<std::size_t> launch) {
+  moment_ = look_at(*trace_, event, launch);
+}
+
+bool Viewer::go(EventIndex event) {
+  if (event >= index().events) {
+    return fail("the last event is " +
+                std::to_string(index().events == 0 ? 0 : index().events - 1));
+  }
+  if (event != selected()) visited_.push_back(selected());
+  if (visited_.size() > kMostUndo) visited_.erase(visited_.begin());
+  select(event, std::nullopt);
+  axis_.reveal(static_cast<double>(selected()));
+  return true;
+}
+
+bool Viewer::go_word(const Words& words) {
+  EventIndex event = 0;
+  if (words.empty() || !number_in(words[0], event)) return fail("it is: goto EVENT");
+  return go(event);
+}
+
+bool Viewer::go_finding(bool forward) {
+  const auto event_of = [&](std::size_t group) { return index().findings[group].event; };
+  const auto it = forward ? std::ranges::upper_bound(shown_, selected(), {}, event_of)
+                          : std::ranges::lower_bound(shown_, selected(), {}, event_of);
+  // A finding at the first event would be missed by looking behind it only.
+  if (shown_.empty()) {
+    return fail(index().total == 0 ? "this trace has no findings"
+                                   : "the filter hides all findings");
+  }
+  if (forward && it == shown_.end()) return fail("there is no finding behind this event");
+  if (!forward && it == shown_.begin()) return fail("there is no finding before this event");
+  return go(event_of(forward ? *it : *std::prev(it)));
+}
+
+bool Viewer::go_step(bool forward) {
+  const std::vector<StepStart>& steps = index().steps;
+  const auto it = forward ? std::ranges::upper_bound(steps, selected(), {}, &StepStart::event)
+                          : std::ranges::lower_bound(steps, selected(), {}, &StepStart::event);
+  if (forward && it == steps.end()) return fail("there is no step behind this event");
+  if (!forward && it == steps.begin()) return fail("there is no step before this event");
+  return go(forward ? it->event : std::prev(it)->event);
+}
+
+bool Viewer::go_launch(bool forward) {
+  const std::size_t launches = moment_.launches.size();
+  if (launches == 0) return fail("this event launches no attention");
+  if (forward ? moment_.launch + 1 >= launches : moment_.launch == 0) {
+    return fail(forward ? "this is the event's last launch" : "this is the event's first launch");
+  }
+  select(selected(), moment_.launch + (forward ? 1 : std::size_t(-1)));
+  return true;
+}
+
+void Viewer::remember() {
+  if (!axes_.empty() && axes_.back() == axis_) return;
+  axes_.push_back(axis_);
+  if (axes_.size() > kMostUndo) axes_.erase(axes_.begin());
+}
+
+void Viewer::zoom(double factor, double at) { axis_.zoom(factor, at); }
+void Viewer::pan(double events) { axis_.pan(events); }
+
+bool Viewer::view(std::string_view name) {
+  const auto here = static_cast<double>(selected());
+  const Axis before = axis_;
+  if (name == "zoom-in" || name == "zoom-out") {
+    axis_.reveal(here);
+    axis_.zoom(name == "zoom-in" ? 0.5 : 2, here + 0.5);
+  } else if (name == "pan-left" || name == "pan-right") {
+    axis_.pan(axis_.span() / (name == "pan-left" ? -4 : 4));
+  } else if (name == "fit") {
+    axis_.fit();
+  } else if (name == "focus") {
+    axis_.show(here - 60, here + 60);
+  } else {
+    return false;
+  }
+  if (axes_.empty() || !(axes_.back() == before)) axes_.push_back(before);
+  if (axes_.size() > kMostUndo) axes_.erase(axes_.begin());
+  return true;
+}
+
+bool Viewer::toggle(std::string_view name) {
+  if (name == "theme") {
+    dark_ = !dark_;
+  } else if (name == "help") {
+    helping_ = !helping_;
+  } else if (name == "palette") {
+    palette_open_ = !palette_open_;
+  } else if (name == "quit") {
+    quit_ = true;
+  } else {
+    return false;
+  }
+  return true;
+}
+
+bool Viewer::measure() {
+  measured_from_ = measured_from_ == kNever ? selected() : kNever;
+  return true;
+}
+
+std::string Viewer::measured() const {
+  if (measured_from_ == kNever) return "";
+  const EventIndex begin = std::min(measured_from_, selected());
+  const EventIndex end = std::max(measured_from_, selected());
+  std::string out = grouped(end - begin) + " events";
+  const StepStart* first = index().step_at(begin);
+  const StepStart* last = index().step_at(end);
+  if (first != nullptr && last != nullptr) {
+    out += ", " + std::to_string(last->step - first->step) + " steps";
+  }
+  return out;
+}
+
+bool Viewer::blame(const Words& words) {
+  Ask ask;
+  const auto colon = words.empty() ? std::string::npos : words[0].rfind(':');
+  if (words.size() == 2) {
+    std::int64_t row = 0, column = 0;
+    if (!number_in(words[0], row) || !number_in(words[1], column)) {
+      return fail("it is: blame ROW COLUMN");
+    }
+    ask = {.launch = moment_.launch, .row = row, .column = column};
+  } else if (colon != std::string::npos) {
+    ask.pool = trace_->names.find(words[0].substr(0, colon));
+    if (ask.pool == kNone || !number_in(std::string_view(words[0]).substr(colon + 1), ask.page)) {
+      return fail("it is: blame POOL:PAGE");
+    }
+  } else if (!words.empty()) {
+    return fail("it is: blame [ROW COLUMN | POOL:PAGE]");
+  }
+  Explanation found = explain(*trace_, selected(), ask);
+  if (!found.status.ok()) return fail(found.status.message());
+  explanation_ = std::move(found);
+  explained_ = {.title = "Why event " + std::to_string(explanation_.at),
+                .note = explanation_.subject,
+                .tone = {},
+                .lines = {}};
+  // What one event wrote is one line.
+  const std::vector<Link>& links = explanation_.links;
+  for (std::size_t i = 0; i < links.size();) {
+    Line line{{std::to_string(links[i].event), Tone::kPlain, links[i].event},
+              {"  " + (links[i].sentence.empty() ? "(cannot be read)" : links[i].sentence)}};
+    std::string values;
+    std::size_t end = i;
+    for (; end < links.size() && links[end].event == links[i].event; ++end) {
+      if (links[end].value.empty() || values.find(links[end].value) != std::string::npos) continue;
+      values += (values.empty() ? "" : "; ") + links[end].value;
+    }
+    if (!values.empty()) line.push_back({"  (" + values + ')', Tone::kDim});
+    explained_.lines.push_back(std::move(line));
+    i = end;
+  }
+  return true;
+}
+
+bool Viewer::follow(const Words& words) {
+  std::size_t number = 0;
+  if (words.empty() || !number_in(words[0], number)) return fail("it is: follow NUMBER");
+  if (number < 1 || number > explained_.lines.size()) return fail("there is no such line");
+  return go(explained_.lines[number - 1][0].link);
+}
+
+bool Viewer::filter(const Words& words) {
+  if (words.empty()) {
+    rules_.fill(true);
+  } else {
+    const auto rule = std::ranges::find(kRules, words[0], &RuleInfo::name);
+    if (rule == kRules.end()) return fail("there is no rule \"" + words[0] + '"');
+    bool& shown = rules_[static_cast<std::size_t>(rule->rule)];
+    shown = !shown;
+  }
+  show_findings();
+  return true;
+}
+
+void Viewer::show_findings() {
+  shown_.clear();
+  for (std::size_t i = 0; i < index().findings.size(); ++i) {
+    if (rules_[static_cast<std::size_t>(index().findings[i].rule)]) shown_.push_back(i);
+  }
+}
+
+FindingItem Viewer::finding(std::size_t number) const {
+  const std::size_t group = shown_[number];
+  return {.group = group, .here = index().findings[group].event == selected()};
+}
+
+std::size_t Viewer::finding_number() const {
+  const auto event_of = [&](std::size_t group) { return index().findings[group].event; };
+  return static_cast<std::size_t>(std::ranges::lower_bound(shown_, selected(), {}, event_of) -
+                                  shown_.begin());
+}
+
+bool Viewer::copy() {
+  copied_ =
+      "event " + std::to_string(selected()) + ": " + moment_.sentence + '\n' + moment_.json + '\n';
+  for (const FindingHere& finding : moment_.findings) {
+    copied_ += finding.place + ": " + finding.message + '\n';
+  }
+  for (const Line& line : explained_.lines) copied_ += text_of(line) + '\n';
+  message_ = "copied what is said of event " + std::to_string(selected());
+  return true;
+}
+
+std::vector<PaletteItem> Viewer::palette(std::string_view typed, std::size_t most) const {
+  std::vector<PaletteItem> items;
+  EventIndex event = 0;
+  if (number_in(typed, event)) {
+    items.push_back({"go to event " + std::string(typed), "goto " + std::string(typed)});
+  }
+  for (const Command& command : kCommands) {
+    if (!command.arguments.empty() && command.arguments[0] != '[') continue;
+    items.push_back(
+        {std::string(command.name) + ": " + std::string(command.help), std::string(command.name)});
+  }
+  for (const Finding& first : index().firsts) {
+    items.push_back(
+        {"first " + std::string(info(first.rule).name) + " at event " + std::to_string(first.event),
+         "goto " + std::to_string(first.event)});
+  }
+  for (const Incident& incident : index().incidents) {
+    items.push_back({incident.text + " at event " + std::to_string(incident.event),
+                     "goto " + std::to_string(incident.event)});
+  }
+  for (const RuleInfo& rule : kRules) {
+    items.push_back({"show or hide " + std::string(rule.name), "rule " + std::string(rule.name)});
+  }
+  for (const RequestLife& life : index().lives) {
+    items.push_back(
+        {"request " + text(life.req) + " arrives", "goto " + std::to_string(life.begin)});
+  }
+  return best_items(typed, items, most);
+}
+
+}  // namespace pagetape

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a viewer shows and what its commands do. Knows no window: keys, the palette, links and
+// scripts all end in run().
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "gui/app/explain.h"
+#include "gui/app/moment.h"
+#include "gui/app/palette.h"
+
+namespace pagetape {
+
+struct Command {
+  std::string_view name, arguments;
+  std::string_view key;  // As it is typed ("n"), or a key's name ("Left"); empty: none.
+  std::string_view help;
+};
+std::span<const Command> viewer_commands();
+
+// A finding's line in the list.
+struct FindingItem {
+  std::size_t group = 0;  // Index of TraceIndex::findings.
+  bool here = false;      // At the event selected.
+};
+
+class Viewer {
+ public:
+  explicit Viewer(std::unique_ptr<OpenTrace> trace);
+
+  // Runs "goto 268", "next-finding", … False where it cannot be done: message() says why.
+  bool run(std::string_view line);
+  // The command of a key; nothing where it has none.
+  std::optional<std::string_view> command_of(std::string_view key) const;
+
+  const OpenTrace& trace() const { return *trace_; }
+  const TraceIndex& index() const { return trace_->index; }
+  std::string text(Name name) const { return std::string(trace_->names.text(name)); }
+
+  EventIndex selected() const { return moment_.at; }
+  const Moment& moment() const { return moment_; }
+  const Explanation& explanation() const { return explanation_; }
+  // The explanation in words: one block, a line a link.
+  const Block& explained() const { return explained_; }
+  const Axis& axis() const { return axis_; }
+  // The other end of the range that is measured; kNever: none.
+  EventIndex measured_from() const { return measured_from_; }
+  std::string measured() const;
+
+  const std::array<bool, kRuleCount>& rules() const { return rules_; }
+  // Groups that the filter lets through: `count` of them from number `from`.
+  std::size_t findings_shown() const { return shown_.size(); }
+  FindingItem finding(std::size_t number) const;
+  // The number of the first that is at the selected event or behind it.
+  std::size_t finding_number() const;
+
+  const std::string& message() const { return message_; }
+  bool dark() const { return dark_; }
+  bool helping() const { return helping_; }
+  bool quit() const { return quit_; }
+
+  bool palette_open() const { return palette_open_; }
+  std::vector<PaletteItem> palette(std::string_view typed, std::size_t most) const;
+
+  // Of the mouse: the same as commands, without words between. A drag is one change to undo.
+  void zoom(double factor, double at);
+  void pan(double events);
+  void begin_gesture() { remember(); }
+  // Text to put on the clipboard, once.
+  std::string take_copied() { return std::exchange(copied_, {}); }
+
+ private:
+  using Words = std::vector<std::string>;
+  bool fail(std::string why);
+  bool go(EventIndex event);
+  bool go_word(const Words& words);
+  bool go_finding(bool forward);
+  bool go_step(bool forward);
+  bool go_launch(bool forward);
+  bool view(std::string_view name);
+  bool blame(const Words& words);
+  bool follow(const Words& words);
+  bool filter(const Words& words);
+  bool toggle(std::string_view name);
+  bool measure();
+  bool copy();
+  void select(EventIndex event, std::optional<std::size_t> launch);
+  void remember();
+  void show_findings();
+
+  std::unique_ptr<OpenTrace> trace_;
+  Axis axis_;
+  std::vector<Axis> axes_;  // Before changes, the last at the end.
+  Moment moment_;
+  Explanation explanation_;
+  Block explained_;
+  std::vector<EventIndex> visited_;  // Events selected before.
+  EventIndex measured_from_ = kNever;
+  std::array<bool, kRuleCount> rules_;
+  std::vector<std::size_t> shown_;  // Indices of TraceIndex::findings.
+  std::string message_, copied_;
+  bool dark_ = true, helping_ = false, palette_open_ = false, quit_ = false;
+};
+
+}  // namespace pagetape

@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "gui/ink.h"
+
+#include <algorithm>
+
+#include "verify/report.h"
+
+namespace pagetape {
+namespace {
+
+constexpr ImU32 rgb(unsigned hex, unsigned alpha = 255) {
+  return IM_COL32(hex >> 16 & 255, hex >> 8 & 255, hex & 255, alpha);
+}
+
+constexpr Theme kDark{.back = rgb(0x0f1216),
+                      .panel = rgb(0x171b21),
+                      .line = rgb(0x2b323c),
+                      .grid = rgb(0x222831),
+                      .text = rgb(0xd5dae1),
+                      .dim = rgb(0x8b95a3),
+                      .strong = rgb(0xffffff),
+                      .link = rgb(0x56b4e9),
+                      .good = rgb(0x26b88f),
+                      .bad = rgb(0xff7a33),
+                      .selection = rgb(0xf0e442),
+                      .hover = rgb(0xffffff, 28),
+                      .empty = rgb(0x1d222a)};
+constexpr Theme kLight{.back = rgb(0xe6e9ed),
+                       .panel = rgb(0xffffff),
+                       .line = rgb(0xc5ccd6),
+                       .grid = rgb(0xe3e7ec),
+                       .text = rgb(0x20262e),
+                       .dim = rgb(0x5d6773),
+                       .strong = rgb(0x000000),
+                       .link = rgb(0x0062a3),
+                       .good = rgb(0x007a58),
+                       .bad = rgb(0xbd4a00),
+                       .selection = rgb(0x7a2f8a),
+                       .hover = rgb(0x000000, 20),
+                       .empty = rgb(0xeff1f4)};
+
+constexpr unsigned kHues[] = {0x0072b2, 0xe69f00, 0x009e73, 0xcc79a7, 0x56b4e9, 0xb8ad2c, 0x7f8fa6};
+
+}  // namespace
+
+const Theme& Theme::of(bool dark) { return dark ? kDark : kLight; }
+
+bool Ink::begin(const char* title, const std::string& note_text, ImVec2 at, ImVec2 size,
+                bool above) {
+  ImGui::SetNextWindowPos(at);
+  ImGui::SetNextWindowSize(size);
+  ImGui::PushStyleColor(ImGuiCol_WindowBg, theme.panel);
+  ImGui::PushStyleVar(ImGuiStyleVar_WindowBorderSize, above ? 1.0F : 0.0F);
+  ImGui::Begin(title, nullptr,
+               ImGuiWindowFlags_NoDecoration | ImGuiWindowFlags_NoMove |
+                   ImGuiWindowFlags_NoSavedSettings |
+                   (above ? 0 : ImGuiWindowFlags_NoBringToFrontOnFocus) | ImGuiWindowFlags_NoNav |
+                   ImGuiWindowFlags_NoScrollWithMouse);
+  texts += "\n== " + std::string(title) + " ==\n";
+  const ImVec2 place = ImGui::GetCursorScreenPos();
+  put(place, size.x, title, theme.strong, strong);
+  const float used = strong->CalcTextSizeA(strong->FontSize, FLT_MAX, 0, title).x + px(12);
+  if (!note_text.empty()) {
+    put({place.x + used, place.y}, size.x - used - px(24), note_text, theme.dim);
+    note(note_text);
+  }
+  ImGui::Dummy({1, ImGui::GetTextLineHeight() + px(3)});
+  return ImGui::BeginChild("body", {0, 0}, false, ImGuiWindowFlags_NoNav);
+}
+
+void Ink::end() {
+  ImGui::EndChild();
+  ImGui::End();
+  ImGui::PopStyleVar();
+  ImGui::PopStyleColor();
+}
+
+void Ink::note(std::string_view text) {
+  texts += text;
+  texts += '\n';
+}
+
+void Ink::put(ImVec2 at, float width, std::string_view text, ImU32 colour, ImFont* font) {
+  if (font == nullptr) font = ImGui::GetFont();
+  const auto wide = [&](std::string_view t) {
+    return font->CalcTextSizeA(font->FontSize, FLT_MAX, 0, t.data(), t.data() + t.size()).x;
+  };
+  std::string shorter(text);
+  if (wide(text) > width) {
+    while (!shorter.empty() && wide(shorter + "…") > width) {
+      while (!shorter.empty() && (static_cast<unsigned char>(shorter.back()) & 0xc0) == 0x80) {
+        shorter.pop_back();
+      }
+      if (!shorter.empty()) shorter.pop_back();
+    }
+    if (shorter.empty()) return;
+    shorter += "…";
+  }
+  ImGui::GetWindowDrawList()->AddText(font, font->FontSize, at, colour, shorter.c_str());
+}
+
+ImU32 Ink::tone(Tone tone) const {
+  switch (tone) {
+    case Tone::kDim:
+      return theme.dim;
+    case Tone::kStrong:
+      return theme.strong;
+    case Tone::kGood:
+      return theme.good;
+    case Tone::kBad:
+      return theme.bad;
+    case Tone::kPlain:
+      break;
+  }
+  return theme.text;
+}
+
+void Ink::write(std::string_view text, Tone how) {
+  ImGui::PushStyleColor(ImGuiCol_Text, tone(how));
+  ImGui::PushTextWrapPos(0);
+  ImGui::TextUnformatted(text.data(), text.data() + text.size());
+  ImGui::PopTextWrapPos();
+  ImGui::PopStyleColor();
+  note(text);
+}
+
+// Phrases flow word by word, so that a long line breaks and its links stay links.
+void Ink::write(const Line& line) {
+  note(text_of(line));
+  const float left = ImGui::GetCursorPosX();
+  const float right = ImGui::GetContentRegionMax().x;
+  float x = left;
+  bool is_first = true;
+  for (const Phrase& phrase : line) {
+    const bool link = phrase.link != kNever;
+    ImU32 colour = tone(phrase.tone);
+    if (link && phrase.tone == Tone::kPlain) colour = theme.link;
+    for (std::size_t at = 0; at < phrase.text.size();) {
+      std::size_t end = phrase.text.find(' ', phrase.text.find_first_not_of(' ', at));
+      end = std::min(end, phrase.text.size());
+      const char* begin = phrase.text.data() + at;
+      const float wide = ImGui::CalcTextSize(begin, phrase.text.data() + end).x;
+      const bool breaks = !is_first && x + wide > right;
+      if (breaks) x = left + px(14);
+      if (!is_first && !breaks) ImGui::SameLine(x, 0);
+      if (breaks) ImGui::SetCursorPosX(x);
+      const char* word = breaks && *begin == ' ' ? begin + 1 : begin;
+      const float drawn = ImGui::CalcTextSize(word, phrase.text.data() + end).x;
+      ImGui::PushStyleColor(ImGuiCol_Text, colour);
+      ImGui::TextUnformatted(word, phrase.text.data() + end);
+      ImGui::PopStyleColor();
+      if (link && ImGui::IsItemHovered()) {
+        const ImVec2 a = ImGui::GetItemRectMin(), b = ImGui::GetItemRectMax();
+        ImGui::GetWindowDrawList()->AddLine({a.x, b.y}, b, colour);
+        if (ImGui::IsMouseClicked(0)) run("goto " + std::to_string(phrase.link));
+      }
+      x += drawn;
+      is_first = false;
+      at = end;
+    }
+  }
+}
+
+void Ink::write(const Block& block) {
+  note("-- " + block.title + (block.note.empty() ? "" : " (" + block.note + ')'));
+  const ImVec2 at = ImGui::GetCursorScreenPos();
+  const float width = ImGui::GetContentRegionAvail().x;
+  const float height = ImGui::GetTextLineHeight();
+  ImDrawList* draw = ImGui::GetWindowDrawList();
+  if (block.tone == Tone::kBad) {
+    draw->AddRectFilled({at.x, at.y}, {at.x + px(3), at.y + height}, theme.bad);
+  }
+  put({at.x + px(8), at.y}, width - px(8), block.title, tone(Tone::kStrong), strong);
+  const float used =
+      strong->CalcTextSizeA(strong->FontSize, FLT_MAX, 0, block.title.c_str()).x + px(18);
+  put({at.x + used, at.y}, width - used, block.note, theme.dim);
+  ImGui::Dummy({1, height});
+  ImGui::Indent(px(8));
+  for (const Line& line : block.lines) write(line);
+  ImGui::Unindent(px(8));
+  ImGui::Dummy({1, px(5)});
+}
+
+ImU32 Ink::owner(Name name) const {
+  const std::uint32_t n = raw(name) * 2654435761U >> 8;
+  const unsigned hex = kHues[n % std::size(kHues)];
+  // Owners of one hue differ in how light they are.
+  const float light = 0.72F + 0.28F * static_cast<float>(n / std::size(kHues) % 4) / 3;
+  const auto part = [&](unsigned shift) {
+    return static_cast<unsigned>(static_cast<float>(hex >> shift & 255) * light);
+  };
+  return IM_COL32(part(16), part(8), part(0), 255);
+}
+
+ImU32 Ink::value(std::uint32_t value) const { return rgb(kHues[(value - 1) % std::size(kHues)]); }
+
+ImU32 Ink::rule(Rule rule) const {
+  constexpr unsigned kRuleHues[] = {0xd55e00, 0xcc79a7, 0xe69f00, 0x56b4e9};
+  return rgb(kRuleHues[static_cast<std::size_t>(rule) % std::size(kRuleHues)]);
+}
+
+std::string counted(std::uint64_t n, std::string_view what) {
+  return grouped(n) + ' ' + std::string(what) + (n == 1 ? "" : "s");
+}
+
+}  // namespace pagetape

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// What panes draw with: colours, fonts, and words that are noted down as they are drawn.
+#pragma once
+
+#include <imgui.h>
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "gui/app/phrase.h"
+#include "traces/ids.h"
+#include "verify/rules.h"
+
+namespace pagetape {
+
+// Okabe and Ito's eight colours, told apart by all kinds of colour-blindness, on dark or light.
+struct Theme {
+  ImU32 back, panel, line, grid, text, dim, strong, link, good, bad, selection, hover, empty;
+  static const Theme& of(bool dark);
+};
+
+// One frame's pen. Clicks become commands, which run after the frame.
+class Ink {
+ public:
+  Ink(const Theme& theme, float scale, ImFont* strong, ImFont* mono)
+      : theme(theme), scale(scale), strong(strong), mono(mono) {}
+
+  const Theme& theme;
+  const float scale;  // Of all sizes in pixels.
+  ImFont* const strong;
+  ImFont* const mono;
+  std::vector<std::string> commands;  // That clicks asked for.
+  std::string texts;                  // What was drawn, a line each, by pane.
+
+  // Begins a pane in a rectangle; its title is drawn. Each needs an end(). `above`: over others.
+  bool begin(const char* title, const std::string& note, ImVec2 at, ImVec2 size,
+             bool above = false);
+  void end();
+
+  void write(const Line& line);
+  void write(std::string_view text, Tone tone = Tone::kPlain);
+  void write(const Block& block);
+  // Drawn at a place; cut with an ellipsis where it is wider than `width`.
+  void put(ImVec2 at, float width, std::string_view text, ImU32 colour, ImFont* font = nullptr);
+  void note(std::string_view text);  // As if drawn.
+  void run(std::string command) { commands.push_back(std::move(command)); }
+
+  ImU32 tone(Tone tone) const;
+  // By a name: the same name always has the same colour.
+  ImU32 owner(Name name) const;
+  ImU32 value(std::uint32_t value) const;
+  ImU32 rule(Rule rule) const;
+  float px(float size) const { return size * scale; }
+  float line_height() const { return ImGui::GetTextLineHeightWithSpacing(); }
+};
+
+// A number with its unit's name: "1 launch", "2,024 findings".
+std::string counted(std::uint64_t n, std::string_view what);
+
+}  // namespace pagetape

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+// The viewer, a program of its own: `pagetape view` runs it.
+#include <imgui.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <fstream>
+#include <iostream>
+#include <thread>
+
+#include "gui/picture.h"
+#include "gui/screens.h"
+#include "gui/viewer_frame.h"
+
+namespace pagetape {
+namespace {
+
+struct Flags {
+  std::string trace, screenshot, size = "1920x1080", script, texts, layout = "crash",
+                                 theme = "dark";
+  std::optional<EventIndex> at;
+  float scale = 0;
+};
+
+int fail(const Status& status) {
+  std::fprintf(stderr, "pagetape view: %s\n", status.message().c_str());
+  return status.code() == Code::kDamaged ? 3 : 2;
+}
+
+// The crash layout: the first finding, blamed, and what is around it.
+void lay_out(Viewer& viewer, const Flags& flags) {
+  if (flags.theme == "light") viewer.run("theme");
+  if (flags.at) {
+    if (!viewer.run("goto " + std::to_string(*flags.at))) return;
+  } else if (flags.screenshot.empty() || !flags.script.empty() || !viewer.run("next-finding")) {
+    return;
+  }
+  if (!viewer.moment().findings.empty()) viewer.run("blame");
+}
+
+Status run_script(Viewer& viewer, const std::string& path) {
+  std::ifstream file(path);
+  if (!file) return usage(path + ": cannot be read");
+  std::uint64_t number = 0;
+  for (std::string line; std::getline(file, line);) {
+    ++number;
+    if (!viewer.run(line)) {
+      return usage(path + ':' + std::to_string(number) + ": " + viewer.message());
+    }
+  }
+  return {};
+}
+
+int run_offscreen(const Flags& flags) {
+  Picture picture{.png = flags.screenshot, .scale = flags.scale > 0 ? flags.scale : 1};
+  char x = 0;
+  if (std::sscanf(flags.size.c_str(), "%d%c%d", &picture.width, &x, &picture.height) != 3 ||
+      x != 'x' || std::min(picture.width, picture.height) < 320 ||
+      std::max(picture.width, picture.height) > 16384) {
+    return fail(usage("--size takes WxH, from 320 to 16384 pixels"));
+  }
+  Loading loading;
+  Status status;
+  std::unique_ptr<OpenTrace> trace = load_trace(flags.trace, loading, status);
+  if (trace == nullptr) return fail(status);
+  Viewer viewer(std::move(trace));
+  lay_out(viewer, flags);
+  if (!flags.script.empty()) {
+    if (status = run_script(viewer, flags.script); !status.ok()) return fail(status);
+  }
+  std::string texts;
+  if (status = draw_picture(viewer, picture, texts); !status.ok()) return fail(status);
+  if (flags.texts == "-") {
+    std::cout << texts;
+  } else if (!flags.texts.empty() && !(std::ofstream(flags.texts) << texts)) {
+    return fail(system_error(flags.texts + ": cannot be written"));
+  }
+  return 0;
+}
+
+// While the trace is read, a bar; then the panes, or why there are none.
+int run_in_window(const Flags& flags) {
+  Loading loading;
+  Status status, shown;
+  std::unique_ptr<OpenTrace> trace;
+  std::atomic<bool> loaded = false;
+  std::unique_ptr<Viewer> viewer;
+  Fonts fonts;
+  Arrangement arrangement;
+  std::thread reader([&] {
+    trace = load_trace(flags.trace, loading, status);
+    loaded = true;
+  });
+  shown = run_window(
+      "pagetape: " + flags.trace, flags.scale, [&](float scale) { fonts = load_fonts(scale); },
+      [&](float scale) {
+        if (loaded && trace != nullptr) {
+          viewer = std::make_unique<Viewer>(std::move(trace));
+          lay_out(*viewer, flags);
+        }
+        if (viewer != nullptr) {
+          draw_frame(*viewer, arrangement, fonts, scale);
+          return !viewer->quit();
+        }
+        set_style(flags.theme == "dark", scale);
+        ImGui::SetNextWindowPos({40 * scale, 40 * scale});
+        ImGui::Begin("reading", nullptr,
+                     ImGuiWindowFlags_NoDecoration | ImGuiWindowFlags_AlwaysAutoResize);
+        ImGui::TextUnformatted(loaded ? status.message().c_str() : "Reading the trace");
+        const auto events = static_cast<float>(std::max<std::uint64_t>(loading.events, 1));
+        if (!loaded) {
+          ImGui::ProgressBar(static_cast<float>(loading.done) / events, {400 * scale, 0});
+        }
+        ImGui::End();
+        return true;
+      });
+  loading.cancel = true;
+  reader.join();
+  if (!shown.ok()) return fail(shown);
+  return status.ok() || viewer != nullptr ? 0 : fail(status);
+}
+
+}  // namespace
+}  // namespace pagetape
+
+int main(int argc, char** argv) {
+  pagetape::Flags flags;
+  CLI::App app{"pagetape view: see the page pool over time, and who did it", "pagetape view"};
+  app.add_option("TRACE", flags.trace, "A binary or text trace")->required();
+  app.add_option("--screenshot", flags.screenshot, "Draw a picture (PNG), without a screen")
+      ->type_name("FILE");
+  app.add_option("--size", flags.size, "Of the picture, in pixels")
+      ->type_name("WxH")
+      ->capture_default_str();
+  app.add_option("--at", flags.at, "Begin at this event (a picture: at the first finding)")
+      ->type_name("EVENT");
+  app.add_option("--layout", flags.layout, "crash: the finding, and what led to it")
+      ->check(CLI::IsMember({"crash"}))
+      ->capture_default_str();
+  app.add_option("--script", flags.script, "Run the commands of a file, without a screen")
+      ->type_name("FILE");
+  app.add_option("--texts", flags.texts, "Write what the panes say, without a screen; -: to stdout")
+      ->type_name("FILE");
+  app.add_option("--theme", flags.theme, "dark or light")
+      ->check(CLI::IsMember({"dark", "light"}))
+      ->capture_default_str();
+  app.add_option("--scale", flags.scale, "Of all sizes (default: the monitor's)")
+      ->check(CLI::Range(0.5, 4.0));
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    return app.exit(e) == 0 ? 0 : 2;
+  }
+  const bool offscreen = !flags.screenshot.empty() || !flags.script.empty() || !flags.texts.empty();
+  return offscreen ? pagetape::run_offscreen(flags) : pagetape::run_in_window(flags);
+}

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where frames are drawn: a window, or a picture without any screen.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "traces/status.h"
+
+namespace pagetape {
+
+// An OpenGL 3 context without a window, current in this thread while it lives.
+class Offscreen {
+ public:
+  // Null, and `status`, where this machine has no EGL or no OpenGL 3.
+  static std::unique_ptr<Offscreen> open(int width, int height, Status& status);
+  virtual ~Offscreen() = default;
+  virtual std::vector<std::uint8_t> pixels() = 0;  // RGBA, the top row first.
+  virtual Status write_png(const std::string& path) = 0;
+};
+
+// Opens a window and calls `frame` (scale) between ImGui's NewFrame and Render until it returns
+// false or the window is closed. `prepare` (scale) is called once, before the first frame.
+Status run_window(const std::string& title, float scale, const std::function<void(float)>& prepare,
+                  const std::function<bool(float)>& frame);
+
+}  // namespace pagetape

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+
+#include "gui/panes.h"
+#include "verify/report.h"
+
+namespace pagetape {
+namespace {
+
+// How a cell looks: told by shade and sign besides colour.
+void draw_cell(Ink& ink, const CellView& cell, ImVec2 a, ImVec2 b) {
+  ImDrawList* draw = ImGui::GetWindowDrawList();
+  const bool live = cell.kind == CellKind::kLive;
+  const bool broken = cell.rule != kRuleCount;
+  ImU32 fill = ink.theme.empty;
+  if (live && cell.owner != kNone) fill = (ink.owner(cell.owner) & ~IM_COL32_A_MASK) | 0x90000000U;
+  draw->AddRectFilled(a, b, fill);
+  if (cell.outside && live) draw->AddRectFilled(a, b, ink.theme.bad);
+  if (broken) draw->AddRect(a, b, ink.theme.bad, 0, 0, ink.px(2));
+  if (cell.kind == CellKind::kLeftWindow) draw->AddLine({a.x, b.y}, {b.x, a.y}, ink.theme.line);
+  std::string text = cell.kind == CellKind::kNeverWritten ? "·" : std::to_string(cell.id);
+  ImU32 colour = live ? ink.theme.strong : ink.theme.dim;
+  if (cell.outside && live) colour = IM_COL32(0, 0, 0, 255);
+  ink.put({a.x + ink.px(5), a.y + ink.px(2)}, b.x - a.x - ink.px(6), text, colour, ink.mono);
+  if (live && cell.right && *cell.right != cell.id) {
+    ink.put({a.x + ink.px(5), a.y + ink.line_height()}, b.x - a.x - ink.px(6),
+            "→ " + std::to_string(*cell.right), cell.outside ? colour : ink.theme.text, ink.mono);
+  }
+}
+
+void tell_cell(Ink& ink, const Viewer& viewer, const RowView& row, std::size_t r, std::size_t c) {
+  const CellView& cell = row.cells[c];
+  constexpr const char* kKinds[] = {"live", "left the window: not read",
+                                    "behind the length: not read", "padding", "never written"};
+  std::string text = row.label + ", column " + std::to_string(c) + ": id " +
+                     std::to_string(cell.id) + ", " + kKinds[static_cast<std::size_t>(cell.kind)];
+  if (cell.outside) text += "\noutside the pool bound";
+  if (cell.owner != kNone) text += "\nits owner: " + viewer.text(cell.owner);
+  if (cell.right) text += "\nright would be " + std::to_string(*cell.right);
+  if (cell.rule != kRuleCount) text += "\nbreaks " + std::string(kRules[cell.rule].name);
+  ImGui::SetTooltip("%s\nclick: blame", text.c_str());
+  if (ImGui::IsMouseClicked(0)) ink.run("blame " + std::to_string(r) + ' ' + std::to_string(c));
+}
+
+std::string words_of(const CellView& cell) {
+  if (cell.kind == CellKind::kNeverWritten) return "·";
+  std::string out = std::to_string(cell.id);
+  if (cell.kind != CellKind::kLive) return '(' + out + ')';
+  if (cell.right && *cell.right != cell.id) out += "→" + std::to_string(*cell.right);
+  return cell.rule == kRuleCount ? out : out + '!' + std::string(kRules[cell.rule].name);
+}
+
+// Row and column; 0, 0 where nothing is wrong.
+std::pair<std::size_t, std::size_t> first_wrong(const TableView& table) {
+  for (std::size_t r = 0; r < table.rows.size(); ++r) {
+    for (std::size_t c = 0; c < table.rows[r].cells.size(); ++c) {
+      if (table.rows[r].cells[c].rule != kRuleCount) return {r, c};
+    }
+  }
+  return {0, 0};
+}
+
+// `find`: brings the first wrong entry into view.
+void draw_rows(Ink& ink, const Viewer& viewer, const TableView& table, bool find) {
+  bool any_right = false;
+  std::int64_t widest = 99;
+  for (const RowView& row : table.rows) {
+    for (const CellView& cell : row.cells) {
+      any_right = any_right || (cell.right && *cell.right != cell.id);
+      widest = std::max(widest, cell.id * (any_right ? 10 : 1));
+    }
+  }
+  const float digits = static_cast<float>(std::to_string(widest).size()) + 1;
+  const float cell_width = ink.mono->FallbackAdvanceX * digits + ink.px(12);
+  const float height = ink.line_height() * (any_right ? 2.0F : 1.0F) + ink.px(2);
+  const float label = ink.px(112);
+  const ImVec2 origin = ImGui::GetCursorScreenPos();
+  const float head = ink.line_height();
+  ImGui::Dummy({label + cell_width * static_cast<float>(table.columns),
+                head + height * static_cast<float>(table.rows.size())});
+  if (find) {
+    const auto [r, c] = first_wrong(table);
+    ImGui::SetScrollX(std::max(0.0F, cell_width * (static_cast<float>(c) - 3)));
+    ImGui::SetScrollY(std::max(0.0F, height * (static_cast<float>(r) - 1)));
+  }
+  const ImVec2 low = ImGui::GetWindowPos();
+  const ImVec2 high{low.x + ImGui::GetWindowWidth(), low.y + ImGui::GetWindowHeight()};
+  const bool inside = ImGui::IsWindowHovered();
+  for (std::size_t c = 0; c < table.columns; ++c) {
+    const float x = origin.x + label + cell_width * static_cast<float>(c);
+    if (x < high.x && x >= low.x + label) {
+      ink.put({x + ink.px(5), origin.y}, cell_width, std::to_string(c), ink.theme.dim, ink.mono);
+    }
+  }
+  for (std::size_t r = 0; r < table.rows.size(); ++r) {
+    const RowView& row = table.rows[r];
+    const float y = origin.y + head + height * static_cast<float>(r);
+    std::string words =
+        row.label + (row.len >= 0 ? ", " + std::to_string(row.len) + " tokens:" : ":");
+    for (std::size_t c = 0; c < std::min<std::size_t>(row.cells.size(), 64); ++c) {
+      words += ' ' + words_of(row.cells[c]);
+    }
+    ink.note(words);
+    if (y + height < low.y || y > high.y) continue;
+    const std::string len = row.len >= 0 ? "  " + grouped(static_cast<std::uint64_t>(row.len)) : "";
+    // Names stay while columns scroll.
+    ink.put({low.x, y + ink.px(2)}, label - ink.px(6), row.label + len, ink.theme.text);
+    for (std::size_t c = 0; c < row.cells.size(); ++c) {
+      const ImVec2 a{origin.x + label + cell_width * static_cast<float>(c), y};
+      const ImVec2 b{a.x + cell_width - 2, a.y + height - 2};
+      if (a.x < low.x + label || a.x > high.x) continue;
+      draw_cell(ink, row.cells[c], a, b);
+      if (inside && ImGui::IsMouseHoveringRect(a, b)) tell_cell(ink, viewer, row, r, c);
+    }
+  }
+}
+
+}  // namespace
+
+void draw_table(Ink& ink, const Viewer& viewer, Rect rect, Arrangement& arrangement) {
+  const Moment& moment = viewer.moment();
+  std::string note = "no attention is launched at event " + grouped(moment.at);
+  if (moment.table) {
+    note = moment.table->title + "  ·  launch " + std::to_string(moment.launch + 1) + " of " +
+           std::to_string(moment.launches.size());
+  }
+  if (ink.begin("Table", note, rect.at, rect.size)) {
+    if (!moment.table) {
+      ink.write("The page table of a launch is shown here. Press n for the next finding.",
+                Tone::kDim);
+    } else {
+      const TableView& table = *moment.table;
+      Line line{{grouped(static_cast<std::uint64_t>(table.bound)) + " ids are valid in pool " +
+                 table.pool}};
+      if (table.window > 0)
+        line.push_back(
+            {",  window of " + grouped(static_cast<std::uint64_t>(table.window)) + " tokens"});
+      if (table.broken > 0) {
+        line.push_back({",  " + counted(table.broken, "entry") + " wrong", Tone::kBad});
+        if (table.broken > 1) {
+          line.back().text = ",  " + grouped(table.broken) + " entries wrong";
+        }
+      }
+      line.push_back(
+          {"   (id → what should stand there; colour: owner; struck out: not read)", Tone::kDim});
+      ink.write(line);
+      if (ImGui::BeginChild("cells", {0, 0}, false, ImGuiWindowFlags_HorizontalScrollbar)) {
+        const bool is_new =
+            arrangement.table_event != moment.at || arrangement.table_launch != moment.launch;
+        arrangement.table_event = moment.at;
+        arrangement.table_launch = moment.launch;
+        draw_rows(ink, viewer, table, is_new);
+      }
+      ImGui::EndChild();
+    }
+  }
+  ink.end();
+}
+
+}  // namespace pagetape

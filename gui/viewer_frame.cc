@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "gui/viewer_frame.h"
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+
+namespace pagetape {
+namespace {
+
+constexpr float kFontPixels = 15;
+
+ImFont* load(const char* file, float scale) {
+  static const ImWchar kRanges[] = {0x20,   0x17f,  0x2010, 0x2027, 0x2190, 0x2193,
+                                    0x2260, 0x2260, 0x25a0, 0x25ff, 0};
+  constexpr const char* kFolders[] = {"/usr/share/fonts/truetype/dejavu/", "/usr/share/fonts/TTF/",
+                                      "/usr/share/fonts/dejavu/"};
+  ImFontAtlas* fonts = ImGui::GetIO().Fonts;
+  for (const char* folder : kFolders) {
+    const std::string path = std::string(folder) + file;
+    std::error_code error;
+    if (!std::filesystem::is_regular_file(path, error)) continue;
+    if (ImFont* font =
+            fonts->AddFontFromFileTTF(path.c_str(), kFontPixels * scale, nullptr, kRanges)) {
+      return font;
+    }
+  }
+  ImFontConfig config;
+  config.SizePixels = 13 * scale;
+  return fonts->AddFontDefault(&config);
+}
+
+void run_keys(Viewer& viewer) {
+  const ImGuiIO& io = ImGui::GetIO();
+  if (io.WantTextInput || viewer.palette_open()) return;
+  const auto run = [&](const std::string& key) {
+    if (const auto command = viewer.command_of(key)) viewer.run(*command);
+  };
+  for (const ImWchar c : io.InputQueueCharacters) {
+    if (c >= '1' && c <= '9') viewer.run("follow " + std::string(1, static_cast<char>(c)));
+    if (c > ' ' && c < 127) run(std::string(1, static_cast<char>(c)));
+  }
+  constexpr std::pair<ImGuiKey_, const char*> kKeys[] = {
+      {ImGuiKey_LeftArrow, "Left"},     {ImGuiKey_RightArrow, "Right"}, {ImGuiKey_UpArrow, "Up"},
+      {ImGuiKey_DownArrow, "Down"},     {ImGuiKey_Home, "Home"},        {ImGuiKey_End, "End"},
+      {ImGuiKey_Backspace, "Backspace"}};
+  for (const auto& [key, name] : kKeys) {
+    if (ImGui::IsKeyPressed(ImGui::GetKeyIndex(key))) run(name);
+  }
+}
+
+// A bar between panes that can be dragged; `share` is of `whole` pixels.
+void splitter(const Ink& ink, const char* name, Rect rect, bool upright, float whole,
+              float& share) {
+  ImGui::SetNextWindowPos(rect.at);
+  ImGui::SetNextWindowSize(rect.size);
+  ImGui::PushStyleVar(ImGuiStyleVar_WindowPadding, {0, 0});
+  ImGui::PushStyleVar(ImGuiStyleVar_WindowMinSize, {1, 1});
+  ImGui::PushStyleColor(ImGuiCol_WindowBg, ink.theme.back);
+  ImGui::Begin(name, nullptr, ImGuiWindowFlags_NoDecoration | ImGuiWindowFlags_NoSavedSettings);
+  ImGui::InvisibleButton("bar", rect.size);
+  if (ImGui::IsItemHovered() || ImGui::IsItemActive()) {
+    ImGui::SetMouseCursor(upright ? ImGuiMouseCursor_ResizeEW : ImGuiMouseCursor_ResizeNS);
+  }
+  if (ImGui::IsItemActive()) {
+    const ImVec2 moved = ImGui::GetIO().MouseDelta;
+    share = std::clamp(share + (upright ? -moved.x : moved.y) / whole, 0.1F, 0.7F);
+  }
+  ImGui::End();
+  ImGui::PopStyleColor();
+  ImGui::PopStyleVar(2);
+}
+
+}  // namespace
+
+Fonts load_fonts(float scale) {
+  Fonts fonts;
+  fonts.plain = load("DejaVuSans.ttf", scale);
+  fonts.strong = load("DejaVuSans-Bold.ttf", scale);
+  fonts.mono = load("DejaVuSansMono.ttf", scale);
+  return fonts;
+}
+
+void set_style(bool dark, float scale) {
+  ImGuiStyle style;
+  dark ? ImGui::StyleColorsDark(&style) : ImGui::StyleColorsLight(&style);
+  style.WindowPadding = {10, 8};
+  style.ItemSpacing = {8, 3};
+  style.WindowBorderSize = 0;
+  style.ScrollbarSize = 12;
+  style.ScaleAllSizes(scale);
+  // What is behind the panes.
+  style.Colors[ImGuiCol_MenuBarBg] = ImGui::ColorConvertU32ToFloat4(Theme::of(dark).back);
+  style.Colors[ImGuiCol_Separator] = ImGui::ColorConvertU32ToFloat4(Theme::of(dark).line);
+  ImGui::GetStyle() = style;
+}
+
+std::string draw_frame(Viewer& viewer, Arrangement& arrangement, const Fonts& fonts, float scale) {
+  run_keys(viewer);
+  set_style(viewer.dark(), scale);
+  Ink ink(Theme::of(viewer.dark()), scale, fonts.strong, fonts.mono);
+  const ImVec2 size = ImGui::GetIO().DisplaySize;
+  const float gap = ink.px(5);
+  const float head = ink.px(20) + ink.line_height() * 2;
+  const float body = size.y - head - gap;
+  const float right = std::floor(size.x * arrangement.right), left = size.x - right - gap;
+  const float top = std::floor(body * arrangement.top);
+  const float middle = std::floor(body * arrangement.middle);
+  const float state = std::floor(body * arrangement.state);
+  const float y = head + gap;
+  draw_status(ink, viewer, {{0, 0}, {size.x, head}});
+  draw_timeline(ink, viewer, {{0, y}, {left, top}});
+  draw_pool_map(ink, viewer, {{0, y + top + gap}, {left, middle}});
+  const float low = y + top + middle + 2 * gap;
+  draw_table(ink, viewer, {{0, low}, {left, std::max(size.y - low, 1.0F)}}, arrangement);
+  draw_state(ink, viewer, {{left + gap, y}, {right, state}});
+  const float under = y + state + gap;
+  draw_findings(ink, viewer, {{left + gap, under}, {right, std::max(size.y - under, 1.0F)}});
+  splitter(ink, "##right", {{left, y}, {gap, body}}, true, size.x, arrangement.right);
+  splitter(ink, "##top", {{0, y + top}, {left, gap}}, false, body, arrangement.top);
+  splitter(ink, "##middle", {{0, low - gap}, {left, gap}}, false, body, arrangement.middle);
+  splitter(ink, "##state", {{left + gap, under - gap}, {right, gap}}, false, body,
+           arrangement.state);
+  draw_help(ink, viewer);
+  draw_palette(ink, viewer, arrangement);
+  for (const std::string& command : ink.commands) viewer.run(command);
+  const std::string copied = viewer.take_copied();
+  if (!copied.empty()) ImGui::SetClipboardText(copied.c_str());
+  return ink.texts;
+}
+
+}  // namespace pagetape

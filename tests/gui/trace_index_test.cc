@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "gui/app/trace_index.h"
+
+#include <algorithm>
+#include <fstream>
+
+#include "tests/gui/gui_fixture.h"
+#include "verify/verify.h"
+
+namespace pagetape {
+namespace {
+
+using TraceIndexTest = GuiTest;
+
+TEST_F(TraceIndexTest, FindsWhatVerifyFinds) {
+  synth("stale-swa");
+  const auto trace = open();
+  ASSERT_NE(trace, nullptr) << status_.message();
+  const Report report = verify_trace(path_, {});
+  EXPECT_EQ(trace->index.total, report.total);
+  EXPECT_EQ(trace->index.counts, report.counts);
+  EXPECT_EQ(trace->index.launches, report.launches);
+  std::uint64_t grouped = 0;
+  for (const FindingGroup& group : trace->index.findings) grouped += group.count;
+  EXPECT_EQ(grouped, report.total);
+  EXPECT_EQ(trace->index.findings.front().event, report.findings.front().event);
+}
+
+TEST_F(TraceIndexTest, TheDraftsStateIsStaleWhileItsPoolIsSwapped) {
+  synth("stale-swa");
+  const auto trace = open();
+  const auto& lanes = trace->index.backends;
+  const auto draft = std::ranges::find_if(
+      lanes, [&](const BackendLane& l) { return trace->names.text(l.name) == "draft"; });
+  ASSERT_NE(draft, lanes.end());
+  const EventIndex finding = trace->index.findings.front().event;
+  EXPECT_TRUE(draft->swa.at(finding).flagged);
+  EXPECT_EQ(trace->index.word(draft->pool.at(finding).value), "F + S");
+  EXPECT_EQ(trace->index.word(draft->swa.at(finding).value), "no window pool");
+}
+
+TEST_F(TraceIndexTest, AHealthyRunHasNoStaleState) {
+  synth("none");
+  const auto trace = open();
+  EXPECT_EQ(trace->index.total, 0U);
+  for (const BackendLane& lane : trace->index.backends) {
+    EXPECT_EQ(lane.swa.next_flagged(0), kNever) << trace->names.text(lane.name);
+  }
+}
+
+TEST_F(TraceIndexTest, ReadsBeyondAPoolsEdgeAreSeen) {
+  synth("stale-swa");
+  const auto trace = open();
+  const auto window = std::ranges::find_if(
+      trace->index.pools, [&](const PoolHistory& p) { return trace->names.text(p.name) == "S"; });
+  ASSERT_NE(window, trace->index.pools.end());
+  EXPECT_GE(window->most_beyond, window->pages);
+}
+
+TEST_F(TraceIndexTest, DamageIsSaidAndWhatCameBeforeIsShown) {
+  synth("none");
+  std::string bytes;
+  {
+    std::ifstream in(path_, std::ios::binary);
+    bytes.assign(std::istreambuf_iterator<char>(in), {});
+  }
+  bytes[bytes.size() / 2] = static_cast<char>(bytes[bytes.size() / 2] ^ 0x55);
+  std::ofstream(path_, std::ios::binary) << bytes;
+  const auto trace = open();
+  if (trace == nullptr) {
+    EXPECT_FALSE(status_.message().empty());
+  } else {
+    EXPECT_EQ(trace->index.status.code(), Code::kDamaged);
+  }
+}
+
+TEST_F(TraceIndexTest, AFileThatIsNoneGivesASentence) {
+  EXPECT_EQ(open(), nullptr);
+  EXPECT_THAT(status_.message(), ::testing::HasSubstr("gui_"));
+}
+
+}  // namespace
+}  // namespace pagetape

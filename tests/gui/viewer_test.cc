@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "gui/app/viewer.h"
+
+#include "tests/gui/gui_fixture.h"
+
+namespace pagetape {
+namespace {
+
+using ::testing::HasSubstr;
+using ViewerTest = GuiTest;
+
+std::string texts(const std::vector<Block>& blocks) {
+  std::string out;
+  for (const Block& block : blocks) {
+    out += block.title + '\n';
+    for (const Line& line : block.lines) out += text_of(line) + '\n';
+  }
+  return out;
+}
+
+TEST_F(ViewerTest, TwoInputsFindTheCauseOfTheCrash) {
+  synth("stale-swa");
+  Viewer viewer(open());
+  ASSERT_TRUE(viewer.run("next-finding"));
+  ASSERT_TRUE(viewer.run("blame"));
+  const std::string why = texts({viewer.explained()});
+  EXPECT_THAT(why, HasSubstr("the pool swap"));
+  EXPECT_THAT(why, HasSubstr("uses no sliding-window pool"));
+  EXPECT_THAT(texts(viewer.moment().state), HasSubstr("STALE  swa_state: no window pool"));
+}
+
+TEST_F(ViewerTest, ALineOfTheExplanationLeadsToItsEventAndReturnLeadsBack) {
+  synth("stale-swa");
+  Viewer viewer(open());
+  viewer.run("next-finding");
+  const EventIndex finding = viewer.selected();
+  viewer.run("blame");
+  ASSERT_TRUE(viewer.run("follow 1"));
+  EXPECT_EQ(viewer.selected(), viewer.explained().lines[0][0].link);
+  EXPECT_LT(viewer.selected(), finding);
+  ASSERT_TRUE(viewer.run("return"));
+  EXPECT_EQ(viewer.selected(), finding);
+}
+
+TEST_F(ViewerTest, TheTableSaysWhatShouldStandThere) {
+  synth("stale-swa");
+  Viewer viewer(open());
+  while (viewer.run("next-finding")) {
+    const auto& table = viewer.moment().table;
+    if (!table) continue;
+    for (const RowView& row : table->rows) {
+      for (const CellView& cell : row.cells) {
+        if (cell.outside && cell.kind == CellKind::kLive && cell.right) {
+          EXPECT_LT(*cell.right, table->bound);
+          EXPECT_NE(cell.rule, kRuleCount);
+          return;
+        }
+      }
+    }
+  }
+  FAIL() << "no live cell is outside its pool";
+}
+
+TEST_F(ViewerTest, AHiddenRuleIsPassedBy) {
+  synth("stale-swa");
+  Viewer viewer(open());
+  for (const char* rule : {"WRONG_SPACE", "STALE_BINDING", "FREED_PAGE"}) {
+    ASSERT_TRUE(viewer.run("rule " + std::string(rule)));
+  }
+  ASSERT_TRUE(viewer.run("next-finding"));
+  EXPECT_EQ(viewer.moment().findings_total > 0, true);
+  const FindingItem item = viewer.finding(viewer.finding_number());
+  EXPECT_EQ(viewer.index().findings[item.group].rule, Rule::kOobPage);
+  EXPECT_FALSE(viewer.run("rule NO_SUCH"));
+}
+
+TEST_F(ViewerTest, SaysWhyACommandCannotBeDone) {
+  synth("none");
+  Viewer viewer(open());
+  EXPECT_FALSE(viewer.run("next-finding"));
+  EXPECT_EQ(viewer.message(), "this trace has no findings");
+  EXPECT_FALSE(viewer.run("goto 99999999"));
+  EXPECT_FALSE(viewer.run("goto soon"));
+  EXPECT_FALSE(viewer.run("blame S:nothing"));
+  EXPECT_FALSE(viewer.run("dance"));
+  EXPECT_THAT(viewer.message(), HasSubstr("dance"));
+  EXPECT_FALSE(viewer.run("undo-view"));
+}
+
+TEST_F(ViewerTest, ViewsAreUndone) {
+  synth("none");
+  Viewer viewer(open());
+  const Axis whole = viewer.axis();
+  viewer.run("zoom-in");
+  viewer.run("pan-right");
+  viewer.run("undo-view");
+  viewer.run("undo-view");
+  EXPECT_EQ(viewer.axis(), whole);
+}
+
+TEST_F(ViewerTest, EveryKeyIsThereOnceAndEveryCommandRuns) {
+  synth("stale-swa");
+  Viewer viewer(open());
+  for (const Command& command : viewer_commands()) {
+    if (!command.key.empty()) {
+      EXPECT_EQ(viewer.command_of(command.key), command.name);
+    }
+    viewer.run(command.name);
+    EXPECT_THAT(viewer.message(), ::testing::Not(HasSubstr("there is no command")));
+  }
+}
+
+TEST_F(ViewerTest, APageIsBlamed) {
+  synth("none");
+  Viewer viewer(open());
+  viewer.run("goto 60");
+  ASSERT_TRUE(viewer.run("blame F:1")) << viewer.message();
+  EXPECT_THAT(viewer.explanation().subject, HasSubstr("page 1 of pool F"));
+}
+
+TEST_F(ViewerTest, ThePaletteFindsRulesAndRequests) {
+  synth("stale-swa");
+  const Viewer viewer(open());
+  EXPECT_THAT(viewer.palette("first oob", 1).at(0).text, HasSubstr("OOB_PAGE"));
+  EXPECT_EQ(viewer.palette("78", 1).at(0).command, "goto 78");
+}
+
+}  // namespace
+}  // namespace pagetape
