@@ -39,6 +39,8 @@ _JUDGE = "golden_test: each rule's ok_ and bad_, and judge_launch_test"
 _DEBUGGER = "debugger_test: each condition and each thing to show"
 _CODEC = "codec_test"
 _WHAT_IF = "what_if_test: variants of whole traces"
+_VIEWER = "viewer_test: what the panes are told"
+_PICTURE = "picture_test: drawn off the screen, with what the panes say"
 _ASSERT = "assert_traces_test, and test_cli.py reads what it writes"
 
 WITHOUT_TEST = {
@@ -58,6 +60,20 @@ WITHOUT_TEST = {
     "capture/sim/tape.cc": _SIM,
     "capture/sim/target_runner.cc": _SIM,
     "capture/synth_verb.cc": _CLI,
+    "gui/app/explain.cc": _VIEWER,
+    "gui/app/moment.cc": _VIEWER,
+    "gui/app/pool_history.cc": "trace_index_test: the histories of a trace's pools",
+    "gui/app/state_blocks.cc": _VIEWER,
+    "gui/ink.cc": _PICTURE,
+    "gui/offscreen.cc": _PICTURE,
+    "gui/pagetape_view.cc": _CLI,
+    "gui/pool_pane.cc": _PICTURE,
+    "gui/side_panes.cc": _PICTURE,
+    "gui/table_pane.cc": _PICTURE,
+    "gui/timeline_pane.cc": _PICTURE,
+    "gui/view_verb.cc": _CLI,
+    "gui/viewer_frame.cc": _PICTURE,
+    "gui/window.cc": "needs a screen",
     "replay/apply_graph.cc": _STATE,
     "replay/apply_launch.cc": _STATE,
     "replay/apply_pages.cc": _STATE,
@@ -252,7 +268,7 @@ class TidyTest(unittest.TestCase):
         faults, used = [], set()
         for path in FILES:
             folder, name = path.split("/")[0], os.path.basename(path)
-            if folder in ("traces", "replay", "verify", "capture") and name.endswith(".cc"):
+            if folder in ("traces", "replay", "verify", "capture", "gui") and name.endswith(".cc"):
                 if name[:-len(".cc")] + "_test.cc" in tests:
                     continue
                 used.add(path)
