@@ -63,8 +63,10 @@ void follow_maps(const World& world, std::set<std::int64_t>& pages) {
     for (const std::int64_t page : std::set<std::int64_t>(pages)) {
       if (page < 0) continue;
       const auto key = static_cast<std::uint64_t>(page);
-      if (const MapEntry* entry = map.entries.find(key)) pages.insert(entry->to);
-      if (const std::int64_t* back = map.back.find(key); back && *back > 0) pages.insert(*back - 1);
+      if (const MapEntry* entry = map.entries.find(key)) {
+        if (entry->to != 0) pages.insert(entry->to);
+      }
+      if (const std::int64_t* back = map.back.find(key); back && *back > 1) pages.insert(*back - 1);
     }
   }
 }

@@ -14,7 +14,8 @@ constexpr std::int64_t kWhole = -1;  // As a row or column: the object itself.
 
 class Slicer {
  public:
-  Slicer(const Goal& goal, const SliceOptions& options) : goal_(goal), options_(options) {}
+  Slicer(const Goal& goal, const SliceOptions& options, const Names& names)
+      : goal_(goal), options_(options), names_(names) {}
 
   void see(Event&& event, EventIndex at) {
     at_ = at;
@@ -52,8 +53,11 @@ class Slicer {
 
   bool wanted(std::int64_t page) const { return !options_.pages || options_.pages->contains(page); }
   bool wanted_slot(std::int64_t slot) const {
-    return !options_.pages || wanted(slot) ||
+    return !options_.pages ||
            std::ranges::any_of(sizes_, [&](std::int64_t size) { return wanted(slot / size); });
+  }
+  bool wanted_in(Name map, std::int64_t entry) const {
+    return slot_maps_.contains(map) ? wanted_slot(entry) : wanted(entry);
   }
 
   std::size_t keep(EventBody body) {
@@ -131,6 +135,10 @@ class Slicer {
     plain.format = e.format;
     plain.records = std::move(e.records);
     keep(std::move(plain));
+  }
+  void cut(ev::Map& e) {
+    if (names_.text(e.unit) == "slot") slot_maps_.insert(e.map);
+    keep(std::move(e));
   }
   void cut(ev::Pool& e) {
     sizes_.insert(e.page_size);
@@ -237,13 +245,17 @@ class Slicer {
   void cut(ev::PrefixHit& e) { cut_page(e); }
   void cut(ev::PrefixDrop& e) { cut_page(e); }
   void cut(ev::MapSet& e) {
-    std::erase_if(e.pairs,
-                  [&](const Pair& p) { return !wanted_slot(p.first) && !wanted_slot(p.second); });
+    std::erase_if(e.pairs, [&](const Pair& p) {
+      return !wanted_in(e.map, p.first) && !wanted_in(e.map, p.second);
+    });
+    for (const Pair& p : e.pairs) mapped_.insert({e.map, p.first});
     if (!e.pairs.empty()) keep(std::move(e));
   }
   template <class T>
   void cut_from(T& e) {
-    std::erase_if(e.from, [&](std::int64_t from) { return !wanted_slot(from); });
+    std::erase_if(e.from, [&](std::int64_t from) {
+      return !wanted_in(e.map, from) && !mapped_.contains({e.map, from});
+    });
     if (!e.from.empty()) keep(std::move(e));
   }
   void cut(ev::MapClear& e) { cut_from(e); }
@@ -280,17 +292,25 @@ class Slicer {
     if (e.stepped.value_or(false)) writing_.insert({rank_, e.graph});
     keep(std::move(e));
   }
-  // Of a graph that only reads, the last launch matters: inputs must be rewritten after it.
+  // A graph that only reads changes nothing; but of the finding's own, the launch before tells
+  // whether its inputs were rewritten since, and by what they had been.
   void cut(ev::GraphLaunch& e) {
     const Name graph = e.graph;
     const bool writes = options_.tail || writing_.contains({rank_, graph});
-    if (!writes && graph != goal_.finding.graph) return;
+    const bool own_launch = goal_.finding.rule == Rule::kGraphStale && graph == goal_.finding.graph;
+    if (!writes && !own_launch) return;
     const std::size_t index = keep(std::move(e));
-    if (!writes) own({rank_, graph, kWhole - 1, kWhole}, index);
+    if (writes) return;
+    owners_.clear();
+    if (before_ != kNever && !tape_[before_].pinned) tape_[before_].event.body = ev::Note{};
+    before_ = index;
   }
 
   const Goal& goal_;
   const SliceOptions& options_;
+  const Names& names_;
+  std::set<Name> slot_maps_;
+  std::set<std::pair<Name, std::int64_t>> mapped_;  // Map and index of entries ever kept.
   EventIndex at_ = 0;
   std::int64_t rank_ = 0;
   Event frame_;  // What the event at hand says beside its body, as far as it matters.
@@ -300,6 +320,7 @@ class Slicer {
   std::set<std::int64_t> sizes_;  // Tokens a page, of the pools so far.
   std::set<std::pair<std::int64_t, Name>> writing_;
   bool stores_by_buffer_ = false;
+  EventIndex before_ = kNever;  // Place in tape_ of the graph's launch before.
 };
 
 }  // namespace
@@ -309,7 +330,7 @@ Status slice(const std::string& path, Names& names, const Goal& goal, const Slic
   Status status;
   const std::unique_ptr<Source> source = open_trace(path, names, status);
   if (source == nullptr) return status;
-  Slicer slicer(goal, options);
+  Slicer slicer(goal, options, names);
   Event event;
   while (source->position() <= goal.finding.event || options.tail) {
     if (!source->next(event)) break;
