@@ -244,18 +244,24 @@ class Slicer {
   void cut(ev::PrefixKey& e) { cut_page(e); }
   void cut(ev::PrefixHit& e) { cut_page(e); }
   void cut(ev::PrefixDrop& e) { cut_page(e); }
+  // By the page mapped to: of an index's other mappings the pages are gone. An entry kept before
+  // that is given such a page now is cleared instead.
   void cut(ev::MapSet& e) {
+    ev::MapClear clear{e.map, {}};
     std::erase_if(e.pairs, [&](const Pair& p) {
-      return !wanted_in(e.map, p.first) && !wanted_in(e.map, p.second);
+      if (wanted_in(e.map, p.second)) return false;
+      if (mapped_.erase({e.map, p.first}) > 0) clear.from.push_back(p.first);
+      return true;
     });
     for (const Pair& p : e.pairs) mapped_.insert({e.map, p.first});
+    if (!clear.from.empty()) keep(std::move(clear));
     if (!e.pairs.empty()) keep(std::move(e));
   }
   template <class T>
   void cut_from(T& e) {
-    std::erase_if(e.from, [&](std::int64_t from) {
-      return !wanted_in(e.map, from) && !mapped_.contains({e.map, from});
-    });
+    if (options_.pages) {
+      std::erase_if(e.from, [&](std::int64_t from) { return !mapped_.contains({e.map, from}); });
+    }
     if (!e.from.empty()) keep(std::move(e));
   }
   void cut(ev::MapClear& e) { cut_from(e); }
