@@ -127,6 +127,14 @@ WITHOUT_TEST = {
     "verify/variant.cc": _WHAT_IF,
     "verify/verify_verb.cc": _CLI,
     "verify/what_if_report.cc": _WHAT_IF,
+    "verify/anonymous.cc": "shrink_test",
+    "verify/diff_verb.cc": _CLI,
+    "verify/meaning.cc": "diff_test",
+    "verify/oracle.cc": "shrink_test",
+    "verify/reducer.cc": "shrink_test",
+    "verify/regression.cc": "shrink_test",
+    "verify/shrink_verb.cc": _CLI,
+    "verify/slice.cc": "shrink_test",
 }
 
 

@@ -16,5 +16,7 @@ void add_headroom_verb(CLI::App& app, int& exit_code);
 void add_info_verb(CLI::App& app, int& exit_code);
 void add_replay_verb(CLI::App& app, int& exit_code);
 void add_debug_verb(CLI::App& app, int& exit_code);
+void add_shrink_verb(CLI::App& app, int& exit_code);
+void add_diff_verb(CLI::App& app, int& exit_code);
 
 }  // namespace pagetape

@@ -47,6 +47,28 @@ class CommandLine(unittest.TestCase):
         self.assertTrue(run("verify", CRASH).stdout.startswith("FAIL  "))
         self.assertTrue(run("verify", CLEAN).stdout.startswith("PASS  "))
 
+    def test_shrink_writes_a_trace_that_still_has_the_finding_and_a_regression(self):
+        out = self.path("repro.ptape")
+        done = run("shrink", CRASH, "--rule", "OOB_PAGE", "-o", out, "--emit", "gtest")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(run("verify", "--rule", "OOB_PAGE", out).returncode, 1)
+        with open(self.path("repro_test.cc"), encoding="utf-8") as f:
+            self.assertIn('HasFinding("OOB_PAGE")', f.read())
+        self.assertIn("shrink: ", done.stderr)
+
+    def test_shrink_without_the_finding_says_so_and_writes_nothing(self):
+        out = self.path("repro.ptape")
+        done = run("shrink", CLEAN, "--rule", "OOB_PAGE", "-o", out)
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("no finding of OOB_PAGE", done.stderr)
+        self.assertFalse(os.path.exists(out))
+
+    def test_diff_exits_with_0_on_the_same_and_1_on_a_difference(self):
+        self.assertEqual(run("diff", CLEAN, CLEAN).returncode, 0)
+        done = run("diff", CRASH.replace(".bug.", ".ok."), CRASH, "--format", "json")
+        self.assertEqual(done.returncode, 1)
+        self.assertGreater(json.loads(done.stdout)["different"], 0)
+
     def test_verify_exits_with_2_on_a_file_that_is_none(self):
         done = run("verify", self.path("nowhere.ptape"))
         self.assertEqual(done.returncode, 2)

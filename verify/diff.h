@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// Two recordings of the same work, compared in what they mean.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "replay/extents.h"
+#include "traces/status.h"
+
+namespace pagetape {
+
+// What a difference is about.
+enum class Aspect : std::uint8_t { kBindings, kTables, kAllocation, kAccepted, kGraphs, kLaunches };
+inline constexpr std::size_t kAspects = 6;
+struct AspectInfo {
+  const char* name;  // In JSON.
+  const char* text;
+};
+inline constexpr std::array<AspectInfo, kAspects> kAspectInfos{{
+    {"bindings", "bindings of backends to pools"},
+    {"tables", "table provenance"},
+    {"allocation", "allocation order"},
+    {"accepted", "accepted draft lengths"},
+    {"graphs", "graph use"},
+    {"launches", "launches and lengths"},
+}};
+
+// One side of the first difference; absent where that side does nothing there.
+struct DiffSide {
+  EventIndex event = kNever;
+  std::int64_t step = -1;
+  std::string text;  // The event in words, pages by whose they are.
+};
+
+struct DiffReport {
+  Status status;
+  std::string good, bad;  // Paths.
+  std::uint64_t compared = 0;
+  std::array<std::uint64_t, kAspects> counts{};  // Request steps that differ, by aspect.
+  std::uint64_t total = 0;
+  std::string request;     // Of the first difference; "": the engine's own.
+  std::uint64_t turn = 0;  // Steps of that request (of the engine: events) before it.
+  Aspect aspect = Aspect::kBindings;
+  std::optional<DiffSide> in_good, in_bad;
+};
+
+// Aligns by request and by the steps in which the request does something. A page is known by its
+// pool, by who was given it, and as the how-manieth: physical ids, and the order in which
+// independent requests come to turn, are free to differ. `any_engine`: engines and versions may.
+DiffReport diff_traces(const std::string& good, const std::string& bad, bool any_engine);
+
+std::string diff_text(const DiffReport& report);
+std::string diff_json(const DiffReport& report);
+
+}  // namespace pagetape

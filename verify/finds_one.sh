@@ -1,0 +1,6 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# What trace_test(finds = …) of trace_test.bzl runs: its arguments, a command that must find it.
+"$@"
+status=$?
+[ "$status" -eq 1 ] || { echo "expected a finding, and the exit code 1: got $status"; exit 1; }
