@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The bytes of a keyframe: a walk over the state's own visit() functions, both ways. Integers are
 // variable-length; a name is its text where it first stands and a number after, so that the bytes
-// do not depend on the order in which a reader interned its names.
+// do not depend on the order in which a reader interned its names. So is a set of layers, of which
+// a judge may have interned more than the state uses.
 #pragma once
 
 #include <algorithm>
@@ -18,6 +19,7 @@
 #include <variant>
 #include <vector>
 
+#include "replay/layer_sets.h"
 #include "replay/sparse_array.h"
 #include "traces/fields.h"
 #include "traces/names.h"
@@ -69,6 +71,11 @@ class SaveArchive {
   void operator()(const T&... values) {
     (save(values), ...);
   }
+  // The table of the sets to come.
+  void use(const LayerSets& sets) {
+    sets_ = &sets;
+    set_ids_.clear();
+  }
   std::string take() { return std::move(out_); }
 
  private:
@@ -92,6 +99,20 @@ class SaveArchive {
   void save(Layer layer) {
     number(layer.is_named());
     layer.is_named() ? save(layer.name()) : number(static_cast<std::uint64_t>(layer.v));
+  }
+  void save(LayerSet set) {
+    if (set == kNoLayers || set == kAllLayers) return number(static_cast<std::uint64_t>(set));
+    auto [it, fresh] = set_ids_.try_emplace(static_cast<std::uint32_t>(set), set_ids_.size() + 2);
+    number(it->second);
+    if (!fresh) return;
+    LayerSets::Listed listed = sets_->list(set);
+    std::ranges::sort(listed.layers, {}, [this](Layer layer) { return order(layer); });
+    (*this)(listed.complement, listed.layers);
+  }
+  // Named layers are ordered by when their names were interned: here, by their text.
+  std::tuple<bool, std::int32_t, std::string_view> order(Layer layer) const {
+    return {layer.is_named(), layer.is_named() ? 0 : layer.v,
+            layer.is_named() ? names_.text(layer.name()) : std::string_view()};
   }
   void save(const std::string& text) { save_text(text); }
   void save(OptInt v) { signed_number(v.has_value() ? *v : INT64_MIN); }
@@ -142,12 +163,7 @@ class SaveArchive {
     std::vector<const std::pair<const K, V>*> entries;
     for (const auto& entry : map) entries.push_back(&entry);
     if constexpr (std::is_same_v<K, Layer>) {
-      // A map orders named layers by when their names were interned: here, by their text.
-      std::ranges::sort(entries, {}, [this](const auto* entry) {
-        const Layer layer = entry->first;
-        return std::tuple(layer.is_named(), layer.is_named() ? 0 : layer.v,
-                          layer.is_named() ? names_.text(layer.name()) : std::string_view());
-      });
+      std::ranges::sort(entries, {}, [this](const auto* entry) { return order(entry->first); });
     }
     number(entries.size());
     for (const auto* entry : entries) (*this)(entry->first, entry->second);
@@ -158,6 +174,8 @@ class SaveArchive {
   const Names& names_;
   std::string out_;
   std::unordered_map<std::uint32_t, std::uint64_t> ids_;
+  const LayerSets* sets_ = nullptr;
+  std::unordered_map<std::uint32_t, std::uint64_t> set_ids_;
 };
 
 // Reads what SaveArchive wrote. Never trusts a count: each costs at least a byte that is there.
@@ -169,6 +187,11 @@ class LoadArchive {
   template <class... T>
   void operator()(T&... values) {
     (load(values), ...);
+  }
+  // The table of the sets to come.
+  void use(LayerSets& sets) {
+    sets_ = &sets;
+    known_sets_.clear();
   }
   bool ok() const { return ok_; }
   bool at_end() const { return in_.empty(); }
@@ -225,6 +248,21 @@ class LoadArchive {
     } else {
       layer = Layer::number(static_cast<std::int32_t>(number() & INT32_MAX));
     }
+  }
+  void load(LayerSet& set) {
+    const std::uint64_t id = number();
+    set = id == 1 ? kAllLayers : kNoLayers;
+    if (id < 2) return;
+    if (id == known_sets_.size() + 2) {
+      LayerSets::Listed listed;
+      (*this)(listed.complement, listed.layers);
+      known_sets_.push_back(sets_->of(listed));
+    }
+    if (id >= known_sets_.size() + 2) {
+      ok_ = false;
+      return;
+    }
+    set = known_sets_[id - 2];
   }
   void load(std::string& v) { v = text(); }
   void load(OptInt& v) {
@@ -288,6 +326,8 @@ class LoadArchive {
   std::string_view in_;
   Names& names_;
   std::vector<Name> known_;
+  LayerSets* sets_ = nullptr;
+  std::vector<LayerSet> known_sets_;
   bool ok_ = true;
 };
 

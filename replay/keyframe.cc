@@ -10,12 +10,13 @@
 namespace pagetape {
 
 // Moves when what a keyframe holds changes: an older one is then rebuilt, not read.
-static constexpr std::uint32_t kKeyframeVersion = 1;
+static constexpr std::uint32_t kKeyframeVersion = 2;
 
 template <class A>
 static void visit_world(A& a, World& w) {
+  a.use(w.layers);
   a(w.pools, w.spaces, w.allocators, w.sets, w.maps, w.buffers, w.backends, w.graphs, w.scalars,
-    w.arenas, w.ops, w.tags, w.layers, w.born_unknown, w.ops_unknown, w.step, w.step_mode);
+    w.arenas, w.ops, w.tags, w.born_unknown, w.ops_unknown, w.step, w.step_mode);
 }
 
 // Names that ever owned a page or were requests, in the order of their text's first use.

@@ -10,15 +10,6 @@ LayerSets::LayerSets() {
   intern({.complement = true, .bits = {}});
 }
 
-void LayerSets::rebuild() {
-  indices_.clear();
-  ids_.clear();
-  for (auto& memo : memo_) memo.clear();
-  last_list_.clear();
-  for (std::uint32_t i = 0; i < layers_.size(); ++i) indices_[layers_[i]] = i;
-  for (std::uint32_t i = 0; i < sets_.size(); ++i) ids_[sets_[i]] = LayerSet{i};
-}
-
 std::uint32_t LayerSets::index_of(Layer layer) {
   auto [it, fresh] = indices_.try_emplace(layer, static_cast<std::uint32_t>(layers_.size()));
   if (fresh) layers_.push_back(layer);
@@ -43,6 +34,20 @@ LayerSet LayerSets::of(std::span<const Layer> layers) {
   }
   last_list_.assign(layers.begin(), layers.end());
   return last_set_ = intern(std::move(set));
+}
+
+LayerSets::Listed LayerSets::list(LayerSet set) const {
+  const Set& of = sets_[static_cast<std::size_t>(set)];
+  Listed listed{.complement = of.complement, .layers = {}};
+  for (std::size_t i = 0; i < layers_.size() && i / 64 < of.bits.size(); ++i) {
+    if ((of.bits[i / 64] >> (i % 64) & 1) != 0) listed.layers.push_back(layers_[i]);
+  }
+  return listed;
+}
+
+LayerSet LayerSets::of(const Listed& listed) {
+  const LayerSet set = of(std::span<const Layer>(listed.layers));
+  return listed.complement ? subtract(kAllLayers, set) : set;
 }
 
 LayerSet LayerSets::combine(Op op, LayerSet a, LayerSet b) {

@@ -34,29 +34,25 @@ class LayerSets {
 
   std::size_t size() const { return sets_.size(); }
 
-  template <class A>
-  void visit(A& a) {
-    a(layers_, sets_);
-    if constexpr (A::kLoading) rebuild();
-  }
+  // A set in words of its own: these layers, or all but these.
+  struct Listed {
+    bool complement = false;
+    std::vector<Layer> layers;
+  };
+  Listed list(LayerSet set) const;
+  LayerSet of(const Listed& listed);
 
+ private:
   struct Set {
     bool complement = false;
     std::vector<std::uint64_t> bits;  // By dense index of the layer; no trailing zero words.
     auto operator<=>(const Set&) const = default;
-    template <class A>
-    void visit(A& a) {
-      a(complement, bits);
-    }
   };
-
- private:
   enum class Op : std::uint8_t { kUnite, kIntersect, kSubtract };
 
   LayerSet intern(Set set);
   LayerSet combine(Op op, LayerSet a, LayerSet b);
   std::uint32_t index_of(Layer layer);
-  void rebuild();
 
   std::vector<Layer> layers_;  // Dense index → layer, in order of first use.
   std::vector<Set> sets_;

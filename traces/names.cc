@@ -19,4 +19,13 @@ std::string Names::layer(Layer layer) const {
   return layer.is_named() ? std::string(text(layer.name())) : std::to_string(layer.v);
 }
 
+Name Renaming::operator()(Name name) {
+  if (raw(name) >= known_.size()) known_.resize(from_.size(), kNone);
+  // An id of neither table stays "none".
+  if (name == kNone || raw(name) >= known_.size()) return kNone;
+  Name& known = known_[raw(name)];
+  if (known == kNone) known = to_.intern(from_.text(name));
+  return known;
+}
+
 }  // namespace pagetape

@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <vector>
 
 #include "traces/ids.h"
 
@@ -33,6 +34,22 @@ class Names {
  private:
   std::deque<std::string> texts_{std::string()};  // A deque, so that views stay valid.
   std::unordered_map<std::string_view, Name> ids_;
+};
+
+// Names of one table as those of another, looked up once each.
+class Renaming {
+ public:
+  Renaming(const Names& from, Names& to) : from_(from), to_(to) {}
+
+  Name operator()(Name name);
+  Layer operator()(Layer layer) {
+    return layer.is_named() ? Layer::named((*this)(layer.name())) : layer;
+  }
+
+ private:
+  const Names& from_;
+  Names& to_;
+  std::vector<Name> known_;
 };
 
 }  // namespace pagetape

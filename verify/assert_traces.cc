@@ -131,14 +131,17 @@ std::string_view Problem::title() const {
 
 std::vector<TraceResult> assert_traces(const std::vector<std::string>& traces,
                                        const VerifyOptions& options, unsigned jobs) {
+  if (jobs == 0) jobs = std::max(1U, std::thread::hardware_concurrency());
   std::vector<TraceResult> out(traces.size());
   std::atomic<std::size_t> next = 0;
+  // Threads that are not needed for traces share the parts of one.
+  VerifyOptions each = options;
+  each.jobs = static_cast<unsigned>(jobs / std::clamp<std::size_t>(traces.size(), 1, jobs));
   const auto work = [&] {
     for (std::size_t i = next++; i < traces.size(); i = next++) {
-      out[i] = assert_trace(traces[i], options);
+      out[i] = assert_trace(traces[i], each);
     }
   };
-  if (jobs == 0) jobs = std::max(1U, std::thread::hardware_concurrency());
   std::vector<std::jthread> threads;
   while (threads.size() + 1 < std::min<std::size_t>(jobs, traces.size())) {
     threads.emplace_back(work);

@@ -48,8 +48,8 @@ struct TraceResult {
 };
 
 // Judges each trace; one that is damaged or cannot be read does not keep the others from it.
-// `jobs` threads (0: one a core), each with a trace at a time; the results stand in the order of
-// the traces whatever the jobs.
+// `jobs` threads (0: one a core), each with a trace at a time, or with a part of one; the results
+// stand in the order of the traces whatever the jobs.
 std::vector<TraceResult> assert_traces(const std::vector<std::string>& traces,
                                        const VerifyOptions& options, unsigned jobs);
 

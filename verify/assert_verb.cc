@@ -88,7 +88,7 @@ void add_assert_verb(CLI::App& app, int& exit_code) {
   verb->add_option("--max-findings", flags->options.judge.max_findings,
                    "Report so many findings of a trace; counts are not cut (0: all)")
       ->capture_default_str();
-  verb->add_option("--jobs", flags->jobs, "Judge so many traces at a time (0: one a core)")
+  verb->add_option("--jobs", flags->jobs, "Threads for traces, or parts of one (0: one a core)")
       ->capture_default_str();
   verb->callback([flags, &exit_code] { exit_code = run(*flags); });
 }

@@ -15,6 +15,45 @@ void Coverage::note_records(const ev::Header& header, const Names& names) {
   }
 }
 
+Seen& Seen::operator|=(const Seen& other) {
+  constexpr bool Seen::*kAll[] = {
+      &Seen::launched, &Seen::attended, &Seen::bound,  &Seen::unbound, &Seen::space, &Seen::fact,
+      &Seen::entries,  &Seen::reserved, &Seen::alloc,  &Seen::async,   &Seen::write, &Seen::digest,
+      &Seen::evict,    &Seen::free,     &Seen::offset, &Seen::padding, &Seen::owners};
+  static_assert(std::size(kAll) == sizeof(Seen));
+  for (bool Seen::*one : kAll) this->*one |= other.*one;
+  return *this;
+}
+
+bool Coverage::judges_like(const Coverage& other) const {
+  const auto decides = [](const Coverage& a, const Coverage& b) {
+    return std::ranges::all_of(a.pools_, [&](const auto& entry) {
+      const auto twin = b.pools_.find(entry.first);
+      const Seen& seen = twin == b.pools_.end() ? Seen() : twin->second;
+      return entry.second.alloc == seen.alloc && entry.second.write == seen.write;
+    });
+  };
+  constexpr std::size_t kKeys = kKindOf<ev::PrefixKey>;
+  return has_records_ == other.has_records_ && records_ == other.records_ &&
+         recorded(kKeys) == other.recorded(kKeys) && decides(*this, other) && decides(other, *this);
+}
+
+Coverage Coverage::seen_only(Renaming& renamed) const {
+  Coverage out;
+  out.append(*this, renamed);
+  out.judged_.fill(0);
+  return out;
+}
+
+void Coverage::append(const Coverage& later, Renaming& renamed) {
+  for (const auto& [key, seen] : later.backends_) backend(key.first, renamed(key.second)) |= seen;
+  for (const auto& [key, seen] : later.pools_) pool(key.first, renamed(key.second)) |= seen;
+  for (std::size_t r = 0; r < kRuleCount; ++r) judged_[r] += later.judged_[r];
+  seen_ |= later.seen_;
+  records_ |= later.records_;
+  has_records_ |= later.has_records_;
+}
+
 // Could the rule be judged of this object? `applicable` turns false where nothing was to judge.
 bool Coverage::checked(Rule rule, const Seen& seen, bool& applicable) const {
   const auto any = [this](auto... kinds) { return (says_it_records(kinds) || ...); };

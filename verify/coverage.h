@@ -35,6 +35,8 @@ struct Seen {
   bool reserved = false, alloc = false, async = false, write = false, digest = false;
   bool evict = false, free = false, offset = false, padding = false;
   bool owners = false;  // Pool: ids claimed of a space whose allocs are recorded were judged.
+
+  Seen& operator|=(const Seen& other);
 };
 
 class Coverage {
@@ -52,6 +54,13 @@ class Coverage {
   // one was seen.
   bool recorded(std::size_t kind) const { return has_records_ ? records_[kind] : seen_[kind]; }
   bool says_it_records(std::size_t kind) const { return has_records_ && records_[kind]; }
+
+  // Would the events to come be judged alike? What else was seen says only what was judged.
+  bool judges_like(const Coverage& other) const;
+  // What was seen, and nothing judged yet, with the names of another table.
+  Coverage seen_only(Renaming& renamed) const;
+  // Adds what was seen and judged of the events that follow.
+  void append(const Coverage& later, Renaming& renamed);
 
   // By rule in the table's order, then by rank and object's name.
   std::vector<NotChecked> not_checked(const Names& names) const;

@@ -9,10 +9,23 @@ namespace pagetape {
 
 bool earlier(const Finding& a, const Finding& b) {
   const auto key = [](const Finding& f) {
-    return std::tuple(f.event, f.launch, f.row, f.column, f.rule, f.layer, f.logical_layer, f.page,
-                      raw(f.object));
+    const auto number = [](Layer layer) { return layer.is_named() ? -1 : layer.v; };
+    return std::tuple(f.event, f.launch, f.row, f.column, f.rule, number(f.layer),
+                      number(f.logical_layer), f.page);
   };
   return key(a) < key(b);
+}
+
+void Finding::rename(Renaming& renamed) {
+  for (Name* name : {&backend, &req, &pool, &op, &graph, &map, &buffer, &object}) {
+    *name = renamed(*name);
+  }
+  for (Layer* l : {&layer, &logical_layer}) *l = renamed(*l);
+  for (Link& link : blame) {
+    link.spot.object = renamed(link.spot.object);
+    link.spot.attribute = renamed(link.spot.attribute);
+    link.spot.layer = renamed(link.spot.layer);
+  }
 }
 
 std::string Finding::id(const Names& names) const {
@@ -42,8 +55,20 @@ void Findings::merge(Findings&& other) {
   if (limit_ != 0 && kept_.size() >= limit_) trim();
 }
 
+void Findings::append(Findings&& later, Renaming& renamed) {
+  for (Finding& finding : later.kept_) {
+    finding.rename(renamed);
+    // Only what was the first of its rule has a chain.
+    if (first(finding.rule) != nullptr) finding.blame.clear();
+  }
+  for (std::vector<Finding>& of_rule : later.first_) {
+    for (Finding& finding : of_rule) finding.rename(renamed);
+  }
+  merge(std::move(later));
+}
+
 void Findings::trim() {
-  std::ranges::sort(kept_, earlier);
+  std::ranges::stable_sort(kept_, earlier);
   if (limit_ == 0 || kept_.size() < limit_) return;
   kept_.resize(limit_);
   full_ = true;

@@ -37,11 +37,14 @@ struct Finding {
   std::vector<Link> blame;        // The chain of last writers, of each rule's first finding.
 
   bool operator==(const Finding&) const = default;
+  // The same finding with the names of another table.
+  void rename(Renaming& renamed);
   // Stable over runs of the same trace, and unique within it.
   std::string id(const Names& names) const;
 };
 
-// Orders findings as reports list them: event, launch, row, column, rule, layer, object.
+// Orders findings as reports list them: event, launch, row, column, rule, layer, page. Those alike
+// stay in the order in which they were found, so that no order hangs on how names are numbered.
 bool earlier(const Finding& a, const Finding& b);
 
 // Counts every finding and keeps the earliest `limit` (0: all), and each rule's first. Bounded
@@ -69,6 +72,8 @@ class Findings {
 
   // Takes over another keeper's findings and counts (of rules that were held back).
   void merge(Findings&& other);
+  // The same where they are of the events that follow, judged apart with other names.
+  void append(Findings&& later, Renaming& renamed);
 
   // The kept ones in order, at most `limit`.
   std::vector<Finding> sorted();

@@ -54,6 +54,12 @@ class Judge : public Observer {
   // not_checked(). Call once, after the last event.
   void finish();
 
+  // Takes over what another judge found in the events that follow on these. It was made with
+  // what this coverage() has seen. What it holds back is lost: see holds(). Call before finish().
+  void append(Judge&& later, Renaming& renamed);
+  // Are findings held back?
+  bool holds() const { return later_holds_ || !held_.empty(); }
+
   Findings& findings() { return findings_; }
   const Coverage& coverage() const { return coverage_; }
   // Launches judged: one a layer, as each is a kernel of its own.
@@ -284,6 +290,7 @@ class Judge : public Observer {
   const std::array<bool, kRuleCount> rules_;
   Findings findings_;
   std::map<std::tuple<Rule, std::int64_t, std::uint32_t>, Findings> held_;
+  bool later_holds_ = false;  // One that was taken over held findings back.
   Coverage coverage_;
   std::uint64_t launches_ = 0;
 

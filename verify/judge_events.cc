@@ -44,6 +44,13 @@ void Judge::report_event(Finding finding, std::string message, std::vector<Event
 
 void Judge::finish() { held_.clear(); }
 
+void Judge::append(Judge&& later, Renaming& renamed) {
+  later_holds_ |= later.holds();
+  findings_.append(std::move(later.findings_), renamed);
+  coverage_.append(later.coverage_, renamed);
+  launches_ += later.launches_;
+}
+
 Seen& Judge::meet_pool(const World& world, std::uint32_t pool) {
   std::vector<Seen*>& seen = cache_->pools;
   if (pool >= seen.size()) seen.resize(pool + 1);

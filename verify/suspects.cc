@@ -5,32 +5,41 @@
 
 namespace pagetape {
 
-void Suspects::see(const Event& event, EventIndex index) {
-  const std::int64_t rank = event.rank.value_or(INT64_MIN);
+std::optional<LaunchMark> launch_mark(const Event& event, EventIndex index) {
+  LaunchMark mark{.launch = index,
+                  .rank = event.rank.value_or(INT64_MIN),
+                  .stream = event.stream,
+                  .completed = false};
   switch (event.kind()) {
     case kKindOf<ev::Attention>:
     case kKindOf<ev::Store>:
     case kKindOf<ev::Copy>:
     case kKindOf<ev::GraphLaunch>:
-    case kKindOf<ev::GraphStep>: {
-      Stream& stream = streams_[{rank, event.stream}];
-      if (stream.begun.size() == 2 * kKept) {
-        stream.begun.erase(stream.begun.begin(), stream.begun.begin() + kKept);
-      }
-      stream.begun.push_back(index);
-      ++stream.count;
-      return;
-    }
+    case kKindOf<ev::GraphStep>:
+      return mark;
     case kKindOf<ev::LaunchDone>:
-      break;
+      mark.launch = static_cast<EventIndex>(std::get<ev::LaunchDone>(event.body).event);
+      mark.completed = true;
+      return mark;
     default:
-      return;
+      return std::nullopt;
+  }
+}
+
+void Suspects::see(const LaunchMark& mark) {
+  if (!mark.completed) {
+    Stream& stream = streams_[{mark.rank, mark.stream}];
+    if (stream.begun.size() == 2 * kKept) {
+      stream.begun.erase(stream.begun.begin(), stream.begun.begin() + kKept);
+    }
+    stream.begun.push_back(mark.launch);
+    ++stream.count;
+    return;
   }
   known_ = true;
-  const auto done = static_cast<EventIndex>(std::get<ev::LaunchDone>(event.body).event);
   for (auto& [key, stream] : streams_) {
-    const auto at = std::ranges::lower_bound(stream.begun, done);
-    if (key.first != rank || at == stream.begun.end() || *at != done) continue;
+    const auto at = std::ranges::lower_bound(stream.begun, mark.launch);
+    if (key.first != mark.rank || at == stream.begun.end() || *at != mark.launch) continue;
     stream.begun.erase(stream.begun.begin(), at + 1);
     stream.count = stream.begun.size();
   }

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -12,10 +13,20 @@
 
 namespace pagetape {
 
+// An event that begins a launch, or says that one completed.
+struct LaunchMark {
+  EventIndex launch = 0;
+  std::int64_t rank = 0;
+  std::int32_t stream = 0;
+  bool completed = false;
+};
+std::optional<LaunchMark> launch_mark(const Event& event, EventIndex index);
+
 class Suspects {
  public:
-  // Every event in its order. What a stream was given before a launch that completed has completed.
-  void see(const Event& event, EventIndex index);
+  // All of them in their order. What a stream was given before a launch that completed has
+  // completed.
+  void see(const LaunchMark& mark);
 
   // Whether the trace says at all which launches completed.
   bool known() const { return known_; }

@@ -5,6 +5,7 @@
 
 #include "replay/missing.h"
 #include "replay/refusal.h"
+#include "verify/parts.h"
 #include "verify/suspects.h"
 
 namespace pagetape {
@@ -71,9 +72,27 @@ static void select(Report& report, Judge& judge, const VerifyOptions& options) {
   }
 }
 
+static void conclude(Report& report, Judge& judge, const Suspects& suspects,
+                     const VerifyOptions& options, bool skipped_unknown) {
+  judge.finish();
+  report.launches = judge.launches();
+  if (suspects.known()) report.suspects = suspects.list();
+  report.suspects_total = suspects.count();
+  select(report, judge, options);
+  report.verdict = verdict_of(report, skipped_unknown);
+}
+
 Report verify_trace(const std::string& path, const VerifyOptions& options) {
   Report report;
   report.trace = path;
+  if (options.jobs != 1) {
+    if (const std::unique_ptr<Judged> judged = judge_in_parts(path, options, options.jobs)) {
+      report.names = judged->names;
+      report.events = judged->events;
+      conclude(report, *judged->judge, judged->suspects, options, false);
+      return report;
+    }
+  }
   report.names = std::make_shared<Names>();
   std::unique_ptr<Source> source = open_trace(path, *report.names, report.status);
   if (source == nullptr) {
@@ -90,7 +109,7 @@ Report verify_trace(const std::string& path, const VerifyOptions& options) {
     const Outcome outcome = state.apply(event, &judge);
     if (outcome.applied()) {
       ++report.events;
-      suspects.see(event, source->position() - 1);
+      if (const auto mark = launch_mark(event, source->position() - 1)) suspects.see(*mark);
     } else if (report.status.ok()) {
       report.status = refusal(*source, outcome, event, *report.names);
       report.status_event = source->position() - 1;
@@ -105,12 +124,7 @@ Report verify_trace(const std::string& path, const VerifyOptions& options) {
     report.warnings.push_back(path + ": left out behind the damage, naming what was declared in " +
                               "the missing part: " + std::to_string(left_out) + " events");
   }
-  judge.finish();
-  report.launches = judge.launches();
-  if (suspects.known()) report.suspects = suspects.list();
-  report.suspects_total = suspects.count();
-  select(report, judge, options);
-  report.verdict = verdict_of(report, source->skipped_unknown());
+  conclude(report, judge, suspects, options, source->skipped_unknown());
   return report;
 }
 

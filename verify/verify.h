@@ -22,6 +22,9 @@ struct VerifyOptions {
   JudgeOptions judge;
   std::array<bool, kRuleCount> rules;     // Which findings count; all by default.
   std::array<bool, kRuleCount> required;  // Unchecked, these make the verdict incomplete.
+  // Threads; 0: one a core. The report is the same to the byte. Only a binary trace with keyframes
+  // has parts that can be judged at once.
+  unsigned jobs = 1;
   VerifyOptions() {
     rules.fill(true);
     required.fill(false);

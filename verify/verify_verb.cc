@@ -52,6 +52,9 @@ void add_verify_verb(CLI::App& app, int& exit_code) {
                  "Judge entries outside the window too");
   verb->add_flag("--strict-pad", flags->options.judge.strict_pad,
                  "Padding may read reserved pages only");
+  flags->options.jobs = 0;
+  verb->add_option("--jobs", flags->options.jobs, "Threads; the report is the same (0: one a core)")
+      ->capture_default_str();
   verb->add_option("--format", flags->format, "text, json or jsonl")
       ->check(CLI::IsMember({"text", "json", "jsonl"}))
       ->capture_default_str();

@@ -22,23 +22,27 @@ Event on(std::int32_t stream, EventBody body) {
 Event launch(std::int32_t stream) { return on(stream, ev::GraphLaunch{}); }
 Event done(std::int64_t of) { return on(0, ev::LaunchDone{of}); }
 
+void see(Suspects& suspects, const Event& event, EventIndex index) {
+  if (const auto mark = launch_mark(event, index)) suspects.see(*mark);
+}
+
 TEST(Suspects, AreThoseOfEachStreamSinceTheLastThatCompleted) {
   Suspects suspects;
-  suspects.see(launch(0), 0);
-  suspects.see(launch(1), 1);
-  suspects.see(launch(0), 2);
-  suspects.see(launch(0), 3);
-  suspects.see(done(2), 4);
+  see(suspects, launch(0), 0);
+  see(suspects, launch(1), 1);
+  see(suspects, launch(0), 2);
+  see(suspects, launch(0), 3);
+  see(suspects, done(2), 4);
   EXPECT_THAT(suspects.list(), ElementsAre(1, 3));
   EXPECT_EQ(suspects.count(), 2u);
-  suspects.see(done(1), 5);
-  suspects.see(done(3), 6);
+  see(suspects, done(1), 5);
+  see(suspects, done(3), 6);
   EXPECT_THAT(suspects.list(), IsEmpty());
 }
 
 TEST(Suspects, ATraceWithoutCompletionsNamesNone) {
   Suspects suspects;
-  suspects.see(launch(0), 0);
+  see(suspects, launch(0), 0);
   EXPECT_FALSE(suspects.known());
   EXPECT_THAT(suspects.list(), IsEmpty());
   EXPECT_EQ(suspects.count(), 0u);
@@ -48,16 +52,16 @@ TEST(Suspects, RanksAreApart) {
   Suspects suspects;
   Event other = launch(0);
   other.rank = 1;
-  suspects.see(other, 0);
-  suspects.see(launch(0), 1);
-  suspects.see(done(1), 2);
+  see(suspects, other, 0);
+  see(suspects, launch(0), 1);
+  see(suspects, done(1), 2);
   EXPECT_THAT(suspects.list(), ElementsAre(0));
 }
 
 TEST(Suspects, OfManyTheLastAreListedAndAllAreCounted) {
   Suspects suspects;
-  suspects.see(launch(1), 0);
-  suspects.see(done(0), 1);
+  see(suspects, launch(1), 0);
+  see(suspects, done(0), 1);
   for (EventIndex i = 2; i < 1002; ++i) suspects.see(launch(0), i);
   EXPECT_EQ(suspects.count(), 1000u);
   EXPECT_EQ(suspects.list().size(), Suspects::kKept);
