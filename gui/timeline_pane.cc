@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <cmath>
+#include <map>
 
 #include "gui/panes.h"
 #include "verify/report.h"
@@ -51,6 +52,7 @@ class Lanes {
   void findings();
   void requests(float height);
   void incidents();
+  void variants();
   void cursor(float top, float bottom);
   float y() const { return y_; }
   float row() const { return std::floor(ImGui::GetTextLineHeight() + ink_.px(4)); }
@@ -240,6 +242,31 @@ void Lanes::incidents() {
   next(row());
 }
 
+// Where the variants of what-if first read a wrong page.
+void Lanes::variants() {
+  std::map<EventIndex, std::string> firsts;
+  for (const VariantLine& line : viewer_.what_if().lines) {
+    if (!line.first) continue;
+    std::string& names = firsts[*line.first];
+    names += (names.empty() ? "" : ", ") + line.words[0];
+  }
+  if (firsts.empty()) return;
+  title("what if, first wrong", row());
+  for (auto it = firsts.begin(); it != firsts.end(); ++it) {
+    const float x = x_of(static_cast<double>(it->first) + 0.5);
+    if (x < left_ || x > left_ + width_) continue;
+    const float r = ink_.px(5), middle = y_ + row() / 2;
+    draw_->AddQuadFilled({x - r, middle}, {x, middle - r}, {x + r, middle}, {x, middle + r},
+                         ink_.theme.link);
+    const auto following = std::next(it);
+    const float end =
+        following == firsts.end() ? left_ + width_ : x_of(static_cast<double>(following->first));
+    ink_.put({x + ink_.px(8), y_ + ink_.px(2)}, end - x - ink_.px(10), it->second, ink_.theme.text);
+    ink_.note("first wrong read at event " + std::to_string(it->first) + ": " + it->second);
+  }
+  next(row());
+}
+
 void Lanes::cursor(float top, float bottom) {
   const auto line = [&](EventIndex event, ImU32 colour) {
     const float x = x_of(static_cast<double>(event) + 0.5);
@@ -266,6 +293,7 @@ void draw_timeline(Ink& ink, Viewer& viewer, Rect rect) {
     lanes.steps();
     lanes.findings();
     lanes.incidents();
+    lanes.variants();
     for (const BackendLane& lane : index.backends) {
       const std::string name = viewer.text(lane.name);
       lanes.density(name + " launches", lane.launches, ink.theme.link);

@@ -73,6 +73,7 @@ WITHOUT_TEST = {
     "gui/timeline_pane.cc": _PICTURE,
     "gui/view_verb.cc": _CLI,
     "gui/viewer_frame.cc": _PICTURE,
+    "gui/what_if_pane.cc": _PICTURE,
     "gui/window.cc": "needs a screen",
     "replay/apply_graph.cc": _STATE,
     "replay/apply_launch.cc": _STATE,

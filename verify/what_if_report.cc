@@ -58,8 +58,8 @@ Json variant_json(const VariantReport& v) {
 }  // namespace
 
 WhatIfRow what_if_head() {
-  return {"variant", "OOB reads", "wrong reads", "requests", "queries",
-          "error: median", "p99", "worst"};
+  return {"variant", "OOB reads",     "wrong reads", "requests",
+          "queries", "error: median", "p99",         "worst"};
 }
 
 WhatIfRow what_if_row(const VariantReport& v) {

@@ -35,6 +35,9 @@ constexpr Command kCommands[] = {
     {"focus", "", "z", "the events around the one selected"},
     {"undo-view", "", "u", "back to the view before"},
     {"measure", "", "m", "measure from here; again: no more"},
+    {"what-if", "", "w", "what the run would have read, had the engine been patched"},
+    {"stop", "", "x", "stop what runs in the background"},
+    {"wait", "", "", "until what runs in the background is over (for scripts)"},
     {"rule", "NAME", "", "show the findings of a rule, or hide them"},
     {"all-rules", "", "", "show the findings of all rules"},
     {"copy", "", "c", "copy what is said of the event"},
@@ -96,6 +99,7 @@ bool Viewer::run(std::string_view line) {
   if (name == "follow") return follow(words);
   if (name == "rule" || name == "all-rules") return filter(words);
   if (name == "measure") return measure();
+  if (name == "what-if" || name == "stop" || name == "wait") return what_if(name);
   if (name == "copy") return copy();
   if (name == "undo-view") {
     if (axes_.empty()) return fail("this is the first view");
@@ -210,6 +214,24 @@ bool Viewer::toggle(std::string_view name) {
   return true;
 }
 
+bool Viewer::what_if(std::string_view name) {
+  if (name == "what-if") {
+    what_if_open_ = !what_if_open_;
+    if (what_if_run_ == nullptr) what_if_run_ = std::make_unique<WhatIfRun>(trace_->path);
+  } else if (what_if_run_ != nullptr) {
+    if (name == "stop") what_if_run_->stop();
+    if (name == "wait") what_if_run_->wait();
+  } else if (name == "stop") {
+    return fail("nothing runs in the background");
+  }
+  tick(0);
+  return true;
+}
+
+void Viewer::tick(double) {
+  if (what_if_run_ != nullptr) what_if_ = what_if_run_->told();
+}
+
 bool Viewer::measure() {
   measured_from_ = measured_from_ == kNever ? selected() : kNever;
   return true;
@@ -237,6 +259,7 @@ bool Viewer::blame(const Words& words) {
       return fail("it is: blame ROW COLUMN");
     }
     ask = {.launch = moment_.launch, .row = row, .column = column};
+    if (moment_.table) ask.bound = trace_->names.find(moment_.table->pool);
   } else if (colon != std::string::npos) {
     ask.pool = trace_->names.find(words[0].substr(0, colon));
     if (ask.pool == kNone || !number_in(std::string_view(words[0]).substr(colon + 1), ask.page)) {

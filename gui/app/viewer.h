@@ -16,6 +16,7 @@
 #include "gui/app/explain.h"
 #include "gui/app/moment.h"
 #include "gui/app/palette.h"
+#include "gui/app/what_if_run.h"
 
 namespace pagetape {
 
@@ -62,6 +63,15 @@ class Viewer {
   // The number of the first that is at the selected event or behind it.
   std::size_t finding_number() const;
 
+  // The variants of what-if; empty before it was asked for.
+  bool what_if_open() const { return what_if_open_; }
+  const WhatIfRun::Told& what_if() const { return what_if_; }
+
+  // Once a frame, with the time since the last: takes what background work has found out.
+  void tick(double seconds);
+  // Something goes on by itself: frames are to follow.
+  bool busy() const { return what_if_run_ != nullptr && !what_if_run_->over(); }
+
   const std::string& message() const { return message_; }
   bool dark() const { return dark_; }
   bool helping() const { return helping_; }
@@ -91,6 +101,7 @@ class Viewer {
   bool filter(const Words& words);
   bool toggle(std::string_view name);
   bool measure();
+  bool what_if(std::string_view name);
   bool copy();
   void select(EventIndex event, std::optional<std::size_t> launch);
   void remember();
@@ -106,6 +117,9 @@ class Viewer {
   EventIndex measured_from_ = kNever;
   std::array<bool, kRuleCount> rules_;
   std::vector<std::size_t> shown_;  // Indices of TraceIndex::findings.
+  std::unique_ptr<WhatIfRun> what_if_run_;
+  WhatIfRun::Told what_if_;
+  bool what_if_open_ = false;
   std::string message_, copied_;
   bool dark_ = true, helping_ = false, palette_open_ = false, quit_ = false;
 };

@@ -118,6 +118,23 @@ TEST_F(ViewerTest, APageIsBlamed) {
   EXPECT_THAT(viewer.explanation().subject, HasSubstr("page 1 of pool F"));
 }
 
+// The target's full and window layers are one launch: the same cell names a page of either pool.
+TEST_F(ViewerTest, ACellIsBlamedInThePoolThatTheTableShows) {
+  synth("none");
+  Viewer viewer(open());
+  const Names& names = viewer.trace().names;
+  for (EventIndex event = 0; event < viewer.index().events; ++event) {
+    ASSERT_TRUE(viewer.run("goto " + std::to_string(event)));
+    if (!viewer.moment().table || viewer.moment().table->rows.empty()) continue;
+    ASSERT_TRUE(viewer.run("blame 0 0")) << viewer.message();
+    for (const Link& link : viewer.explanation().links) {
+      if (link.spot.kind != LinkKind::kBinding) continue;
+      EXPECT_THAT(link.value, HasSubstr("pool " + viewer.moment().table->pool));
+    }
+  }
+  EXPECT_NE(names.find("S"), kNone);
+}
+
 TEST_F(ViewerTest, ThePaletteFindsRulesAndRequests) {
   synth("stale-swa");
   const Viewer viewer(open());
