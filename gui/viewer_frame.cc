@@ -38,6 +38,7 @@ void run_keys(Viewer& viewer) {
   };
   for (const ImWchar c : io.InputQueueCharacters) {
     if (c >= '1' && c <= '9') viewer.run("follow " + std::string(1, static_cast<char>(c)));
+    if (c == ' ') run("Space");
     if (c > ' ' && c < 127) run(std::string(1, static_cast<char>(c)));
   }
   constexpr std::pair<ImGuiKey_, const char*> kKeys[] = {

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <filesystem>
 
+#include "gui/measure.h"
 #include "tests/gui/gui_fixture.h"
 
 namespace pagetape {
@@ -39,6 +40,16 @@ TEST_F(PictureTest, TheTourNamesThePoolSwapAndTheStaleState) {
   // A picture of one colour takes some 10 KB.
   EXPECT_GT(std::filesystem::file_size(picture.png), 40'000U);
   std::remove(picture.png.c_str());
+}
+
+TEST_F(PictureTest, ATourIsMeasured) {
+  synth("stale-swa");
+  std::string figures;
+  const Status status = measure_viewer(path_, {.png = "", .width = 640, .height = 400}, figures);
+  if (status.code() == Code::kSystem) GTEST_SKIP() << status.message();
+  ASSERT_TRUE(status.ok()) << status.message();
+  EXPECT_THAT(figures, ContainsRegex("frames of the tour +p50 .* of 230\n"));
+  EXPECT_THAT(figures, ContainsRegex("seeks +p50 .* of 300\n"));
 }
 
 TEST_F(PictureTest, SmallLightAndScaledPicturesAreDrawnToo) {
