@@ -199,6 +199,21 @@ ImU32 Ink::rule(Rule rule) const {
   return rgb(kRuleHues[static_cast<std::size_t>(rule) % std::size(kRuleHues)]);
 }
 
+// Cividis: as light goes up evenly, it is read alike by all eyes.
+ImU32 Ink::heat(float share) const {
+  constexpr unsigned kStops[] = {0x173a6b, 0x4a546c, 0x747475, 0xa69d75, 0xf0dc5a};
+  const float at = std::clamp(share, 0.0F, 1.0F) * (std::size(kStops) - 1);
+  const auto low = std::min(static_cast<std::size_t>(at), std::size(kStops) - 2);
+  const float part = at - static_cast<float>(low);
+  unsigned out = 0;
+  for (const unsigned shift : {16U, 8U, 0U}) {
+    const auto a = static_cast<float>(kStops[low] >> shift & 255);
+    const auto b = static_cast<float>(kStops[low + 1] >> shift & 255);
+    out |= static_cast<unsigned>(a + (b - a) * part) << shift;
+  }
+  return rgb(out);
+}
+
 std::string counted(std::uint64_t n, std::string_view what) {
   return grouped(n) + ' ' + std::string(what) + (n == 1 ? "" : "s");
 }

@@ -51,6 +51,7 @@ class Ink {
   ImU32 owner(Name name) const;
   ImU32 value(std::uint32_t value) const;
   ImU32 rule(Rule rule) const;
+  ImU32 heat(float share) const;  // Dark blue to yellow as it goes from 0 to 1.
   float px(float size) const { return size * scale; }
   float line_height() const { return ImGui::GetTextLineHeightWithSpacing(); }
 };

@@ -6,8 +6,12 @@
 #include <cstdio>
 #include <fstream>
 #include <iostream>
-#include <thread>
+#include <memory>
+#include <optional>
 
+#include "gui/app/loader.h"
+#include "gui/app/side_file.h"
+#include "gui/measure.h"
 #include "gui/picture.h"
 #include "gui/screens.h"
 #include "gui/viewer_frame.h"
@@ -20,6 +24,7 @@ struct Flags {
                                  theme = "dark";
   std::optional<EventIndex> at;
   float scale = 0;
+  bool follow = false, measure = false;
 };
 
 int fail(const Status& status) {
@@ -59,8 +64,14 @@ int run_offscreen(const Flags& flags) {
       std::max(picture.width, picture.height) > 16384) {
     return fail(usage("--size takes WxH, from 320 to 16384 pixels"));
   }
-  Loading loading;
   Status status;
+  if (flags.measure) {
+    std::string figures;
+    status = measure_viewer(flags.trace, picture, figures);
+    std::fputs(figures.c_str(), stdout);
+    return status.ok() ? 0 : fail(status);
+  }
+  Loading loading;
   std::unique_ptr<OpenTrace> trace = load_trace(flags.trace, loading, status);
   if (trace == nullptr) return fail(status);
   Viewer viewer(std::move(trace));
@@ -78,46 +89,69 @@ int run_offscreen(const Flags& flags) {
   return 0;
 }
 
-// While the trace is read, a bar; then the panes, or why there are none.
+// Until anything can be shown: that it is read, or why it cannot be.
+void draw_waiting(const Loader& loader, bool dark, float scale) {
+  set_style(dark, scale);
+  ImGui::SetNextWindowPos({40 * scale, 40 * scale});
+  ImGui::Begin("reading", nullptr,
+               ImGuiWindowFlags_NoDecoration | ImGuiWindowFlags_AlwaysAutoResize);
+  const Status status = loader.status();
+  ImGui::TextUnformatted(status.ok() ? "Opening the trace" : status.message().c_str());
+  if (status.ok()) ImGui::ProgressBar(static_cast<float>(loader.share()), {400 * scale, 0});
+  ImGui::End();
+}
+
+std::unique_ptr<Viewer> begin_viewing(std::unique_ptr<OpenTrace> trace, const Flags& flags) {
+  auto viewer = std::make_unique<Viewer>(std::move(trace));
+  Session session = viewer->session();
+  const Status read = read_session(side_file_of(flags.trace), session);
+  viewer->restore(session);
+  lay_out(*viewer, flags);
+  if (!read.ok()) viewer->say(read.message());
+  return viewer;
+}
+
+// Bookmarks are kept as they are set, the rest at the end.
+void keep(Viewer& viewer, const Flags& flags) {
+  const Status kept = write_session(side_file_of(flags.trace), viewer.session());
+  if (!kept.ok()) viewer.say(kept.message());
+}
+
 int run_in_window(const Flags& flags) {
-  Loading loading;
-  Status status, shown;
-  std::unique_ptr<OpenTrace> trace;
-  std::atomic<bool> loaded = false;
+  Loader loader(flags.trace, flags.follow);
   std::unique_ptr<Viewer> viewer;
-  Fonts fonts;
   Arrangement arrangement;
-  std::thread reader([&] {
-    trace = load_trace(flags.trace, loading, status);
-    loaded = true;
-  });
-  shown = run_window(
+  Fonts fonts;
+  std::vector<Bookmark> kept;
+  const auto frame = [&](float scale) {
+    if (std::unique_ptr<OpenTrace> trace = loader.take()) {
+      if (viewer == nullptr) {
+        viewer = begin_viewing(std::move(trace), flags);
+        kept = viewer->bookmarks();
+      } else {
+        viewer->adopt(std::move(trace));
+      }
+    }
+    if (viewer == nullptr) {
+      draw_waiting(loader, flags.theme == "dark", scale);
+      return Next::kAtOnce;
+    }
+    draw_frame(*viewer, arrangement, fonts, scale);
+    if (viewer->bookmarks() != kept) {
+      kept = viewer->bookmarks();
+      keep(*viewer, flags);
+    }
+    if (viewer->quit()) return Next::kEnd;
+    return viewer->busy() ? Next::kAtOnce : Next::kWait;
+  };
+  const Status shown = run_window(
       "pagetape: " + flags.trace, flags.scale, [&](float scale) { fonts = load_fonts(scale); },
-      [&](float scale) {
-        if (loaded && trace != nullptr) {
-          viewer = std::make_unique<Viewer>(std::move(trace));
-          lay_out(*viewer, flags);
-        }
-        if (viewer != nullptr) {
-          draw_frame(*viewer, arrangement, fonts, scale);
-          return !viewer->quit();
-        }
-        set_style(flags.theme == "dark", scale);
-        ImGui::SetNextWindowPos({40 * scale, 40 * scale});
-        ImGui::Begin("reading", nullptr,
-                     ImGuiWindowFlags_NoDecoration | ImGuiWindowFlags_AlwaysAutoResize);
-        ImGui::TextUnformatted(loaded ? status.message().c_str() : "Reading the trace");
-        const auto events = static_cast<float>(std::max<std::uint64_t>(loading.events, 1));
-        if (!loaded) {
-          ImGui::ProgressBar(static_cast<float>(loading.done) / events, {400 * scale, 0});
-        }
-        ImGui::End();
-        return true;
-      });
-  loading.cancel = true;
-  reader.join();
+      frame);
   if (!shown.ok()) return fail(shown);
-  return status.ok() || viewer != nullptr ? 0 : fail(status);
+  if (viewer == nullptr) return loader.status().ok() ? 0 : fail(loader.status());
+  const Status last = write_session(side_file_of(flags.trace), viewer->session());
+  if (!last.ok()) std::fprintf(stderr, "pagetape view: %s\n", last.message().c_str());
+  return 0;
 }
 
 }  // namespace
@@ -146,11 +180,15 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--scale", flags.scale, "Of all sizes (default: the monitor's)")
       ->check(CLI::Range(0.5, 4.0));
+  app.add_flag("--follow", flags.follow, "Go on reading while the file grows");
+  app.add_flag("--measure", flags.measure,
+               "Say how fast this is: a scripted tour, drawn without a screen");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
     return app.exit(e) == 0 ? 0 : 2;
   }
-  const bool offscreen = !flags.screenshot.empty() || !flags.script.empty() || !flags.texts.empty();
+  const bool offscreen =
+      !flags.screenshot.empty() || !flags.script.empty() || !flags.texts.empty() || flags.measure;
   return offscreen ? pagetape::run_offscreen(flags) : pagetape::run_in_window(flags);
 }

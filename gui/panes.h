@@ -31,6 +31,8 @@ void draw_status(Ink& ink, const Viewer& viewer, Rect rect);
 void draw_timeline(Ink& ink, Viewer& viewer, Rect rect);
 void draw_pool_map(Ink& ink, Viewer& viewer, Rect rect);
 void draw_table(Ink& ink, const Viewer& viewer, Rect rect, Arrangement& arrangement);
+// In the place of the table, while it is open.
+void draw_what_if(Ink& ink, const Viewer& viewer, Rect rect);
 void draw_state(Ink& ink, const Viewer& viewer, Rect rect);
 void draw_findings(Ink& ink, const Viewer& viewer, Rect rect);
 void draw_help(Ink& ink, const Viewer& viewer);

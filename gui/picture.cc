@@ -5,41 +5,53 @@
 #include <backends/imgui_impl_opengl3.h>
 #include <imgui.h>
 
-#include "gui/screens.h"
-#include "gui/viewer_frame.h"
+#include <utility>
 
 namespace pagetape {
 
-Status draw_picture(Viewer& viewer, const Picture& picture, std::string& texts) {
-  Status status;
-  const auto screen = Offscreen::open(picture.width, picture.height, status);
-  if (screen == nullptr) return status;
+Canvas::Canvas(std::unique_ptr<Offscreen> screen, float scale)
+    : screen_(std::move(screen)), scale_(scale) {}
+
+std::unique_ptr<Canvas> Canvas::open(const Picture& picture, Status& status) {
+  auto screen = Offscreen::open(picture.width, picture.height, status);
+  if (screen == nullptr) return nullptr;
   ImGui::CreateContext();
+  std::unique_ptr<Canvas> canvas(new Canvas(std::move(screen), picture.scale));
   ImGuiIO& io = ImGui::GetIO();
   io.IniFilename = nullptr;
   io.DisplaySize = {static_cast<float>(picture.width), static_cast<float>(picture.height)};
-  const Fonts fonts = load_fonts(picture.scale);
-  if (ImGui_ImplOpenGL3_Init("#version 150")) {
-    Arrangement arrangement;
-    // Sizes of what scrolls are known after a first frame.
-    for (int frame = 0; frame < 3; ++frame) {
-      io.DeltaTime = 1.0F / 60;
-      ImGui_ImplOpenGL3_NewFrame();
-      ImGui::NewFrame();
-      texts = draw_frame(viewer, arrangement, fonts, picture.scale);
-      ImGui::Render();
-      const ImVec4 back = ImGui::ColorConvertU32ToFloat4(Theme::of(viewer.dark()).back);
-      glClearColor(back.x, back.y, back.z, 1);
-      glClear(GL_COLOR_BUFFER_BIT);
-      ImGui_ImplOpenGL3_RenderDrawData(ImGui::GetDrawData());
-    }
-    if (!picture.png.empty()) status = screen->write_png(picture.png);
-    ImGui_ImplOpenGL3_Shutdown();
-  } else {
-    status = system_error("OpenGL 3.2 cannot be used here");
-  }
+  canvas->fonts_ = load_fonts(picture.scale);
+  if (ImGui_ImplOpenGL3_Init("#version 150")) return canvas;
+  status = system_error("OpenGL 3.2 cannot be used here");
+  return nullptr;
+}
+
+Canvas::~Canvas() {
+  if (ImGui::GetIO().BackendRendererUserData != nullptr) ImGui_ImplOpenGL3_Shutdown();
   ImGui::DestroyContext();
-  return status;
+}
+
+std::string Canvas::draw(Viewer& viewer) {
+  ImGui::GetIO().DeltaTime = 1.0F / 60;
+  ImGui_ImplOpenGL3_NewFrame();
+  ImGui::NewFrame();
+  std::string texts = draw_frame(viewer, arrangement_, fonts_, scale_);
+  ImGui::Render();
+  const ImVec4 back = ImGui::ColorConvertU32ToFloat4(Theme::of(viewer.dark()).back);
+  glClearColor(back.x, back.y, back.z, 1);
+  glClear(GL_COLOR_BUFFER_BIT);
+  ImGui_ImplOpenGL3_RenderDrawData(ImGui::GetDrawData());
+  glFinish();
+  return texts;
+}
+
+Status draw_picture(Viewer& viewer, const Picture& picture, std::string& texts) {
+  Status status;
+  const auto canvas = Canvas::open(picture, status);
+  if (canvas == nullptr) return status;
+  // Sizes of what scrolls are known after a first frame.
+  for (int frame = 0; frame < 3; ++frame) texts = canvas->draw(viewer);
+  return picture.png.empty() ? Status() : canvas->write_png(picture.png);
 }
 
 }  // namespace pagetape

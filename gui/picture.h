@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// The viewer without a screen: a script's commands, then one picture and its texts.
+// The viewer without a screen: frames, and pictures of them.
 #pragma once
 
+#include <memory>
 #include <string>
 
 #include "gui/app/viewer.h"
+#include "gui/screens.h"
+#include "gui/viewer_frame.h"
 
 namespace pagetape {
 
@@ -12,6 +15,27 @@ struct Picture {
   std::string png;  // The file to write; empty: none.
   int width = 1920, height = 1080;
   float scale = 1;
+};
+
+// Frames of one size. There is one at a time: ImGui's context is the program's.
+class Canvas {
+ public:
+  // Null, and `status`, where this machine has no EGL or no OpenGL 3.
+  static std::unique_ptr<Canvas> open(const Picture& picture, Status& status);
+  ~Canvas();
+
+  // Draws a frame, to the last pixel. Returns what the panes say.
+  std::string draw(Viewer& viewer);
+  std::vector<std::uint8_t> pixels() { return screen_->pixels(); }  // RGBA, the top row first.
+  Status write_png(const std::string& path) { return screen_->write_png(path); }
+
+ private:
+  explicit Canvas(std::unique_ptr<Offscreen> screen, float scale);
+
+  std::unique_ptr<Offscreen> screen_;
+  const float scale_;
+  Fonts fonts_;
+  Arrangement arrangement_;
 };
 
 // Draws the viewer as it stands. `texts` becomes what the panes say.

@@ -56,8 +56,8 @@ class PoolMap {
       const float y0 = y_of(row), y1 = y_of(row + 1);
       for (std::uint32_t bin = first; bin <= last;) {
         std::uint32_t end = bin + 1;  // Alike cells are one rectangle.
-        const ImU32 colour = colour_of(pool_.cell(row, bin));
-        while (end <= last && colour_of(pool_.cell(row, end)) == colour) ++end;
+        const ImU32 colour = colour_of(pool_.cell(row, bin), bin);
+        while (end <= last && colour_of(pool_.cell(row, end), end) == colour) ++end;
         if (colour != 0) {
           draw_->AddRectFilled({x_of(bin), y0}, {x_of(end), std::max(y1 - gap(), y0 + 1)}, colour);
         }
@@ -100,7 +100,14 @@ class PoolMap {
         std::min(static_cast<std::uint32_t>(share * static_cast<float>(rows_)), rows_ - 1);
     const std::int64_t page = row * pool_.pages_a_row;
     const PoolHistory::Cell& cell = pool_.cell(row, pool_.bin_of(event));
-    const std::string owner = cell.owned == 0 ? "no owner" : "owned by " + viewer_.text(cell.owner);
+    std::string owner = cell.owned == 0 ? "no owner" : "owned by " + viewer_.text(cell.owner);
+    if (cell.owned > 0) {
+      owner += " since about event " + grouped(cell.since * pool_.bin_events);
+      owner += cell.writer < kKinds ? ", written by " + std::string(kKindNames[cell.writer])
+                                    : ", not written";
+    } else if (cell.space != kNone) {
+      owner = "owned in space " + viewer_.text(cell.space);
+    }
     ImGui::SetTooltip("%s, page %lld: %s%s\nclick: blame the page at this event", where.c_str(),
                       static_cast<long long>(page), owner.c_str(),
                       pool_.pages_a_row > 1 ? " (and its neighbours)" : "");
@@ -121,10 +128,27 @@ class PoolMap {
   }
   float gap() const { return y_of(1) - y_of(0) > 5 ? 1.0F : 0.0F; }
 
-  ImU32 colour_of(const PoolHistory::Cell& cell) const {
-    if (cell.owned == 0) return cell.reserved ? ink_.theme.line : 0;
+  ImU32 colour_of(const PoolHistory::Cell& cell, std::uint32_t bin) const {
+    const bool by_space = viewer_.colours() == Colours::kSpace;
+    if (cell.owned == 0 && !(by_space && cell.space != kNone)) {
+      return cell.reserved ? ink_.theme.line : 0;
+    }
     const bool all = cell.owned == static_cast<std::uint32_t>(pool_.pages_a_row);
-    return (ink_.owner(cell.owner) & ~IM_COL32_A_MASK) | (all ? 0xff000000U : 0xa0000000U);
+    return (hue_of(cell, bin) & ~IM_COL32_A_MASK) | (all ? 0xff000000U : 0xa0000000U);
+  }
+  ImU32 hue_of(const PoolHistory::Cell& cell, std::uint32_t bin) const {
+    switch (viewer_.colours()) {
+      case Colours::kAge:
+        return ink_.heat(static_cast<float>(bin - std::min<std::uint32_t>(bin, cell.since)) /
+                         static_cast<float>(pool_.bins));
+      case Colours::kSpace:
+        return ink_.owner(cell.space);
+      case Colours::kWriter:
+        return cell.writer >= kKinds ? ink_.theme.line : ink_.value(1U + cell.writer);
+      case Colours::kOwner:
+        break;
+    }
+    return ink_.owner(cell.owner);
   }
   float beyond_y(std::int64_t page) const {
     const auto range =
@@ -173,9 +197,13 @@ class PoolMap {
 }  // namespace
 
 void draw_pool_map(Ink& ink, Viewer& viewer, Rect rect) {
-  if (ink.begin("Pool map",
-                "page ids downwards, coloured by owner; below an edge: ids read beyond it", rect.at,
-                rect.size)) {
+  constexpr const char* kMeaning[] = {"owner", "age: the brighter, the longer owned",
+                                      "the space in which they are owned",
+                                      "the kind of event that wrote last"};
+  const std::string note = "page ids downwards, coloured by " +
+                           std::string(kMeaning[static_cast<std::size_t>(viewer.colours())]) +
+                           " (p); below an edge: ids read beyond it";
+  if (ink.begin("Pool map", note, rect.at, rect.size)) {
     // The greater pools first: a draft's own one is often a dummy.
     std::vector<const PoolHistory*> pools;
     for (const PoolHistory& pool : viewer.index().pools) {

@@ -22,9 +22,12 @@ class Offscreen {
   virtual Status write_png(const std::string& path) = 0;
 };
 
+enum class Next : std::uint8_t { kEnd, kWait, kAtOnce };
+
 // Opens a window and calls `frame` (scale) between ImGui's NewFrame and Render until it returns
-// false or the window is closed. `prepare` (scale) is called once, before the first frame.
+// kEnd or the window is closed; after kWait, half a second later if nobody touches anything before.
+// `prepare` (scale) is called once, before the first frame.
 Status run_window(const std::string& title, float scale, const std::function<void(float)>& prepare,
-                  const std::function<bool(float)>& frame);
+                  const std::function<Next(float)>& frame);
 
 }  // namespace pagetape

@@ -16,6 +16,10 @@ void draw_status(Ink& ink, const Viewer& viewer, Rect rect) {
                       counted(index.events, "event") + ", " + grouped(index.launches) +
                       " launches, " +
                       (index.total == 0 ? "no findings" : counted(index.total, "finding"));
+  if (!index.whole()) {
+    where += "  ·  reading: " + std::to_string(index.read_to * 100 / index.events) + "%";
+  }
+  if (viewer.playing()) where += "  ·  playing (Space stops)";
   if (ink.begin("pagetape", where, rect.at, rect.size)) {
     Line line{{"event " + grouped(moment.at), Tone::kStrong}};
     if (moment.step >= 0) line.push_back({"   step " + std::to_string(moment.step)});
@@ -55,6 +59,18 @@ void draw_state(Ink& ink, const Viewer& viewer, Rect rect) {
 }
 
 namespace {
+
+// What hides findings besides rules; a click takes it away.
+void draw_only(Ink& ink, const Viewer& viewer) {
+  const auto chip = [&](const char* what, const std::string& name) {
+    if (name.empty()) return;
+    const std::string text = std::string("only ") + what + ' ' + name + "  ×";
+    if (ImGui::SmallButton(text.c_str())) ink.run("only " + std::string(what) + ' ' + name);
+    ink.note(text);
+  };
+  chip("layer", viewer.only_layer());
+  chip("request", viewer.only_request());
+}
 
 void draw_filters(Ink& ink, const Viewer& viewer) {
   float x = 0;
@@ -115,13 +131,15 @@ void draw_list(Ink& ink, const Viewer& viewer) {
 
 void draw_findings(Ink& ink, const Viewer& viewer, Rect rect) {
   const TraceIndex& index = viewer.index();
-  const std::string note = index.total == 0
+  const std::string note = index.total == 0 && !index.whole() ? "none so far"
+                           : index.total == 0
                                ? "none: no rule that could be judged is broken"
                                : counted(viewer.findings_shown(), "place") + " in time";
   if (ink.begin("Findings", note, rect.at, rect.size)) {
     if (!index.status.ok()) ink.write(index.status.message(), Tone::kBad);
     for (const std::string& warning : index.warnings) ink.write(warning, Tone::kDim);
     draw_filters(ink, viewer);
+    draw_only(ink, viewer);
     draw_list(ink, viewer);
     ImGui::Dummy({1, ink.px(4)});
     ImGui::Separator();
@@ -146,7 +164,9 @@ void draw_findings(Ink& ink, const Viewer& viewer, Rect rect) {
 void draw_help(Ink& ink, const Viewer& viewer) {
   if (!viewer.helping()) return;
   const ImVec2 size = ImGui::GetIO().DisplaySize;
-  const ImVec2 box{ink.px(760), ink.px(40) + ink.line_height() * 30};
+  const float lines = static_cast<float>(viewer_commands().size()) + 1;
+  const ImVec2 box{std::min(ink.px(800), size.x),
+                   std::min(ink.px(48) + ink.line_height() * lines, size.y)};
   const ImVec2 at{(size.x - box.x) / 2, std::max(0.0F, (size.y - box.y) / 2)};
   if (ink.begin("Keys", "? closes this; the palette (/) has every command", at, box, true)) {
     for (const Command& command : viewer_commands()) {

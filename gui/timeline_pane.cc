@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <cmath>
+#include <map>
 
 #include "gui/panes.h"
 #include "verify/report.h"
@@ -51,6 +52,11 @@ class Lanes {
   void findings();
   void requests(float height);
   void incidents();
+  void variants();
+  void bookmarks();
+  void streams();
+  void operations();
+  void unread(float top, float bottom);
   void cursor(float top, float bottom);
   float y() const { return y_; }
   float row() const { return std::floor(ImGui::GetTextLineHeight() + ink_.px(4)); }
@@ -191,7 +197,7 @@ void Lanes::findings() {
        i < index.findings.size(); ++i) {
     const FindingGroup& group = index.findings[i];
     if (static_cast<double>(group.event) >= axis.end()) break;
-    if (!viewer_.rules()[static_cast<std::size_t>(group.rule)]) continue;
+    if (!viewer_.shows(group)) continue;
     const float x = x_of(static_cast<double>(group.event) + 0.5);
     if (x < drawn + ink_.px(3)) continue;
     drawn = x;
@@ -240,6 +246,87 @@ void Lanes::incidents() {
   next(row());
 }
 
+// Where the variants of what-if first read a wrong page.
+void Lanes::variants() {
+  std::map<EventIndex, std::string> firsts;
+  for (const VariantLine& line : viewer_.what_if().lines) {
+    if (!line.first) continue;
+    std::string& names = firsts[*line.first];
+    names += (names.empty() ? "" : ", ") + line.words[0];
+  }
+  if (firsts.empty()) return;
+  title("what if, first wrong", row());
+  for (auto it = firsts.begin(); it != firsts.end(); ++it) {
+    const float x = x_of(static_cast<double>(it->first) + 0.5);
+    if (x < left_ || x > left_ + width_) continue;
+    const float r = ink_.px(5), middle = y_ + row() / 2;
+    draw_->AddQuadFilled({x - r, middle}, {x, middle - r}, {x + r, middle}, {x, middle + r},
+                         ink_.theme.link);
+    const auto following = std::next(it);
+    const float end =
+        following == firsts.end() ? left_ + width_ : x_of(static_cast<double>(following->first));
+    ink_.put({x + ink_.px(8), y_ + ink_.px(2)}, end - x - ink_.px(10), it->second, ink_.theme.text);
+    ink_.note("first wrong read at event " + std::to_string(it->first) + ": " + it->second);
+  }
+  next(row());
+}
+
+void Lanes::bookmarks() {
+  if (viewer_.bookmarks().empty()) return;
+  title("bookmarks", row());
+  for (const Bookmark& mark : viewer_.bookmarks()) {
+    const float x = x_of(static_cast<double>(mark.event) + 0.5);
+    if (x < left_ || x > left_ + width_) continue;
+    draw_->AddLine({x, y_}, {x, y_ + row()}, ink_.theme.selection, ink_.px(1.5F));
+    draw_->AddTriangleFilled({x, y_}, {x + ink_.px(8), y_ + ink_.px(4)}, {x, y_ + ink_.px(8)},
+                             ink_.theme.selection);
+    ink_.put({x + ink_.px(11), y_ + ink_.px(2)}, left_ + width_ - x - ink_.px(12), mark.note,
+             ink_.theme.text);
+    ink_.note("bookmark at event " + std::to_string(mark.event) + ' ' + mark.note);
+  }
+  next(row());
+}
+
+// One stream alone says nothing.
+void Lanes::streams() {
+  const std::vector<StreamLane>& streams = viewer_.index().streams;
+  if (streams.size() < 2) return;
+  for (const StreamLane& lane : streams) {
+    density("stream " + std::to_string(lane.stream) + " events", lane.events, ink_.theme.dim);
+  }
+}
+
+// How many asynchronous operations are pending.
+void Lanes::operations() {
+  const Track& ops = viewer_.index().ops;
+  if (ops.empty()) return;
+  const float height = row();
+  title("pending operations", height);
+  for (const Span& span : ops.spans(viewer_.axis(), width_, 1)) {
+    if (span.value == 0) continue;
+    const float x0 = left_ + static_cast<float>(span.x0);
+    const float x1 = left_ + static_cast<float>(std::max(span.x1, span.x0 + 1));
+    draw_->AddRectFilled({x0, y_ + ink_.px(2)}, {x1, y_ + height - ink_.px(2)},
+                         (ink_.value(2) & ~IM_COL32_A_MASK) | 0xb0000000U);
+    if (x1 - x0 > ink_.px(20) && !span.mixed) {
+      ink_.put({x0 + ink_.px(4), y_ + ink_.px(2)}, x1 - x0, std::to_string(span.value),
+               ink_.theme.strong);
+    }
+  }
+  next(height);
+}
+
+// What was not read yet is shaded.
+void Lanes::unread(float top, float bottom) {
+  if (viewer_.index().whole()) return;
+  const float x = std::max(left_, x_of(static_cast<double>(viewer_.index().read_to)));
+  if (x >= left_ + width_) return;
+  draw_->AddRectFilled({x, top}, {left_ + width_, bottom}, ink_.theme.hover);
+  ink_.put({x + ink_.px(8), bottom - row()}, left_ + width_ - x - ink_.px(10), "not read yet",
+           ink_.theme.dim);
+  ink_.note("not read yet: from event " + grouped(viewer_.index().read_to));
+}
+
 void Lanes::cursor(float top, float bottom) {
   const auto line = [&](EventIndex event, ImU32 colour) {
     const float x = x_of(static_cast<double>(event) + 0.5);
@@ -266,6 +353,9 @@ void draw_timeline(Ink& ink, Viewer& viewer, Rect rect) {
     lanes.steps();
     lanes.findings();
     lanes.incidents();
+    lanes.variants();
+    lanes.bookmarks();
+    if (index.backends.empty()) lanes.density("launches", index.summary, ink.theme.link);
     for (const BackendLane& lane : index.backends) {
       const std::string name = viewer.text(lane.name);
       lanes.density(name + " launches", lane.launches, ink.theme.link);
@@ -276,8 +366,11 @@ void draw_timeline(Ink& ink, Viewer& viewer, Rect rect) {
       const std::string name = "graph " + viewer.text(index.graphs[g].name);
       lanes.density(name, index.graphs[g].launches, ink.theme.good);
     }
+    lanes.streams();
+    lanes.operations();
     lanes.requests(at.y + size.y - lanes.y() - ink.px(2));
     const float left = at.x + gutter(ink);
+    lanes.unread(top, at.y + size.y);
     lanes.cursor(top, at.y + size.y);
     drag_axis(viewer, {left, top}, {size.x - gutter(ink), at.y + size.y - top});
     const float x = ImGui::GetIO().MousePos.x - left;

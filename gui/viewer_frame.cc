@@ -38,6 +38,7 @@ void run_keys(Viewer& viewer) {
   };
   for (const ImWchar c : io.InputQueueCharacters) {
     if (c >= '1' && c <= '9') viewer.run("follow " + std::string(1, static_cast<char>(c)));
+    if (c == ' ') run("Space");
     if (c > ' ' && c < 127) run(std::string(1, static_cast<char>(c)));
   }
   constexpr std::pair<ImGuiKey_, const char*> kKeys[] = {
@@ -96,6 +97,7 @@ void set_style(bool dark, float scale) {
 }
 
 std::string draw_frame(Viewer& viewer, Arrangement& arrangement, const Fonts& fonts, float scale) {
+  viewer.tick(ImGui::GetIO().DeltaTime);
   run_keys(viewer);
   set_style(viewer.dark(), scale);
   Ink ink(Theme::of(viewer.dark()), scale, fonts.strong, fonts.mono);
@@ -112,7 +114,12 @@ std::string draw_frame(Viewer& viewer, Arrangement& arrangement, const Fonts& fo
   draw_timeline(ink, viewer, {{0, y}, {left, top}});
   draw_pool_map(ink, viewer, {{0, y + top + gap}, {left, middle}});
   const float low = y + top + middle + 2 * gap;
-  draw_table(ink, viewer, {{0, low}, {left, std::max(size.y - low, 1.0F)}}, arrangement);
+  const Rect lowest{{0, low}, {left, std::max(size.y - low, 1.0F)}};
+  if (viewer.what_if_open()) {
+    draw_what_if(ink, viewer, lowest);
+  } else {
+    draw_table(ink, viewer, lowest, arrangement);
+  }
   draw_state(ink, viewer, {{left + gap, y}, {right, state}});
   const float under = y + state + gap;
   draw_findings(ink, viewer, {{left + gap, under}, {right, std::max(size.y - under, 1.0F)}});

@@ -17,7 +17,7 @@ static std::string last_error() {
 }
 
 Status run_window(const std::string& title, float scale, const std::function<void(float)>& prepare,
-                  const std::function<bool(float)>& frame) {
+                  const std::function<Next(float)>& frame) {
   if (glfwInit() == GLFW_FALSE) {
     return system_error("no window can be opened (" + last_error() +
                         "): --screenshot FILE draws without a screen");
@@ -45,14 +45,14 @@ Status run_window(const std::string& title, float scale, const std::function<voi
   prepare(scale);
   ImGui_ImplGlfw_InitForOpenGL(window, true);
   ImGui_ImplOpenGL3_Init("#version 150");
-  for (bool goes_on = true; goes_on && glfwWindowShouldClose(window) == GLFW_FALSE;) {
-    // Nothing moves by itself: twice a second is enough where nobody touches anything.
-    glfwWaitEventsTimeout(0.5);
-    for (int settle = 0; goes_on && settle < 2; ++settle) {
+  for (Next then = Next::kWait;
+       then != Next::kEnd && glfwWindowShouldClose(window) == GLFW_FALSE;) {
+    then == Next::kAtOnce ? glfwPollEvents() : glfwWaitEventsTimeout(0.5);
+    for (int settle = 0; then != Next::kEnd && settle < 2; ++settle) {
       ImGui_ImplOpenGL3_NewFrame();
       ImGui_ImplGlfw_NewFrame();
       ImGui::NewFrame();
-      goes_on = frame(scale);
+      then = frame(scale);
       ImGui::Render();
       int width = 0, height = 0;
       glfwGetFramebufferSize(window, &width, &height);

@@ -4,7 +4,9 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "replay/world.h"
@@ -59,6 +61,7 @@ class Findings {
   void add(Finding&& finding, F&& complete) {
     const auto r = static_cast<std::size_t>(finding.rule);
     ++counts_[r];
+    if (watch_) watch_(finding);
     const bool first = first_[r].empty() || earlier(finding, first_[r][0]);
     const bool keep = limit_ == 0 || !full_ || earlier(finding, last_);
     if (!first && !keep) return;
@@ -69,6 +72,9 @@ class Findings {
       if (limit_ != 0 && kept_.size() >= 2 * limit_ + 64) trim();
     }
   }
+
+  // Told of each that is added, kept or not, without message, cause and blame.
+  void watch(std::function<void(const Finding&)> watch) { watch_ = std::move(watch); }
 
   // Takes over another keeper's findings and counts (of rules that were held back).
   void merge(Findings&& other);
@@ -89,6 +95,7 @@ class Findings {
   void trim();
 
   std::size_t limit_;
+  std::function<void(const Finding&)> watch_;
   bool full_ = false;
   Finding last_;  // Once full: the latest of the kept.
   std::vector<Finding> kept_;

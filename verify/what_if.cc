@@ -180,7 +180,8 @@ Status imply(State& state, const std::vector<Event>& events, Observer& observer,
 
 // Goes over the trace as the variant has it.
 Status go_over(const std::string& path, Names& names, const Variant& variant, Observer& observer,
-               std::vector<std::string>* warnings) {
+               const GoesOn& goes_on, std::vector<std::string>* warnings) {
+  constexpr EventIndex kAsk = 256;  // Events from one question to the next.
   Status status;
   std::unique_ptr<Source> source = open_trace(path, names, status);
   if (source == nullptr) return status;
@@ -189,6 +190,7 @@ Status go_over(const std::string& path, Names& names, const Variant& variant, Ob
   Event event;
   while (source->next(event)) {
     const EventIndex at = source->position() - 1;
+    if (goes_on && at % kAsk == 0 && !goes_on(at)) return usage(path + ": stopped");
     status = rewriter.rewrite(state, at, event);
     if (status.ok()) status = imply(state, rewriter.before(), observer, variant, *source, names);
     if (!status.ok()) return status;
@@ -207,7 +209,7 @@ Status go_over(const std::string& path, Names& names, const Variant& variant, Ob
 // Executes the launches that read something wrong.
 Status measure(const std::string& path, Names& names, const Variant& variant,
                const ReplayOptions& given, const Survey& survey, const Counter& counter,
-               Machine& machine, VariantReport& report) {
+               Machine& machine, const GoesOn& goes_on, VariantReport& report) {
   Right right(report.errors);
   NoResults results;
   ExecutorOptions options = given.executor;
@@ -219,7 +221,7 @@ Status measure(const std::string& path, Names& names, const Variant& variant,
   for (const Executor::PassLayers& pass : passes_of(survey, given.memory, wanted)) {
     Executor executor(names, survey, pass, machine, results, options);
     if (!executor.allocate()) return no_room(machine, given.memory);
-    Status status = go_over(path, names, variant, executor, nullptr);
+    Status status = go_over(path, names, variant, executor, goes_on, nullptr);
     if (status.ok()) status = executor.finish();
     if (!status.ok()) return status;
     for (const auto& [why, what] : executor.not_executed()) report.not_executed[why] = what;
@@ -227,38 +229,52 @@ Status measure(const std::string& path, Names& names, const Variant& variant,
   return {};
 }
 
+// Ends what was counted of a variant.
+void conclude(const Variant& variant, Counter& counter, VariantReport& out) {
+  counter.finish();
+  if (!variant.needs_graphs() || counter.saw_graphs()) return;
+  out = {};
+  out.name = variant.name;
+  out.not_applicable = "no graph is recorded";
+}
+
 Status run_variant(const std::string& path, const Variant& variant, const ReplayOptions& options,
-                   Machine& machine, WhatIfReport& report) {
+                   Machine& machine, const GoesOn& goes_on, WhatIfReport& report) {
   Names names;
   VariantReport& out = report.variants.emplace_back();
   out.name = variant.name;
   Surveyor surveyor(names, options.heads);
   Counter counter(names, variant, out);
   Several both({&surveyor, &counter});
-  const Status status = go_over(path, names, variant, both, &report.warnings);
+  const Status status = go_over(path, names, variant, both, goes_on, &report.warnings);
   if (!status.ok()) return status;
-  counter.finish();
-  if (variant.needs_graphs() && !counter.saw_graphs()) {
-    out = {};
-    out.name = variant.name;
-    out.not_applicable = "no graph is recorded";
-    return {};
-  }
+  conclude(variant, counter, out);
   if (!out.first) return {};
   const Survey survey = surveyor.survey();
-  return measure(path, names, variant, options, survey, counter, machine, out);
+  return measure(path, names, variant, options, survey, counter, machine, goes_on, out);
 }
 
 }  // namespace
 
+Status count_reads(const std::string& path, const Variant& variant, const GoesOn& goes_on,
+                   VariantReport& out) {
+  Names names;
+  out = {};
+  out.name = variant.name;
+  Counter counter(names, variant, out);
+  const Status status = go_over(path, names, variant, counter, goes_on, nullptr);
+  conclude(variant, counter, out);
+  return status;
+}
+
 WhatIfReport what_if(const std::string& path, const std::vector<Variant>& variants,
-                     const ReplayOptions& options, Machine& machine) {
+                     const ReplayOptions& options, Machine& machine, const GoesOn& goes_on) {
   WhatIfReport report;
   report.trace = path;
   report.machine = machine.name();
   report.measured = options.name();
   for (const Variant& variant : variants) {
-    report.status = run_variant(path, variant, options, machine, report);
+    report.status = run_variant(path, variant, options, machine, goes_on, report);
     if (!report.status.ok()) break;
   }
   return report;

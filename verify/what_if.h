@@ -2,7 +2,9 @@
 // If we patch it this way, what then? The same recording under several variants.
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -49,12 +51,25 @@ struct WhatIfReport {
   std::vector<VariantReport> variants;
 };
 
+// Asked now and then with the events gone over so far; false: stop there.
+using GoesOn = std::function<bool(std::uint64_t)>;
+
+// Counts what a variant reads and executes nothing: errors stay unknown. `out` is written whole.
+Status count_reads(const std::string& path, const Variant& variant, const GoesOn& goes_on,
+                   VariantReport& out);
+
 // Goes over the trace once a variant to count what is read, and again to execute the launches that
 // read something wrong, with the pages given and with the right ones. An entry is wrong where the
 // page that the request has for that column is known (alloc's `first`, maps) and is another. Of an
 // output, pages outside the pool are left out. Never throws; what failed is in `status`.
 WhatIfReport what_if(const std::string& path, const std::vector<Variant>& variants,
-                     const ReplayOptions& options, Machine& machine);
+                     const ReplayOptions& options, Machine& machine, const GoesOn& goes_on = {});
+
+// A line of the table of variants, and what stands above it. Where a variant does not apply, the
+// second word says so and the others are empty.
+using WhatIfRow = std::array<std::string, 8>;
+WhatIfRow what_if_head();
+WhatIfRow what_if_row(const VariantReport& variant);
 
 std::string what_if_json(const WhatIfReport& report);
 std::string what_if_text(const WhatIfReport& report);

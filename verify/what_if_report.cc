@@ -55,9 +55,14 @@ Json variant_json(const VariantReport& v) {
           {"not_executed", std::move(not_executed)}};
 }
 
-using Row = std::array<std::string, 8>;
+}  // namespace
 
-Row row_of(const VariantReport& v) {
+WhatIfRow what_if_head() {
+  return {"variant", "OOB reads",     "wrong reads", "requests",
+          "queries", "error: median", "p99",         "worst"};
+}
+
+WhatIfRow what_if_row(const VariantReport& v) {
   if (!v.not_applicable.empty()) {
     return {v.name, "not applicable: " + v.not_applicable, "", "", "", "", "", ""};
   }
@@ -77,8 +82,6 @@ Row row_of(const VariantReport& v) {
           known ? number(v.errors.max()) : "-"};
 }
 
-}  // namespace
-
 std::string what_if_json(const WhatIfReport& report) {
   Json variants = Json::array();
   for (const VariantReport& v : report.variants) variants.push_back(variant_json(v));
@@ -91,18 +94,17 @@ std::string what_if_json(const WhatIfReport& report) {
 }
 
 std::string what_if_text(const WhatIfReport& report) {
-  std::vector<Row> rows = {{"variant", "OOB reads", "wrong reads", "requests", "queries",
-                            "error: median", "p99", "worst"}};
-  for (const VariantReport& v : report.variants) rows.push_back(row_of(v));
+  std::vector<WhatIfRow> rows = {what_if_head()};
+  for (const VariantReport& v : report.variants) rows.push_back(what_if_row(v));
   std::array<std::size_t, 8> widths{};
-  for (const Row& row : rows) {
+  for (const WhatIfRow& row : rows) {
     const bool merged = row[1].starts_with("not applicable");
     for (std::size_t c = 0; c < row.size(); ++c) {
       if (!merged || c == 0) widths[c] = std::max(widths[c], row[c].size());
     }
   }
   std::string out;
-  for (const Row& row : rows) {
+  for (const WhatIfRow& row : rows) {
     std::string line = row[0] + std::string(widths[0] - row[0].size(), ' ');
     for (std::size_t c = 1; c < row.size(); ++c) {
       const std::size_t pad = widths[c] > row[c].size() ? widths[c] - row[c].size() : 0;

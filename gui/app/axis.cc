@@ -8,6 +8,12 @@ namespace pagetape {
 
 Axis::Axis(EventIndex events) : events_(std::max(static_cast<double>(events), kLeast)) { fit(); }
 
+void Axis::grow(EventIndex events) {
+  const bool fits = span() >= events_;
+  events_ = std::max(static_cast<double>(events), kLeast);
+  fits ? fit() : show(begin_, end_);
+}
+
 void Axis::show(double begin, double end) {
   const double span = std::clamp(end - begin, kLeast, events_);
   const double middle = (begin + end) / 2;

@@ -23,6 +23,8 @@ class Axis {
   double x_of(double event, double width) const { return (event - begin_) / span() * width; }
   double event_at(double x, double width) const { return begin_ + x / width * span(); }
 
+  // The trace has so many events by now; what shows all goes on to do so.
+  void grow(EventIndex events);
   void fit() { show(0, events_); }
   // Both are brought into the trace; a span too small grows around its middle.
   void show(double begin, double end);

@@ -36,7 +36,7 @@ class Answerer final : public JudgeWatch {
     const auto row = ask_.row.value_or(0);
     if (row < 0 || row >= static_cast<std::int64_t>(view.lanes.size())) return;
     const auto column = ask_.column.value_or(0);
-    out_.links = blame_entry(world, view, view.targets->list[0], row, column, names_);
+    out_.links = blame_entry(world, view, target_of(world, *view.targets), row, column, names_);
     out_.subject = "row " + std::to_string(row) + ", column " + std::to_string(column) +
                    " of the table that " + std::string(names_.text(view.backend->name)) + " read";
   }
@@ -60,6 +60,15 @@ class Answerer final : public JudgeWatch {
   }
 
  private:
+  // The first layer that uses the pool that was asked for; else the first.
+  const Target& target_of(const World& world, const Targets& targets) const {
+    for (const Targets::Group& group : targets.groups) {
+      const bool meant = group.pool != kNoPool && world.pool(group.pool).name == ask_.bound;
+      if (meant && !group.members.empty()) return targets.list[group.members[0]];
+    }
+    return targets.list[0];
+  }
+
   const Names& names_;
   const Ask& ask_;
   Explanation& out_;

@@ -17,7 +17,8 @@ namespace pagetape {
 struct Ask {
   std::optional<std::size_t> launch;  // Of the event's attention launches.
   std::optional<std::int64_t> row, column;
-  Name pool = kNone;  // Then `page` of it.
+  Name bound = kNone;  // Of a launch that uses several pools, the one that is meant.
+  Name pool = kNone;   // Then `page` of it.
   std::int64_t page = -1;
 };
 

@@ -19,7 +19,8 @@ std::uint32_t PoolHistory::bin_of(EventIndex event) const {
   return std::min(static_cast<std::uint32_t>(event / bin_events), bins - 1);
 }
 
-void PoolHistory::sample(const World& world, EventIndex event) {
+void PoolHistory::sample(const World& world, EventIndex event,
+                         const std::vector<std::uint8_t>& kinds) {
   const std::uint32_t bin = bin_of(event);
   if (bin < sampled_) return;
   const Pool* pool = world.pools.find(name);
@@ -27,19 +28,43 @@ void PoolHistory::sample(const World& world, EventIndex event) {
   sampled_ = bin + 1;
   if (pool == nullptr) return;
   Cell* column = &cells_[std::size_t{bin} * rows];
-  const Space& space = world.space_of(*pool);
-  space.for_each_owned([&](PageId page, const PageInfo& info) {
-    if (raw(page) < 0 || raw(page) >= pages) return;
-    Cell& cell = column[row_of(raw(page))];
-    used_rows = std::max(used_rows, row_of(raw(page)) + 1);
-    if (cell.owned++ == 0) cell.owner = info.owner;
-    cell.shared = cell.shared || info.more != 0;
-  });
+  sample_own(world, *pool, kinds, column);
+  sample_elsewhere(world, *pool, column);
   if (pages_a_row != 1) return;
   for (const ReservedPage& reserved : pool->reserved) {
     if (raw(reserved.page) >= 0 && raw(reserved.page) < pages) {
       column[row_of(raw(reserved.page))].reserved = true;
     }
+  }
+}
+
+void PoolHistory::sample_own(const World& world, const Pool& pool,
+                             const std::vector<std::uint8_t>& kinds, Cell* column) {
+  const Space& space = world.space_of(pool);
+  space.for_each_owned([&](PageId page, const PageInfo& info) {
+    if (raw(page) < 0 || raw(page) >= pages) return;
+    Cell& cell = column[row_of(raw(page))];
+    used_rows = std::max(used_rows, row_of(raw(page)) + 1);
+    cell.shared = cell.shared || info.more != 0;
+    if (cell.owned++ != 0) return;
+    cell.owner = info.owner;
+    cell.space = space.name;
+    cell.since = static_cast<std::uint16_t>(bin_of(info.by == kNever ? 0 : info.by));
+    const EventIndex by = pool.extents.written_by(static_cast<std::uint32_t>(raw(page)));
+    if (by < kinds.size()) cell.writer = kinds[by];
+  });
+}
+
+void PoolHistory::sample_elsewhere(const World& world, const Pool& pool, Cell* column) {
+  const Space& own = world.space_of(pool);
+  for (const std::uint32_t s : world.allocators[own.allocator].spaces) {
+    const Space& space = world.spaces[s];
+    if (&space == &own) continue;
+    space.for_each_owned([&](PageId page, const PageInfo&) {
+      if (raw(page) < 0 || raw(page) >= pages) return;
+      Cell& cell = column[row_of(raw(page))];
+      if (cell.space == kNone) cell.space = space.name;
+    });
   }
 }
 

@@ -14,12 +14,17 @@ class PoolHistory {
   static constexpr std::uint32_t kMostRows = 256;
   static constexpr std::uint32_t kMostBins = 1024;
 
+  static constexpr std::uint8_t kNoKind = 255;
+
   // What stood at the beginning of a bin in `pages_a_row` pages.
   struct Cell {
-    Name owner = kNone;       // Of the lowest page that has one.
-    std::uint32_t owned = 0;  // Pages that have one.
-    bool reserved = false;    // All are.
-    bool shared = false;      // Some page has more owners.
+    Name owner = kNone;             // Of the lowest page that has one.
+    std::uint32_t owned = 0;        // Pages that have one.
+    bool reserved = false;          // All are.
+    bool shared = false;            // Some page has more owners.
+    std::uint8_t writer = kNoKind;  // Kind of the event that wrote last into that page.
+    std::uint16_t since = 0;        // Bin in which its owner got it.
+    Name space = kNone;  // In which it is owned: another one that draws on the same allocator, too.
   };
   // Ids beyond the pool that launches read in a bin.
   struct Beyond {
@@ -30,8 +35,8 @@ class PoolHistory {
 
   PoolHistory(std::int64_t rank, Name name, const Pool& pool, EventIndex events);
 
-  // The state before the event; a bin keeps what its first event finds.
-  void sample(const World& world, EventIndex event);
+  // The state before the event; a bin keeps what its first event finds. `kinds`: of the events.
+  void sample(const World& world, EventIndex event, const std::vector<std::uint8_t>& kinds);
   void read_beyond(EventIndex event, std::int64_t page);
 
   std::int64_t rank = 0;
@@ -53,6 +58,10 @@ class PoolHistory {
   }
 
  private:
+  void sample_own(const World& world, const Pool& pool, const std::vector<std::uint8_t>& kinds,
+                  Cell* column);
+  void sample_elsewhere(const World& world, const Pool& pool, Cell* column);
+
   std::vector<Cell> cells_;  // A column after the other.
   std::vector<Beyond> beyond_;
   std::uint32_t sampled_ = 0;  // Bins.

@@ -2,16 +2,20 @@
 #include "gui/app/trace_index.h"
 
 #include <algorithm>
+#include <chrono>
 #include <map>
 #include <set>
+#include <utility>
 
 #include "gui/app/moment.h"
+#include "traces/reader.h"
 #include "verify/condition.h"
 
 namespace pagetape {
 namespace {
 
 constexpr std::size_t kKeptFindings = 10'000;
+constexpr std::size_t kMostKinds = std::size_t{64} << 20;
 
 using Counts = std::array<std::uint64_t, kRuleCount>;
 
@@ -22,7 +26,10 @@ class Builder final : public JudgeWatch {
       : JudgeWatch(names, kKeptFindings, {}), names_(names), timeline_(timeline), index_(index) {
     index_.events = timeline.end();
     index_.finding_density = Density(index_.events);
-    index_.kinds.reserve(std::min<std::size_t>(index_.events, TraceIndex::kMostKinds));
+    judge().findings().watch([this](const Finding& finding) {
+      Concerned& who = concerned_[static_cast<std::size_t>(finding.rule)];
+      concern(who, finding);
+    });
   }
 
   void on_event(const World& world, const Event& event, EventIndex at) override {
@@ -31,11 +38,12 @@ class Builder final : public JudgeWatch {
     unsettled_ = false;
     JudgeWatch::on_event(world, event, at);
     // Those that are missing are of no kind.
-    while (index_.kinds.size() <= at && at < TraceIndex::kMostKinds) index_.kinds.push_back(kKinds);
-    if (at < index_.kinds.size()) index_.kinds[at] = static_cast<std::uint8_t>(event.kind());
+    while (kinds_.size() <= at && at < kMostKinds) kinds_.push_back(PoolHistory::kNoKind);
+    if (at < kinds_.size()) kinds_[at] = static_cast<std::uint8_t>(event.kind());
+    stream(event.stream);
     index_.timed = index_.timed || event.t.has_value();
     for (PoolHistory& pool : index_.pools) {
-      if (pool.rank == rank_) pool.sample(world, at);
+      if (pool.rank == rank_) pool.sample(world, at, kinds_);
     }
     std::visit([&](const auto& body) { note(world, body); }, event.body);
   }
@@ -66,28 +74,51 @@ class Builder final : public JudgeWatch {
 
   void finish() {
     judge().finish();
-    Findings& findings = judge().findings();
-    index_.launches = judge().launches();
-    index_.counts = findings.counts();
-    index_.total = findings.total();
-    index_.judged = judge().coverage().judged();
-    index_.known = judge().coverage();
-    for (const RuleInfo& rule : kRules) {
-      if (const Finding* first = findings.first(rule.rule)) index_.firsts.push_back(*first);
+    index_.read_to = index_.events;
+    conclude(index_);
+  }
+
+  // What is known before the event, with a timeline of its own. Null where the file is gone.
+  std::unique_ptr<OpenTrace> told(const std::string& path) {
+    auto out = std::make_unique<OpenTrace>();
+    out->path = path;
+    for (std::size_t i = 1; i < names_.size(); ++i) {
+      out->names.intern(names_.text(Name{static_cast<std::uint32_t>(i)}));
     }
-    std::ranges::sort(index_.firsts, earlier);
-    merge_groups(findings.sorted());
-    for (BackendLane& lane : index_.backends) {
-      lane.launches.finish();
-      lane.pool.finish(index_.events);
-      lane.swa.finish(index_.events);
-    }
-    for (GraphLane& lane : index_.graphs) lane.launches.finish();
-    index_.finding_density.finish();
-    index_.ops.finish(index_.events);
+    Status status;
+    out->timeline = Timeline::open(path, out->names, {}, status);
+    if (out->timeline == nullptr) return nullptr;
+    out->index = index_;
+    out->index.read_to = at_ + 1;
+    conclude(out->index);
+    return out;
   }
 
  private:
+  // Sums up, in the index itself or in a copy.
+  void conclude(TraceIndex& index) {
+    Findings& findings = judge().findings();
+    index.launches = judge().launches();
+    index.counts = findings.counts();
+    index.total = findings.total();
+    index.judged = judge().coverage().judged();
+    index.known = judge().coverage();
+    for (const RuleInfo& rule : kRules) {
+      if (const Finding* first = findings.first(rule.rule)) index.firsts.push_back(*first);
+    }
+    std::ranges::sort(index.firsts, earlier);
+    index.findings = merged_groups(findings.sorted());
+    index.concerned = index_.concerned;
+    for (BackendLane& lane : index.backends) {
+      lane.launches.finish();
+      lane.pool.finish(index.read_to);
+      lane.swa.finish(index.read_to);
+    }
+    for (GraphLane& lane : index.graphs) lane.launches.finish();
+    for (StreamLane& lane : index.streams) lane.events.finish();
+    index.finding_density.finish();
+    index.ops.finish(index.read_to);
+  }
   // Does the launch use a sliding-window state that contradicts what it dereferences?
   static bool stale(const World& world, const LaunchView& view) {
     if (view.facts == nullptr || view.targets == nullptr) return false;
@@ -147,6 +178,8 @@ class Builder final : public JudgeWatch {
       live(e.req, state != "finish" && state != "abort");
     } else if constexpr (is_same_v<T, ev::CudaError>) {
       incident("CUDA error " + std::to_string(e.code) + ' ' + std::string(names_.text(e.name)));
+    } else if constexpr (is_same_v<T, ev::End>) {
+      index_.ended = true;
     } else if constexpr (is_same_v<T, ev::Gap>) {
       incident("gap: " + std::string(names_.text(e.why)));
     } else if constexpr (is_same_v<T, ev::Dropped>) {
@@ -157,6 +190,15 @@ class Builder final : public JudgeWatch {
       index_.ops.set(at_,
                      static_cast<std::uint32_t>(std::max<std::size_t>(world.ops.size(), 1)) - 1);
     }
+  }
+  void stream(std::int32_t stream) {
+    auto lane = std::ranges::find(index_.streams, stream, &StreamLane::stream);
+    if (lane == index_.streams.end()) {
+      if (index_.streams.size() >= TraceIndex::kMostStreams) return;
+      index_.streams.push_back({.stream = stream, .events = Density(index_.events)});
+      lane = std::prev(index_.streams.end());
+    }
+    lane->events.add(at_);
   }
   void incident(std::string text) {
     if (index_.incidents.size() < TraceIndex::kMostIncidents) {
@@ -248,33 +290,61 @@ class Builder final : public JudgeWatch {
     for (std::size_t r = 0; r < kRuleCount; ++r) {
       const std::uint64_t more = counts[r] - counts_[r];
       if (more == 0) continue;
+      const std::uint32_t who = who_of(std::exchange(concerned_[r], {}));
       index_.finding_density.add(at_, more);
       if (index_.findings.size() < TraceIndex::kMostGroups) {
         index_.findings.push_back({.event = at_,
                                    .rule = static_cast<Rule>(r),
-                                   .count = static_cast<std::uint32_t>(more)});
+                                   .count = static_cast<std::uint32_t>(more),
+                                   .who = who});
       }
     }
     counts_ = counts;
   }
 
+  template <class T>
+  static void insert(std::vector<T>& sorted, T value) {
+    const auto at = std::ranges::lower_bound(sorted, value);
+    if (at == sorted.end() || *at != value) sorted.insert(at, value);
+  }
+  static void concern(Concerned& who, const Finding& finding) {
+    if (finding.req != kNone) insert(who.reqs, finding.req);
+    if (!finding.has_layer) return;
+    insert(who.layers, finding.layer);
+    insert(who.layers, finding.logical_layer);
+  }
+  std::uint32_t who_of(Concerned&& who) {
+    if (const auto it = whos_.find(who); it != whos_.end()) return it->second;
+    if (index_.concerned.size() >= TraceIndex::kMostConcerned) return 0;
+    const auto number = static_cast<std::uint32_t>(index_.concerned.size());
+    index_.concerned.push_back(who);
+    whos_.emplace(std::move(who), number);
+    return number;
+  }
+
   // The earliest findings are known one by one. What was counted on the way may stand where a rule
   // became able to judge: it is used behind those only.
-  void merge_groups(const std::vector<Finding>& kept) {
-    const bool all = kept.size() == index_.total;
+  std::vector<FindingGroup> merged_groups(const std::vector<Finding>& kept) {
+    const bool all = kept.size() == judge().findings().total();
     const EventIndex exact = all || kept.empty() ? kNever : kept.back().event;
-    std::map<std::pair<EventIndex, Rule>, std::uint32_t> groups;
+    std::map<std::pair<EventIndex, Rule>, std::pair<std::uint32_t, Concerned>> groups;
     for (const Finding& finding : kept) {
-      if (finding.event < exact) ++groups[{finding.event, finding.rule}];
+      if (finding.event >= exact) continue;
+      auto& [count, who] = groups[{finding.event, finding.rule}];
+      ++count;
+      concern(who, finding);
     }
     std::vector<FindingGroup> out;
-    for (const auto& [key, count] : groups) {
-      out.push_back({.event = key.first, .rule = key.second, .count = count});
+    for (auto& [key, group] : groups) {
+      out.push_back({.event = key.first,
+                     .rule = key.second,
+                     .count = group.first,
+                     .who = who_of(std::move(group.second))});
     }
     for (const FindingGroup& group : index_.findings) {
       if (exact != kNever && group.event >= exact) out.push_back(group);
     }
-    index_.findings = std::move(out);
+    return out;
   }
 
   Names& names_;
@@ -287,6 +357,9 @@ class Builder final : public JudgeWatch {
   std::map<std::pair<std::int64_t, Name>, std::size_t> lanes_, graphs_, living_;
   std::map<std::int64_t, std::uint32_t> pools_of_;
   std::set<std::uint32_t> free_rows_;
+  std::vector<std::uint8_t> kinds_;                // Of the first kMostKinds events.
+  std::array<Concerned, kRuleCount> concerned_{};  // By what was found at the event at hand.
+  std::map<Concerned, std::uint32_t> whos_;
   Counts counts_{};
 };
 
@@ -302,14 +375,65 @@ std::size_t TraceIndex::first_finding_from(EventIndex event) const {
       std::ranges::lower_bound(findings, event, {}, &FindingGroup::event) - findings.begin());
 }
 
-std::unique_ptr<OpenTrace> load_trace(const std::string& path, Loading& loading, Status& status) {
+// What the index of a binary file says of it, without reading an event.
+static void add_summary(TraceIndex& index, const std::string& path) {
+  Names names;
+  Status status;
+  const std::unique_ptr<Reader> reader = Reader::open(path, names, status);
+  if (reader == nullptr) return;
+  index.summary = Density(index.events);
+  for (const SegmentInfo& segment : reader->segments()) {
+    index.launches += segment.summary.launches;
+    // Spread over its bins.
+    const EventIndex bin = index.summary.bin_events();
+    const std::uint64_t parts = std::max<std::uint64_t>(1, segment.events / bin);
+    for (std::uint64_t i = 0; i < parts; ++i) {
+      index.summary.add(segment.first_event + i * bin, segment.summary.launches / parts);
+    }
+  }
+  index.summary.finish();
+}
+
+static std::unique_ptr<OpenTrace> open_unread(const std::string& path, Status& status) {
   auto trace = std::make_unique<OpenTrace>();
   trace->path = path;
   trace->timeline = Timeline::open(path, trace->names, {}, status);
   if (trace->timeline == nullptr) return nullptr;
+  trace->index.events = trace->timeline->end();
+  return trace;
+}
+
+// Less and less often, so that what it costs stays a small share.
+class Teller {
+ public:
+  explicit Teller(const Loading& loading) : loading_(loading) {}
+  void tell(Builder& builder, const std::string& path) {
+    const auto now = std::chrono::steady_clock::now();
+    if (!loading_.tell || now < next_) return;
+    if (auto trace = builder.told(path)) loading_.tell(std::move(trace));
+    next_ = std::chrono::steady_clock::now() + wait_;
+    wait_ *= 2;
+  }
+
+ private:
+  const Loading& loading_;
+  std::chrono::milliseconds wait_{500};
+  std::chrono::steady_clock::time_point next_ = std::chrono::steady_clock::now() + wait_;
+};
+
+std::unique_ptr<OpenTrace> load_trace(const std::string& path, Loading& loading, Status& status) {
+  std::unique_ptr<OpenTrace> trace = open_unread(path, status);
+  if (trace == nullptr) return nullptr;
+  if (loading.tell) {
+    if (std::unique_ptr<OpenTrace> first = open_unread(path, status)) {
+      add_summary(first->index, path);
+      loading.tell(std::move(first));
+    }
+  }
   Timeline& timeline = *trace->timeline;
   loading.events = timeline.end();
   Builder builder(trace->names, timeline, trace->index);
+  Teller teller(loading);
   constexpr EventIndex kTell = 256;  // Events from one look at the outside to the next.
   for (EventIndex n = 0; timeline.step(&builder); ++n) {
     builder.met();
@@ -319,6 +443,7 @@ std::unique_ptr<OpenTrace> load_trace(const std::string& path, Loading& loading,
       status = usage(path + ": opening it was cancelled");
       return nullptr;
     }
+    teller.tell(builder, path);
   }
   // An event that cannot apply ends the trace before it.
   trace->index.events = timeline.end();

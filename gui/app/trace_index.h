@@ -4,6 +4,7 @@
 
 #include <array>
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -33,6 +34,11 @@ struct GraphLane {
   Density launches;
 };
 
+struct StreamLane {
+  std::int32_t stream = 0;
+  Density events;
+};
+
 struct RequestLife {
   Name req = kNone;
   EventIndex begin = 0, end = kNever;  // kNever: not over at the end.
@@ -45,11 +51,19 @@ struct Incident {
   std::string text;
 };
 
+// Requests and layers (logical and physical), ascending.
+struct Concerned {
+  std::vector<Name> reqs;
+  std::vector<Layer> layers;
+  auto operator<=>(const Concerned&) const = default;
+};
+
 // Findings of one rule at one event.
 struct FindingGroup {
   EventIndex event = 0;
   Rule rule = Rule::kOobPage;
   std::uint32_t count = 0;
+  std::uint32_t who = 0;  // Index of TraceIndex::concerned.
 };
 
 struct StepStart {
@@ -59,12 +73,16 @@ struct StepStart {
 };
 
 struct TraceIndex {
-  static constexpr std::size_t kMostKinds = std::size_t{64} << 20;
   static constexpr std::size_t kMostGroups = std::size_t{1} << 20;
   static constexpr std::size_t kMostLives = std::size_t{1} << 17;
   static constexpr std::size_t kMostIncidents = 1000;
+  static constexpr std::size_t kMostConcerned = std::size_t{1} << 16;
+  static constexpr std::size_t kMostStreams = 8;
 
   EventIndex events = 0;
+  EventIndex read_to = 0;      // What is told is of the events before.
+  bool ended = false;          // The recorder said that it came to its end.
+  Density summary;             // Launches, as the file's index says before anything was read.
   std::uint64_t launches = 0;  // As verify counts them: one a layer.
   std::vector<std::string> words;
   std::vector<BackendLane> backends;
@@ -75,20 +93,23 @@ struct TraceIndex {
   std::vector<StepStart> steps;
   std::vector<Incident> incidents;
   Track ops;                           // Asynchronous operations pending.
+  std::vector<StreamLane> streams;     // In order of appearance.
   std::vector<FindingGroup> findings;  // By event, then rule.
-  std::vector<Finding> firsts;         // Of each rule.
+  // Index 0: not known, as of those beyond kMostConcerned.
+  std::vector<Concerned> concerned{Concerned{}};
+  std::vector<Finding> firsts;  // Of each rule.
   std::array<std::uint64_t, kRuleCount> counts{}, judged{};
   std::uint64_t total = 0;
   Density finding_density;
-  std::vector<std::uint8_t> kinds;  // Of the first kMostKinds events.
-  bool timed = false;               // Some event says when it was.
-  Coverage known;                   // With it, an event is judged alone as in the whole.
+  bool timed = false;  // Some event says when it was.
+  Coverage known;      // With it, an event is judged alone as in the whole.
   Status status;
   std::vector<std::string> warnings;
 
   std::string word(std::uint32_t value) const {
     return value == 0 || value > words.size() ? std::string() : words[value - 1];
   }
+  bool whole() const { return read_to >= events; }
   // The step that the event is in; null before the first.
   const StepStart* step_at(EventIndex event) const;
   // Index of the first group at or behind the event.
@@ -107,6 +128,8 @@ struct OpenTrace {
 struct Loading {
   std::atomic<std::uint64_t> done{0}, events{0};
   std::atomic<bool> cancel{false};
+  // Where set, called with what is known so far: at once, and then less and less often.
+  std::function<void(std::unique_ptr<OpenTrace>)> tell;
 };
 
 // Null, and `status`, where the trace cannot be opened or `cancel` was set. Damage is no failure:

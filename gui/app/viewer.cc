@@ -2,9 +2,10 @@
 #include "gui/app/viewer.h"
 
 #include <algorithm>
-#include <charconv>
+#include <set>
 #include <sstream>
 
+#include "gui/app/numbers.h"
 #include "verify/report.h"
 
 namespace pagetape {
@@ -27,6 +28,10 @@ constexpr Command kCommands[] = {
     {"last", "", "End", "to the last event"},
     {"next-launch", "", "]", "to the event's next launch"},
     {"previous-launch", "", "[", "to the event's launch before"},
+    {"play", "", "Space", "on from step to step; again: stop"},
+    {"bookmark", "[NOTE]", "k", "put a bookmark here, or take it away"},
+    {"next-bookmark", "", "'", "to the next bookmark"},
+    {"previous-bookmark", "", "\"", "to the bookmark before"},
     {"zoom-in", "", "+", "nearer, around the event selected"},
     {"zoom-out", "", "-", "farther"},
     {"pan-left", "", "a", "a quarter of the view to the left"},
@@ -35,20 +40,20 @@ constexpr Command kCommands[] = {
     {"focus", "", "z", "the events around the one selected"},
     {"undo-view", "", "u", "back to the view before"},
     {"measure", "", "m", "measure from here; again: no more"},
+    {"what-if", "", "w", "what the run would have read, had the engine been patched"},
+    {"stop", "", "x", "stop what runs in the background"},
+    {"wait", "", "", "until what runs in the background is over (for scripts)"},
     {"rule", "NAME", "", "show the findings of a rule, or hide them"},
     {"all-rules", "", "", "show the findings of all rules"},
+    {"only", "layer L | request R", "", "show the findings of a layer or a request only"},
+    {"all-findings", "", "A", "show the findings of all rules, layers and requests"},
+    {"colour", "[owner | age | space | writer]", "p", "what colours of the pool map mean"},
     {"copy", "", "c", "copy what is said of the event"},
     {"palette", "", "/", "find a command, finding, request or pool by its name"},
     {"theme", "", "t", "dark or light"},
     {"help", "", "?", "the keys"},
     {"quit", "", "q", "close the viewer"},
 };
-
-template <class T>
-bool number_in(std::string_view text, T& out) {
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), out);
-  return error == std::errc() && end == text.data() + text.size();
-}
 
 }  // namespace
 
@@ -95,7 +100,13 @@ bool Viewer::run(std::string_view line) {
   if (name == "blame") return blame(words);
   if (name == "follow") return follow(words);
   if (name == "rule" || name == "all-rules") return filter(words);
+  if (name == "only" || name == "all-findings") return only(words);
+  if (name == "colour") return colour(words);
+  if (name == "bookmark") return bookmark(words);
+  if (name == "next-bookmark" || name == "previous-bookmark") return go_bookmark(name[0] == 'n');
+  if (name == "play") return play();
   if (name == "measure") return measure();
+  if (name == "what-if" || name == "stop" || name == "wait") return what_if(name);
   if (name == "copy") return copy();
   if (name == "undo-view") {
     if (axes_.empty()) return fail("this is the first view");
@@ -104,6 +115,21 @@ bool Viewer::run(std::string_view line) {
     return true;
   }
   return view(name) || toggle(name) || fail("there is no command \"" + name + "\"");
+}
+
+void Viewer::adopt(std::unique_ptr<OpenTrace> trace) {
+  const EventIndex events = index().events, selected = this->selected();
+  const bool at_the_end = events > 1 && selected + 1 == events;
+  const std::optional<std::size_t> launch = moment_.launch;
+  trace_ = std::move(trace);
+  axis_.grow(index().events);
+  show_findings();
+  if (at_the_end && index().events > events) {
+    select(index().events - 1, std::nullopt);
+  } else {
+    select(selected, launch);
+  }
+  if (!index().status.ok()) message_ = index().status.message();
 }
 
 bool Viewer::fail(std::string why) {
@@ -131,20 +157,6 @@ bool Viewer::go_word(const Words& words) {
   EventIndex event = 0;
   if (words.empty() || !number_in(words[0], event)) return fail("it is: goto EVENT");
   return go(event);
-}
-
-bool Viewer::go_finding(bool forward) {
-  const auto event_of = [&](std::size_t group) { return index().findings[group].event; };
-  const auto it = forward ? std::ranges::upper_bound(shown_, selected(), {}, event_of)
-                          : std::ranges::lower_bound(shown_, selected(), {}, event_of);
-  // A finding at the first event would be missed by looking behind it only.
-  if (shown_.empty()) {
-    return fail(index().total == 0 ? "this trace has no findings"
-                                   : "the filter hides all findings");
-  }
-  if (forward && it == shown_.end()) return fail("there is no finding behind this event");
-  if (!forward && it == shown_.begin()) return fail("there is no finding before this event");
-  return go(event_of(forward ? *it : *std::prev(it)));
 }
 
 bool Viewer::go_step(bool forward) {
@@ -228,86 +240,6 @@ std::string Viewer::measured() const {
   return out;
 }
 
-bool Viewer::blame(const Words& words) {
-  Ask ask;
-  const auto colon = words.empty() ? std::string::npos : words[0].rfind(':');
-  if (words.size() == 2) {
-    std::int64_t row = 0, column = 0;
-    if (!number_in(words[0], row) || !number_in(words[1], column)) {
-      return fail("it is: blame ROW COLUMN");
-    }
-    ask = {.launch = moment_.launch, .row = row, .column = column};
-  } else if (colon != std::string::npos) {
-    ask.pool = trace_->names.find(words[0].substr(0, colon));
-    if (ask.pool == kNone || !number_in(std::string_view(words[0]).substr(colon + 1), ask.page)) {
-      return fail("it is: blame POOL:PAGE");
-    }
-  } else if (!words.empty()) {
-    return fail("it is: blame [ROW COLUMN | POOL:PAGE]");
-  }
-  Explanation found = explain(*trace_, selected(), ask);
-  if (!found.status.ok()) return fail(found.status.message());
-  explanation_ = std::move(found);
-  explained_ = {.title = "Why event " + std::to_string(explanation_.at),
-                .note = explanation_.subject,
-                .tone = {},
-                .lines = {}};
-  // What one event wrote is one line.
-  const std::vector<Link>& links = explanation_.links;
-  for (std::size_t i = 0; i < links.size();) {
-    Line line{{std::to_string(links[i].event), Tone::kPlain, links[i].event},
-              {"  " + (links[i].sentence.empty() ? "(cannot be read)" : links[i].sentence)}};
-    std::string values;
-    std::size_t end = i;
-    for (; end < links.size() && links[end].event == links[i].event; ++end) {
-      if (links[end].value.empty() || values.find(links[end].value) != std::string::npos) continue;
-      values += (values.empty() ? "" : "; ") + links[end].value;
-    }
-    if (!values.empty()) line.push_back({"  (" + values + ')', Tone::kDim});
-    explained_.lines.push_back(std::move(line));
-    i = end;
-  }
-  return true;
-}
-
-bool Viewer::follow(const Words& words) {
-  std::size_t number = 0;
-  if (words.empty() || !number_in(words[0], number)) return fail("it is: follow NUMBER");
-  if (number < 1 || number > explained_.lines.size()) return fail("there is no such line");
-  return go(explained_.lines[number - 1][0].link);
-}
-
-bool Viewer::filter(const Words& words) {
-  if (words.empty()) {
-    rules_.fill(true);
-  } else {
-    const auto rule = std::ranges::find(kRules, words[0], &RuleInfo::name);
-    if (rule == kRules.end()) return fail("there is no rule \"" + words[0] + '"');
-    bool& shown = rules_[static_cast<std::size_t>(rule->rule)];
-    shown = !shown;
-  }
-  show_findings();
-  return true;
-}
-
-void Viewer::show_findings() {
-  shown_.clear();
-  for (std::size_t i = 0; i < index().findings.size(); ++i) {
-    if (rules_[static_cast<std::size_t>(index().findings[i].rule)]) shown_.push_back(i);
-  }
-}
-
-FindingItem Viewer::finding(std::size_t number) const {
-  const std::size_t group = shown_[number];
-  return {.group = group, .here = index().findings[group].event == selected()};
-}
-
-std::size_t Viewer::finding_number() const {
-  const auto event_of = [&](std::size_t group) { return index().findings[group].event; };
-  return static_cast<std::size_t>(std::ranges::lower_bound(shown_, selected(), {}, event_of) -
-                                  shown_.begin());
-}
-
 bool Viewer::copy() {
   copied_ =
       "event " + std::to_string(selected()) + ": " + moment_.sentence + '\n' + moment_.json + '\n';
@@ -335,6 +267,25 @@ std::vector<PaletteItem> Viewer::palette(std::string_view typed, std::size_t mos
         {"first " + std::string(info(first.rule).name) + " at event " + std::to_string(first.event),
          "goto " + std::to_string(first.event)});
   }
+  if (typed.starts_with("note ")) {
+    items.push_back(
+        {"bookmark with the " + std::string(typed), "bookmark " + std::string(typed.substr(5))});
+  }
+  for (const Bookmark& mark : bookmarks_) {
+    items.push_back({"bookmark at event " + std::to_string(mark.event) + ' ' + mark.note,
+                     "goto " + std::to_string(mark.event)});
+  }
+  for (const std::string_view colours : kColours) {
+    items.push_back(
+        {"colour the pool map by " + std::string(colours), "colour " + std::string(colours)});
+  }
+  std::set<Layer> layers;
+  for (const Concerned& who : index().concerned)
+    layers.insert(who.layers.begin(), who.layers.end());
+  for (const Layer& layer : layers) {
+    const std::string name = trace_->names.layer(layer);
+    items.push_back({"only findings of layer " + name, "only layer " + name});
+  }
   for (const Incident& incident : index().incidents) {
     items.push_back({incident.text + " at event " + std::to_string(incident.event),
                      "goto " + std::to_string(incident.event)});
@@ -343,6 +294,8 @@ std::vector<PaletteItem> Viewer::palette(std::string_view typed, std::size_t mos
     items.push_back({"show or hide " + std::string(rule.name), "rule " + std::string(rule.name)});
   }
   for (const RequestLife& life : index().lives) {
+    items.push_back(
+        {"only findings of request " + text(life.req), "only request " + text(life.req)});
     items.push_back(
         {"request " + text(life.req) + " arrives", "goto " + std::to_string(life.begin)});
   }

@@ -16,6 +16,8 @@
 #include "gui/app/explain.h"
 #include "gui/app/moment.h"
 #include "gui/app/palette.h"
+#include "gui/app/side_file.h"
+#include "gui/app/what_if_run.h"
 
 namespace pagetape {
 
@@ -26,6 +28,10 @@ struct Command {
 };
 std::span<const Command> viewer_commands();
 
+// What the pool map's colours mean.
+enum class Colours : std::uint8_t { kOwner, kAge, kSpace, kWriter };
+inline constexpr std::string_view kColours[] = {"owner", "age", "space", "writer"};
+
 // A finding's line in the list.
 struct FindingItem {
   std::size_t group = 0;  // Index of TraceIndex::findings.
@@ -35,6 +41,9 @@ struct FindingItem {
 class Viewer {
  public:
   explicit Viewer(std::unique_ptr<OpenTrace> trace);
+
+  // Takes another state of knowledge of the same trace: more of it was read, or it grew.
+  void adopt(std::unique_ptr<OpenTrace> trace);
 
   // Runs "goto 268", "next-finding", … False where it cannot be done: message() says why.
   bool run(std::string_view line);
@@ -56,13 +65,35 @@ class Viewer {
   std::string measured() const;
 
   const std::array<bool, kRuleCount>& rules() const { return rules_; }
+  // Findings of other layers and requests are hidden; empty: of none.
+  const std::string& only_layer() const { return only_layer_; }
+  const std::string& only_request() const { return only_request_; }
+  // Whether the filters let a group through. One of which it is not known is let through.
+  bool shows(const FindingGroup& group) const;
   // Groups that the filter lets through: `count` of them from number `from`.
   std::size_t findings_shown() const { return shown_.size(); }
   FindingItem finding(std::size_t number) const;
   // The number of the first that is at the selected event or behind it.
   std::size_t finding_number() const;
 
+  // The variants of what-if; empty before it was asked for.
+  bool what_if_open() const { return what_if_open_; }
+  const WhatIfRun::Told& what_if() const { return what_if_; }
+
+  // Once a frame, with the time since the last: plays, and takes what background work found out.
+  void tick(double seconds);
+  // Something goes on by itself: frames are to follow.
+  bool busy() const { return playing_ || (what_if_run_ != nullptr && !what_if_run_->over()); }
+  bool playing() const { return playing_; }
+
+  Colours colours() const { return colours_; }
+  const std::vector<Bookmark>& bookmarks() const { return bookmarks_; }
+  // What is to be kept in the side file, and taken from there.
+  Session session() const;
+  void restore(const Session& session);
+
   const std::string& message() const { return message_; }
+  void say(std::string message) { message_ = std::move(message); }
   bool dark() const { return dark_; }
   bool helping() const { return helping_; }
   bool quit() const { return quit_; }
@@ -91,6 +122,12 @@ class Viewer {
   bool filter(const Words& words);
   bool toggle(std::string_view name);
   bool measure();
+  bool only(const Words& words);
+  bool colour(const Words& words);
+  bool bookmark(const Words& words);
+  bool go_bookmark(bool forward);
+  bool play();
+  bool what_if(std::string_view name);
   bool copy();
   void select(EventIndex event, std::optional<std::size_t> launch);
   void remember();
@@ -106,6 +143,14 @@ class Viewer {
   EventIndex measured_from_ = kNever;
   std::array<bool, kRuleCount> rules_;
   std::vector<std::size_t> shown_;  // Indices of TraceIndex::findings.
+  std::string only_layer_, only_request_;
+  Colours colours_ = Colours::kOwner;
+  std::vector<Bookmark> bookmarks_;  // By event.
+  bool playing_ = false;
+  double played_ = 0;  // Seconds since the last step of it.
+  std::unique_ptr<WhatIfRun> what_if_run_;
+  WhatIfRun::Told what_if_;
+  bool what_if_open_ = false;
   std::string message_, copied_;
   bool dark_ = true, helping_ = false, palette_open_ = false, quit_ = false;
 };

@@ -38,6 +38,16 @@ TEST(Axis, RevealsAnEventByMovingAsLittleAsItMay) {
   EXPECT_EQ(axis.begin(), 650);
 }
 
+TEST(Axis, GrowsWithItsTraceAndStaysWhereSomeoneLooks) {
+  Axis whole(1'000), part(1'000);
+  part.show(100, 200);
+  whole.grow(2'000);
+  part.grow(2'000);
+  EXPECT_EQ(whole.end(), 2'000);
+  EXPECT_EQ(part.begin(), 100);
+  EXPECT_EQ(part.end(), 200);
+}
+
 TEST(Axis, AnEmptyTraceHasAnAxis) {
   const Axis axis(0);
   EXPECT_EQ(axis.span(), Axis::kLeast);

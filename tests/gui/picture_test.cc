@@ -5,11 +5,13 @@
 #include <cstdio>
 #include <filesystem>
 
+#include "gui/measure.h"
 #include "tests/gui/gui_fixture.h"
 
 namespace pagetape {
 namespace {
 
+using ::testing::ContainsRegex;
 using ::testing::HasSubstr;
 using PictureTest = GuiTest;
 
@@ -18,20 +20,36 @@ TEST_F(PictureTest, TheTourNamesThePoolSwapAndTheStaleState) {
   Viewer viewer(open());
   ASSERT_TRUE(viewer.run("next-finding"));
   ASSERT_TRUE(viewer.run("blame"));
+  ASSERT_TRUE(viewer.run("what-if"));
+  ASSERT_TRUE(viewer.run("wait"));
   const Picture picture{.png = path_ + ".png"};
   std::string texts;
   const Status status = draw_picture(viewer, picture, texts);
   if (status.code() == Code::kSystem) GTEST_SKIP() << status.message();
   ASSERT_TRUE(status.ok()) << status.message();
-  for (const char* pane : {"Timeline", "Pool map", "Table", "State", "Findings"}) {
+  for (const char* pane : {"Timeline", "Pool map", "What if", "State", "Findings"}) {
     EXPECT_THAT(texts, HasSubstr("== " + std::string(pane) + " =="));
   }
   EXPECT_THAT(texts, HasSubstr("the pool swap"));
   EXPECT_THAT(texts, HasSubstr("STALE  swa_state: no window pool"));
   EXPECT_THAT(texts, HasSubstr("WRONG_SPACE"));
+  // The clamp leaves wrong reads from the same event on; the repair leaves none.
+  EXPECT_THAT(texts, ContainsRegex("first wrong read at event [0-9]+: none, clamp"));
+  EXPECT_THAT(texts, ContainsRegex("clamp  0  192 .*from event"));
+  EXPECT_THAT(texts, ContainsRegex("swap-swa-state  0  0 .*reads the right pages"));
   // A picture of one colour takes some 10 KB.
   EXPECT_GT(std::filesystem::file_size(picture.png), 40'000U);
   std::remove(picture.png.c_str());
+}
+
+TEST_F(PictureTest, ATourIsMeasured) {
+  synth("stale-swa");
+  std::string figures;
+  const Status status = measure_viewer(path_, {.png = "", .width = 640, .height = 400}, figures);
+  if (status.code() == Code::kSystem) GTEST_SKIP() << status.message();
+  ASSERT_TRUE(status.ok()) << status.message();
+  EXPECT_THAT(figures, ContainsRegex("frames of the tour +p50 .* of 230\n"));
+  EXPECT_THAT(figures, ContainsRegex("seeks +p50 .* of 300\n"));
 }
 
 TEST_F(PictureTest, SmallLightAndScaledPicturesAreDrawnToo) {

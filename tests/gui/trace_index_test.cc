@@ -57,6 +57,24 @@ TEST_F(TraceIndexTest, ReadsBeyondAPoolsEdgeAreSeen) {
   EXPECT_GE(window->most_beyond, window->pages);
 }
 
+TEST_F(TraceIndexTest, APagesCellSaysSinceWhenAndByWhatKindOfEvent) {
+  synth("none");
+  const auto trace = open();
+  bool written = false;
+  for (const PoolHistory& pool : trace->index.pools) {
+    for (std::uint32_t bin = 0; bin < pool.bins; ++bin) {
+      for (std::uint32_t row = 0; row < pool.rows; ++row) {
+        const PoolHistory::Cell& cell = pool.cell(row, bin);
+        if (cell.owned == 0) continue;
+        EXPECT_LE(cell.since, bin);
+        EXPECT_NE(cell.space, kNone);
+        written = written || cell.writer < kKinds;
+      }
+    }
+  }
+  EXPECT_TRUE(written);
+}
+
 TEST_F(TraceIndexTest, DamageIsSaidAndWhatCameBeforeIsShown) {
   synth("none");
   std::string bytes;

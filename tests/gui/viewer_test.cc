@@ -118,6 +118,99 @@ TEST_F(ViewerTest, APageIsBlamed) {
   EXPECT_THAT(viewer.explanation().subject, HasSubstr("page 1 of pool F"));
 }
 
+// The target's full and window layers are one launch: the same cell names a page of either pool.
+TEST_F(ViewerTest, ACellIsBlamedInThePoolThatTheTableShows) {
+  synth("none");
+  Viewer viewer(open());
+  const Names& names = viewer.trace().names;
+  for (EventIndex event = 0; event < viewer.index().events; ++event) {
+    ASSERT_TRUE(viewer.run("goto " + std::to_string(event)));
+    if (!viewer.moment().table || viewer.moment().table->rows.empty()) continue;
+    ASSERT_TRUE(viewer.run("blame 0 0")) << viewer.message();
+    for (const Link& link : viewer.explanation().links) {
+      if (link.spot.kind != LinkKind::kBinding) continue;
+      EXPECT_THAT(link.value, HasSubstr("pool " + viewer.moment().table->pool));
+    }
+  }
+  EXPECT_NE(names.find("S"), kNone);
+}
+
+TEST_F(ViewerTest, FindingsOfOneRequestOrLayerAreShownAlone) {
+  synth("stale-swa");
+  Viewer viewer(open());
+  const std::size_t all = viewer.findings_shown();
+  ASSERT_TRUE(viewer.run("only request r0"));
+  const std::size_t of_request = viewer.findings_shown();
+  EXPECT_LT(of_request, all);
+  EXPECT_GT(of_request, 0U);
+  ASSERT_TRUE(viewer.run("next-finding"));
+  EXPECT_THAT(viewer.moment().findings,
+              ::testing::Contains(::testing::Field(&FindingHere::place, HasSubstr("request r0"))));
+  ASSERT_TRUE(viewer.run("only request r0")) << "again: no filter";
+  EXPECT_EQ(viewer.findings_shown(), all);
+  ASSERT_TRUE(viewer.run("only layer 4"));
+  EXPECT_EQ(viewer.findings_shown(), all) << "the defect is in that layer alone";
+  ASSERT_TRUE(viewer.run("only layer 5"));
+  EXPECT_EQ(viewer.findings_shown(), 0U);
+  ASSERT_TRUE(viewer.run("all-findings"));
+  EXPECT_EQ(viewer.findings_shown(), all);
+  EXPECT_FALSE(viewer.run("only request nobody"));
+  EXPECT_FALSE(viewer.run("only thing 1"));
+}
+
+TEST_F(ViewerTest, BookmarksHoldNotesAndASessionIsRestored) {
+  synth("none");
+  Session kept;
+  {
+    Viewer viewer(open());
+    viewer.run("goto 60");
+    ASSERT_TRUE(viewer.run("bookmark the swap"));
+    viewer.run("goto 20");
+    ASSERT_TRUE(viewer.run("bookmark"));
+    ASSERT_TRUE(viewer.run("next-bookmark"));
+    EXPECT_EQ(viewer.selected(), 60U);
+    EXPECT_EQ(viewer.message(), "the swap");
+    EXPECT_FALSE(viewer.run("next-bookmark"));
+    viewer.run("rule OOB_PAGE");
+    viewer.run("colour age");
+    viewer.run("theme");
+    viewer.run("focus");
+    kept = viewer.session();
+  }
+  Viewer again(open());
+  again.restore(kept);
+  EXPECT_EQ(again.session(), kept);
+  EXPECT_EQ(again.selected(), 60U);
+  EXPECT_EQ(again.colours(), Colours::kAge);
+  ASSERT_TRUE(again.run("bookmark"));
+  EXPECT_EQ(again.bookmarks().size(), 1U) << "again: it is taken away";
+}
+
+TEST_F(ViewerTest, PlaysFromStepToStepAndStopsAtTheEnd) {
+  synth("none");
+  Viewer viewer(open());
+  viewer.run("play");
+  EXPECT_TRUE(viewer.busy());
+  viewer.tick(1);
+  EXPECT_EQ(viewer.selected(), viewer.index().steps[0].event);
+  for (std::size_t i = 0; i <= viewer.index().steps.size(); ++i) viewer.tick(1);
+  EXPECT_FALSE(viewer.playing());
+  EXPECT_EQ(viewer.selected(), viewer.index().steps.back().event);
+}
+
+TEST_F(ViewerTest, WhereSomeoneLooksStaysWhenMoreIsKnown) {
+  synth("stale-swa");
+  Viewer viewer(open());
+  viewer.run("next-finding");
+  viewer.run("focus");
+  const EventIndex selected = viewer.selected();
+  const Axis axis = viewer.axis();
+  viewer.adopt(open());
+  EXPECT_EQ(viewer.selected(), selected);
+  EXPECT_EQ(viewer.axis(), axis);
+  EXPECT_EQ(viewer.moment().findings_total > 0, true);
+}
+
 TEST_F(ViewerTest, ThePaletteFindsRulesAndRequests) {
   synth("stale-swa");
   const Viewer viewer(open());

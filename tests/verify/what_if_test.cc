@@ -64,6 +64,29 @@ TEST_F(WhatIfTest, TheDefectReadsOutsideAndTheClampReadsWrongPagesInstead) {
   EXPECT_GT(clamp.errors.quantile(0.5), 0.01);
 }
 
+TEST_F(WhatIfTest, CountingAloneCountsTheSame) {
+  synth("stale-swa");
+  const VariantReport whole = run_one("none");
+  Variant none;
+  ASSERT_TRUE(make_variant("none", none).ok());
+  VariantReport counted;
+  ASSERT_TRUE(count_reads(path_, none, {}, counted).ok());
+  EXPECT_EQ(counted.oob_reads, whole.oob_reads);
+  EXPECT_EQ(counted.wrong_reads, whole.wrong_reads);
+  EXPECT_EQ(counted.first, whole.first);
+  EXPECT_EQ(counted.errors.count(), 0u);
+}
+
+TEST_F(WhatIfTest, StopsWhereItIsTold) {
+  synth("stale-swa");
+  Variant none;
+  ASSERT_TRUE(make_variant("none", none).ok());
+  VariantReport out;
+  const Status status = count_reads(path_, none, [](std::uint64_t) { return false; }, out);
+  EXPECT_FALSE(status.ok());
+  EXPECT_EQ(out.oob_reads, 0u);
+}
+
 TEST_F(WhatIfTest, TheWholeRepairIsCleanOfBoth) {
   synth("stale-swa");
   for (const char* word : {"swap-swa-state", "resolve-per-call"}) {

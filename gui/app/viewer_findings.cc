@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+// Commands about findings: which are shown, going to them, and what led to them.
+#include <algorithm>
+
+#include "gui/app/numbers.h"
+#include "gui/app/viewer.h"
+#include "verify/report.h"
+
+namespace pagetape {
+
+bool Viewer::go_finding(bool forward) {
+  const auto event_of = [&](std::size_t group) { return index().findings[group].event; };
+  const auto it = forward ? std::ranges::upper_bound(shown_, selected(), {}, event_of)
+                          : std::ranges::lower_bound(shown_, selected(), {}, event_of);
+  // A finding at the first event would be missed by looking behind it only.
+  if (shown_.empty()) {
+    return fail(index().total == 0 ? "this trace has no findings"
+                                   : "the filter hides all findings");
+  }
+  if (forward && it == shown_.end()) return fail("there is no finding behind this event");
+  if (!forward && it == shown_.begin()) return fail("there is no finding before this event");
+  return go(event_of(forward ? *it : *std::prev(it)));
+}
+
+bool Viewer::blame(const Words& words) {
+  Ask ask;
+  const auto colon = words.empty() ? std::string::npos : words[0].rfind(':');
+  if (words.size() == 2) {
+    std::int64_t row = 0, column = 0;
+    if (!number_in(words[0], row) || !number_in(words[1], column)) {
+      return fail("it is: blame ROW COLUMN");
+    }
+    ask = {.launch = moment_.launch, .row = row, .column = column};
+    if (moment_.table) ask.bound = trace_->names.find(moment_.table->pool);
+  } else if (colon != std::string::npos) {
+    ask.pool = trace_->names.find(words[0].substr(0, colon));
+    if (ask.pool == kNone || !number_in(std::string_view(words[0]).substr(colon + 1), ask.page)) {
+      return fail("it is: blame POOL:PAGE");
+    }
+  } else if (!words.empty()) {
+    return fail("it is: blame [ROW COLUMN | POOL:PAGE]");
+  }
+  Explanation found = explain(*trace_, selected(), ask);
+  if (!found.status.ok()) return fail(found.status.message());
+  explanation_ = std::move(found);
+  explained_ = {.title = "Why event " + std::to_string(explanation_.at),
+                .note = explanation_.subject,
+                .tone = {},
+                .lines = {}};
+  // What one event wrote is one line.
+  const std::vector<Link>& links = explanation_.links;
+  for (std::size_t i = 0; i < links.size();) {
+    Line line{{std::to_string(links[i].event), Tone::kPlain, links[i].event},
+              {"  " + (links[i].sentence.empty() ? "(cannot be read)" : links[i].sentence)}};
+    std::string values;
+    std::size_t end = i;
+    for (; end < links.size() && links[end].event == links[i].event; ++end) {
+      if (links[end].value.empty() || values.find(links[end].value) != std::string::npos) continue;
+      values += (values.empty() ? "" : "; ") + links[end].value;
+    }
+    if (!values.empty()) line.push_back({"  (" + values + ')', Tone::kDim});
+    explained_.lines.push_back(std::move(line));
+    i = end;
+  }
+  return true;
+}
+
+bool Viewer::follow(const Words& words) {
+  std::size_t number = 0;
+  if (words.empty() || !number_in(words[0], number)) return fail("it is: follow NUMBER");
+  if (number < 1 || number > explained_.lines.size()) return fail("there is no such line");
+  return go(explained_.lines[number - 1][0].link);
+}
+
+bool Viewer::filter(const Words& words) {
+  if (words.empty()) {
+    rules_.fill(true);
+  } else {
+    const auto rule = std::ranges::find(kRules, words[0], &RuleInfo::name);
+    if (rule == kRules.end()) return fail("there is no rule \"" + words[0] + '"');
+    bool& shown = rules_[static_cast<std::size_t>(rule->rule)];
+    shown = !shown;
+  }
+  show_findings();
+  return true;
+}
+
+bool Viewer::only(const Words& words) {
+  if (words.empty()) {
+    rules_.fill(true);
+    only_layer_.clear();
+    only_request_.clear();
+  } else if (words.size() == 2 && words[0] == "layer") {
+    only_layer_ = words[1] == only_layer_ ? "" : words[1];
+  } else if (words.size() == 2 && words[0] == "request") {
+    if (trace_->names.find(words[1]) == kNone) {
+      return fail("this trace has no request \"" + words[1] + '"');
+    }
+    only_request_ = words[1] == only_request_ ? "" : words[1];
+  } else {
+    return fail("it is: only layer L, or only request R");
+  }
+  show_findings();
+  return true;
+}
+
+bool Viewer::shows(const FindingGroup& group) const {
+  if (!rules_[static_cast<std::size_t>(group.rule)]) return false;
+  if (group.who == 0 || (only_layer_.empty() && only_request_.empty())) return true;
+  const Concerned& who = index().concerned[group.who];
+  if (!only_request_.empty() &&
+      !std::ranges::binary_search(who.reqs, trace_->names.find(only_request_))) {
+    return false;
+  }
+  return only_layer_.empty() || std::ranges::any_of(who.layers, [&](const Layer& layer) {
+           return trace_->names.layer(layer) == only_layer_;
+         });
+}
+
+void Viewer::show_findings() {
+  shown_.clear();
+  for (std::size_t i = 0; i < index().findings.size(); ++i) {
+    if (shows(index().findings[i])) shown_.push_back(i);
+  }
+}
+
+FindingItem Viewer::finding(std::size_t number) const {
+  const std::size_t group = shown_[number];
+  return {.group = group, .here = index().findings[group].event == selected()};
+}
+
+std::size_t Viewer::finding_number() const {
+  const auto event_of = [&](std::size_t group) { return index().findings[group].event; };
+  return static_cast<std::size_t>(std::ranges::lower_bound(shown_, selected(), {}, event_of) -
+                                  shown_.begin());
+}
+
+}  // namespace pagetape

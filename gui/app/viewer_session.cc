@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+// What goes on by itself, and what is kept from one time to the next.
+#include <algorithm>
+#include <utility>
+
+#include "gui/app/viewer.h"
+
+namespace pagetape {
+
+bool Viewer::what_if(std::string_view name) {
+  if (name == "what-if") {
+    what_if_open_ = !what_if_open_;
+    if (what_if_run_ == nullptr) what_if_run_ = std::make_unique<WhatIfRun>(trace_->path);
+  } else if (what_if_run_ != nullptr) {
+    if (name == "stop") what_if_run_->stop();
+    if (name == "wait") what_if_run_->wait();
+  } else if (name == "stop") {
+    return fail("nothing runs in the background");
+  }
+  tick(0);
+  return true;
+}
+
+void Viewer::tick(double seconds) {
+  constexpr double kSecondsAStep = 0.25;
+  if (playing_ && (played_ += seconds) >= kSecondsAStep) {
+    played_ = 0;
+    playing_ = index().steps.empty() ? go(selected() + 1) : go_step(true);
+  }
+  if (what_if_run_ != nullptr) what_if_ = what_if_run_->told();
+}
+
+bool Viewer::play() {
+  playing_ = !playing_;
+  played_ = 0;
+  return true;
+}
+
+bool Viewer::colour(const Words& words) {
+  if (words.empty()) {
+    colours_ = static_cast<Colours>((static_cast<std::size_t>(colours_) + 1) % std::size(kColours));
+    return true;
+  }
+  const auto it = std::ranges::find(kColours, words[0]);
+  if (it == std::end(kColours)) return fail("it is: colour owner, age, space or writer");
+  colours_ = static_cast<Colours>(it - std::begin(kColours));
+  return true;
+}
+
+bool Viewer::bookmark(const Words& words) {
+  std::string note;
+  for (const std::string& word : words) note += (note.empty() ? "" : " ") + word;
+  const auto at = std::ranges::lower_bound(bookmarks_, selected(), {}, &Bookmark::event);
+  const bool here = at != bookmarks_.end() && at->event == selected();
+  if (!here) {
+    bookmarks_.insert(at, {selected(), note});
+  } else if (note.empty()) {
+    bookmarks_.erase(at);
+  } else {
+    at->note = note;
+  }
+  return true;
+}
+
+bool Viewer::go_bookmark(bool forward) {
+  const auto it = forward ? std::ranges::upper_bound(bookmarks_, selected(), {}, &Bookmark::event)
+                          : std::ranges::lower_bound(bookmarks_, selected(), {}, &Bookmark::event);
+  if (forward && it == bookmarks_.end()) return fail("there is no bookmark behind this event");
+  if (!forward && it == bookmarks_.begin()) return fail("there is no bookmark before this event");
+  const Bookmark& mark = forward ? *it : *std::prev(it);
+  if (!go(mark.event)) return false;
+  message_ = mark.note;
+  return true;
+}
+
+Session Viewer::session() const {
+  Session out{.selected = selected(),
+              .begin = axis_.begin(),
+              .end = axis_.end(),
+              .hidden_rules = {},
+              .layer = only_layer_,
+              .request = only_request_,
+              .colours = std::string(kColours[static_cast<std::size_t>(colours_)]),
+              .dark = dark_,
+              .bookmarks = bookmarks_};
+  for (const RuleInfo& rule : kRules) {
+    if (!rules_[static_cast<std::size_t>(rule.rule)]) out.hidden_rules.emplace_back(rule.name);
+  }
+  return out;
+}
+
+void Viewer::restore(const Session& session) {
+  bookmarks_ = session.bookmarks;
+  std::ranges::sort(bookmarks_, {}, &Bookmark::event);
+  for (const RuleInfo& rule : kRules) {
+    const bool hidden =
+        std::ranges::find(session.hidden_rules, rule.name) != session.hidden_rules.end();
+    rules_[static_cast<std::size_t>(rule.rule)] = !hidden;
+  }
+  only_layer_ = session.layer;
+  only_request_ = session.request;
+  dark_ = session.dark;
+  (void)colour({session.colours});
+  show_findings();
+  if (session.selected < index().events) select(session.selected, std::nullopt);
+  if (session.end > session.begin) axis_.show(session.begin, session.end);
+  message_.clear();
+}
+
+}  // namespace pagetape

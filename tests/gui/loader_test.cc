@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "gui/app/loader.h"
+
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+
+#include "tests/gui/gui_fixture.h"
+
+namespace pagetape {
+namespace {
+
+class LoaderTest : public GuiTest {
+ protected:
+  // The next that is told and is wanted; null where the loader ended without it.
+  static std::unique_ptr<OpenTrace> wait_for(Loader& loader, EventIndex read_to) {
+    for (;;) {
+      const bool over = loader.over();
+      std::unique_ptr<OpenTrace> trace = loader.take();
+      if (trace != nullptr && trace->index.read_to >= read_to) return trace;
+      if (over && trace == nullptr) return nullptr;
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+  }
+  std::string bytes() const {
+    std::ifstream in(path_, std::ios::binary);
+    return {std::istreambuf_iterator<char>(in), {}};
+  }
+};
+
+TEST_F(LoaderTest, EndsWithWhatTheWholePassFinds) {
+  synth("stale-swa");
+  const auto whole = open();
+  Loader loader(path_, false);
+  const auto trace = wait_for(loader, whole->index.events);
+  ASSERT_NE(trace, nullptr);
+  EXPECT_TRUE(trace->index.whole());
+  EXPECT_EQ(trace->index.total, whole->index.total);
+}
+
+TEST_F(LoaderTest, TheFirstThatIsToldSaysWhatTheFilesIndexSays) {
+  synth("stale-swa");
+  const auto whole = open();
+  std::unique_ptr<OpenTrace> first;
+  Loading loading;
+  loading.tell = [&](std::unique_ptr<OpenTrace> trace) {
+    if (first == nullptr) first = std::move(trace);
+  };
+  ASSERT_NE(load_trace(path_, loading, status_), nullptr);
+  ASSERT_NE(first, nullptr);
+  EXPECT_EQ(first->index.read_to, 0U);
+  EXPECT_EQ(first->index.events, whole->index.events);
+  EXPECT_GT(first->index.summary.total(), 0U);
+  Viewer viewer(std::move(first));
+  EXPECT_TRUE(viewer.run("goto 60"));
+  EXPECT_EQ(viewer.moment().at, 60U);
+}
+
+TEST_F(LoaderTest, FollowsAFileThatGrows) {
+  synth("stale-swa");
+  const std::string all = bytes();
+  const auto whole = open();
+  std::filesystem::resize_file(path_, all.size() / 2);
+  Loader loader(path_, true);
+  const auto half = wait_for(loader, 1);
+  ASSERT_NE(half, nullptr) << loader.status().message();
+  EXPECT_LT(half->index.events, whole->index.events);
+  std::ofstream(path_, std::ios::binary) << all;
+  const auto grown = wait_for(loader, whole->index.events);
+  ASSERT_NE(grown, nullptr);
+  EXPECT_EQ(grown->index.total, whole->index.total);
+}
+
+TEST_F(LoaderTest, SaysWhyAFileCannotBeOpened) {
+  Loader loader(path_, false);
+  EXPECT_EQ(wait_for(loader, 1), nullptr);
+  EXPECT_THAT(loader.status().message(), ::testing::HasSubstr("gui_"));
+}
+
+}  // namespace
+}  // namespace pagetape
