@@ -62,7 +62,7 @@ TEST(Suspects, OfManyTheLastAreListedAndAllAreCounted) {
   Suspects suspects;
   see(suspects, launch(1), 0);
   see(suspects, done(0), 1);
-  for (EventIndex i = 2; i < 1002; ++i) suspects.see(launch(0), i);
+  for (EventIndex i = 2; i < 1002; ++i) see(suspects, launch(0), i);
   EXPECT_EQ(suspects.count(), 1000u);
   EXPECT_EQ(suspects.list().size(), Suspects::kKept);
   EXPECT_EQ(suspects.list().back(), 1001u);
