@@ -388,7 +388,8 @@ static void add_summary(TraceIndex& index, const std::string& path) {
     const EventIndex bin = index.summary.bin_events();
     const std::uint64_t parts = std::max<std::uint64_t>(1, segment.events / bin);
     for (std::uint64_t i = 0; i < parts; ++i) {
-      index.summary.add(segment.first_event + i * bin, segment.summary.launches / parts);
+      const std::uint64_t n = segment.summary.launches;
+      index.summary.add(segment.first_event + i * bin, n * (i + 1) / parts - n * i / parts);
     }
   }
   index.summary.finish();

@@ -62,16 +62,34 @@ TEST(LayerSets, AreTheSameAfterSavingAndLoading) {
   const LayerSet a = sets.of(numbered({0, 65})), named = sets.of(Layer::named(names.intern("x")));
   const LayerSet but = sets.subtract(kAllLayers, a);
   SaveArchive save(names);
-  save(sets);
+  save.use(sets);
+  save(kNoLayers, but, named, a, but, kAllLayers);
   const std::string bytes = save.take();
   LayerSets loaded;
   LoadArchive load(bytes, names);
-  load(loaded);
+  load.use(loaded);
+  LayerSet none, but_a, of_x, of_a, again, all;
+  load(none, but_a, of_x, of_a, again, all);
   ASSERT_TRUE(load.ok() && load.at_end());
-  EXPECT_EQ(loaded.size(), sets.size());
-  EXPECT_EQ(loaded.of(numbered({65, 0})), a);
-  EXPECT_EQ(loaded.of(Layer::named(names.intern("x"))), named);
-  EXPECT_EQ(loaded.subtract(kAllLayers, a), but);
+  EXPECT_EQ(none, kNoLayers);
+  EXPECT_EQ(all, kAllLayers);
+  EXPECT_EQ(loaded.of(numbered({65, 0})), of_a);
+  EXPECT_EQ(loaded.of(Layer::named(names.intern("x"))), of_x);
+  EXPECT_EQ(loaded.subtract(kAllLayers, of_a), but_a);
+  EXPECT_EQ(again, but_a);
+}
+
+TEST(LayerSets, BytesDoNotHangOnOtherSetsOfTheTable) {
+  const Names names;
+  LayerSets few, many;
+  (void)many.of(numbered({9, 3}));
+  const auto bytes_of = [&](LayerSets& sets) {
+    SaveArchive save(names);
+    save.use(sets);
+    save(sets.of(numbered({3, 5})), sets.of(numbered({9})));
+    return save.take();
+  };
+  EXPECT_EQ(bytes_of(few), bytes_of(many));
 }
 
 // Sets over 70 layers and one for all those never named.
