@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <tuple>
 #include <vector>
 
 #include "traces/source.h"
@@ -84,23 +85,58 @@ Status comparable(const DiffReport& report, const Side& good, const Side& bad, b
                bad.version + " (--any-engine compares them nevertheless)");
 }
 
+// The turns of the first difference; kNever: that side has none there.
 struct First {
   EventIndex at = kNever;
   std::string req;
-  std::uint64_t turn = 0;
+  std::uint64_t good = kNever, bad = kNever;
 };
 
-// Counts the turns that differ, by aspect, and finds the one that comes first.
-void compare_turns(const std::string& req, const std::vector<Turn>& good,
-                   const std::vector<Turn>& bad, DiffReport& report, First& first) {
-  for (std::size_t i = 0; i < std::max(good.size(), bad.size()); ++i) {
-    const Turn g = i < good.size() ? good[i] : Turn{}, b = i < bad.size() ? bad[i] : Turn{};
-    ++report.compared;
-    if (g.said == b.said) continue;
-    ++report.total;
-    for (std::size_t a = 0; a < kAspects; ++a) report.counts[a] += g.said[a] != b.said[a];
-    const EventIndex at = std::min(g.event, b.event);
-    if (at < first.at) first = {at, req, i};
+using Turns = std::vector<Turn>;
+
+// How many turns of the good and of the bad side to pass over until both say the same again: the
+// fewest. Without such a place nearby, one of each.
+std::pair<std::size_t, std::size_t> until_alike(const Turns& good, std::size_t i, const Turns& bad,
+                                                std::size_t j) {
+  constexpr std::size_t kFarthest = 128;
+  for (std::size_t sum = 1; sum <= kFarthest; ++sum) {
+    for (std::size_t g = 0; g <= sum; ++g) {
+      const std::size_t b = sum - g;
+      if (i + g < good.size() && j + b < bad.size() && good[i + g].said == bad[j + b].said) {
+        return {g, b};
+      }
+    }
+  }
+  return {1, 1};
+}
+
+// Counts the turns that differ, by aspect, and finds the one that comes first. What the engine does
+// besides its requests may be more or less on one side; a request's steps stand side by side.
+void compare_turns(const std::string& req, const Turns& good, const Turns& bad, DiffReport& report,
+                   First& first) {
+  std::size_t i = 0, j = 0;
+  while (i < good.size() || j < bad.size()) {
+    std::size_t more_good = 1, more_bad = 1;
+    const bool both = i < good.size() && j < bad.size();
+    if (both && req.empty() && good[i].said != bad[j].said) {
+      std::tie(more_good, more_bad) = until_alike(good, i, bad, j);
+    }
+    const std::size_t end_good = std::min(i + more_good, good.size());
+    const std::size_t end_bad = std::min(j + more_bad, bad.size());
+    while (i < end_good || j < end_bad) {
+      const Turn g = i < end_good ? good[i] : Turn{}, b = j < end_bad ? bad[j] : Turn{};
+      ++report.compared;
+      if (g.said != b.said) {
+        ++report.total;
+        for (std::size_t a = 0; a < kAspects; ++a) report.counts[a] += g.said[a] != b.said[a];
+        const EventIndex at = std::min(g.event, b.event);
+        if (at < first.at) {
+          first = {at, req, i < end_good ? i : kNever, j < end_bad ? j : kNever};
+        }
+      }
+      i += i < end_good;
+      j += j < end_bad;
+    }
   }
 }
 
@@ -109,12 +145,13 @@ struct Told {
   DiffSide side;
 };
 
-Status turn_of(const std::string& path, const First& first, std::vector<Told>& out) {
+Status turn_of(const std::string& path, const std::string& of, std::uint64_t which,
+               std::vector<Told>& out) {
   Side side;
   return go_over(path, side,
                  [&](const std::string& req, std::uint64_t turn, const Deed& deed, EventIndex event,
                      std::int64_t step) {
-                   if (turn != first.turn || req != first.req) return;
+                   if (turn != which || req != of) return;
                    out.push_back({deed, {event, step, deed.text}});
                  });
 }
@@ -122,11 +159,11 @@ Status turn_of(const std::string& path, const First& first, std::vector<Told>& o
 // The first deed of that turn that the sides do not share.
 Status show_first(const First& first, DiffReport& report) {
   std::vector<Told> good, bad;
-  Status status = turn_of(report.good, first, good);
-  if (status.ok()) status = turn_of(report.bad, first, bad);
+  Status status = turn_of(report.good, first.req, first.good, good);
+  if (status.ok()) status = turn_of(report.bad, first.req, first.bad, bad);
   if (!status.ok()) return status;
   report.request = first.req;
-  report.turn = first.turn;
+  report.turn = std::min(first.good, first.bad);
   std::size_t i = 0;
   while (i < std::min(good.size(), bad.size()) && good[i].deed.text == bad[i].deed.text) ++i;
   if (i < good.size()) report.in_good = good[i].side;

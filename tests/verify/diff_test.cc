@@ -50,6 +50,18 @@ TEST(Diff, ShowsThePageOfAnotherRequestFirst) {
   EXPECT_EQ(report.in_bad->text, "entries F A#0");
 }
 
+TEST(Diff, WhatTheEngineDoesMoreOnOneSideIsOneDifference) {
+  const std::string rest = of_request("A", "1");
+  const DiffReport report =
+      diff_lines(kSetup + rest, R"({"ev":"pool","pool":"G","pages":8,"page_size":4})"
+                                "\n" +
+                                    std::string(kSetup) + rest);
+  ASSERT_EQ(report.total, 1u) << diff_text(report);
+  EXPECT_EQ(report.in_good, std::nullopt);
+  ASSERT_NE(report.in_bad, std::nullopt);
+  EXPECT_EQ(report.in_bad->event, 0u);
+}
+
 TEST(Diff, RefusesTracesOfDifferentEngines) {
   const std::string rest = kSetup + of_request("A", "1");
   const DiffReport report = diff_lines(R"({"ev":"header","format":1,"engine":"x"})"
