@@ -31,7 +31,8 @@ TEST_F(SideFileTest, WhatIsWrittenIsRead) {
 }
 
 TEST_F(SideFileTest, NoFileIsNoError) {
-  Session read{.selected = 3};
+  Session read;
+  read.selected = 3;
   EXPECT_TRUE(read_session(path_, read).ok());
   EXPECT_EQ(read.selected, 3U);
 }

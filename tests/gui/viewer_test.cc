@@ -148,9 +148,11 @@ TEST_F(ViewerTest, FindingsOfOneRequestOrLayerAreShownAlone) {
               ::testing::Contains(::testing::Field(&FindingHere::place, HasSubstr("request r0"))));
   ASSERT_TRUE(viewer.run("only request r0")) << "again: no filter";
   EXPECT_EQ(viewer.findings_shown(), all);
-  ASSERT_TRUE(viewer.run("only layer 4"));
-  EXPECT_EQ(viewer.findings_shown(), all) << "the defect is in that layer alone";
   ASSERT_TRUE(viewer.run("only layer 5"));
+  const std::size_t of_layer = viewer.findings_shown();
+  EXPECT_GT(of_layer, 0U);
+  EXPECT_LT(of_layer, all);
+  ASSERT_TRUE(viewer.run("only layer nowhere"));
   EXPECT_EQ(viewer.findings_shown(), 0U);
   ASSERT_TRUE(viewer.run("all-findings"));
   EXPECT_EQ(viewer.findings_shown(), all);
