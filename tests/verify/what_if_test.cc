@@ -82,7 +82,8 @@ TEST_F(WhatIfTest, StopsWhereItIsTold) {
   Variant none;
   ASSERT_TRUE(make_variant("none", none).ok());
   VariantReport out;
-  const Status status = count_reads(path_, none, [](std::uint64_t) { return false; }, out);
+  const Status status = count_reads(
+      path_, none, [](std::uint64_t) { return false; }, out);
   EXPECT_FALSE(status.ok());
   EXPECT_EQ(out.oob_reads, 0u);
 }
