@@ -387,9 +387,10 @@ static void add_summary(TraceIndex& index, const std::string& path) {
     // Spread over its bins.
     const EventIndex bin = index.summary.bin_events();
     const std::uint64_t parts = std::max<std::uint64_t>(1, segment.events / bin);
+    const std::uint64_t launches = segment.summary.launches;
     for (std::uint64_t i = 0; i < parts; ++i) {
-      const std::uint64_t n = segment.summary.launches;
-      index.summary.add(segment.first_event + i * bin, n * (i + 1) / parts - n * i / parts);
+      index.summary.add(segment.first_event + i * bin,
+                        launches * (i + 1) / parts - launches * i / parts);
     }
   }
   index.summary.finish();

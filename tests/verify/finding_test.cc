@@ -57,6 +57,15 @@ TEST(Findings, WithinTheLimitAllAreKeptInOrder) {
   EXPECT_EQ(kept[0].message, "complete");
 }
 
+TEST(Findings, AWatchIsToldOfThoseBeyondTheLimitToo) {
+  Findings findings(1);
+  std::size_t told = 0;
+  findings.watch([&](const Finding&) { ++told; });
+  for (EventIndex event = 0; event < 200; ++event) add(findings, finding(event));
+  EXPECT_EQ(told, 200u);
+  EXPECT_EQ(findings.sorted().size(), 1u);
+}
+
 TEST(Findings, CountsAreNotCutByTheLimit) {
   Findings findings(2);
   for (EventIndex event = 0; event < 500; ++event) add(findings, finding(event));
