@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <cuda_runtime.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <string>
+
+#include "capture/table_delta.h"
+
+namespace pagetape {
+namespace {
+
+constexpr std::uint32_t kThreads = 512, kBlocksPerProcessor = 2, kItemsAtOnce = 4;
+
+// What the kernel is told. Pointers to memory of the host are the device's for it.
+struct CompareJob {
+  TableView view;
+  DeltaState* state;
+  void* shadow;
+  std::int64_t* lengths;
+  CellWord* cells;
+  std::uint64_t* steps;
+  std::uint64_t* lost;
+  const std::uint64_t* freed;  // cells_freed, steps_freed.
+  std::uint64_t cells_held;
+};
+
+// A place behind the cursor for each cell of the warp's threads: one atomic operation a warp.
+__device__ std::uint64_t claim(DeltaState* state, std::uint32_t count) {
+  const unsigned lane = threadIdx.x % 32;
+  std::uint32_t before = count;
+  for (unsigned step = 1; step < 32; step *= 2) {
+    const std::uint32_t left = __shfl_up_sync(0xffff'ffff, before, step);
+    if (lane >= step) before += left;
+  }
+  unsigned long long base = 0;
+  if (lane == 31) {
+    base = atomicAdd(reinterpret_cast<unsigned long long*>(&state->cursor), before);
+  }
+  return __shfl_sync(0xffff'ffff, base, 31) + before - count;
+}
+
+__device__ void put(const CompareJob& job, std::uint64_t limit, std::uint64_t at, CellWord word) {
+  if (at < limit) job.cells[at & (job.cells_held - 1)] = word;
+}
+
+// All threads of a warp come here together. True where this one's cells differed.
+template <class Cell, std::uint32_t kCells>
+__device__ bool write_changes(const CompareJob& job, const CompareItem<Cell, kCells>& item,
+                              std::uint32_t changed, std::uint64_t limit) {
+  if (__any_sync(0xffff'ffff, changed != 0) == 0) return false;
+  std::uint64_t at = claim(job.state, __popc(changed));
+  for (std::uint32_t k = 0; k < kCells; ++k) {
+    if ((changed >> k & 1) != 0)
+      put(job, limit, at++, cell_word(item.index + k, item.now.cells[k]));
+  }
+  return changed != 0;
+}
+
+__device__ bool compare_lengths(const CompareJob& job, bool full, std::uint64_t limit) {
+  bool wrote = false;
+  for (std::uint32_t first = 0; first < job.view.rows; first += blockDim.x) {
+    const std::uint32_t row = first + threadIdx.x;
+    CellWord word;
+    const bool changed =
+        row < job.view.rows && length_changed(job.view, job.lengths, row, full, word);
+    if (__any_sync(0xffff'ffff, changed) == 0) continue;
+    const std::uint64_t at = claim(job.state, changed);
+    if (changed) put(job, limit, at, word);
+    wrote |= changed;
+  }
+  return wrote;
+}
+
+// By the last thread of the last block: commits the step. The memory of the host is read for what
+// was given back only where there might be no room, since the bus takes a microsecond.
+__device__ void finish(const CompareJob& job) {
+  DeltaState state = *job.state;
+  const std::uint64_t whole = std::uint64_t{job.view.rows} * job.view.cols + job.view.rows;
+  const StepEnd end = end_step(state);
+  // What other blocks wrote stands in the host's memory, by their fences: here it is ordered.
+  if (state.cursor != job.state->begin) __threadfence_system();
+  if (end.lost) {
+    *static_cast<volatile std::uint64_t*>(job.lost) = state.steps;
+  } else {
+    static_cast<volatile std::uint64_t*>(job.steps)[state.steps % kStepsHeld] = end.word;
+  }
+  if (end.lost || state.cursor + whole > state.cells_limit || state.steps >= state.steps_limit) {
+    const auto* freed = static_cast<const volatile std::uint64_t*>(job.freed);
+    state.cells_limit = freed[0] + job.cells_held;
+    state.steps_limit = freed[1] + kStepsHeld;
+  }
+  *job.state = state;
+}
+
+template <class Cell, std::uint32_t kCells>
+__global__ void __launch_bounds__(kThreads) compare_kernel(const CompareJob job) {
+  auto* shadows = static_cast<Cell*>(job.shadow);
+  const bool full = job.state->full != 0;
+  const std::uint64_t limit = job.state->cells_limit;
+  const std::uint32_t items = job.view.rows * job.view.cols / kCells;
+  const std::uint32_t stride = gridDim.x * kThreads;
+  bool wrote = false;
+  // Whole warps go round, also beyond the last item. 64 bits: the last round may pass 2^32.
+  for (std::uint64_t first = blockIdx.x * kThreads; first < items; first += kItemsAtOnce * stride) {
+    CompareItem<Cell, kCells> item[kItemsAtOnce];
+#pragma unroll
+    for (std::uint32_t j = 0; j < kItemsAtOnce; ++j) {
+      const std::uint64_t i = first + j * stride + threadIdx.x;
+      if (i < items) item[j].load(job.view, shadows, static_cast<std::uint32_t>(i));
+    }
+#pragma unroll
+    for (std::uint32_t j = 0; j < kItemsAtOnce; ++j) {
+      const bool mine = first + j * stride + threadIdx.x < items;
+      const std::uint32_t changed = mine ? item[j].settle(shadows, full) : 0;
+      wrote |= write_changes(job, item[j], changed, limit);
+    }
+  }
+  if (job.view.starts != nullptr && blockIdx.x == 0) wrote |= compare_lengths(job, full, limit);
+  // The barrier gathers the block's writes, the fence of one thread then orders all of them before
+  // what the last block commits.
+  if (__syncthreads_or(wrote) != 0 && threadIdx.x == 0) __threadfence_system();
+  if (threadIdx.x != 0) return;
+  __threadfence();
+  if (atomicAdd(&job.state->blocks_done, 1u) + 1 != gridDim.x) return;
+  __threadfence();
+  finish(job);
+}
+
+Status check(cudaError_t error, const char* what) {
+  if (error == cudaSuccess) return {};
+  return system_error(std::string(what) + ": " + cudaGetErrorString(error));
+}
+
+// Memory of the device, zeroed.
+class DeviceMemory {
+ public:
+  DeviceMemory() = default;
+  ~DeviceMemory() { cudaFree(memory_); }
+  DeviceMemory(const DeviceMemory&) = delete;
+  DeviceMemory& operator=(const DeviceMemory&) = delete;
+
+  Status take(std::size_t bytes) {
+    if (Status status = check(cudaMalloc(&memory_, bytes), "cudaMalloc"); !status.ok()) {
+      return status;
+    }
+    return check(cudaMemset(memory_, 0, bytes), "cudaMemset");
+  }
+  char* get() const { return static_cast<char*>(memory_); }
+
+ private:
+  void* memory_ = nullptr;
+};
+
+class CudaCompare final : public DeviceCompare {
+ public:
+  explicit CudaCompare(TableMemory& memory) : memory_(memory) {}
+  ~CudaCompare() override {
+    if (registered_) cudaHostUnregister(memory_.memory());
+  }
+
+  Status prepare(const TableView& view) {
+    int device = 0, processors = 0;
+    Status status = check(cudaGetDevice(&device), "no GPU");
+    if (!status.ok()) return status;
+    if (status = check(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device),
+                       "cudaDeviceGetAttribute");
+        !status.ok()) {
+      return status;
+    }
+    job_.view = view;
+    const std::uint64_t groups = (items_of(view) + std::uint64_t{kThreads} - 1) / kThreads;
+    blocks_ = static_cast<unsigned>(
+        std::min<std::uint64_t>(groups, kBlocksPerProcessor * static_cast<unsigned>(processors)));
+    if (status = take_memory(); !status.ok()) return status;
+    if (status = map_memory(); !status.ok()) return status;
+    return check(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
+  }
+
+  Status compare(void* on, bool resend, bool& captured) override {
+    auto* stream = static_cast<cudaStream_t>(on);
+    cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
+    if (Status status = check(cudaStreamIsCapturing(stream, &capture), "cudaStreamIsCapturing");
+        !status.ok()) {
+      return status;
+    }
+    captured = capture == cudaStreamCaptureStatusActive;
+    if (resend && !captured) {
+      const auto error = cudaMemsetAsync(&job_.state->full, 1, sizeof(job_.state->full), stream);
+      if (Status status = check(error, "cudaMemsetAsync"); !status.ok()) return status;
+    }
+    const bool vectors = compares_vectors(job_.view);
+    if (job_.view.cell_bytes == 4) {
+      vectors ? launch<std::int32_t, 4>(stream) : launch<std::int32_t, 1>(stream);
+    } else {
+      vectors ? launch<std::int64_t, 2>(stream) : launch<std::int64_t, 1>(stream);
+    }
+    return check(cudaGetLastError(), "comparing a table");
+  }
+
+ private:
+  template <class Cell, std::uint32_t kCells>
+  void launch(cudaStream_t stream) {
+    compare_kernel<Cell, kCells><<<blocks_, kThreads, 0, stream>>>(job_);
+  }
+
+  // The state, the lengths, the shadow.
+  Status take_memory() {
+    const TableView& view = job_.view;
+    const std::size_t lengths = 128, shadow = lengths + (view.rows * 8ul + 127) / 128 * 128;
+    const std::size_t cells = std::size_t{view.rows} * view.cols;
+    if (Status status = own_.take(shadow + cells * view.cell_bytes); !status.ok()) return status;
+    job_.state = reinterpret_cast<DeltaState*>(own_.get());
+    job_.lengths = reinterpret_cast<std::int64_t*>(own_.get() + lengths);
+    job_.shadow = own_.get() + shadow;
+    DeltaState state;
+    state.cells_limit = memory_.header().cells_held;
+    state.steps_limit = kStepsHeld;
+    return check(cudaMemcpy(job_.state, &state, sizeof(state), cudaMemcpyHostToDevice),
+                 "cudaMemcpy");
+  }
+
+  Status map_memory() {
+    const auto error = cudaHostRegister(memory_.memory(), memory_.bytes(), cudaHostRegisterMapped);
+    if (Status status = check(error, "cudaHostRegister"); !status.ok()) return status;
+    registered_ = true;
+    void* mapped = nullptr;
+    if (Status status = check(cudaHostGetDevicePointer(&mapped, memory_.memory(), 0),
+                              "cudaHostGetDevicePointer");
+        !status.ok()) {
+      return status;
+    }
+    const auto device = [&](void* host) {
+      return reinterpret_cast<std::uint64_t*>(
+          static_cast<char*>(mapped) +
+          (static_cast<char*>(host) - static_cast<char*>(memory_.memory())));
+    };
+    TableHeader& header = memory_.header();
+    static_assert(offsetof(TableHeader, steps_freed) == offsetof(TableHeader, cells_freed) + 8);
+    job_.cells = device(memory_.cells());
+    job_.steps = device(memory_.steps());
+    job_.lost = device(&header.lost);
+    job_.freed = device(&header.cells_freed);
+    job_.cells_held = header.cells_held;
+    return {};
+  }
+
+  TableMemory& memory_;
+  DeviceMemory own_;
+  CompareJob job_{};
+  unsigned blocks_ = 1;
+  bool registered_ = false;
+};
+
+}  // namespace
+
+std::unique_ptr<DeviceCompare> DeviceCompare::create(const TableView& view, TableMemory& memory,
+                                                     Status& status) {
+  auto compare = std::make_unique<CudaCompare>(memory);
+  if (status = compare->prepare(view); !status.ok()) return nullptr;
+  return compare;
+}
+
+}  // namespace pagetape
