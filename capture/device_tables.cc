@@ -23,25 +23,8 @@ struct ptape_device_table {
 namespace {
 
 bool valid(const ptape_table_view* view, ptape_table_kind kind, ptape_name buffer) {
-  const auto width = [](std::uint32_t bytes) { return bytes == 4 || bytes == 8; };
-  return view != nullptr && view->size >= sizeof(ptape_table_view) && view->cells != nullptr &&
-         width(view->cell_bytes) && (view->starts == nullptr || width(view->start_bytes)) &&
-         buffer != 0 && kind >= PTAPE_PAGES && kind <= PTAPE_SLOTS &&
+  return pagetape::valid_view(view) && buffer != 0 && kind >= PTAPE_PAGES && kind <= PTAPE_SLOTS &&
          (kind == PTAPE_PAGES || (view->rows == 1 && view->starts == nullptr));
-}
-
-pagetape::TableView view_of(const ptape_table_view& from) {
-  pagetape::TableView to;
-  to.cells = from.cells;
-  to.starts = from.starts;
-  to.row_stride = from.row_stride;
-  to.col_stride = from.col_stride;
-  to.capacity = from.capacity;
-  to.rows = from.rows;
-  to.cols = from.cols;
-  to.cell_bytes = from.cell_bytes;
-  to.start_bytes = from.start_bytes;
-  return to;
 }
 
 // Puts the compare where it is to run.
@@ -76,13 +59,14 @@ ptape_device_table* ptape_table_open(ptape_recorder* recorder, const ptape_table
                                      ptape_table_kind kind, ptape_name buffer, ptape_name lens,
                                      ptape_name space, ptape_name unit) {
   if (recorder == nullptr || !valid(view, kind, buffer)) {
-    (void)argument_error("a table: null, of another version, without a buffer, or of odd widths");
+    (void)argument_error(
+        "a table: null, of another version, without a buffer, rows or columns, or of odd widths");
     return nullptr;
   }
   try {
     Status status;
     std::uint32_t number = 0;
-    const pagetape::TableView cells = view_of(*view);
+    const pagetape::TableView cells = pagetape::view_of(*view);
     auto memory = recorder->recorder->add_table(static_cast<pagetape::TableKind>(kind), cells,
                                                 number, status);
     std::unique_ptr<pagetape::HostCompare> on_host;

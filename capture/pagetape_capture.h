@@ -240,6 +240,59 @@ PTAPE_API int ptape_table_replayed(ptape_device_table*, const ptape_at*, uint32_
 /* After the last compare has run, before ptape_close. What it captured must not run again. */
 PTAPE_API int ptape_table_close(ptape_device_table*);
 
+/* --- the guard. Since ABI 1.4. ---
+ *
+ * Before each launch a check compares the entries that it reads with the bound of its pool. In the
+ * modes raise and clamp the launch is given a copy of the table in which bad entries are the
+ * reserved page, so that it cannot fault; log changes nothing. The first bad entry of a launch
+ * comes to memory of the host, where ptape_guard_poll finds it: at the engine's next hook, at the
+ * latest at the end of its step, behind the stream. What `raise` throws is the caller's. The check
+ * runs on the engine's own stream, waits for nothing, takes no memory and may be captured. */
+
+typedef struct ptape_guard ptape_guard;
+typedef struct ptape_guarded ptape_guarded; /* A table of a guard's. */
+
+enum ptape_guard_mode { PTAPE_GUARD_LOG = 0, PTAPE_GUARD_RAISE = 1, PTAPE_GUARD_CLAMP = 2 };
+
+/* Entries are what the table holds: pages, or slots with a page_size of 1. */
+typedef struct ptape_guard_launch {
+  uint32_t size; /* sizeof(ptape_guard_launch) */
+  int32_t layer;
+  int64_t bound;      /* Good entries lie in [0, bound). */
+  int64_t page_size;  /* Tokens of an entry. */
+  int64_t window;     /* Tokens, as the model has it; 0: full. */
+  int64_t q_len;      /* New tokens of a row. */
+  const void* lens;   /* Of each row, where the table is; NULL: all columns are read. */
+  uint32_t len_bytes; /* 4 or 8. */
+  uint32_t reserved;  /* 0 */
+} ptape_guard_launch;
+
+typedef struct ptape_guard_finding {
+  int64_t id, bound;
+  uint64_t bad; /* Entries of that launch; this is the first by row and column. */
+  uint32_t row, col;
+  int32_t layer;
+  uint32_t reserved;
+} ptape_guard_finding;
+
+/* NULL on failure: then ptape_last_error(NULL) has the reason. Findings are noted in the trace of
+ * `recorder`, which may be NULL. `on_host`: tables are in memory of the host. */
+PTAPE_API ptape_guard* ptape_guard_open(ptape_recorder* recorder, enum ptape_guard_mode mode,
+                                        int on_host);
+/* `reserved_page` takes the place of bad entries. Waits for the GPU. */
+PTAPE_API ptape_guarded* ptape_guard_table(ptape_guard*, const ptape_table_view* view,
+                                           int64_t reserved_page);
+/* What the launch reads in the place of the view's cells. In the modes raise and clamp a copy: rows
+ * of `cols` entries without gaps, of index lists the list. */
+PTAPE_API void* ptape_guarded_cells(ptape_guarded*);
+/* `stream` is a cudaStream_t; the launch follows on it. */
+PTAPE_API int ptape_guard_check(ptape_guarded*, const ptape_guard_launch* launch, void* stream);
+/* 1: `finding` is the next launch with bad entries; 0: there is none (yet). Of the last 64. */
+PTAPE_API int ptape_guard_poll(ptape_guard*, ptape_guard_finding* finding);
+/* When what was captured or put on a stream will not run again; tables before their guard. */
+PTAPE_API int ptape_guarded_close(ptape_guarded*);
+PTAPE_API int ptape_guard_close(ptape_guard*);
+
 #ifdef __cplusplus
 }
 #endif

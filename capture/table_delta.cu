@@ -1,16 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <cuda_runtime.h>
-
-#include <algorithm>
 #include <cstddef>
-#include <string>
 
+#include "capture/device_memory.cuh"
 #include "capture/table_delta.h"
 
 namespace pagetape {
 namespace {
 
-constexpr std::uint32_t kThreads = 512, kBlocksPerProcessor = 2, kItemsAtOnce = 4;
+constexpr std::uint32_t kThreads = 512, kItemsAtOnce = 4;
 
 // What the kernel is told. Pointers to memory of the host are the device's for it.
 struct CompareJob {
@@ -127,31 +124,6 @@ __global__ void __launch_bounds__(kThreads) compare_kernel(const CompareJob job)
   finish(job);
 }
 
-Status check(cudaError_t error, const char* what) {
-  if (error == cudaSuccess) return {};
-  return system_error(std::string(what) + ": " + cudaGetErrorString(error));
-}
-
-// Memory of the device, zeroed.
-class DeviceMemory {
- public:
-  DeviceMemory() = default;
-  ~DeviceMemory() { cudaFree(memory_); }
-  DeviceMemory(const DeviceMemory&) = delete;
-  DeviceMemory& operator=(const DeviceMemory&) = delete;
-
-  Status take(std::size_t bytes) {
-    if (Status status = check(cudaMalloc(&memory_, bytes), "cudaMalloc"); !status.ok()) {
-      return status;
-    }
-    return check(cudaMemset(memory_, 0, bytes), "cudaMemset");
-  }
-  char* get() const { return static_cast<char*>(memory_); }
-
- private:
-  void* memory_ = nullptr;
-};
-
 class CudaCompare final : public DeviceCompare {
  public:
   explicit CudaCompare(TableMemory& memory) : memory_(memory) {}
@@ -160,34 +132,27 @@ class CudaCompare final : public DeviceCompare {
   }
 
   Status prepare(const TableView& view) {
-    int device = 0, processors = 0;
-    Status status = check(cudaGetDevice(&device), "no GPU");
-    if (!status.ok()) return status;
-    if (status = check(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device),
-                       "cudaDeviceGetAttribute");
-        !status.ok()) {
-      return status;
-    }
     job_.view = view;
-    const std::uint64_t groups = (items_of(view) + std::uint64_t{kThreads} - 1) / kThreads;
-    blocks_ = static_cast<unsigned>(
-        std::min<std::uint64_t>(groups, kBlocksPerProcessor * static_cast<unsigned>(processors)));
+    Status status;
+    blocks_ = blocks_for(items_of(view), kThreads, status);
+    if (!status.ok()) return status;
     if (status = take_memory(); !status.ok()) return status;
     if (status = map_memory(); !status.ok()) return status;
-    return check(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
+    return check_cuda(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
   }
 
   Status compare(void* on, bool resend, bool& captured) override {
     auto* stream = static_cast<cudaStream_t>(on);
     cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
-    if (Status status = check(cudaStreamIsCapturing(stream, &capture), "cudaStreamIsCapturing");
+    if (Status status =
+            check_cuda(cudaStreamIsCapturing(stream, &capture), "cudaStreamIsCapturing");
         !status.ok()) {
       return status;
     }
     captured = capture == cudaStreamCaptureStatusActive;
     if (resend && !captured) {
       const auto error = cudaMemsetAsync(&job_.state->full, 1, sizeof(job_.state->full), stream);
-      if (Status status = check(error, "cudaMemsetAsync"); !status.ok()) return status;
+      if (Status status = check_cuda(error, "cudaMemsetAsync"); !status.ok()) return status;
     }
     const bool vectors = compares_vectors(job_.view);
     if (job_.view.cell_bytes == 4) {
@@ -195,7 +160,7 @@ class CudaCompare final : public DeviceCompare {
     } else {
       vectors ? launch<std::int64_t, 2>(stream) : launch<std::int64_t, 1>(stream);
     }
-    return check(cudaGetLastError(), "comparing a table");
+    return check_cuda(cudaGetLastError(), "comparing a table");
   }
 
  private:
@@ -216,17 +181,17 @@ class CudaCompare final : public DeviceCompare {
     DeltaState state;
     state.cells_limit = memory_.header().cells_held;
     state.steps_limit = kStepsHeld;
-    return check(cudaMemcpy(job_.state, &state, sizeof(state), cudaMemcpyHostToDevice),
-                 "cudaMemcpy");
+    return check_cuda(cudaMemcpy(job_.state, &state, sizeof(state), cudaMemcpyHostToDevice),
+                      "cudaMemcpy");
   }
 
   Status map_memory() {
     const auto error = cudaHostRegister(memory_.memory(), memory_.bytes(), cudaHostRegisterMapped);
-    if (Status status = check(error, "cudaHostRegister"); !status.ok()) return status;
+    if (Status status = check_cuda(error, "cudaHostRegister"); !status.ok()) return status;
     registered_ = true;
     void* mapped = nullptr;
-    if (Status status = check(cudaHostGetDevicePointer(&mapped, memory_.memory(), 0),
-                              "cudaHostGetDevicePointer");
+    if (Status status = check_cuda(cudaHostGetDevicePointer(&mapped, memory_.memory(), 0),
+                                   "cudaHostGetDevicePointer");
         !status.ok()) {
       return status;
     }
