@@ -36,7 +36,8 @@ class DeviceMemory {
   void* memory_ = nullptr;
 };
 
-// How many blocks of `threads` for so many items: up to two a multiprocessor. 0: `status` says why.
+// How many blocks of `threads` for so many items: up to 1,024 threads a multiprocessor. 0: `status`
+// says why.
 inline unsigned blocks_for(std::uint64_t items, unsigned threads, Status& status) {
   int device = 0, processors = 0;
   status = check_cuda(cudaGetDevice(&device), "no GPU");
@@ -44,7 +45,7 @@ inline unsigned blocks_for(std::uint64_t items, unsigned threads, Status& status
   status = check_cuda(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device),
                       "no GPU");
   const std::uint64_t groups = (items + threads - 1) / threads;
-  const std::uint64_t most = 2u * static_cast<unsigned>(processors);
+  const std::uint64_t most = 1024 / threads * static_cast<unsigned>(processors);
   return static_cast<unsigned>(groups < most ? groups : most);
 }
 

@@ -7,7 +7,7 @@
 namespace pagetape {
 namespace {
 
-constexpr std::uint32_t kThreads = 512, kItemsAtOnce = 2;
+constexpr std::uint32_t kThreads = 256, kItemsAtOnce = 4;
 
 struct CheckJob {
   TableView view;
@@ -26,20 +26,6 @@ __global__ void fill_kernel(void* cells, std::uint32_t cell_bytes, std::int64_t 
       static_cast<std::int64_t*>(cells)[i] = value;
     }
   }
-}
-
-// By the last thread of the last block.
-__device__ void finish(const CheckJob& job, const GuardedLaunch& launch) {
-  const GuardState state = *job.state;
-  *job.state = {};
-  if (state.bad == 0) return;
-  auto* reported = reinterpret_cast<unsigned long long*>(job.reported);
-  const std::uint64_t number = atomicAdd(reported, 1ull) + 1;
-  GuardReport* to = job.reports + number % kReportsHeld;
-  GuardReport report = make_report(job.view, launch, state, 0);
-  *to = report;
-  __threadfence_system();
-  *const_cast<volatile std::uint64_t*>(&to->number) = number;
 }
 
 template <class Cell, std::uint32_t kCells>
@@ -64,12 +50,19 @@ __global__ void __launch_bounds__(kThreads)
       atomicAdd(reinterpret_cast<unsigned long long*>(&job.state->bad), __popc(bad));
     }
   }
-  __syncthreads();
-  if (threadIdx.x != 0) return;
-  __threadfence();
-  if (atomicAdd(&job.state->blocks_done, 1u) + 1 != gridDim.x) return;
-  __threadfence();
-  finish(job, launch);
+}
+
+// Behind the check, one thread.
+__global__ void report_kernel(const CheckJob job, const GuardedLaunch launch) {
+  const GuardState state = *job.state;
+  if (state.bad == 0) return;
+  *job.state = {};
+  auto* reported = reinterpret_cast<unsigned long long*>(job.reported);
+  const std::uint64_t number = atomicAdd(reported, 1ull) + 1;
+  GuardReport* to = job.reports + number % kReportsHeld;
+  *to = make_report(job.view, launch, state, 0);
+  __threadfence_system();
+  *const_cast<volatile std::uint64_t*>(&to->number) = number;
 }
 
 class CudaTable final : public GuardedTable {
@@ -112,6 +105,7 @@ class CudaTable final : public GuardedTable {
   template <class Cell, std::uint32_t kCells>
   void start(const GuardedLaunch& launch, cudaStream_t stream) {
     check_kernel<Cell, kCells><<<blocks_, kThreads, 0, stream>>>(job_, launch);
+    report_kernel<<<1, 1, 0, stream>>>(job_, launch);
   }
 
   DeviceMemory own_;

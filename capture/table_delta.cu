@@ -7,7 +7,7 @@
 namespace pagetape {
 namespace {
 
-constexpr std::uint32_t kThreads = 512, kItemsAtOnce = 4;
+constexpr std::uint32_t kThreads = 256, kItemsAtOnce = 4;
 
 // What the kernel is told. Pointers to memory of the host are the device's for it.
 struct CompareJob {
@@ -41,21 +41,19 @@ __device__ void put(const CompareJob& job, std::uint64_t limit, std::uint64_t at
   if (at < limit) job.cells[at & (job.cells_held - 1)] = word;
 }
 
-// All threads of a warp come here together. True where this one's cells differed.
+// All threads of a warp come here together.
 template <class Cell, std::uint32_t kCells>
-__device__ bool write_changes(const CompareJob& job, const CompareItem<Cell, kCells>& item,
+__device__ void write_changes(const CompareJob& job, const CompareItem<Cell, kCells>& item,
                               std::uint32_t changed, std::uint64_t limit) {
-  if (__any_sync(0xffff'ffff, changed != 0) == 0) return false;
+  if (__any_sync(0xffff'ffff, changed != 0) == 0) return;
   std::uint64_t at = claim(job.state, __popc(changed));
   for (std::uint32_t k = 0; k < kCells; ++k) {
     if ((changed >> k & 1) != 0)
       put(job, limit, at++, cell_word(item.index + k, item.now.cells[k]));
   }
-  return changed != 0;
 }
 
-__device__ bool compare_lengths(const CompareJob& job, bool full, std::uint64_t limit) {
-  bool wrote = false;
+__device__ void compare_lengths(const CompareJob& job, bool full, std::uint64_t limit) {
   for (std::uint32_t first = 0; first < job.view.rows; first += blockDim.x) {
     const std::uint32_t row = first + threadIdx.x;
     CellWord word;
@@ -64,30 +62,7 @@ __device__ bool compare_lengths(const CompareJob& job, bool full, std::uint64_t 
     if (__any_sync(0xffff'ffff, changed) == 0) continue;
     const std::uint64_t at = claim(job.state, changed);
     if (changed) put(job, limit, at, word);
-    wrote |= changed;
   }
-  return wrote;
-}
-
-// By the last thread of the last block: commits the step. The memory of the host is read for what
-// was given back only where there might be no room, since the bus takes a microsecond.
-__device__ void finish(const CompareJob& job) {
-  DeltaState state = *job.state;
-  const std::uint64_t whole = std::uint64_t{job.view.rows} * job.view.cols + job.view.rows;
-  const StepEnd end = end_step(state);
-  // What other blocks wrote stands in the host's memory, by their fences: here it is ordered.
-  if (state.cursor != job.state->begin) __threadfence_system();
-  if (end.lost) {
-    *static_cast<volatile std::uint64_t*>(job.lost) = state.steps;
-  } else {
-    static_cast<volatile std::uint64_t*>(job.steps)[state.steps % kStepsHeld] = end.word;
-  }
-  if (end.lost || state.cursor + whole > state.cells_limit || state.steps >= state.steps_limit) {
-    const auto* freed = static_cast<const volatile std::uint64_t*>(job.freed);
-    state.cells_limit = freed[0] + job.cells_held;
-    state.steps_limit = freed[1] + kStepsHeld;
-  }
-  *job.state = state;
 }
 
 template <class Cell, std::uint32_t kCells>
@@ -97,7 +72,6 @@ __global__ void __launch_bounds__(kThreads) compare_kernel(const CompareJob job)
   const std::uint64_t limit = job.state->cells_limit;
   const std::uint32_t items = job.view.rows * job.view.cols / kCells;
   const std::uint32_t stride = gridDim.x * kThreads;
-  bool wrote = false;
   // Whole warps go round, also beyond the last item. 64 bits: the last round may pass 2^32.
   for (std::uint64_t first = blockIdx.x * kThreads; first < items; first += kItemsAtOnce * stride) {
     CompareItem<Cell, kCells> item[kItemsAtOnce];
@@ -110,18 +84,31 @@ __global__ void __launch_bounds__(kThreads) compare_kernel(const CompareJob job)
     for (std::uint32_t j = 0; j < kItemsAtOnce; ++j) {
       const bool mine = first + j * stride + threadIdx.x < items;
       const std::uint32_t changed = mine ? item[j].settle(shadows, full) : 0;
-      wrote |= write_changes(job, item[j], changed, limit);
+      write_changes(job, item[j], changed, limit);
     }
   }
-  if (job.view.starts != nullptr && blockIdx.x == 0) wrote |= compare_lengths(job, full, limit);
-  // The barrier gathers the block's writes, the fence of one thread then orders all of them before
-  // what the last block commits.
-  if (__syncthreads_or(wrote) != 0 && threadIdx.x == 0) __threadfence_system();
-  if (threadIdx.x != 0) return;
-  __threadfence();
-  if (atomicAdd(&job.state->blocks_done, 1u) + 1 != gridDim.x) return;
-  __threadfence();
-  finish(job);
+  if (job.view.starts != nullptr && blockIdx.x == 0) compare_lengths(job, full, limit);
+}
+
+// Behind the compare, one thread: commits the step. A kernel of its own takes less time than a last
+// block that waits for the others. The memory of the host is read for what was given back only
+// where there might be no room, since the bus takes a microsecond.
+__global__ void commit_kernel(const CompareJob job) {
+  DeltaState state = *job.state;
+  const std::uint64_t whole = std::uint64_t{job.view.rows} * job.view.cols + job.view.rows;
+  if (state.cursor != state.begin) __threadfence_system();  // The cells before their step.
+  const StepEnd end = end_step(state);
+  if (end.lost) {
+    *static_cast<volatile std::uint64_t*>(job.lost) = state.steps;
+  } else {
+    static_cast<volatile std::uint64_t*>(job.steps)[state.steps % kStepsHeld] = end.word;
+  }
+  if (end.lost || state.cursor + whole > state.cells_limit || state.steps >= state.steps_limit) {
+    const auto* freed = static_cast<const volatile std::uint64_t*>(job.freed);
+    state.cells_limit = freed[0] + job.cells_held;
+    state.steps_limit = freed[1] + kStepsHeld;
+  }
+  *job.state = state;
 }
 
 class CudaCompare final : public DeviceCompare {
@@ -167,6 +154,7 @@ class CudaCompare final : public DeviceCompare {
   template <class Cell, std::uint32_t kCells>
   void launch(cudaStream_t stream) {
     compare_kernel<Cell, kCells><<<blocks_, kThreads, 0, stream>>>(job_);
+    commit_kernel<<<1, 1, 0, stream>>>(job_);
   }
 
   // The state, the lengths, the shadow.

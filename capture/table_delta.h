@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Comparing a table in a GPU's memory with its shadow there: one kernel a step.
+// Comparing a table in a GPU's memory with its shadow there: two small kernels a step.
 #pragma once
 
 #include <memory>

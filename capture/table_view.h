@@ -85,7 +85,6 @@ struct DeltaState {
   std::uint64_t cells_limit = 0;  // Up to where there is room.
   std::uint64_t steps = 0;        // That have ended.
   std::uint64_t steps_limit = 0;  // Of those, too.
-  std::uint32_t blocks_done = 0;  // Of this step.
   std::uint32_t full = 1;         // The next step writes every cell.
 };
 
@@ -100,7 +99,6 @@ PAGETAPE_BOTH std::uint64_t step_word(std::uint64_t step, std::uint64_t cells) {
 }
 PAGETAPE_BOTH StepEnd end_step(DeltaState& state) {
   ++state.steps;
-  state.blocks_done = 0;
   if (state.cursor > state.cells_limit || state.steps > state.steps_limit) {
     state.cursor = state.begin;
     state.full = 1;

@@ -2,7 +2,9 @@
 // The kernels of device tables and of the guard, against the processor's.
 #include <cuda_runtime.h>
 #include <gmock/gmock.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
@@ -13,7 +15,6 @@
 #include "capture/pagetape_capture.h"
 #include "capture/table_delta.h"
 #include "tests/capture/table_fixture.h"
-#include "tests/replay/replay_fixture.h"
 
 namespace pagetape {
 namespace {
@@ -192,8 +193,7 @@ TEST_F(DeviceTablesCudaTest, WhatFindsNoRoomIsLostAndTheNextStepIsTheWholeTable)
 }
 
 TEST_F(DeviceTablesCudaTest, TheTraceHasTheTableThatTheLaunchReads) {
-  ScratchFolder folder;
-  const std::string path = folder.file("x.jsonl");
+  const std::string path = testing::TempDir() + "pagetape-" + std::to_string(::getpid()) + ".jsonl";
   ptape_options options{};
   options.size = sizeof(options);
   options.path = path.c_str();
@@ -238,6 +238,7 @@ TEST_F(DeviceTablesCudaTest, TheTraceHasTheTableThatTheLaunchReads) {
                   R"({"ev": "table", "buffer": "t", "row": 0, "col": 2, "pages": [7]})",
                   R"({"ev": "step", "step": 2, "batch": 1})", R"({"ev": "end"})"));
   cudaFree(cells);
+  std::remove(path.c_str());
 }
 
 TEST_F(DeviceTablesCudaTest, TheGuardFindsAndCopiesWhatTheProcessorDoes) {

@@ -139,7 +139,7 @@ TEST_F(DeviceTablesTest, WhatCannotBeATableIsRefused) {
   EXPECT_EQ(ptape_table_open(recorder_, &view_, PTAPE_LENS, name("t"), 0, 0, 0), nullptr);
   view_.rows = 0;
   EXPECT_EQ(ptape_table_open(recorder_, &view_, PTAPE_PAGES, name("t"), 0, 0, 0), nullptr);
-  EXPECT_THAT(ptape_last_error(nullptr), HasSubstr("without rows"));
+  EXPECT_THAT(ptape_last_error(nullptr), HasSubstr("rows or columns"));
   EXPECT_EQ(ptape_table_compare(nullptr, nullptr, nullptr), PTAPE_E_ARGUMENT);
   close();
 }
