@@ -4,9 +4,11 @@
 
 #include <cuda_runtime.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <string>
 
+#include "capture/table_view.h"
 #include "traces/status.h"
 
 namespace pagetape {
@@ -36,17 +38,19 @@ class DeviceMemory {
   void* memory_ = nullptr;
 };
 
-// How many blocks of `threads` for so many items: up to 1,024 threads a multiprocessor. 0: `status`
-// says why.
-inline unsigned blocks_for(std::uint64_t items, unsigned threads, Status& status) {
+// The blocks for a table: each takes every parts-th stretch of a row, and goes on rows further
+// down. About 1,024 threads a multiprocessor in all. Zeros: `status` says why.
+inline dim3 blocks_for(const TableView& view, unsigned threads, Status& status) {
   int device = 0, processors = 0;
   status = check_cuda(cudaGetDevice(&device), "no GPU");
-  if (!status.ok()) return 0;
+  if (!status.ok()) return {0, 0, 0};
   status = check_cuda(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device),
                       "no GPU");
-  const std::uint64_t groups = (items + threads - 1) / threads;
-  const std::uint64_t most = 1024 / threads * static_cast<unsigned>(processors);
-  return static_cast<unsigned>(groups < most ? groups : most);
+  const unsigned most = std::max(1024 / threads * static_cast<unsigned>(processors), 1u);
+  const unsigned items = view.cols / (compares_vectors(view) ? kVectorBytes / view.cell_bytes : 1);
+  const unsigned rows = std::min(view.rows, most);
+  const unsigned parts = std::min((items + threads - 1) / threads, std::max(most / rows, 1u));
+  return {parts, rows, 1};
 }
 
 }  // namespace pagetape

@@ -41,15 +41,23 @@ class HostTable final : public GuardedTable {
  private:
   template <class Cell, std::uint32_t kCells>
   void check_as(const GuardedLaunch& launch) {
-    GuardItem<Cell, kCells> item;
-    for (std::uint32_t i = 0; i < items_of(view_); ++i) {
-      item.load(view_, launch, i);
-      const std::uint32_t bad = item.settle(launch, static_cast<Cell*>(copy()));
-      if (bad == 0) continue;
-      const auto first = item.index + static_cast<std::uint32_t>(std::countr_zero(bad));
-      if (first < state_.first) state_.first = first;
-      state_.bad += static_cast<std::uint64_t>(std::popcount(bad));
+    for (std::uint32_t row = 0; row < view_.rows; ++row) {
+      const RowSpan span = row_span(view_, row);
+      const LiveColumns live = live_columns(span, launch, row);
+      auto* to = static_cast<Cell*>(copy());
+      if (to != nullptr) to += copied_row(view_, span, row);
+      for (std::uint32_t i = 0; i * kCells < live.end; ++i) {
+        GuardItem<Cell, kCells> item;
+        item.load(view_, span, i);
+        add(item.settle(launch, live, i, to), row * view_.cols + i * kCells);
+      }
     }
+  }
+  void add(std::uint32_t bad, std::uint32_t index) {
+    if (bad == 0) return;
+    const auto first = index + static_cast<std::uint32_t>(std::countr_zero(bad));
+    if (first < state_.first) state_.first = first;
+    state_.bad += static_cast<std::uint64_t>(std::popcount(bad));
   }
 
   const TableView view_;

@@ -31,23 +31,29 @@ __global__ void fill_kernel(void* cells, std::uint32_t cell_bytes, std::int64_t 
 template <class Cell, std::uint32_t kCells>
 __global__ void __launch_bounds__(kThreads)
     check_kernel(const CheckJob job, const GuardedLaunch launch) {
-  const std::uint32_t items = job.view.rows * job.view.cols / kCells;
   const std::uint32_t stride = gridDim.x * kThreads;
-  for (std::uint64_t first = blockIdx.x * kThreads + threadIdx.x; first < items;
-       first += kItemsAtOnce * stride) {
-    GuardItem<Cell, kCells> item[kItemsAtOnce];
+  for (std::uint32_t row = blockIdx.y; row < job.view.rows; row += gridDim.y) {
+    const RowSpan span = row_span(job.view, row);
+    const LiveColumns live = live_columns(span, launch, row);
+    const std::uint32_t items = (live.end + kCells - 1) / kCells;
+    auto* copy = static_cast<Cell*>(job.copy);
+    if (copy != nullptr) copy += copied_row(job.view, span, row);
+    for (std::uint32_t first = blockIdx.x * kThreads + threadIdx.x; first < items;
+         first += kItemsAtOnce * stride) {
+      GuardItem<Cell, kCells> item[kItemsAtOnce];
 #pragma unroll
-    for (std::uint32_t j = 0; j < kItemsAtOnce; ++j) {
-      const std::uint64_t i = first + j * stride;
-      if (i < items) item[j].load(job.view, launch, static_cast<std::uint32_t>(i));
-    }
+      for (std::uint32_t j = 0; j < kItemsAtOnce; ++j) {
+        if (first + j * stride < items) item[j].load(job.view, span, first + j * stride);
+      }
 #pragma unroll
-    for (std::uint32_t j = 0; j < kItemsAtOnce; ++j) {
-      if (first + j * stride >= items) continue;
-      const std::uint32_t bad = item[j].settle(launch, static_cast<Cell*>(job.copy));
-      if (bad == 0) continue;
-      atomicMin(&job.state->first, item[j].index + __ffs(bad) - 1);
-      atomicAdd(reinterpret_cast<unsigned long long*>(&job.state->bad), __popc(bad));
+      for (std::uint32_t j = 0; j < kItemsAtOnce; ++j) {
+        const std::uint32_t i = first + j * stride;
+        if (i >= items) continue;
+        const std::uint32_t bad = item[j].settle(launch, live, i, copy);
+        if (bad == 0) continue;
+        atomicMin(&job.state->first, row * job.view.cols + i * kCells + __ffs(bad) - 1);
+        atomicAdd(reinterpret_cast<unsigned long long*>(&job.state->bad), __popc(bad));
+      }
     }
   }
 }
@@ -73,7 +79,7 @@ class CudaTable final : public GuardedTable {
     job_.reported = reported;
     job_.reports = reports;
     Status status;
-    blocks_ = blocks_for(items_of(view), kThreads, status);
+    blocks_ = blocks_for(view, kThreads, status);
     if (!status.ok()) return status;
     const std::int64_t cells = copies ? copied_cells(view) : 0;
     constexpr std::size_t kCopy = 128;  // Behind the state.
@@ -110,7 +116,7 @@ class CudaTable final : public GuardedTable {
 
   DeviceMemory own_;
   CheckJob job_{};
-  unsigned blocks_ = 1;
+  dim3 blocks_;
 };
 
 class CudaGuard final : public Guard {

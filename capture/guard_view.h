@@ -38,65 +38,56 @@ struct GuardState {
   std::uint32_t first = UINT32_MAX;  // Index of the first.
 };
 
-// What the launch does with the columns of a row. Products, since a division takes ten times as
-// long.
-struct RowUse {
-  std::uint32_t cells = 0;       // That are there.
-  std::int64_t len = INT64_MAX;  // Tokens.
-  std::int64_t left = 0;         // Tokens that have left the window.
-  std::int64_t page_size = 1;
-
-  PAGETAPE_BOTH bool reads(std::uint32_t col) const { return col < cells && col * page_size < len; }
-  // Entries that have left the window may hold anything, but no kernel is given a bad one.
-  PAGETAPE_BOTH bool live(std::uint32_t col) const {
-    return reads(col) && (col + std::int64_t{1}) * page_size > left;
-  }
+// Columns of a row that the launch reads: [0, end), of which those from `begin` on count. The ones
+// before have left the window: they may hold anything, but no kernel is given a bad one.
+struct LiveColumns {
+  std::uint32_t begin = 0, end = 0;
 };
-PAGETAPE_BOTH RowUse row_use(const TableView& view, const GuardedLaunch& launch,
-                             std::uint32_t row) {
-  RowUse use;
-  use.cells = row_span(view, row).cells;
-  use.page_size = launch.page_size;
-  if (launch.lens == nullptr) return use;
-  use.len = integer_at(launch.lens, launch.len_bytes, row);
-  if (launch.window > 0) use.left = use.len - launch.q_len + 1 - launch.window;
-  return use;
+PAGETAPE_BOTH LiveColumns live_columns(const RowSpan& span, const GuardedLaunch& launch,
+                                       std::uint32_t row) {
+  LiveColumns live{0, span.cells};
+  if (launch.lens == nullptr) return live;
+  const std::int64_t len = integer_at(launch.lens, launch.len_bytes, row);
+  const std::int64_t pages = len <= 0 ? 0 : (len - 1) / launch.page_size + 1;
+  if (pages < live.end) live.end = static_cast<std::uint32_t>(pages);
+  const std::int64_t left = launch.window > 0 ? len - launch.q_len + 1 - launch.window : 0;
+  if (left <= 0) return live;
+  const std::int64_t begin = left / launch.page_size;
+  live.begin = begin < live.end ? static_cast<std::uint32_t>(begin) : live.end;
+  return live;
 }
 
 template <class Cell, std::uint32_t kCells>
 struct GuardItem {
   using Group = CellGroup<Cell, kCells>;
   Group cells;
-  std::uint32_t index, col;  // Of the first cell.
-  std::int64_t at;           // In the table's copy.
-  RowUse use;
 
-  PAGETAPE_BOTH void load(const TableView& view, const GuardedLaunch& launch, std::uint32_t i) {
-    index = i * kCells;
-    const std::uint32_t row = index / view.cols;
-    col = index - row * view.cols;
-    const std::int64_t begin = row_span(view, row).begin;
-    use = row_use(view, launch, row);
-    at = view.starts != nullptr ? begin + col : index;
-    // Before it is known how long the row is: a load need not wait for another.
-    if (col >= use.cells) return;
-    cells = *reinterpret_cast<const Group*>(static_cast<const Cell*>(view.cells) + begin +
-                                            col * view.col_stride);
+  // Item `i` of a row, which has an entry that is read.
+  PAGETAPE_BOTH void load(const TableView& view, const RowSpan& span, std::uint32_t i) {
+    cells = *reinterpret_cast<const Group*>(static_cast<const Cell*>(view.cells) + span.begin +
+                                            i * kCells * view.col_stride);
   }
-  // Bad live entries, a bit for each. `copy`, where it is not null, gets the good ones.
-  PAGETAPE_BOTH std::uint32_t settle(const GuardedLaunch& launch, Cell* copy) {
-    if (!use.reads(col)) return 0;
+  // Bad live entries, a bit for each. `copy`, where it is not null, is the row's in the copy and
+  // gets the good ones.
+  PAGETAPE_BOTH std::uint32_t settle(const GuardedLaunch& launch, const LiveColumns& live,
+                                     std::uint32_t i, Cell* copy) {
+    const std::uint32_t col = i * kCells;
     std::uint32_t bad = 0;
     for (std::uint32_t k = 0; k < kCells; ++k) {
       if (cells.cells[k] >= 0 && cells.cells[k] < launch.bound) continue;
-      if (use.live(col + k)) bad |= 1u << k;
+      if (col + k >= live.begin && col + k < live.end) bad |= 1u << k;
       cells.cells[k] = static_cast<Cell>(launch.reserved);
     }
-    if (copy != nullptr) *reinterpret_cast<Group*>(copy + at) = cells;
+    if (copy != nullptr) *reinterpret_cast<Group*>(copy + col) = cells;
     return bad;
   }
 };
 
+// Where a row begins in a table's copy, which is dense, or as index lists have it.
+PAGETAPE_BOTH std::int64_t copied_row(const TableView& view, const RowSpan& span,
+                                      std::uint32_t row) {
+  return view.starts != nullptr ? span.begin : std::int64_t{row} * view.cols;
+}
 // Cells of a table's copy: dense, or as index lists have them.
 PAGETAPE_BOTH std::int64_t copied_cells(const TableView& view) {
   return view.starts != nullptr ? view.capacity : std::int64_t{view.rows} * view.cols;

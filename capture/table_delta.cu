@@ -38,7 +38,7 @@ __device__ std::uint64_t claim(DeltaState* state, std::uint32_t count) {
 }
 
 __device__ void put(const CompareJob& job, std::uint64_t limit, std::uint64_t at, CellWord word) {
-  if (at < limit) job.cells[at & (job.cells_held - 1)] = word;
+  if (at < limit) job.cells[at & (job.cells_held - 1)] = word | round_of(at, job.cells_held);
 }
 
 // All threads of a warp come here together.
@@ -70,24 +70,30 @@ __global__ void __launch_bounds__(kThreads) compare_kernel(const CompareJob job)
   auto* shadows = static_cast<Cell*>(job.shadow);
   const bool full = job.state->full != 0;
   const std::uint64_t limit = job.state->cells_limit;
-  const std::uint32_t items = job.view.rows * job.view.cols / kCells;
   const std::uint32_t stride = gridDim.x * kThreads;
-  // Whole warps go round, also beyond the last item. 64 bits: the last round may pass 2^32.
-  for (std::uint64_t first = blockIdx.x * kThreads; first < items; first += kItemsAtOnce * stride) {
-    CompareItem<Cell, kCells> item[kItemsAtOnce];
+  for (std::uint32_t row = blockIdx.y; row < job.view.rows; row += gridDim.y) {
+    const RowSpan span = row_span(job.view, row);
+    const std::uint32_t items = items_of_row(job.view, span, kCells, full);
+    // Whole warps go round, also beyond the last item.
+    for (std::uint32_t first = blockIdx.x * kThreads; first < items;
+         first += kItemsAtOnce * stride) {
+      CompareItem<Cell, kCells> item[kItemsAtOnce];
 #pragma unroll
-    for (std::uint32_t j = 0; j < kItemsAtOnce; ++j) {
-      const std::uint64_t i = first + j * stride + threadIdx.x;
-      if (i < items) item[j].load(job.view, shadows, static_cast<std::uint32_t>(i));
-    }
+      for (std::uint32_t j = 0; j < kItemsAtOnce; ++j) {
+        const std::uint32_t i = first + j * stride + threadIdx.x;
+        if (i < items) item[j].load(job.view, shadows, span, row, i);
+      }
 #pragma unroll
-    for (std::uint32_t j = 0; j < kItemsAtOnce; ++j) {
-      const bool mine = first + j * stride + threadIdx.x < items;
-      const std::uint32_t changed = mine ? item[j].settle(shadows, full) : 0;
-      write_changes(job, item[j], changed, limit);
+      for (std::uint32_t j = 0; j < kItemsAtOnce; ++j) {
+        const bool mine = first + j * stride + threadIdx.x < items;
+        const std::uint32_t changed = mine ? item[j].settle(shadows, full) : 0;
+        write_changes(job, item[j], changed, limit);
+      }
     }
   }
-  if (job.view.starts != nullptr && blockIdx.x == 0) compare_lengths(job, full, limit);
+  if (job.view.starts != nullptr && blockIdx.x == 0 && blockIdx.y == 0) {
+    compare_lengths(job, full, limit);
+  }
 }
 
 // Behind the compare, one thread: commits the step. A kernel of its own takes less time than a last
@@ -96,7 +102,8 @@ __global__ void __launch_bounds__(kThreads) compare_kernel(const CompareJob job)
 __global__ void commit_kernel(const CompareJob job) {
   DeltaState state = *job.state;
   const std::uint64_t whole = std::uint64_t{job.view.rows} * job.view.cols + job.view.rows;
-  if (state.cursor != state.begin) __threadfence_system();  // The cells before their step.
+  // Cells say themselves that they have come; but behind a lost step others stood in their places.
+  if (state.full != 0) __threadfence_system();
   const StepEnd end = end_step(state);
   if (end.lost) {
     *static_cast<volatile std::uint64_t*>(job.lost) = state.steps;
@@ -121,7 +128,7 @@ class CudaCompare final : public DeviceCompare {
   Status prepare(const TableView& view) {
     job_.view = view;
     Status status;
-    blocks_ = blocks_for(items_of(view), kThreads, status);
+    blocks_ = blocks_for(view, kThreads, status);
     if (!status.ok()) return status;
     if (status = take_memory(); !status.ok()) return status;
     if (status = map_memory(); !status.ok()) return status;
@@ -201,7 +208,7 @@ class CudaCompare final : public DeviceCompare {
   TableMemory& memory_;
   DeviceMemory own_;
   CompareJob job_{};
-  unsigned blocks_ = 1;
+  dim3 blocks_;
   bool registered_ = false;
 };
 

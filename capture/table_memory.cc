@@ -149,16 +149,29 @@ TableReader::Taken TableReader::take(std::uint64_t step, std::vector<CellWord>& 
       cells.clear();
     } else if (count > cells_held_) {
       taken.lost = true;  // Not what a comparer writes.
-    } else {
-      for (std::uint64_t i = 0; i < count; ++i) {
-        const CellWord cell = memory_->cells()[(place_.cells + i) & (cells_held_ - 1)];
-        if (index_of(cell) < indices_) cells.push_back(cell);
-      }
-      place_.cells += count;
+    } else if (!take_cells(count, cells)) {
+      taken.all = false;
+      break;
     }
     place_.steps = next;
   }
   return taken;
+}
+
+// All of them, or none where one has not come yet.
+bool TableReader::take_cells(std::uint64_t count, std::vector<CellWord>& cells) {
+  const std::size_t before = cells.size();
+  for (std::uint64_t at = place_.cells; at < place_.cells + count; ++at) {
+    const CellWord cell =
+        std::atomic_ref(memory_->cells()[at & (cells_held_ - 1)]).load(std::memory_order_relaxed);
+    if ((cell & kRoundBits) != round_of(at, cells_held_)) {
+      cells.resize(before);
+      return false;
+    }
+    if (index_of(cell) < indices_) cells.push_back(cell & ~kRoundBits);
+  }
+  place_.cells += count;
+  return true;
 }
 
 void TableReader::release(const Place& place) {
@@ -195,12 +208,15 @@ template <class Cell, std::uint32_t kCells>
 void HostCompare::compare_as() {
   auto* shadows = reinterpret_cast<Cell*>(shadow_.data());
   const bool full = state_.full != 0;
-  CompareItem<Cell, kCells> item;
-  for (std::uint32_t i = 0; i < items_of(view_); ++i) {
-    item.load(view_, shadows, i);
-    const std::uint32_t changed = item.settle(shadows, full);
-    for (std::uint32_t k = 0; k < kCells; ++k) {
-      if ((changed >> k & 1) != 0) put(cell_word(item.index + k, item.now.cells[k]));
+  for (std::uint32_t row = 0; row < view_.rows; ++row) {
+    const RowSpan span = row_span(view_, row);
+    for (std::uint32_t i = 0; i < items_of_row(view_, span, kCells, full); ++i) {
+      CompareItem<Cell, kCells> item;
+      item.load(view_, shadows, span, row, i);
+      const std::uint32_t changed = item.settle(shadows, full);
+      for (std::uint32_t k = 0; k < kCells; ++k) {
+        if ((changed >> k & 1) != 0) put(cell_word(item.index + k, item.now.cells[k]));
+      }
     }
   }
   CellWord word;
@@ -211,7 +227,8 @@ void HostCompare::compare_as() {
 
 void HostCompare::put(CellWord word) {
   const std::uint64_t at = state_.cursor++;
-  if (at < state_.cells_limit) memory_.cells()[at & (memory_.header().cells_held - 1)] = word;
+  const std::uint64_t held = memory_.header().cells_held;
+  if (at < state_.cells_limit) memory_.cells()[at & (held - 1)] = word | round_of(at, held);
 }
 
 }  // namespace pagetape

@@ -20,7 +20,7 @@
 namespace pagetape {
 
 inline constexpr std::uint64_t kStepsHeld = 1u << 13;
-inline constexpr std::uint64_t kCellsMost = std::uint64_t{1} << 30;
+inline constexpr std::uint64_t kCellsMost = std::uint64_t{1} << kIndexBits;
 
 // What a table's cells are in the trace.
 enum class TableKind : std::uint32_t { kPages = 0, kLens = 1, kSlots = 2 };
@@ -105,6 +105,8 @@ class TableReader {
   std::uint32_t indices() const { return indices_; }
 
  private:
+  bool take_cells(std::uint64_t count, std::vector<CellWord>& cells);
+
   std::shared_ptr<TableMemory> memory_;
   const TableKind kind_;
   const std::uint32_t cols_, table_cells_, indices_;

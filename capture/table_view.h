@@ -39,7 +39,10 @@ PAGETAPE_BOTH bool compares_vectors(const TableView& view) {
 }
 
 // A changed cell: its index (row * cols + column; behind them the rows' lengths) above its value.
+// The two highest bits say in which round of the memory it was written, so that a reader knows
+// without the device's waiting whether it has come.
 using CellWord = std::uint64_t;
+constexpr std::uint32_t kIndexBits = 30;
 
 // The model's ids have 32 bits, of which one pattern says that a cell is unknown: an id beyond is
 // written as the nearest, which no pool holds either.
@@ -50,11 +53,17 @@ PAGETAPE_BOTH CellWord cell_word(std::uint32_t index, std::int64_t value) {
   return std::uint64_t{index} << 32 | static_cast<std::uint32_t>(near);
 }
 PAGETAPE_BOTH std::uint32_t index_of(CellWord word) {
-  return static_cast<std::uint32_t>(word >> 32);
+  return static_cast<std::uint32_t>(word >> 32) & ((1u << kIndexBits) - 1);
 }
 PAGETAPE_BOTH std::int32_t value_of(CellWord word) {
   return static_cast<std::int32_t>(static_cast<std::uint32_t>(word));
 }
+// What a cell at this position of a memory for `held` cells, a power of two, has above its index.
+// Memory begins as zeros, which no first round has.
+PAGETAPE_BOTH CellWord round_of(std::uint64_t position, std::uint64_t held) {
+  return ((position / held + 1) & 3) << (32 + kIndexBits);
+}
+constexpr CellWord kRoundBits = CellWord{3} << (32 + kIndexBits);
 
 PAGETAPE_BOTH std::int64_t integer_at(const void* array, std::uint32_t bytes, std::int64_t i) {
   return bytes == 4 ? static_cast<const std::int32_t*>(array)[i]
@@ -130,13 +139,13 @@ struct CompareItem {
   std::uint32_t index;  // Of the first cell.
   bool there;           // Not where an index list has no entry.
 
-  // Item `i` of the table. `shadows` is dense: rows * cols.
-  PAGETAPE_BOTH void load(const TableView& view, const Cell* shadows, std::uint32_t i) {
-    index = i * kCells;
-    const std::uint32_t row = index / view.cols, col = index - row * view.cols;
-    const RowSpan span = row_span(view, row);
+  // Item `i` of a row. `shadows` is dense: rows * cols.
+  PAGETAPE_BOTH void load(const TableView& view, const Cell* shadows, const RowSpan& span,
+                          std::uint32_t row, std::uint32_t i) {
+    const std::uint32_t col = i * kCells;
+    index = row * view.cols + col;
     there = col < span.cells;
-    shadow = reinterpret_cast<const Group*>(shadows)[i];
+    shadow = *reinterpret_cast<const Group*>(shadows + index);
     now = shadow;
     if (!there) return;
     const auto* cells = static_cast<const Cell*>(view.cells) + span.begin;
@@ -144,9 +153,9 @@ struct CompareItem {
   }
   // The cells to be written, a bit for each; their shadows are as they are then.
   PAGETAPE_BOTH std::uint32_t settle(Cell* shadows, bool full) {
-    auto* to = reinterpret_cast<Group*>(shadows) + index / kCells;
+    auto* to = reinterpret_cast<Group*>(shadows + index);
     if (!there) {
-      if (full) to->cells[0] = no_cell<Cell>();
+      to->cells[0] = no_cell<Cell>();
       return 0;
     }
     std::uint32_t changed = 0;
@@ -158,9 +167,10 @@ struct CompareItem {
   }
 };
 
-PAGETAPE_BOTH std::uint32_t items_of(const TableView& view) {
-  const std::uint32_t cells = view.rows * view.cols;
-  return compares_vectors(view) ? cells / (kVectorBytes / view.cell_bytes) : cells;
+// Items of a row that are to be looked at. A full step also forgets what an index list has not.
+PAGETAPE_BOTH std::uint32_t items_of_row(const TableView& view, const RowSpan& span,
+                                         std::uint32_t cells_an_item, bool full) {
+  return (full ? view.cols : span.cells) / cells_an_item;
 }
 
 // The length of a row of an index list, as a cell behind the table's. False where it is known.

@@ -140,8 +140,10 @@ TEST(TableMemoryFileTest, IsReadByAnotherWhoBelievesNoLength) {
   std::vector<CellWord> cells;
   EXPECT_TRUE(reader.take(1, cells).all);
   EXPECT_EQ(cells.size(), 64u);
-  memory->cells()[64] = cell_word(1000, 1);        // No such cell.
-  memory->steps()[2] = step_word(2, 1);            //
+  memory->steps()[2] = step_word(2, 1);
+  EXPECT_FALSE(reader.take(2, cells).all);  // Its cell has not come.
+  EXPECT_EQ(cells.size(), 64u);
+  memory->cells()[64] = cell_word(1000, 1) | round_of(64, memory->header().cells_held);
   memory->steps()[3] = step_word(3, 0xffff'ffff);  // More than there is memory.
   cells.clear();
   EXPECT_TRUE(reader.take(2, cells).all);
