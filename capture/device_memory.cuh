@@ -38,6 +38,23 @@ class DeviceMemory {
   void* memory_ = nullptr;
 };
 
+// Puts a kernel of one thread behind the one put on the stream last. It is brought up while that
+// still runs, once that says begin_next(), and waits for all of it in wait_for_last().
+template <class... Parameters>
+Status launch_behind(void (*kernel)(Parameters...), cudaStream_t stream, Parameters... parameters) {
+  cudaLaunchAttribute early{};
+  early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  early.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = config.blockDim = dim3(1);
+  config.stream = stream;
+  config.attrs = &early;
+  config.numAttrs = 1;
+  return check_cuda(cudaLaunchKernelEx(&config, kernel, parameters...), "cudaLaunchKernelEx");
+}
+__device__ inline void begin_next() { cudaTriggerProgrammaticLaunchCompletion(); }
+__device__ inline void wait_for_last() { cudaGridDependencySynchronize(); }
+
 // The blocks for a table: each takes every parts-th stretch of a row, and goes on rows further
 // down. About 1,024 threads a multiprocessor in all. Zeros: `status` says why.
 inline dim3 blocks_for(const TableView& view, unsigned threads, Status& status) {

@@ -31,6 +31,7 @@ __global__ void fill_kernel(void* cells, std::uint32_t cell_bytes, std::int64_t 
 template <class Cell, std::uint32_t kCells>
 __global__ void __launch_bounds__(kThreads)
     check_kernel(const CheckJob job, const GuardedLaunch launch) {
+  begin_next();
   const std::uint32_t stride = gridDim.x * kThreads;
   for (std::uint32_t row = blockIdx.y; row < job.view.rows; row += gridDim.y) {
     const RowSpan span = row_span(job.view, row);
@@ -60,6 +61,7 @@ __global__ void __launch_bounds__(kThreads)
 
 // Behind the check, one thread.
 __global__ void report_kernel(const CheckJob job, const GuardedLaunch launch) {
+  wait_for_last();
   const GuardState state = *job.state;
   if (state.bad == 0) return;
   *job.state = {};
@@ -99,19 +101,22 @@ class CudaTable final : public GuardedTable {
     auto* stream = static_cast<cudaStream_t>(on);
     const bool vectors = compares_vectors(job_.view);
     if (job_.view.cell_bytes == 4) {
-      vectors ? start<std::int32_t, 4>(launch, stream) : start<std::int32_t, 1>(launch, stream);
-    } else {
-      vectors ? start<std::int64_t, 2>(launch, stream) : start<std::int64_t, 1>(launch, stream);
+      return vectors ? start<std::int32_t, 4>(launch, stream)
+                     : start<std::int32_t, 1>(launch, stream);
     }
-    return check_cuda(cudaGetLastError(), "guarding a launch");
+    return vectors ? start<std::int64_t, 2>(launch, stream)
+                   : start<std::int64_t, 1>(launch, stream);
   }
   void* copy() override { return job_.copy; }
 
  private:
   template <class Cell, std::uint32_t kCells>
-  void start(const GuardedLaunch& launch, cudaStream_t stream) {
+  Status start(const GuardedLaunch& launch, cudaStream_t stream) {
     check_kernel<Cell, kCells><<<blocks_, kThreads, 0, stream>>>(job_, launch);
-    report_kernel<<<1, 1, 0, stream>>>(job_, launch);
+    if (Status status = check_cuda(cudaGetLastError(), "guarding a launch"); !status.ok()) {
+      return status;
+    }
+    return launch_behind(report_kernel, stream, job_, launch);
   }
 
   DeviceMemory own_;

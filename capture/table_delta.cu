@@ -67,6 +67,7 @@ __device__ void compare_lengths(const CompareJob& job, bool full, std::uint64_t 
 
 template <class Cell, std::uint32_t kCells>
 __global__ void __launch_bounds__(kThreads) compare_kernel(const CompareJob job) {
+  begin_next();
   auto* shadows = static_cast<Cell*>(job.shadow);
   const bool full = job.state->full != 0;
   const std::uint64_t limit = job.state->cells_limit;
@@ -100,6 +101,7 @@ __global__ void __launch_bounds__(kThreads) compare_kernel(const CompareJob job)
 // block that waits for the others. The memory of the host is read for what was given back only
 // where there might be no room, since the bus takes a microsecond.
 __global__ void commit_kernel(const CompareJob job) {
+  wait_for_last();
   DeltaState state = *job.state;
   const std::uint64_t whole = std::uint64_t{job.view.rows} * job.view.cols + job.view.rows;
   // Cells say themselves that they have come; but behind a lost step others stood in their places.
@@ -150,18 +152,19 @@ class CudaCompare final : public DeviceCompare {
     }
     const bool vectors = compares_vectors(job_.view);
     if (job_.view.cell_bytes == 4) {
-      vectors ? launch<std::int32_t, 4>(stream) : launch<std::int32_t, 1>(stream);
-    } else {
-      vectors ? launch<std::int64_t, 2>(stream) : launch<std::int64_t, 1>(stream);
+      return vectors ? launch<std::int32_t, 4>(stream) : launch<std::int32_t, 1>(stream);
     }
-    return check_cuda(cudaGetLastError(), "comparing a table");
+    return vectors ? launch<std::int64_t, 2>(stream) : launch<std::int64_t, 1>(stream);
   }
 
  private:
   template <class Cell, std::uint32_t kCells>
-  void launch(cudaStream_t stream) {
+  Status launch(cudaStream_t stream) {
     compare_kernel<Cell, kCells><<<blocks_, kThreads, 0, stream>>>(job_);
-    commit_kernel<<<1, 1, 0, stream>>>(job_);
+    if (Status status = check_cuda(cudaGetLastError(), "comparing a table"); !status.ok()) {
+      return status;
+    }
+    return launch_behind(commit_kernel, stream, job_);
   }
 
   // The state, the lengths, the shadow.
