@@ -41,7 +41,7 @@ class DeviceTablesTest : public testing::Test {
   }
   ptape_name name(const char* text) { return ptape_intern(recorder_, text); }
   ptape_device_table* open(ptape_table_kind kind = PTAPE_PAGES, ptape_name lens = 0) {
-    auto* table = ptape_table_open(recorder_, &view_, kind, name("t"), lens, 0, name("page"));
+    auto* table = ptape_table_open(recorder_, &view_, kind, name("t"), lens, 0, 0);
     EXPECT_NE(table, nullptr) << ptape_last_error(nullptr);
     return table;
   }
@@ -75,13 +75,13 @@ TEST_F(DeviceTablesTest, ChangesStandWhereTheCompareWasCalled) {
   EXPECT_EQ(ptape_table_close(table), PTAPE_OK);
   EXPECT_THAT(
       close(),
-      ElementsAre(
-          R"({"ev": "table", "buffer": "t", "row": 0, "col": 0, "pages": [0, 1, 2, 3], "unit": "page"})",
-          R"({"ev": "table", "buffer": "t", "row": 1, "col": 0, "pages": [4, 5, 6, 7], "unit": "page"})",
-          R"({"ev": "step", "step": 1, "batch": 1})", R"({"ev": "step", "step": 2, "batch": 1})",
-          R"({"ev": "table", "buffer": "t", "row": 0, "col": 1, "pages": [9, 9], "unit": "page"})",
-          R"({"ev": "table", "buffer": "t", "row": 1, "col": 3, "pages": [9], "unit": "page"})",
-          R"({"ev": "step", "step": 3, "batch": 1})"));
+      ElementsAre(R"({"ev": "table", "buffer": "t", "row": 0, "col": 0, "pages": [0, 1, 2, 3]})",
+                  R"({"ev": "table", "buffer": "t", "row": 1, "col": 0, "pages": [4, 5, 6, 7]})",
+                  R"({"ev": "step", "step": 1, "batch": 1})",
+                  R"({"ev": "step", "step": 2, "batch": 1})",
+                  R"({"ev": "table", "buffer": "t", "row": 0, "col": 1, "pages": [9, 9]})",
+                  R"({"ev": "table", "buffer": "t", "row": 1, "col": 3, "pages": [9]})",
+                  R"({"ev": "step", "step": 3, "batch": 1})"));
 }
 
 TEST_F(DeviceTablesTest, LengthsAndSlotsAreOneRow) {
@@ -115,12 +115,11 @@ TEST_F(DeviceTablesTest, IndexListsAreRowsAndTheirLengths) {
   ptape_table_close(table);
   EXPECT_THAT(
       close(),
-      ElementsAre(
-          R"({"ev": "table", "buffer": "t", "row": 0, "col": 0, "pages": [0, 1], "unit": "page"})",
-          R"({"ev": "table", "buffer": "t", "row": 1, "col": 0, "pages": [2, 3, 4], "unit": "page"})",
-          R"({"ev": "lens", "buffer": "n", "values": [2, 3], "row": 0})",
-          R"({"ev": "table", "buffer": "t", "row": 0, "col": 2, "pages": [9], "unit": "page"})",
-          R"({"ev": "lens", "buffer": "n", "values": [3], "row": 0})"));
+      ElementsAre(R"({"ev": "table", "buffer": "t", "row": 0, "col": 0, "pages": [0, 1]})",
+                  R"({"ev": "table", "buffer": "t", "row": 1, "col": 0, "pages": [2, 3, 4]})",
+                  R"({"ev": "lens", "buffer": "n", "values": [2, 3], "row": 0})",
+                  R"({"ev": "table", "buffer": "t", "row": 0, "col": 2, "pages": [9]})",
+                  R"({"ev": "lens", "buffer": "n", "values": [3], "row": 0})"));
 }
 
 TEST_F(DeviceTablesTest, ACompareThatNeverRanIsToldAsDropped) {
