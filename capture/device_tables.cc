@@ -4,8 +4,8 @@
 #include <string>
 #include <utility>
 
+#include "capture/device_compare.h"
 #include "capture/recorder_handle.h"
-#include "capture/table_delta.h"
 
 using pagetape::argument_error;
 using pagetape::Status;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cstddef>
 
+#include "capture/device_compare.h"
 #include "capture/device_memory.cuh"
-#include "capture/table_delta.h"
 
 namespace pagetape {
 namespace {

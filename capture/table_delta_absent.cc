@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "capture/table_delta.h"
+#include "capture/device_compare.h"
 
 namespace pagetape {
 

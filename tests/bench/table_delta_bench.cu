@@ -9,8 +9,8 @@
 #include <functional>
 #include <vector>
 
+#include "capture/device_compare.h"
 #include "capture/guard.h"
-#include "capture/table_delta.h"
 
 namespace pagetape {
 namespace {

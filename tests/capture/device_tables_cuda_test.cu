@@ -11,9 +11,9 @@
 #include <string>
 #include <vector>
 
+#include "capture/device_compare.h"
 #include "capture/guard.h"
 #include "capture/pagetape_capture.h"
-#include "capture/table_delta.h"
 #include "tests/capture/table_fixture.h"
 
 namespace pagetape {
