@@ -61,6 +61,7 @@ def _cuda_objects_impl(ctx):
             unsupported_features = ctx.disabled_features,
         ),
         cc_toolchain = toolchain,
+        alwayslink = ctx.attr.alwayslink,
         compilation_outputs = cc_common.create_compilation_outputs(
             objects = objects,
             pic_objects = objects,
@@ -87,6 +88,7 @@ _cuda_objects = rule(
         "deps": attr.label_list(providers = [CcInfo]),
         "copts": attr.string_list(),
         "defines": attr.string_list(),
+        "alwayslink": attr.bool(),
         "_cc_toolchain": attr.label(
             default = Label("@bazel_tools//tools/cpp:current_cc_toolchain"),
         ),
@@ -104,6 +106,8 @@ def cuda_library(
         copts = [],
         defines = [],
         tags = [],
+        testonly = False,
+        alwayslink = False,
         visibility = None):
     """A library of .cu files, or of its stand-in where there is no toolkit.
 
@@ -116,6 +120,8 @@ def cuda_library(
       copts: more flags for nvcc.
       defines: more macros for nvcc.
       tags: as for cc_library.
+      testonly: as for cc_library.
+      alwayslink: as for cc_library.
       visibility: as for cc_library.
     """
     if HAVE_CUDA:
@@ -127,6 +133,8 @@ def cuda_library(
             copts = copts,
             defines = defines,
             tags = tags,
+            testonly = testonly,
+            alwayslink = alwayslink,
             visibility = visibility,
         )
     else:
@@ -136,5 +144,7 @@ def cuda_library(
             hdrs = hdrs,
             deps = deps,
             tags = tags,
+            testonly = testonly,
+            alwayslink = alwayslink,
             visibility = visibility,
         )

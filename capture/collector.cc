@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
@@ -83,6 +84,7 @@ class Session {
       return;
     }
     ::unlink(file_->path().c_str());
+    remove_tables(file_->path());
     ::unlink((trace_ + kJournalSuffix).c_str());
   }
 
@@ -93,6 +95,7 @@ class Session {
       : file_(std::move(file)), trace_(std::move(trace)), companion_(std::move(companion)) {
     DrainOptions options;
     options.durable = true;
+    options.tables = tables_of(file_->path(), MAP_SHARED);
     options.thread_lives = [this](std::uint32_t thread) { return file_->thread_lives(thread); };
     drain_ = std::make_unique<Drain>(file_->memory(), std::move(names), std::move(writer),
                                      std::move(journal), companion_.get(), std::move(options));

@@ -5,6 +5,8 @@
 #include <cstring>
 #include <ctime>
 
+#include "traces/text.h"
+
 namespace pagetape {
 namespace {
 
@@ -47,6 +49,7 @@ Drain::Drain(void* memory, std::unique_ptr<Names> names, std::unique_ptr<Writer>
       companion_(companion),
       options_(std::move(options)),
       decoder_(*names_),
+      tables_(options_.tables),
       said_(reader_.mark().said) {}
 
 void Drain::resume(const std::vector<std::string>& names, std::uint64_t skip) {
@@ -60,7 +63,9 @@ bool Drain::serve() {
   RingHeader& header = reader_.header();
   const std::uint64_t flushes = header.flushes_wanted.load(std::memory_order_acquire);
   const bool took = take(false);
-  const bool wanted = header.flushes_done.load(std::memory_order_relaxed) != flushes;
+  // What waits for a device is not flushed before it is there.
+  const bool wanted =
+      header.flushes_done.load(std::memory_order_relaxed) != flushes && !tables_.waiting();
   // A quarter of the ring that waits for its segment to fill is enough.
   if (wanted || (options_.durable && reader_.held() > reader_.data_bytes() / 4)) flush();
   header.file_bytes.store(writer_->bytes(), std::memory_order_relaxed);
@@ -83,12 +88,13 @@ bool Drain::take(bool to_the_end) {
                  true);
       break;
     }
+    const std::uint64_t before = writer_->events();
+    if (next == RingReader::Next::kRecord && !consume(item, to_the_end)) break;
     took = true;
-    if (next == RingReader::Next::kRecord) consume(item);
     reader_.pass(item);
-    settle(item);
+    settle(item, before);
   }
-  if (!options_.durable) release(reader_.position());
+  if (!options_.durable) release(reader_.position(), writer_->written());
   return took;
 }
 
@@ -105,12 +111,25 @@ bool Drain::given_up(const RingReader::Item& item, bool to_the_end) {
   return true;
 }
 
-void Drain::consume(const RingReader::Item& item) {
+// False where the record waits for a device.
+bool Drain::consume(const RingReader::Item& item, bool to_the_end) {
   copy_.assign(item.payload, item.payload + item.bytes);
   RecordBytes bytes(copy_.data(), copy_.size());
   Record record;
-  if (!read_record(bytes, record)) return note_error(usage("a record that is none"), false);
-  if (record.kind == kNameRecord) return add_name(record, bytes);
+  if (!read_record(bytes, record)) {
+    note_error(usage("a record that is none"), false);
+    return true;
+  }
+  if (record.kind == kNameRecord) {
+    add_name(record, bytes);
+    return true;
+  }
+  if (record.kind == kCompareRecord) return consume_compare(record, item, to_the_end);
+  consume_event(record, bytes, item);
+  return true;
+}
+
+void Drain::consume_event(Record& record, RecordBytes bytes, const RingReader::Item& item) {
   RingHeader& header = reader_.header();
   if (record.kind == kKindOf<ev::Dropped>) {
     said_ += static_cast<std::uint64_t>(std::max(record.ints[0], std::int64_t{0}));
@@ -129,6 +148,27 @@ void Drain::consume(const RingReader::Item& item) {
     launches_.push_back({item.position, writer_->events() - skip_});
   }
   write();
+}
+
+// The changes of a table, where the compare was asked for: what the launch behind it reads.
+bool Drain::consume_compare(const Record& record, const RingReader::Item& item, bool to_the_end) {
+  if (!tables_.take(record, decoder_, to_the_end || failed_)) return false;
+  tables_.passed(item.end);
+  for (const EventBody& body : tables_.bodies()) {
+    bump(reader_.header().events);
+    if (failed_) {
+      bump(reader_.header().lost);
+      continue;
+    }
+    decoder_.decode_head(record, event_);
+    event_.body = body;
+    if (Status status = check_event(event_, *names_); !status.ok()) {
+      note_error(status, false);
+    } else {
+      write();
+    }
+  }
+  return true;
 }
 
 // Ids are given out from 1. After a collector died, the first ones may be known from its journal.
@@ -174,31 +214,40 @@ void Drain::write() {
 }
 
 // After the item: memory that is not needed any more.
-void Drain::settle(const RingReader::Item& item) {
+void Drain::settle(const RingReader::Item& item, std::uint64_t before) {
   if (!options_.durable) {
-    if (reader_.position() - reader_.released() > reader_.data_bytes() / 8) release(item.end);
+    if (reader_.position() - reader_.released() > reader_.data_bytes() / 8) {
+      release(item.end, writer_->written());
+    }
     return;
   }
   const std::uint64_t written = writer_->written();
   if (failed_ || skip_ > 0 || written == written_) return;
-  // A segment has ended: with this item's event, or before it.
-  release(written == writer_->events() ? item.end : item.position);
+  // A segment has ended: with this item's last event, or before that.
+  written_ = written;
+  if (written == writer_->events()) {
+    release(item.end, written);
+  } else {
+    release(item.position, std::min(written, before));
+  }
 }
 
-void Drain::release(std::uint64_t position) {
+// `events` of those before the position are in the file, which are all of them.
+void Drain::release(std::uint64_t position, std::uint64_t events) {
   if (journal_ != nullptr) {
     note_error(journal_->sync(), true);
     if (failed_) return;
   }
-  written_ = writer_->written();
-  reader_.release({position, written_, said_});
+  reader_.release({position, events, said_});
+  tables_.release(position);
 }
 
 void Drain::flush() {
   if (failed_) return;
   note_error(writer_->flush(), true);
   if (failed_ || skip_ > 0) return;
-  release(reader_.position());
+  written_ = writer_->written();
+  release(reader_.position(), written_);
 }
 
 Status Drain::close() {

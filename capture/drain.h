@@ -16,6 +16,7 @@
 #include "capture/journal.h"
 #include "capture/record.h"
 #include "capture/ring.h"
+#include "capture/table_events.h"
 #include "traces/names.h"
 #include "traces/status.h"
 #include "traces/writer.h"
@@ -42,6 +43,8 @@ struct DrainOptions {
   bool durable = false;
   // Whether the thread of a claimed record is still there.
   std::function<bool(std::uint32_t)> thread_lives;
+  // What the comparer of the n-th table writes into; null where there is none.
+  TableSource tables;
 };
 
 // One thread at a time, but for error().
@@ -77,12 +80,14 @@ class Drain {
 
   bool take(bool to_the_end);
   bool given_up(const RingReader::Item& item, bool to_the_end);
-  void consume(const RingReader::Item& item);
+  bool consume(const RingReader::Item& item, bool to_the_end);
+  void consume_event(Record& record, RecordBytes bytes, const RingReader::Item& item);
+  bool consume_compare(const Record& record, const RingReader::Item& item, bool to_the_end);
   void add_name(const Record& record, RecordBytes payload);
   bool name_launch(Record& record);
   void write();
-  void settle(const RingReader::Item& item);
-  void release(std::uint64_t position);
+  void settle(const RingReader::Item& item, std::uint64_t before);
+  void release(std::uint64_t position, std::uint64_t events);
   void note_error(const Status& status, bool fatal);
 
   RingReader reader_;
@@ -95,6 +100,7 @@ class Drain {
   std::vector<char> copy_;
   Event event_;
   std::vector<Launch> launches_;  // The latest, by position.
+  TableEvents tables_;
   std::uint64_t names_known_ = 0, skip_ = 0, written_ = 0, said_ = 0, torn_ = 0;
   std::uint64_t busy_at_ = ~std::uint64_t{0};  // Position of a claimed record …
   std::int64_t busy_since_ = 0;                // … and when it was first seen.

@@ -7,7 +7,7 @@
 #include <string>
 #include <string_view>
 
-#include "capture/recorder.h"
+#include "capture/recorder_handle.h"
 
 using pagetape::kKindOf;
 using pagetape::kMostElements;
@@ -15,9 +15,7 @@ using pagetape::Record;
 using pagetape::Recorder;
 namespace ev = pagetape::ev;
 
-struct ptape_recorder {
-  std::unique_ptr<Recorder> recorder;
-};
+using pagetape::argument_error;
 
 namespace {
 
@@ -32,11 +30,6 @@ struct LastLaunch {
   std::uint64_t ticket = 0;
 };
 thread_local LastLaunch last_launch;
-
-int argument_error(const char* what) {
-  last_error = what;
-  return PTAPE_E_ARGUMENT;
-}
 
 template <class Body>
 Record make(const ptape_recorder* recorder, const ptape_at* at) {
@@ -112,8 +105,10 @@ pagetape::RecorderOptions recorder_options(const ptape_options& from) {
 
 }  // namespace
 
-#define PTAPE_NEEDS(recorder) \
-  if ((recorder) == nullptr) return argument_error("the recorder is null")
+int pagetape::argument_error(std::string what) {
+  last_error = std::move(what);
+  return PTAPE_E_ARGUMENT;
+}
 
 extern "C" {
 

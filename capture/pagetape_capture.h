@@ -30,7 +30,7 @@ extern "C" {
 #endif
 
 #define PTAPE_ABI_MAJOR 1
-#define PTAPE_ABI_MINOR 2
+#define PTAPE_ABI_MINOR 4
 #define PTAPE_API __attribute__((visibility("default")))
 
 /* An optional integer argument left out. */
@@ -42,6 +42,7 @@ typedef enum ptape_error {
   PTAPE_E_DROPPED = -2,  /* The buffer was full: the event was counted and left out. */
   PTAPE_E_WRITE = -3,    /* The file could not be written (see ptape_last_error). */
   PTAPE_E_EVENT = -4,    /* An event was malformed. */
+  PTAPE_E_DEVICE = -5,   /* CUDA refused (see ptape_last_error). */
 } ptape_error;
 
 typedef struct ptape_recorder ptape_recorder;
@@ -192,6 +193,105 @@ PTAPE_API ptape_ticket ptape_last_launch(const ptape_recorder*);
 /* It has completed, and with it what its stream was given before. Nothing where the ticket is 0.
  * Of the last 65,536 launches. */
 PTAPE_API int ptape_launch_done(ptape_recorder*, const ptape_at*, ptape_ticket ticket);
+
+/* --- tables in a GPU's memory. Since ABI 1.4. ---
+ *
+ * A compare runs on the engine's own stream, behind what fills the table and before what reads it:
+ * it writes the cells that changed since the last one into memory of the host, and what they are is
+ * told in the trace where ptape_table_compare was called. The first one tells of all cells. It
+ * waits for nothing and takes no memory. Changes for which there is no room are told by `dropped`,
+ * and the next compare tells of all cells again; so does the next one after events were dropped.
+ * One thread and one stream at a time a table.
+ *
+ * In CUDA graphs: what is captured runs at each launch of the graph, so the trace is told by
+ * ptape_table_replayed, before the graph's launch is recorded. A table that is filled within a
+ * graph may as well be compared behind each launch, on the same stream. */
+
+typedef struct ptape_device_table ptape_device_table;
+
+enum ptape_table_kind { PTAPE_PAGES = 0, PTAPE_LENS = 1, PTAPE_SLOTS = 2 };
+
+/* A tensor of integers, or a slice of one, in memory of the GPU that is current. With `starts`, a
+ * list of index lists: row r is cells[starts[r] .. starts[r + 1]), up to `cols` of it are told, and
+ * `starts` is never believed beyond `capacity` cells. Lengths and slots are one row. */
+typedef struct ptape_table_view {
+  uint32_t size;       /* sizeof(ptape_table_view) */
+  uint32_t cell_bytes; /* 4 or 8. An id beyond 32 bits is told as the nearest within. */
+  const void* cells;
+  uint32_t rows, cols; /* Both positive. */
+  int64_t row_stride;  /* In cells; with `starts` of no account. */
+  int64_t col_stride;
+  const void* starts;   /* rows + 1 integers; NULL: a plain table. */
+  uint32_t start_bytes; /* 4 or 8. */
+  uint32_t on_host; /* 1: it all is in memory of the host, and compared by the caller's thread. */
+  int64_t capacity; /* With `starts`: cells there are. */
+} ptape_table_view;
+
+/* `lens` (or 0) is the buffer that gets the lengths of index lists. NULL on failure: then
+ * ptape_last_error(NULL) has the reason (no GPU, built without CUDA, no room in /dev/shm). Takes
+ * three times the table's size in memory; waits for the GPU. */
+PTAPE_API ptape_device_table* ptape_table_open(ptape_recorder*, const ptape_table_view* view,
+                                               enum ptape_table_kind kind, ptape_name buffer,
+                                               ptape_name lens, ptape_name space, ptape_name unit);
+/* `stream` is a cudaStream_t. */
+PTAPE_API int ptape_table_compare(ptape_device_table*, const ptape_at*, void* stream);
+/* A graph is launched that has so many compares of this table in it. */
+PTAPE_API int ptape_table_replayed(ptape_device_table*, const ptape_at*, uint32_t compares);
+/* After the last compare has run, before ptape_close. What it captured must not run again. */
+PTAPE_API int ptape_table_close(ptape_device_table*);
+
+/* --- the guard. Since ABI 1.4. ---
+ *
+ * Before each launch a check compares the entries that it reads with the bound of its pool. In the
+ * modes raise and clamp the launch is given a copy of the table in which bad entries are the
+ * reserved page, so that it cannot fault; log changes nothing. The first bad entry of a launch
+ * comes to memory of the host, where ptape_guard_poll finds it: at the engine's next hook, at the
+ * latest at the end of its step, behind the stream. What `raise` throws is the caller's. The check
+ * runs on the engine's own stream, waits for nothing, takes no memory and may be captured. */
+
+typedef struct ptape_guard ptape_guard;
+typedef struct ptape_guarded ptape_guarded; /* A table of a guard's. */
+
+enum ptape_guard_mode { PTAPE_GUARD_LOG = 0, PTAPE_GUARD_RAISE = 1, PTAPE_GUARD_CLAMP = 2 };
+
+/* Entries are what the table holds: pages, or slots with a page_size of 1. */
+typedef struct ptape_guard_launch {
+  uint32_t size; /* sizeof(ptape_guard_launch) */
+  int32_t layer;
+  int64_t bound;      /* Good entries lie in [0, bound). */
+  int64_t page_size;  /* Tokens of an entry. */
+  int64_t window;     /* Tokens, as the model has it; 0: full. */
+  int64_t q_len;      /* New tokens of a row. */
+  const void* lens;   /* Of each row, where the table is; NULL: all columns are read. */
+  uint32_t len_bytes; /* 4 or 8. */
+  uint32_t reserved;  /* 0 */
+} ptape_guard_launch;
+
+typedef struct ptape_guard_finding {
+  int64_t id, bound;
+  uint64_t bad; /* Entries of that launch; this is the first by row and column. */
+  uint32_t row, col;
+  int32_t layer;
+  uint32_t reserved;
+} ptape_guard_finding;
+
+/* NULL on failure: then ptape_last_error(NULL) has the reason. Findings are noted in the trace of
+ * `recorder`, which may be NULL. `on_host`: tables are in memory of the host. */
+PTAPE_API ptape_guard* ptape_guard_open(ptape_recorder* recorder, enum ptape_guard_mode mode,
+                                        int on_host);
+/* `reserved_page` takes the place of bad entries. Waits for the GPU. */
+PTAPE_API ptape_guarded* ptape_guard_table(ptape_guard*, const ptape_table_view* view,
+                                           int64_t reserved_page);
+/* What the launch reads in the place of the view's cells. In the modes raise and clamp a copy: rows
+ * of `cols` entries without gaps, of index lists the list. */
+PTAPE_API void* ptape_guarded_cells(ptape_guarded*);
+/* `stream` is a cudaStream_t; the launch follows on it. */
+PTAPE_API int ptape_guard_check(ptape_guarded*, const ptape_guard_launch* launch, void* stream);
+/* 1: `finding` is the next launch with bad entries; 0: there is none (yet). Of the last 64. */
+PTAPE_API int ptape_guard_poll(ptape_guard*, ptape_guard_finding* finding);
+/* When what was captured or put on a stream will not run again; tables before their guard. */
+PTAPE_API int ptape_guarded_close(ptape_guarded*);
+PTAPE_API int ptape_guard_close(ptape_guard*);
 
 #ifdef __cplusplus
 }

@@ -157,8 +157,7 @@ Status RecordDecoder::decode_json(const Record& record, RecordBytes& payload, Ev
   return {};
 }
 
-Status RecordDecoder::decode(const Record& record, RecordBytes payload, Event& event) {
-  if (record.kind == kJsonRecord) return decode_json(record, payload, event);
+void RecordDecoder::decode_head(const Record& record, Event& event) {
   event.t = record.t;
   event.rank = record.rank >= 0 ? OptInt(record.rank) : OptInt();
   event.stream = record.stream;
@@ -166,6 +165,11 @@ Status RecordDecoder::decode(const Record& record, RecordBytes payload, Event& e
   event.extra.clear();
   if (from_json_) event.body = {};  // It may hold fields that no record sets.
   from_json_ = false;
+}
+
+Status RecordDecoder::decode(const Record& record, RecordBytes payload, Event& event) {
+  if (record.kind == kJsonRecord) return decode_json(record, payload, event);
+  decode_head(record, event);
   if (Status status = decode_body(record, payload, event.body); !status.ok()) return status;
   if (!payload.ok()) return usage("an array that is longer than its record");
   return check_event(event, names_);

@@ -23,6 +23,9 @@ namespace pagetape {
 
 inline constexpr std::uint16_t kJsonRecord = 0xffff;  // The payload is a line of the text form.
 inline constexpr std::uint16_t kNameRecord = 0xfffe;  // The payload is the next id's text.
+// Here stands what a compare found changed. Its names are buffer, lens, space, unit, its integers
+// the table's number and the compare's.
+inline constexpr std::uint16_t kCompareRecord = 0xfffd;
 
 constexpr std::size_t padded(std::size_t bytes) { return (bytes + 7) & ~std::size_t{7}; }
 
@@ -153,9 +156,11 @@ class RecordDecoder {
   void add_name(std::string_view text) { ids_.push_back(names_.intern(text)); }
 
   Status decode(const Record& record, RecordBytes payload, Event& event);
+  // The event's time, stream, rank and place, for a record whose body others make.
+  void decode_head(const Record& record, Event& event);
+  Name name(std::uint32_t id) const { return id < ids_.size() ? ids_[id] : kNone; }
 
  private:
-  Name name(std::uint32_t id) const { return id < ids_.size() ? ids_[id] : kNone; }
   Status decode_json(const Record& record, RecordBytes& payload, Event& event);
   Status decode_body(const Record& record, RecordBytes& payload, EventBody& body);
   Status decode_pages(const Record& record, RecordBytes& payload, EventBody& body);

@@ -118,6 +118,10 @@ Recorder::Recorder(const RecorderOptions& options, std::unique_ptr<Names> names,
   watch_forks();
   DrainOptions drain;
   drain.thread_lives = own_thread_lives;
+  drain.tables = [this](std::uint32_t n) -> std::shared_ptr<TableMemory> {
+    const std::lock_guard lock(tables_mutex_);
+    return n < tables_.size() ? tables_[n] : nullptr;
+  };
   drain_ = std::make_unique<Drain>(own_, std::move(names), std::move(writer), nullptr, nullptr,
                                    std::move(drain));
   thread_ = std::thread([this] { run(); });
@@ -161,6 +165,20 @@ ptape_name Recorder::intern(std::string_view text) {
     undone_.store(1, std::memory_order_release);
   }
   return at->second;
+}
+
+std::shared_ptr<TableMemory> Recorder::add_table(TableKind kind, const TableView& view,
+                                                 std::uint32_t& number, Status& status) {
+  if (forked()) {
+    status = usage(last_error());
+    return nullptr;
+  }
+  const std::lock_guard lock(tables_mutex_);
+  number = static_cast<std::uint32_t>(tables_.size());
+  const std::string path = shared_ != nullptr ? table_path(shared_->path(), number) : "";
+  std::shared_ptr<TableMemory> memory = TableMemory::create(path, kind, view, status);
+  if (memory != nullptr) tables_.push_back(memory);
+  return memory;
 }
 
 // Under the lock. False where there is no room.

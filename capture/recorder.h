@@ -20,6 +20,7 @@
 #include "capture/record.h"
 #include "capture/ring.h"
 #include "capture/ring_file.h"
+#include "capture/table_memory.h"
 #include "traces/names.h"
 #include "traces/status.h"
 #include "traces/writer.h"
@@ -85,6 +86,12 @@ class Recorder {
   }
 
   ptape_name intern(std::string_view text);
+  // Memory for the changes of one more table: its number in compare records, and who drains the
+  // ring finds it. Null on failure.
+  std::shared_ptr<TableMemory> add_table(TableKind kind, const TableView& view,
+                                         std::uint32_t& number, Status& status);
+  // Records left out so far, for want of room.
+  std::uint64_t dropped() const { return ring_.header().dropped.load(std::memory_order_relaxed); }
   Status flush();
   Status close();
   std::string last_error() const;
@@ -121,6 +128,9 @@ class Recorder {
   std::vector<std::pair<std::uint32_t, std::string>> waiting_;
   std::atomic<std::uint64_t> unsaid_{0};
   std::atomic<std::int64_t> unsaid_from_{PTAPE_ABSENT}, unsaid_to_{PTAPE_ABSENT};
+
+  std::mutex tables_mutex_;
+  std::vector<std::shared_ptr<TableMemory>> tables_;
 
   // Where there is no collector.
   std::unique_ptr<Drain> drain_;

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -56,7 +57,10 @@ Status recover_one(const std::string& trace, const RecoverOptions& options, std:
     return damaged(trace + ": holds " + std::to_string(before) + " events of the " +
                    std::to_string(marked) + " that were written");
   }
-  Drain drain(ring->memory(), std::move(names), std::move(writer), nullptr, companion.get(), {});
+  DrainOptions drain_options;
+  drain_options.tables = tables_of(ring->path(), MAP_PRIVATE);
+  Drain drain(ring->memory(), std::move(names), std::move(writer), nullptr, companion.get(),
+              std::move(drain_options));
   drain.resume(journal.names, before - marked);
   status = drain.close();
   if (!status.ok()) return status;
@@ -66,6 +70,7 @@ Status recover_one(const std::string& trace, const RecoverOptions& options, std:
   said = trace + ": " + std::to_string(drain.events()) + " events, " +
          std::to_string(drain.events() - before) + " of them from the ring";
   ::unlink(ring->path().c_str());
+  remove_tables(ring->path());
   ::unlink((trace + kJournalSuffix).c_str());
   ::rmdir(fs::path(ring->path()).parent_path().c_str());
   return {};

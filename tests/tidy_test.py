@@ -31,6 +31,7 @@ COLUMNS_MAX = 100
 # Files in traces/, replay/, verify/ and capture/ which no test is named for, and why.
 _CLI = "tests/python/test_cli.py runs the verb"
 _RECORD = "tests/python/test_record.py: engines and collectors that end in every way"
+_TABLES = "device_tables_test and test_device_tables.py"
 _SIM = "sim_test runs the whole engine"
 _STATE = "state_test and golden_test: State::apply is what it is part of"
 _MACHINE = "machine_test: every instruction set, several threads, against double precision"
@@ -45,9 +46,14 @@ _ASSERT = "assert_traces_test, and test_cli.py reads what it writes"
 
 WITHOUT_TEST = {
     "capture/collector.cc": _RECORD,
+    "capture/device_guard.cc": "example_engine_test and test_guard.py",
+    "capture/example/example_main.cc": "test_device_tables.py runs it",
+    "capture/guard_device_absent.cc": "test_guard.py where there is no toolkit",
     "capture/record_verb.cc": _RECORD,
     "capture/recover.cc": _RECORD,
     "capture/recover_verb.cc": _RECORD,
+    "capture/table_delta_absent.cc": _TABLES,
+    "capture/table_events.cc": _TABLES,
     "capture/sim/bugs.cc": _SIM,
     "capture/sim/draft_runner.cc": _SIM,
     "capture/sim/engine.cc": _SIM,

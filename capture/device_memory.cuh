@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// CUDA calls checked in one place, and memory that is given back.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <string>
+
+#include "capture/table_view.h"
+#include "traces/status.h"
+
+namespace pagetape {
+
+inline Status check_cuda(cudaError_t error, const char* what) {
+  if (error == cudaSuccess) return {};
+  return system_error(std::string(what) + ": " + cudaGetErrorString(error));
+}
+
+// Memory of the device, zeroed.
+class DeviceMemory {
+ public:
+  DeviceMemory() = default;
+  ~DeviceMemory() { cudaFree(memory_); }
+  DeviceMemory(const DeviceMemory&) = delete;
+  DeviceMemory& operator=(const DeviceMemory&) = delete;
+
+  Status take(std::size_t bytes) {
+    if (Status status = check_cuda(cudaMalloc(&memory_, bytes), "cudaMalloc"); !status.ok()) {
+      return status;
+    }
+    return check_cuda(cudaMemset(memory_, 0, bytes), "cudaMemset");
+  }
+  char* get() const { return static_cast<char*>(memory_); }
+
+ private:
+  void* memory_ = nullptr;
+};
+
+// Puts a kernel of one thread behind the one put on the stream last. It is brought up while that
+// still runs, once that says begin_next(), and waits for all of it in wait_for_last().
+template <class... Parameters>
+Status launch_behind(void (*kernel)(Parameters...), cudaStream_t stream, Parameters... parameters) {
+  cudaLaunchAttribute early{};
+  early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  early.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = config.blockDim = dim3(1);
+  config.stream = stream;
+  config.attrs = &early;
+  config.numAttrs = 1;
+  return check_cuda(cudaLaunchKernelEx(&config, kernel, parameters...), "cudaLaunchKernelEx");
+}
+__device__ inline void begin_next() { cudaTriggerProgrammaticLaunchCompletion(); }
+__device__ inline void wait_for_last() { cudaGridDependencySynchronize(); }
+
+// The blocks for a table: each takes every parts-th stretch of a row, and goes on rows further
+// down. About 1,024 threads a multiprocessor in all. Zeros: `status` says why.
+inline dim3 blocks_for(const TableView& view, unsigned threads, Status& status) {
+  int device = 0, processors = 0;
+  status = check_cuda(cudaGetDevice(&device), "no GPU");
+  if (!status.ok()) return {0, 0, 0};
+  status = check_cuda(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device),
+                      "no GPU");
+  const unsigned most = std::max(1024 / threads * static_cast<unsigned>(processors), 1u);
+  const unsigned items = view.cols / (compares_vectors(view) ? kVectorBytes / view.cell_bytes : 1);
+  const unsigned rows = std::min(view.rows, most);
+  const unsigned parts = std::min((items + threads - 1) / threads, std::max(most / rows, 1u));
+  return {parts, rows, 1};
+}
+
+}  // namespace pagetape

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the guard looks at before a launch, and the arithmetic of it: one definition for the kernel
+// and for the processor.
+#pragma once
+
+#include <cstdint>
+
+#include "capture/table_view.h"
+
+namespace pagetape {
+
+// A launch that reads a table. Entries count what the kernel counts, pages or slots.
+struct GuardedLaunch {
+  const void* lens =
+      nullptr;  // Tokens of each row, the new ones too; null: all of the row is live.
+  std::uint32_t len_bytes = 4;
+  std::int32_t layer = 0;
+  std::int64_t bound = 0;     // Entries lie in [0, bound).
+  std::int64_t reserved = 0;  // What a bad one becomes in the copy.
+  std::int64_t page_size = 1;
+  std::int64_t window = 0;  // Tokens; 0: full attention.
+  std::int64_t q_len = 1;
+};
+
+// The first bad entry of a launch, by row, then by column.
+struct GuardReport {
+  std::uint64_t number;  // From 1; written last.
+  std::uint64_t bad;     // Entries of that launch.
+  std::int64_t id, bound;
+  std::uint32_t row, col;
+  std::int32_t layer;
+  std::uint32_t reserved;
+};
+constexpr std::uint64_t kReportsHeld = 64;
+
+struct GuardState {
+  std::uint64_t bad = 0;
+  std::uint32_t first = UINT32_MAX;  // Index of the first.
+};
+
+// Columns of a row that the launch reads: [0, end), of which those from `begin` on count. The ones
+// before have left the window: they may hold anything, but no kernel is given a bad one.
+struct LiveColumns {
+  std::uint32_t begin = 0, end = 0;
+};
+PAGETAPE_BOTH LiveColumns live_columns(const RowSpan& span, const GuardedLaunch& launch,
+                                       std::uint32_t row) {
+  LiveColumns live{0, span.cells};
+  if (launch.lens == nullptr) return live;
+  const std::int64_t len = integer_at(launch.lens, launch.len_bytes, row);
+  const std::int64_t pages = len <= 0 ? 0 : (len - 1) / launch.page_size + 1;
+  if (pages < live.end) live.end = static_cast<std::uint32_t>(pages);
+  const std::int64_t left = launch.window > 0 ? len - launch.q_len + 1 - launch.window : 0;
+  if (left <= 0) return live;
+  const std::int64_t begin = left / launch.page_size;
+  live.begin = begin < live.end ? static_cast<std::uint32_t>(begin) : live.end;
+  return live;
+}
+
+template <class Cell, std::uint32_t kCells>
+struct GuardItem {
+  using Group = CellGroup<Cell, kCells>;
+  Group cells;
+
+  // Item `i` of a row, which has an entry that is read.
+  PAGETAPE_BOTH void load(const TableView& view, const RowSpan& span, std::uint32_t i) {
+    cells = *reinterpret_cast<const Group*>(static_cast<const Cell*>(view.cells) + span.begin +
+                                            i * kCells * view.col_stride);
+  }
+  // Bad live entries, a bit for each. `copy`, where it is not null, is the row's in the copy and
+  // gets the good ones.
+  PAGETAPE_BOTH std::uint32_t settle(const GuardedLaunch& launch, const LiveColumns& live,
+                                     std::uint32_t i, Cell* copy) {
+    const std::uint32_t col = i * kCells;
+    std::uint32_t bad = 0;
+    for (std::uint32_t k = 0; k < kCells; ++k) {
+      if (cells.cells[k] >= 0 && cells.cells[k] < launch.bound) continue;
+      if (col + k >= live.begin && col + k < live.end) bad |= 1u << k;
+      cells.cells[k] = static_cast<Cell>(launch.reserved);
+    }
+    if (copy != nullptr) *reinterpret_cast<Group*>(copy + col) = cells;
+    return bad;
+  }
+};
+
+// Where a row begins in a table's copy, which is dense, or as index lists have it.
+PAGETAPE_BOTH std::int64_t copied_row(const TableView& view, const RowSpan& span,
+                                      std::uint32_t row) {
+  return view.starts != nullptr ? span.begin : std::int64_t{row} * view.cols;
+}
+// Cells of a table's copy: dense, or as index lists have them.
+PAGETAPE_BOTH std::int64_t copied_cells(const TableView& view) {
+  return view.starts != nullptr ? view.capacity : std::int64_t{view.rows} * view.cols;
+}
+
+PAGETAPE_BOTH GuardReport make_report(const TableView& view, const GuardedLaunch& launch,
+                                      const GuardState& state, std::uint64_t number) {
+  const std::uint32_t row = state.first / view.cols, col = state.first % view.cols;
+  const std::int64_t cell = row_span(view, row).begin + col * view.col_stride;
+  return {number,       state.bad, integer_at(view.cells, view.cell_bytes, cell),
+          launch.bound, row,       col,
+          launch.layer, 0};
+}
+
+}  // namespace pagetape

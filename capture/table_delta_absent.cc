@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "capture/device_compare.h"
+
+namespace pagetape {
+
+std::unique_ptr<DeviceCompare> DeviceCompare::create(const TableView&, TableMemory&,
+                                                     Status& status) {
+  status = usage("built without CUDA: no tables of a device");
+  return nullptr;
+}
+
+}  // namespace pagetape

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+// The C interface to device tables, with tables of this process's memory: what runs on a GPU is
+// compared with it by table_delta_cuda_test.
+#include <gmock/gmock.h>
+
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "capture/pagetape_capture.h"
+#include "tests/replay/replay_fixture.h"
+
+namespace pagetape {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+class DeviceTablesTest : public testing::Test {
+ protected:
+  DeviceTablesTest() : path_(folder_.file("x.jsonl")) {
+    ptape_options options{};
+    options.size = sizeof(options);
+    options.path = path_.c_str();
+    options.rank = -1;
+    options.block = 1;
+    recorder_ = ptape_open(&options);
+    line(R"({"ev": "buffer", "buffer": "t"})");
+    line(R"({"ev": "buffer", "buffer": "n"})");
+    view_.size = sizeof(view_);
+    view_.cell_bytes = 4;
+    view_.cells = cells_.data();
+    view_.rows = 2;
+    view_.cols = 4;
+    view_.row_stride = 4;
+    view_.col_stride = 1;
+    view_.on_host = 1;
+  }
+  void line(const std::string& text) {
+    ASSERT_EQ(ptape_json(recorder_, text.data(), text.size()), PTAPE_OK);
+  }
+  ptape_name name(const char* text) { return ptape_intern(recorder_, text); }
+  ptape_device_table* open(ptape_table_kind kind = PTAPE_PAGES, ptape_name lens = 0) {
+    auto* table = ptape_table_open(recorder_, &view_, kind, name("t"), lens, 0, 0);
+    EXPECT_NE(table, nullptr) << ptape_last_error(nullptr);
+    return table;
+  }
+  // The lines behind the buffers'.
+  std::vector<std::string> close() {
+    EXPECT_EQ(ptape_close(recorder_), PTAPE_OK);
+    std::vector<std::string> lines;
+    std::ifstream text(path_);
+    for (std::string line; std::getline(text, line);) lines.push_back(line);
+    lines.erase(lines.begin(), lines.begin() + 2);
+    lines.pop_back();  // `end`
+    return lines;
+  }
+
+  ScratchFolder folder_;
+  const std::string path_;
+  std::vector<std::int32_t> cells_{0, 1, 2, 3, 4, 5, 6, 7};
+  ptape_table_view view_{};
+  ptape_recorder* recorder_ = nullptr;
+};
+
+TEST_F(DeviceTablesTest, ChangesStandWhereTheCompareWasCalled) {
+  ptape_device_table* table = open();
+  ptape_table_compare(table, nullptr, nullptr);
+  ptape_step(recorder_, nullptr, 1, 0, 1);
+  ptape_table_compare(table, nullptr, nullptr);  // Nothing changed.
+  ptape_step(recorder_, nullptr, 2, 0, 1);
+  cells_[1] = cells_[2] = cells_[7] = 9;
+  ptape_table_compare(table, nullptr, nullptr);
+  ptape_step(recorder_, nullptr, 3, 0, 1);
+  EXPECT_EQ(ptape_table_close(table), PTAPE_OK);
+  EXPECT_THAT(
+      close(),
+      ElementsAre(R"({"ev": "table", "buffer": "t", "row": 0, "col": 0, "pages": [0, 1, 2, 3]})",
+                  R"({"ev": "table", "buffer": "t", "row": 1, "col": 0, "pages": [4, 5, 6, 7]})",
+                  R"({"ev": "step", "step": 1, "batch": 1})",
+                  R"({"ev": "step", "step": 2, "batch": 1})",
+                  R"({"ev": "table", "buffer": "t", "row": 0, "col": 1, "pages": [9, 9]})",
+                  R"({"ev": "table", "buffer": "t", "row": 1, "col": 3, "pages": [9]})",
+                  R"({"ev": "step", "step": 3, "batch": 1})"));
+}
+
+TEST_F(DeviceTablesTest, LengthsAndSlotsAreOneRow) {
+  view_.rows = 1;
+  ptape_device_table* table = open(PTAPE_LENS);
+  ptape_table_compare(table, nullptr, nullptr);
+  cells_[3] = 8;
+  ptape_table_compare(table, nullptr, nullptr);
+  ptape_table_close(table);
+  table = open(PTAPE_SLOTS);
+  ptape_table_compare(table, nullptr, nullptr);
+  ptape_table_close(table);
+  EXPECT_THAT(close(),
+              ElementsAre(R"({"ev": "lens", "buffer": "t", "values": [0, 1, 2, 3], "row": 0})",
+                          R"({"ev": "lens", "buffer": "t", "values": [8], "row": 3})",
+                          R"({"ev": "slots", "buffer": "t", "values": [0, 1, 2, 8], "row": 0})"));
+}
+
+TEST_F(DeviceTablesTest, IndexListsAreRowsAndTheirLengths) {
+  std::int32_t starts[] = {0, 2, 5};
+  view_.starts = starts;
+  view_.start_bytes = 4;
+  view_.capacity = 8;
+  ptape_device_table* table = open(PTAPE_PAGES, name("n"));
+  ptape_table_compare(table, nullptr, nullptr);
+  // A token more in row 0 moves what is behind it: row 1 stays as it was.
+  cells_ = {0, 1, 9, 2, 3, 4, 0, 0};
+  starts[1] = 3;
+  starts[2] = 6;
+  ptape_table_compare(table, nullptr, nullptr);
+  ptape_table_close(table);
+  EXPECT_THAT(
+      close(),
+      ElementsAre(R"({"ev": "table", "buffer": "t", "row": 0, "col": 0, "pages": [0, 1]})",
+                  R"({"ev": "table", "buffer": "t", "row": 1, "col": 0, "pages": [2, 3, 4]})",
+                  R"({"ev": "lens", "buffer": "n", "values": [2, 3], "row": 0})",
+                  R"({"ev": "table", "buffer": "t", "row": 0, "col": 2, "pages": [9]})",
+                  R"({"ev": "lens", "buffer": "n", "values": [3], "row": 0})"));
+}
+
+TEST_F(DeviceTablesTest, ACompareThatNeverRanIsToldAsDropped) {
+  ptape_device_table* table = open();
+  ptape_table_replayed(table, nullptr, 1);
+  ptape_step(recorder_, nullptr, 1, 0, 1);
+  ptape_table_close(table);
+  EXPECT_THAT(close(), ElementsAre(R"({"ev": "dropped", "events": 1})",
+                                   R"({"ev": "step", "step": 1, "batch": 1})"));
+}
+
+TEST_F(DeviceTablesTest, WhatCannotBeATableIsRefused) {
+  view_.cell_bytes = 3;
+  EXPECT_EQ(ptape_table_open(recorder_, &view_, PTAPE_PAGES, name("t"), 0, 0, 0), nullptr);
+  view_.cell_bytes = 4;
+  EXPECT_EQ(ptape_table_open(recorder_, &view_, PTAPE_LENS, name("t"), 0, 0, 0), nullptr);
+  view_.rows = 0;
+  EXPECT_EQ(ptape_table_open(recorder_, &view_, PTAPE_PAGES, name("t"), 0, 0, 0), nullptr);
+  EXPECT_THAT(ptape_last_error(nullptr), HasSubstr("rows or columns"));
+  EXPECT_EQ(ptape_table_compare(nullptr, nullptr, nullptr), PTAPE_E_ARGUMENT);
+  close();
+}
+
+}  // namespace
+}  // namespace pagetape
