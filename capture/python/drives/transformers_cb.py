@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Continuous batching of Hugging Face transformers on a CPU: generate_batch itself, with a small
 Gemma-3-style model of random weights (five sliding layers, one full) and more requests than there
-are blocks for at once. The attention is SDPA; nothing is replaced.
+are blocks for at once: some lose their blocks and begin again. Each prompt is answered twice, by a
+fork of its cache. The attention is SDPA; nothing is replaced.
 
 $PAGETAPE_PLANT perturbs the engine's own objects from outside, once, in the middle of the run:
   cell   a request's block table of the full group names another request's block
-  freed  a request's blocks are freed while it goes on using them
+  freed  a request's blocks are freed while it goes on using them; the engine, which then frees
+         some of them twice, gives up in the end
   table  a sliding layer gets the indices of another group's table
 """
 
@@ -20,7 +22,7 @@ from transformers import (ContinuousBatchingConfig, Gemma3ForCausalLM, Gemma3Tex
 from transformers.generation.continuous_batching.cache import PagedAttentionCache
 from transformers.generation.continuous_batching.input_outputs import ContinuousBatchingIOs
 
-REQUESTS, NEW_TOKENS, AT_STEP = 40, 24, 30
+PROMPTS, NEW_TOKENS, AT_STEP = 24, 24, 30
 WINDOW, BLOCK = 40, 16  # no multiple: the rolling buffer begins anew within a block
 
 
@@ -38,48 +40,43 @@ def model() -> Gemma3ForCausalLM:
 def prompts() -> List[List[int]]:
     """Of very different lengths, so that prefills are cut into chunks between others' decodes.
     Every fourth repeats the one before it: complete full blocks are shared."""
-    lengths = [5 + (37 * i) % 120 for i in range(REQUESTS)]
-    seeds = [i - (i % 4 == 3) for i in range(REQUESTS)]
+    lengths = [5 + (37 * i) % 120 for i in range(PROMPTS)]
+    seeds = [i - (i % 4 == 3) for i in range(PROMPTS)]
     return [[1 + (seeds[i] * 31 + j * 7) % 250 for j in range(lengths[seeds[i]])]
-            for i in range(REQUESTS)]
+            for i in range(PROMPTS)]
 
 
-def plant_cell(cache) -> bool:
+def plant_cell(cache, requests) -> None:
     tables = next(one for one in cache.group_cache_managers
                   if not hasattr(one, "sliding_window")).block_table
-    held = [req for req, blocks in tables.items() if blocks]
-    if len(held) < 2:
-        return False
-    tables[held[0]][0] = tables[held[1]][-1]
-    return True
+    tables[requests[0]][0] = tables[requests[1]][-1]
 
 
-def plant_freed(cache) -> bool:
+def plant_freed(cache, requests) -> None:
     sliding = next(one for one in cache.group_cache_managers if hasattr(one, "sliding_window"))
-    held = [req for req, blocks in sliding.block_table.items() if blocks]
-    if not held:
-        return False
-    blocks = list(sliding.block_table[held[0]])
-    sliding.free_blocks(held[0], cache._block_manager)
-    sliding.block_table[held[0]] = blocks
-    return True
+    blocks = list(sliding.block_table[requests[0]])
+    sliding.free_blocks(requests[0], cache._block_manager)
+    sliding.block_table[requests[0]] = blocks
 
 
-def plant_before_batch(plant) -> None:
-    original, steps = ContinuousBatchingIOs.prepare_batch_tensors, [0]
+def plant_in_batch(plant) -> None:
+    """Once a batch is scheduled in which two requests go on from tokens in the cache."""
+    original, steps, done = ContinuousBatchingIOs.prepare_batch_tensors, [0], []
 
-    def prepare(inputs, *args, **kwargs):
+    def prepare(inputs, requests_in_batch, *args, **kwargs):
         steps[0] += 1
-        if steps[0] >= AT_STEP and plant is not None and not done and plant(inputs.cache):
+        requests = [one.state.request_id for one in requests_in_batch
+                    if one.state.position_offset > 0]
+        if steps[0] >= AT_STEP and not done and len(requests) > 1:
             done.append(True)
-        return original(inputs, *args, **kwargs)
+            plant(inputs.cache, requests)
+        return original(inputs, requests_in_batch, *args, **kwargs)
 
-    done: list = []
     ContinuousBatchingIOs.prepare_batch_tensors = prepare
 
 
 def plant_table() -> None:
-    original, calls = PagedAttentionCache.update, [0]
+    original, calls, done = PagedAttentionCache.update, [0], []
 
     def update(cache, key_states, value_states, layer_idx, read_index, write_index):
         calls[0] += 1
@@ -90,7 +87,6 @@ def plant_table() -> None:
             read_index[a] = read_index[b]
         return original(cache, key_states, value_states, layer_idx, read_index, write_index)
 
-    done: list = []
     PagedAttentionCache.update = update
 
 
@@ -99,10 +95,11 @@ def main() -> None:
     if fault == "table":
         plant_table()
     elif fault:
-        plant_before_batch({"cell": plant_cell, "freed": plant_freed}[fault])
-    batching = ContinuousBatchingConfig(block_size=BLOCK, num_blocks=96, max_batch_tokens=64)
-    generation = GenerationConfig(max_new_tokens=NEW_TOKENS, do_sample=False, eos_token_id=-1,
-                                  pad_token_id=0)
+        plant_in_batch({"cell": plant_cell, "freed": plant_freed}[fault])
+    batching = ContinuousBatchingConfig(block_size=BLOCK, num_blocks=60, max_batch_tokens=64,
+                                        seed=1)
+    generation = GenerationConfig(max_new_tokens=NEW_TOKENS, do_sample=True, eos_token_id=-1,
+                                  pad_token_id=0, num_return_sequences=2)
     answers = model().generate_batch(inputs=prompts(), generation_config=generation,
                                      continuous_batching_config=batching, progress_bar=False)
     print(f"{len(answers)} requests, {sum(len(a.generated_tokens) for a in answers.values())} "
