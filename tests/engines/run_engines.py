@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Live engine tests: SGLang's own classes, recorded here and now, and judged.
+"""Live engine tests: the engines' own classes, recorded here and now, and judged.
 
 Needs $PAGETAPE_ENGINES (made by capture/python/engines_env.sh) and a built pagetape. No torch is
 imported here: each recording runs in a process of the engines' own environment."""
@@ -21,6 +21,15 @@ def record(release, folder):
         ["bash", os.path.join(ROOT, "capture/python/record_sglang.sh"),
          os.environ["PAGETAPE_ENGINES"], release, out],
         env=dict(os.environ, PAGETAPE_LIBRARY=LIBRARY), check=True, timeout=1500)
+    return out
+
+
+def record_transformers(folder, fault=""):
+    out = os.path.join(folder, "transformers-%s.ptape" % (fault or "clean"))
+    subprocess.run(
+        ["bash", os.path.join(ROOT, "capture/python/record_transformers.sh"),
+         os.environ["PAGETAPE_ENGINES"], out, fault],
+        env=dict(os.environ, PAGETAPE_LIBRARY=LIBRARY), check=True, timeout=600)
     return out
 
 
@@ -84,6 +93,70 @@ class LiveSglang(unittest.TestCase):
                        if name.startswith("sglang-") and name.endswith("-%s.ptape" % release)]
             self.assertEqual(len(shipped), 1, shipped)
             self.assertEqual(events(trace), events(os.path.join(GOLDEN, shipped[0])))
+
+
+class LiveTransformers(unittest.TestCase):
+    """generate_batch itself: a small random model on the CPU, and faults planted from outside."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.clean = record_transformers(cls.folder.name)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.folder.cleanup()
+
+    def planted(self, fault):
+        report = verify(record_transformers(self.folder.name, fault))
+        self.assertEqual(report["verdict"], "fail")
+        return report
+
+    def test_the_engine_as_it_is_is_clean(self):
+        report = verify(self.clean)
+        self.assertEqual(report["verdict"], "pass")
+        self.assertEqual(report["counts"], {})
+        for rule in ("OOB_PAGE", "WRONG_SPACE", "STALE_BINDING", "SHORT_TABLE", "FREED_PAGE",
+                     "WRONG_OWNER", "ALIASED_WRITE", "UNINIT_READ", "FREELIST"):
+            self.assertGreater(report["rules"][rule]["judged"], 100, rule)
+
+    def test_the_recording_holds_what_the_engine_did(self):
+        recorded = events(self.clean)
+        states = {e["state"] for e in recorded if e["ev"] == "request"}
+        self.assertEqual(states, {"arrive", "run", "preempt", "resume", "finish"})
+        # The twice answered prompts were forked, the repeated ones found each other's blocks.
+        self.assertLessEqual({"alloc", "free", "share", "copy", "prefix_key", "prefix_hit",
+                              "prefix_drop"}, {e["ev"] for e in recorded})
+        layers = {e["layer"] for e in recorded if e["ev"] == "attention"}
+        self.assertEqual(layers, set(range(6)))
+        self.assertEqual({e["layer"] for e in recorded if e["ev"] == "store"}, layers)
+        windows = {e["layer"]: e.get("window") for e in recorded if e["ev"] == "attention"}
+        self.assertEqual(windows[0], 40)
+        self.assertIsNone(windows[5])
+        # No step went by unseen, and no hook was left out.
+        self.assertFalse([e for e in recorded if e["ev"] in ("gap", "note")])
+
+    def test_the_rolling_buffer_is_read_beyond_its_first_round(self):
+        rows = [row for e in events(self.clean) if e["ev"] == "attention" and "window" in e
+                for row in e["rows"] if row["len"] > 40]
+        self.assertTrue(rows)
+        self.assertEqual({len(row["pages"]) for row in rows}, {39})
+
+    def test_a_cell_that_names_another_requests_block(self):
+        findings = self.planted("cell")["findings"]
+        self.assertEqual(findings[0]["rule"], "WRONG_OWNER")
+        self.assertTrue(findings[0]["pool"].startswith("full"))
+
+    def test_blocks_freed_under_a_request_that_goes_on(self):
+        findings = self.planted("freed")["findings"]
+        self.assertEqual(findings[0]["rule"], "FREED_PAGE")
+        self.assertTrue(findings[0]["pool"].startswith("swa"))
+
+    def test_a_layer_that_gets_another_groups_table(self):
+        report = self.planted("table")
+        self.assertEqual(set(report["counts"]), {"WRONG_SPACE"})
+        self.assertEqual({f["layer"] for f in report["findings"]}, {0})
+        self.assertEqual(len({f["event"] for f in report["findings"]}), 1)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "capture" / "python"))
 
-from pagetape.importhook import PostImportHooks, wrap  # noqa: E402
+from pagetape.importhook import PostImportHooks, after, expect, wrap  # noqa: E402
 
 
 class ImportHookTest(unittest.TestCase):
@@ -74,6 +74,31 @@ class ImportHookTest(unittest.TestCase):
         self.hooks.on("toy_engine_absent", lambda module: None)
         with self.assertRaises(ModuleNotFoundError):
             importlib.import_module("toy_engine_absent")
+
+    def test_a_function_that_lost_a_parameter_is_listed_as_skipped(self):
+        self.engine("toy_engine_p", "class Cache:\n    def update(self, key, index): pass\n")
+
+        def fits(module):
+            expect(module.Cache.update, "key", "index")
+
+        def misfits(module):
+            expect(module.Cache.update, "key", "read_index")
+
+        self.hooks.on("toy_engine_p", fits)
+        self.hooks.on("toy_engine_p", misfits)
+        importlib.import_module("toy_engine_p")
+        self.assertEqual([s.hook for s in self.hooks.skipped], ["misfits"])
+        self.assertIn("Cache.update has no parameter read_index", self.hooks.skipped[0].reason)
+
+    def test_after_is_told_what_the_original_returned(self):
+        class Pool:
+            def take(self, n):
+                return n + 1
+
+        seen = []
+        after(Pool, "take", lambda pool, result, n: seen.append((result, n)))
+        self.assertEqual(Pool().take(2), 3)
+        self.assertEqual(seen, [(3, 2)])
 
     def test_wrapping_twice_records_once(self):
         class Pool:

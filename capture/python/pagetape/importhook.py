@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import importlib.abc
 import importlib.util
+import inspect
 import os
 import sys
 from typing import Callable, Dict, List, NamedTuple
@@ -111,3 +112,26 @@ def wrap(owner, name: str, make: Callable) -> None:
     replacement.__wrapped__ = original
     replacement.__name__ = getattr(original, "__name__", name)
     setattr(owner, name, replacement)
+
+
+def after(owner, name: str, then: Callable) -> None:
+    """then(self, result, *args, **kwargs) once the original has returned."""
+
+    def make(original):
+        def replacement(self, *args, **kwargs):
+            result = original(self, *args, **kwargs)
+            then(self, result, *args, **kwargs)
+            return result
+
+        return replacement
+
+    wrap(owner, name, make)
+
+
+def expect(function: Callable, *parameters: str) -> None:
+    """Raises TypeError where `function` lacks one of the parameters that a hook relies on, so that
+    the hook is listed as skipped."""
+    known = inspect.signature(function).parameters
+    missing = [name for name in parameters if name not in known]
+    if missing:
+        raise TypeError(f"{function.__qualname__} has no parameter {', '.join(missing)}")

@@ -6,7 +6,11 @@ from __future__ import annotations
 import json
 import os
 import threading
-from typing import Any, Dict, Optional
+from typing import Any, Dict, List, Optional
+
+
+def ints(tensor) -> List[int]:
+    return [int(v) for v in tensor.tolist()]
 
 
 class TextRecorder:

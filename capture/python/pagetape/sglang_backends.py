@@ -6,7 +6,8 @@ from __future__ import annotations
 from typing import Dict, List, NamedTuple, Optional
 
 from .importhook import wrap
-from .sglang_pools import Pools, ints
+from .recording import ints
+from .sglang_pools import Pools
 
 # Attributes in which the backends of different releases cache the SWA pool, and their flag.
 SWA_POOLS = ("_swa_kv_pool", "swa_kv_pool")

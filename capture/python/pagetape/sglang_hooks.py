@@ -5,22 +5,9 @@ from __future__ import annotations
 
 from typing import Dict, List, Tuple
 
-from .importhook import wrap
-from .sglang_pools import Pools, ints
-
-
-def after(owner, name: str, then) -> None:
-    """then(self, result, *args, **kwargs) once the original has returned."""
-
-    def make(original):
-        def replacement(self, *args, **kwargs):
-            result = original(self, *args, **kwargs)
-            then(self, result, *args, **kwargs)
-            return result
-
-        return replacement
-
-    wrap(owner, name, make)
+from .importhook import after, wrap
+from .recording import ints
+from .sglang_pools import Pools
 
 
 class PoolHooks:

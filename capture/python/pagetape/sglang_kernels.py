@@ -8,8 +8,8 @@ them count tokens to the left of the query, the trace counts the query's own tok
 from __future__ import annotations
 
 from .importhook import wrap
+from .recording import ints
 from .sglang_backends import Backends
-from .sglang_pools import ints
 
 
 def _window(left: int):

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
+from .recording import ints
+
 UNRESOLVED = "#unresolved"
 
 
@@ -34,10 +36,6 @@ class Waiting(NamedTuple):
     column: Optional[int]
     lane: int  # index of the request in the allocating call
     full_page: Optional[int]  # the full pool's page that stands in the request's row
-
-
-def ints(tensor) -> List[int]:
-    return [int(v) for v in tensor.tolist()]
 
 
 class Pools:

@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Transformers' paged cache: its layer groups, and who holds which block.
+
+Every group of layers is a pool with an index space of its own, and all of them draw on one
+allocator: a block that one group holds is given to no other. The groups share their tensors, layer
+by layer, so that an address alone does not tell the pool; a group's own layers do.
+
+The two blocks behind the allocator's are reserved. The last one has the slots that stand for a
+token to come (sentinel) and for a write that counts for nothing (trash).
+"""
+
+from __future__ import annotations
+
+from typing import Callable, Dict, List, NamedTuple, Optional
+
+PREFIX = "#prefix"  # holds the blocks that are offered for reuse
+
+
+class Lane(NamedTuple):
+    """A request's part of a batch. `reads` and `writes` count index entries, by group."""
+
+    req: str
+    past: int
+    new: int
+    reads: List[int]
+    writes: List[int]
+
+
+class Group:
+    def __init__(self, pool: str, layers: List[int], window: Optional[int]) -> None:
+        self.pool = pool
+        self.layers = layers
+        self.window = window  # tokens, the query's own included; None: full attention
+        self.published: Dict[int, str] = {}  # block -> prefix key
+        self.forked: Dict[int, str] = {}  # block that a copy is due for -> its request
+
+
+class Cache:
+    """What is known of one PagedAttentionCache, without a reference to its tensors."""
+
+    def __init__(self, name: str, block_size: int) -> None:
+        self.name = name
+        self.block_size = block_size
+        self.groups: List[Group] = []
+        self.of_layer: Dict[int, Group] = {}
+        self.building: List[Lane] = []
+        self.lanes: List[Lane] = []
+        self.tables: Dict[int, int] = {}  # address of a group's indices -> group
+        self.updates = 0  # calls of update() seen
+
+
+class Blocks:
+    """Shadow of caches, groups, blocks and requests; writes their events."""
+
+    def __init__(self, recorder, addresses: bool, header: Callable[[], None]) -> None:
+        self.recorder = recorder
+        self.addresses = addresses
+        self._header = header
+        self._caches: Dict[int, Cache] = {}  # by id(BlockManager), which the recorder keeps
+        self._groups: Dict[int, Group] = {}  # by id(CacheAllocator), likewise
+        self._alive: Dict[str, str] = {}  # request -> state last written
+        self._leaving: set = set()  # requests on their way back to the queue
+        self._steps = 0
+
+    # --- caches
+
+    def declare(self, cache) -> None:
+        self._header()
+        manager = cache._block_manager
+        name = self.recorder.name(manager, "cache")
+        known = self._caches[id(manager)] = Cache(name, int(cache.block_size))
+        self.recorder.emit("backend", backend=name, role="target",
+                           **{"class": type(cache).__name__})
+        for index, allocator in enumerate(cache.group_cache_managers):
+            layers = sorted(layer for layer, (group, _) in
+                            cache.layer_index_to_group_indices.items() if group == index)
+            window = getattr(allocator, "sliding_window", None)
+            pool = self.recorder.name(allocator, "full" if window is None else "swa")
+            group = self._groups[id(allocator)] = Group(pool, layers, window)
+            known.groups.append(group)
+            known.of_layer.update(dict.fromkeys(layers, group))
+            self._declare_pool(cache, known, group)
+        for group in known.groups:
+            self.recorder.emit("pool_swap", backend=name, layers=group.layers, pool=group.pool)
+
+    def _declare_pool(self, cache, known: Cache, group: Group) -> None:
+        first = cache.key_cache[0]
+        blocks, size = int(cache.num_blocks), known.block_size
+        pages = int(first.shape[0]) // size
+        marks = {int(cache.sentinel_index) // size, int(cache.trash_index) // size}
+        reserved = [{"page": page, "role": "pad" if page in marks else "null"}
+                    for page in range(blocks, pages)]
+        self.recorder.emit(
+            "pool", pool=group.pool, pages=pages, page_size=size, allocator=known.name,
+            kind="full" if group.window is None else "swa", reserved=reserved,
+            page_bytes=size * first.stride(0) * first.element_size(),
+            kv_heads=int(first.shape[1]), head_dim=int(first.shape[2]),
+            dtype=str(first.dtype).replace("torch.", ""))
+        for layer in group.layers:
+            index = cache.layer_index_to_group_indices[layer][1]
+            k, v = cache.key_cache[index], cache.value_cache[index]
+            where = {"k_ptr": k.data_ptr(), "v_ptr": v.data_ptr()} if self.addresses else {}
+            self.recorder.emit("pool_layer", pool=group.pool, layer=layer, shape=list(k.shape),
+                               stride=list(k.stride()), **where)
+
+    def of(self, cache) -> Optional[Cache]:
+        return self._caches.get(id(cache._block_manager))
+
+    def group(self, allocator) -> Optional[Group]:
+        return self._groups.get(id(allocator))
+
+    def unseen(self, cache, why: str) -> None:
+        """Something that this adapter does not record wrote blocks: nothing is claimed of them."""
+        known = self.of(cache)
+        if known is not None:
+            self.recorder.emit("gap", why=why, pools=[group.pool for group in known.groups])
+
+    # --- requests
+
+    def arrive(self, req: str) -> None:
+        if req not in self._alive:
+            self._state(req, "arrive")
+
+    def schedule(self, req: str) -> None:
+        before = self._alive.get(req)
+        if before != "run":
+            self._state(req, "resume" if before == "preempt" else "run")
+            self._alive[req] = "run"
+
+    def preempt(self, req: str) -> None:
+        """`req` is about to lose its blocks and to wait again."""
+        self._leaving.add(req)
+
+    def leave(self, req: str, failed: bool) -> None:
+        if req in self._leaving:
+            self._leaving.discard(req)
+            self._state(req, "preempt")
+        elif req in self._alive:
+            self._state(req, "abort" if failed else "finish")
+            del self._alive[req]
+
+    def _state(self, req: str, state: str) -> None:
+        self._alive[req] = state
+        self.recorder.emit("request", req=req, state=state)
+
+    def step(self, known: Cache) -> None:
+        known.lanes, known.building = known.building, []
+        for lane in known.lanes:
+            self.schedule(lane.req)
+        decode = all(lane.new == 1 and lane.past for lane in known.lanes)
+        self.recorder.emit("step", step=self._steps, mode="decode" if decode else "extend",
+                           batch=len(known.lanes))
+        self._steps += 1
+
+    # --- blocks
+
+    def taken(self, group: Group, req: str, blocks: List[int], first: int) -> None:
+        """A block of a sliding group has no column of its own: the buffer rolls."""
+        self.arrive(req)
+        place = {"first": first} if group.window is None else {}
+        if blocks:
+            self.recorder.emit("alloc", pool=group.pool, req=req, pages=blocks, **place)
+
+    def returned(self, group: Group, req: str, blocks: List[int]) -> None:
+        if blocks:
+            self.recorder.emit("free", pool=group.pool, req=req, pages=blocks)
+
+    def forked(self, group: Group, parent: List[int], req: str, blocks: List[int]) -> None:
+        """A fork shares its parent's complete blocks and gets blocks of its own for the rest."""
+        shared = next((i for i, (a, b) in enumerate(zip(parent, blocks)) if a != b), len(blocks))
+        self.arrive(req)
+        if shared:
+            self.recorder.emit("share", pool=group.pool, req=req, pages=blocks[:shared], first=0)
+        self.taken(group, req, blocks[shared:], shared)
+        group.forked.update(dict.fromkeys(blocks[shared:], req))
+
+    def copied(self, known: Cache, sources: List[int], targets: List[int]) -> None:
+        for source, target in zip(sources, targets):
+            group = next((g for g in known.groups if target in g.forked), None)
+            if group is not None:
+                self.recorder.emit("copy", from_pool=group.pool, to_pool=group.pool,
+                                   req=group.forked.pop(target), **{"from": [source]},
+                                   to=[target])
+
+    # --- blocks offered for reuse
+
+    def completed(self, group: Group, manager, req: str, before: List[int],
+                  now: List[int]) -> None:
+        """Complete blocks are published; one whose content is there already is given back, and
+        the request takes that other one."""
+        for column, (old, new) in enumerate(zip(before, now)):
+            if old != new:
+                self.returned(group, req, [old])
+                self.hit(group, req, new, column)
+            elif new not in group.published and manager._id_to_block[new].is_complete:
+                group.published[new] = key = f"{group.pool}.{self.recorder.events}"
+                self.recorder.emit("share", pool=group.pool, req=PREFIX, pages=[new])
+                self.recorder.emit("prefix_key", pool=group.pool, page=new, key=key)
+
+    def hit(self, group: Group, req: str, block: int, column: int) -> None:
+        self.arrive(req)
+        self.recorder.emit("prefix_hit", pool=group.pool, req=req, page=block,
+                           key=group.published.get(block, "unknown"), first=column)
+
+    def dropped(self, manager, blocks: List[int]) -> None:
+        known = self._caches.get(id(manager))
+        for block in blocks:
+            for group in known.groups if known is not None else []:
+                key = group.published.pop(block, None)
+                if key is not None:
+                    self.recorder.emit("prefix_drop", pool=group.pool, page=block, key=key)
+                    self.recorder.emit("free", pool=group.pool, req=PREFIX, pages=[block])

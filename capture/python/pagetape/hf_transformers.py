@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The adapter for continuous batching in Hugging Face transformers: which hook stands where.
+
+Driven on a CPU with transformers 5.12.1. Launches are seen in PagedAttentionCache.update, which
+the eager, SDPA and variable-length flash attentions call. The decode path through a block table
+and replayed CUDA graphs do not come by there, and blocks restored from the host are written by
+neither: a step in which that happens is recorded as a gap, and nothing is judged on what it wrote.
+"""
+
+from __future__ import annotations
+
+import os
+from importlib import metadata
+
+from .hf_blocks import Blocks, Lane
+from .hf_launches import Launches
+from .importhook import PostImportHooks, after, expect, wrap
+
+RECORDS = ["pool", "pool_layer", "backend", "pool_swap", "request", "alloc", "share", "free",
+           "prefix_key", "prefix_hit", "prefix_drop", "copy", "attention", "store", "step", "note",
+           "gap", "end"]
+
+
+class Hooks:
+    """Patches of Transformers' classes that feed `Blocks` and `Launches`."""
+
+    def __init__(self, recorder) -> None:
+        addresses = os.environ.get("PAGETAPE_ADDRESSES", "1") not in ("", "0")
+        self.recorder = recorder
+        self.blocks = Blocks(recorder, addresses, self._header)
+        self.launches = Launches(self.blocks)
+
+    def _header(self) -> None:
+        """At the first cache: other engines import these modules and never build one."""
+        if self.recorder.events == 0:
+            self.recorder.emit("header", format=1, engine="transformers",
+                               engine_version=metadata.version("transformers"), records=RECORDS,
+                               clock="monotonic")
+
+    # cache.py
+    def cache(self, module) -> None:
+        cls = module.PagedAttentionCache
+        expect(cls.update, "layer_idx", "read_index", "write_index")
+        expect(cls.extend_read_and_write_indices, "request_id", "past_length", "query_length",
+               "read_index", "write_index")
+        after(cls, "__init__", lambda cache, *_args, **_kwargs: self.blocks.declare(cache))
+        wrap(cls, "update", self._make_update)
+        wrap(cls, "extend_read_and_write_indices", self._make_extend)
+
+    def _make_update(self, original):
+        def update(cache, key_states, value_states, layer_idx, read_index, write_index):
+            def run():
+                return original(cache, key_states, value_states, layer_idx, read_index,
+                                write_index)
+
+            known = self.blocks.of(cache)
+            if known is None:
+                return run()
+            return self.launches.update(known, cache, layer_idx, read_index, write_index, run)
+
+        return update
+
+    def _make_extend(self, original):
+        """Counts the entries that each request adds to the lists of each group."""
+
+        def extend(cache, request_id, past_length, query_length, read_index, write_index):
+            known = self.blocks.of(cache)
+            lists = (read_index, write_index)
+            before = [[len(group) for group in one or []] for one in lists]
+            result = original(cache, request_id, past_length, query_length, *lists)
+            if known is not None:
+                reads, writes = ([len(group) - n for group, n in zip(one or [], ns)]
+                                 for one, ns in zip(lists, before))
+                known.building.append(Lane(request_id, past_length, query_length, reads, writes))
+            return result
+
+        return extend
+
+    def sharing(self, module) -> None:
+        """Prefix blocks: published when complete, found by a request's prompt, copied by forks."""
+        blocks, cls = self.blocks, module.PagedAttentionCache
+
+        def make_complete(original):
+            def mark(cache, state, num_complete_blocks):
+                req = state.request_id
+                tables = [(one, blocks.group(one), list(one.block_table.get(req, ())))
+                          for one in cache.group_cache_managers if one.uses_block_sharing]
+                result = original(cache, state, num_complete_blocks)
+                for one, group, before in tables:
+                    if group is not None:
+                        blocks.completed(group, cache._block_manager, req, before,
+                                         one.block_table.get(req, []))
+                return result
+
+            return mark
+
+        def found(cache, length, request_id, _prompt_ids):
+            allocator = cache.group_cache_managers[0]
+            group = blocks.group(allocator)
+            if group is not None and length:
+                for column, block in enumerate(allocator.block_table[request_id]):
+                    blocks.hit(group, request_id, block, column)
+
+        def copied(cache, _result, list_source_blocks, list_forked_blocks):
+            known = blocks.of(cache)
+            if known is not None:
+                blocks.copied(known, list_source_blocks, list_forked_blocks)
+
+        expect(cls.mark_shareable_blocks_as_complete, "state", "num_complete_blocks")
+        expect(cls.search_prefix_match, "request_id", "prompt_ids")
+        expect(cls.copy_cache, "list_source_blocks", "list_forked_blocks")
+        wrap(cls, "mark_shareable_blocks_as_complete", make_complete)
+        after(cls, "search_prefix_match", found)
+        after(cls, "copy_cache", copied)
+
+    # cache_manager.py
+    def allocators(self, module) -> None:
+        for cls in (module.FullAttentionCacheAllocator, module.SlidingAttentionCacheAllocator):
+            expect(cls.allocate_blocks, "n_blocks", "request_id", "block_manager")
+            wrap(cls, "allocate_blocks", self._make_allocate)
+        expect(module.CacheAllocator.free_blocks, "request_id", "block_manager")
+        wrap(module.CacheAllocator, "free_blocks", self._make_free)
+        wrap(module.CacheAllocator, "fork_blocks", self._make_fork)
+        wrap(module.BlockManager, "has_enough_free_blocks", self._make_uninitialize)
+
+    def _make_allocate(self, original):
+        def allocate(allocator, n_blocks, request_id, block_manager):
+            before = len(allocator.block_table.get(request_id, ()))
+            result = original(allocator, n_blocks, request_id, block_manager)
+            group = self.blocks.group(allocator)
+            if group is not None:
+                held = allocator.block_table.get(request_id, [])
+                self.blocks.taken(group, request_id, list(held[before:]), before)
+            return result
+
+        return allocate
+
+    def _make_free(self, original):
+        def free(allocator, request_id, block_manager):
+            held = list(allocator.block_table.get(request_id, ()))
+            result = original(allocator, request_id, block_manager)
+            group = self.blocks.group(allocator)
+            if group is not None:
+                self.blocks.returned(group, request_id, held)
+            return result
+
+        return free
+
+    def _make_fork(self, original):
+        def fork(allocator, parent_request_id, children_request_ids, block_manager):
+            parent = list(allocator.block_table.get(parent_request_id, ()))
+            result = original(allocator, parent_request_id, children_request_ids, block_manager)
+            group = self.blocks.group(allocator)
+            for child in children_request_ids if group is not None else ():
+                self.blocks.forked(group, parent, child, list(allocator.block_table[child]))
+            return result
+
+        return fork
+
+    def _make_uninitialize(self, original):
+        """Blocks that were offered lose their content when others are wanted and none is left."""
+
+        def enough(manager, n_blocks):
+            offered = list(manager._init_block_ids)
+            result = original(manager, n_blocks)
+            left = manager._init_block_ids
+            self.blocks.dropped(manager, [block for block in offered if block not in left])
+            return result
+
+        return enough
+
+    # scheduler.py
+    def scheduler(self, module) -> None:
+        blocks, cls = self.blocks, module.Scheduler
+
+        def make_finish(original):
+            def finish(scheduler, request_id):
+                state = scheduler.active_requests.get(request_id)
+                failed = state is not None and state.status.name == "FAILED"
+                result = original(scheduler, request_id)
+                blocks.leave(request_id, failed)
+                return result
+
+            return finish
+
+        def cancelled(_scheduler, states):
+            for state in states:
+                blocks.leave(state.request_id, failed=True)
+
+        after(cls, "add_waiting_request", lambda _s, _r, state: blocks.arrive(state.request_id))
+        wrap(cls, "finish_request", make_finish)
+        after(cls, "clear_cancelled_requests", cancelled)
+        after(cls, "pop_request_to_evict", lambda _s, result: blocks.preempt(result[0]))
+
+    # input_outputs.py
+    def inputs(self, module) -> None:
+        def prepared(inputs, _result, *_args, **_kwargs):
+            known = self.blocks.of(inputs.cache)
+            if known is not None:
+                self.blocks.step(known)
+                self.launches.tables(known, inputs)
+
+        after(module.ContinuousBatchingIOs, "prepare_batch_tensors", prepared)
+
+    # continuous_api.py
+    def steps(self, module) -> None:
+        def make(original):
+            def step(processor, *args, **kwargs):
+                known = self.blocks.of(processor.cache)
+                before = known.updates if known is not None else None
+                result = original(processor, *args, **kwargs)
+                if known is not None and known.updates == before:
+                    self.blocks.unseen(processor.cache, "a step ran without PagedAttentionCache."
+                                       "update: a CUDA graph, or decoding by block table")
+                return result
+
+            return step
+
+        wrap(module.ContinuousBatchProcessor, "_generation_step", make)
+
+    # offloading_manager.py
+    def offloading(self, module) -> None:
+        def make(original):
+            def restore(manager, requests_in_batch):
+                offloaded = any(one.state.is_cpu_offloaded for one in requests_in_batch)
+                result = original(manager, requests_in_batch)
+                if offloaded:
+                    self.blocks.unseen(manager.cache, "blocks were restored from the host")
+                return result
+
+            return restore
+
+        wrap(module.OffloadingManager, "restore_scheduled_requests", make)
+
+
+def install(hooks: PostImportHooks, recorder) -> Hooks:
+    adapter = Hooks(recorder)
+    place = "transformers.generation.continuous_batching."
+    for module, hook in (("cache", adapter.cache), ("cache", adapter.sharing),
+                         ("cache_manager", adapter.allocators), ("scheduler", adapter.scheduler),
+                         ("input_outputs", adapter.inputs), ("continuous_api", adapter.steps),
+                         ("offloading_manager", adapter.offloading)):
+        hooks.on(place + module, hook)
+    return adapter
