@@ -17,8 +17,10 @@ namespace internal {
 static std::uint32_t asked_thread_id() { return static_cast<std::uint32_t>(syscall(SYS_gettid)); }
 
 // Asked once a thread: a forked child has one of its own, but writes to no ring of its parent's.
+// Not initial-exec: with the CUDA run time's own, that would take more of the static block of
+// threads than a library that is opened at run time may have.
 std::uint32_t thread_id() {
-  [[gnu::tls_model("initial-exec")]] static thread_local std::uint32_t id = 0;
+  static thread_local std::uint32_t id = 0;
   if (id == 0) [[unlikely]]
     id = asked_thread_id();
   return id;
