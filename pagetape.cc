@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The command line: a table of verbs. Each verb's flags and body are in the folder that owns it.
 #include <CLI/CLI.hpp>
+#include <cstdio>
 
 #include "capture/capture_verbs.h"
 #include "gui/gui_verbs.h"
@@ -8,36 +9,73 @@
 #include "replay/replay_verbs.h"
 #include "replay/state.h"
 #include "traces/trace_verbs.h"
+#include "verify/online_check.h"
 #include "verify/verify_verbs.h"
 
 namespace pagetape {
 namespace {
 
-// Keyframes for a trace while it is written, as `compact` adds them.
+// When a keyframe is due, as `compact` counts it.
+class Pace {
+ public:
+  bool due() const { return since_ >= kKeyframeWeight && good_; }
+  void made() { since_ = 0; }
+  // Behind an event that cannot apply, no state is that of the trace.
+  void see(const Event& event, bool applied) {
+    good_ = good_ && applied;
+    since_ += apply_weight(event);
+  }
+
+ private:
+  std::uint64_t since_ = 0;
+  bool good_ = true;
+};
+
+std::optional<Keyframe> keyframe_of(const State& state, Pace& pace) {
+  if (!pace.due()) return std::nullopt;
+  pace.made();
+  return Keyframe{state.save(), state.digest()};
+}
+
+// Keyframes for a trace while it is written.
 class Keyframes final : public Companion {
  public:
   explicit Keyframes(const Names& names) : state_(names) {}
 
   std::optional<Keyframe> see(const Event& event) override {
-    std::optional<Keyframe> keyframe;
-    if (since_ >= kKeyframeWeight && good_) {
-      keyframe = Keyframe{state_.save(), state_.digest()};
-      since_ = 0;
-    }
-    // Behind an event that cannot apply, no state is that of the trace.
-    good_ = good_ && state_.apply(event).applied();
-    since_ += apply_weight(event);
+    std::optional<Keyframe> keyframe = keyframe_of(state_, pace_);
+    pace_.see(event, state_.apply(event).applied());
     return keyframe;
   }
 
  private:
   State state_;
-  std::uint64_t since_ = 0;
-  bool good_ = true;
+  Pace pace_;
+};
+
+// The same, with the rules judged.
+class CheckedKeyframes final : public Companion {
+ public:
+  explicit CheckedKeyframes(const Names& names) : check_(names, say) {}
+
+  std::optional<Keyframe> see(const Event& event) override {
+    std::optional<Keyframe> keyframe = keyframe_of(check_.state(), pace_);
+    pace_.see(event, check_.see(event));
+    return keyframe;
+  }
+  std::string verdict() override { return check_.verdict(); }
+
+ private:
+  static void say(const std::string& line) { std::fprintf(stderr, "pagetape: %s\n", line.c_str()); }
+  OnlineCheck check_;
+  Pace pace_;
 };
 
 std::unique_ptr<Companion> companion(const Names& names) {
   return std::make_unique<Keyframes>(names);
+}
+std::unique_ptr<Companion> checking(const Names& names) {
+  return std::make_unique<CheckedKeyframes>(names);
 }
 
 }  // namespace
@@ -59,7 +97,7 @@ int main(int argc, char** argv) {
       pagetape::add_shrink_verb,   pagetape::add_diff_verb,
   };
   for (AddVerb add : kVerbs) add(app, exit_code);
-  pagetape::add_record_verb(app, exit_code, pagetape::companion);
+  pagetape::add_record_verb(app, exit_code, pagetape::companion, pagetape::checking);
   pagetape::add_recover_verb(app, exit_code, pagetape::companion);
   try {
     app.parse(argc, argv);

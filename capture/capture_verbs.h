@@ -12,7 +12,9 @@ namespace pagetape {
 
 // Each adds its subcommand to `app`; running it sets `exit_code`.
 void add_synth_verb(CLI::App& app, int& exit_code);
-void add_record_verb(CLI::App& app, int& exit_code, CompanionFactory companion);
+// `checking` takes the place of `companion` where the rules are to be judged, too.
+void add_record_verb(CLI::App& app, int& exit_code, CompanionFactory companion,
+                     CompanionFactory checking);
 void add_recover_verb(CLI::App& app, int& exit_code, CompanionFactory companion);
 
 }  // namespace pagetape

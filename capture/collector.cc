@@ -78,6 +78,10 @@ class Session {
     if (const std::string error = drain_->error(); !error.empty()) {
       std::fprintf(stderr, "pagetape: %s\n", error.c_str());
     }
+    const std::string verdict = companion_ != nullptr ? companion_->verdict() : "";
+    if (!verdict.empty()) {
+      std::fprintf(stderr, "pagetape: %s: %s\n", trace_.c_str(), verdict.c_str());
+    }
     if (drain_->failed()) {
       std::fprintf(stderr, "pagetape: the rest is in %s: pagetape recover\n",
                    file_->path().c_str());

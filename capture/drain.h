@@ -35,6 +35,8 @@ class Companion {
   virtual ~Companion() = default;
   // Sees each event before it is written; a keyframe is written before the event.
   virtual std::optional<Keyframe> see(const Event& event) = 0;
+  // After the last event: a line on the whole trace; "": none.
+  virtual std::string verdict() { return ""; }
 };
 
 struct DrainOptions {

@@ -7,7 +7,8 @@
 
 namespace pagetape {
 
-void add_record_verb(CLI::App& app, int& exit_code, CompanionFactory companion) {
+void add_record_verb(CLI::App& app, int& exit_code, CompanionFactory companion,
+                     CompanionFactory checking) {
   auto options = std::make_shared<CollectorOptions>();
   options->companion = std::move(companion);
   CLI::App* verb = app.add_subcommand(
@@ -27,6 +28,9 @@ void add_record_verb(CLI::App& app, int& exit_code, CompanionFactory companion) 
   verb->add_option("--shared-memory", options->shared_memory, "Folder in memory for the rings")
       ->capture_default_str()
       ->type_name("DIR");
+  verb->add_flag_callback(
+      "--check", [options, checking = std::move(checking)] { options->companion = checking; },
+      "Judge the events as they come: a line for each rule's first finding, and a verdict");
   verb->add_option("COMMAND", options->command, "Behind --: what to run, and its arguments")
       ->required();
   verb->footer(

@@ -142,9 +142,8 @@ class RingWriter : public internal::RingMemory {
 
   // `bytes`: a multiple of 8, up to most().
   RingClaim claim(std::size_t bytes) {
-    using namespace internal;
     const std::size_t size = bytes + sizeof(std::uint64_t);
-    const std::uint64_t thread = thread_id();
+    const std::uint64_t thread = internal::thread_id();
     while (true) {
       std::uint64_t tail = header_->tail.load(std::memory_order_acquire);
       // What the reader gave back is in its cache: a later claim need not wait for it.
@@ -160,24 +159,23 @@ class RingWriter : public internal::RingMemory {
       // An old `tail` may lead into what another thread is filling: what is found there is not the
       // mark, and moves nothing, since `tail` is no longer that.
       std::uint64_t found = free_mark(tail);
-      const std::uint64_t mine =
-          pad ? ring_word(kPadding, behind, 0) : ring_word(kClaimed, size, thread);
+      const std::uint64_t mine = pad ? internal::ring_word(internal::kPadding, behind, 0)
+                                     : internal::ring_word(internal::kClaimed, size, thread);
       if (word(tail).compare_exchange_strong(found, mine, std::memory_order_acq_rel)) [[likely]] {
         std::uint64_t from = tail;
-        header_->tail.compare_exchange_strong(from, tail + bytes_of_word(mine),
+        header_->tail.compare_exchange_strong(from, tail + internal::bytes_of_word(mine),
                                               std::memory_order_acq_rel);
         if (!pad) return {at(tail) + sizeof(std::uint64_t), tail, bytes};
-      } else if (state_of(found) != kFree) {
-        header_->tail.compare_exchange_strong(tail, tail + bytes_of_word(found),
+      } else if (internal::state_of(found) != internal::kFree) {
+        header_->tail.compare_exchange_strong(tail, tail + internal::bytes_of_word(found),
                                               std::memory_order_acq_rel);
       }
     }
   }
 
   void commit(const RingClaim& claim) {
-    using namespace internal;
     word(claim.position)
-        .store(ring_word(kComplete, claim.bytes + sizeof(std::uint64_t), 0),
+        .store(internal::ring_word(internal::kComplete, claim.bytes + sizeof(std::uint64_t), 0),
                std::memory_order_release);
   }
 

@@ -161,6 +161,7 @@ class SaveArchive {
   template <class K, class V>
   void save_map(const std::map<K, V>& map) {
     std::vector<const std::pair<const K, V>*> entries;
+    entries.reserve(map.size());
     for (const auto& entry : map) entries.push_back(&entry);
     if constexpr (std::is_same_v<K, Layer>) {
       std::ranges::sort(entries, {}, [this](const auto* entry) { return order(entry->first); });

@@ -129,9 +129,9 @@ void end_rows(const AttentionArgs& a, const AttentionLayer& layer, const Attenti
     const Mean mean = mean_of(node.m[r], node.l[r], a.sinks, sink);
     const std::uint64_t key = row_digest_key(layer.digest_key, item.lane, query, head);
     const std::size_t row = layer.out == nullptr ? 0 : a.out_rows[item.lane] + query;
+    const int element = r * a.kv.head_dim;
     for (int d = 0; d < a.kv.head_dim; ++d) {
-      const float value =
-          output_of(mean, node.acc[static_cast<std::size_t>(r * a.kv.head_dim + d)]);
+      const float value = output_of(mean, node.acc[static_cast<std::size_t>(element + d)]);
       digest += element_digest(key, static_cast<std::uint32_t>(d), value);
       if (layer.out == nullptr) continue;
       const std::size_t heads = static_cast<std::size_t>(a.kv.heads) * a.ratio;

@@ -41,7 +41,7 @@ class CpuMachine final : public Machine {
     });
   }
   void copy(const CopyArgs& a) override {
-    const auto bytes = static_cast<std::size_t>(a.kv.head_dim * bytes_of(a.kv.dtype));
+    const std::size_t bytes = static_cast<std::size_t>(a.kv.head_dim) * bytes_of(a.kv.dtype);
     for (std::size_t i = 0; i < std::size_t{a.copy_count} * a.layer_count; ++i) {
       const TokenCopy& copy = a.copies[i % a.copy_count];
       const StoreLayer& source = a.from_layers[i / a.copy_count];

@@ -217,6 +217,7 @@ static LeafFunction leaf_for(int head_dim) {
   }
 }
 
+// NOLINTNEXTLINE(misc-definitions-in-headers): included once a target, within its namespace
 static LeafFunction leaf_for(Dtype type, int head_dim) {
   switch (type) {
     case Dtype::kBf16:

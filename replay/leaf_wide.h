@@ -2,7 +2,7 @@
 // Vectors of eight floats for leaf_cpu.h: one in plain C++, one for AVX2 and what contains it.
 // Included within a namespace, under the target that its functions are compiled for.
 
-static constexpr int kWide = 8;
+static constexpr int kWide = 8;  // NOLINT(misc-definitions-in-headers)
 
 #ifdef PAGETAPE_WIDE_AVX2
 

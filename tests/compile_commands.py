@@ -25,8 +25,11 @@ def bazel(*arguments):
                           stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
 
 
-def entry(action, root, execroot):
-    arguments = [a for a in action["arguments"] if a not in GCC_ONLY]
+def entry(action, root, execroot, base):
+    # GCC's pragmas are meant for GCC; a repository of Bazel's stands under its output folder, which
+    # the folder of links shows only while something is built.
+    arguments = [a.replace("external/", base + "/external/") if a.startswith("external/") else a
+                 for a in action["arguments"] if a not in GCC_ONLY] + ["-Wno-unknown-pragmas"]
     source = arguments[arguments.index("-c") + 1]
     # Bazel compiles in a folder of links. Generated files are at home there; ours are in the
     # repository, and an editor must find them where they are edited.
@@ -43,12 +46,13 @@ def entry(action, root, execroot):
 def main():
     root = bazel("info", "workspace").strip()
     execroot = bazel("info", "execution_root").strip()
+    base = bazel("info", "output_base").strip()
     graph = json.loads(bazel("aquery", *sys.argv[1:], "--output=jsonproto",
                              'mnemonic("CppCompile", //...)'))
     entries = {}
     for action in graph.get("actions", []):
         if "-c" in action["arguments"]:
-            made = entry(action, root, execroot)
+            made = entry(action, root, execroot, base)
             if not made["file"].startswith(os.path.join(root, "external/")):
                 entries.setdefault(made["file"], made)
     with open(os.path.join(root, "compile_commands.json"), "w") as f:

@@ -225,9 +225,9 @@ void SegmentEncoder::add(const Event& event) {
   }
   c.common.put(c.out, common);
   [&]<std::size_t... I>(std::index_sequence<I...>) {
-    ((I == event.kind() &&
-      (std::get<I>(c.by_kind).put(c.out, *std::get_if<I>(&event.body)), true)) ||
-     ...);
+    static_cast<void>(((I == event.kind() &&
+                        (std::get<I>(c.by_kind).put(c.out, *std::get_if<I>(&event.body)), true)) ||
+                       ...));
   }
   (std::make_index_sequence<kKinds>());
   summarize(event, c.summary);

@@ -202,6 +202,7 @@ void ColumnIn::widen() {
     }
   } else {
 #pragma GCC unroll 8
+    // NOLINTNEXTLINE(bugprone-signed-char-misuse): an integer of 8 bits, not a character
     for (std::size_t i = 0; i < kBlock; ++i) to[i] = from[i];
   }
   last_ = last;

@@ -142,10 +142,11 @@ class EventParser {
 
   template <class T>
   void keep_unknown(const Json& value, const Place& at, KeyTest also) {
-    for (const auto& [key, unknown] : value.items()) {
+    for (const auto& item : value.items()) {
+      const std::string& key = item.key();
       bool known = also(key);
       for_each_field<T>([&](const auto& field) { known = known || key == field.name; });
-      if (!known) overlay(at)[key] = unknown;
+      if (!known) overlay(at)[key] = item.value();
     }
   }
 

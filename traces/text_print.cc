@@ -70,12 +70,13 @@ class EventPrinter {
   template <class T>
   void unknown(const T&, const Json* extra) {
     if (extra == nullptr) return;
-    for (const auto& [key, value] : extra->items()) {
+    for (const auto& item : extra->items()) {
+      const std::string& key = item.key();
       bool known = false;
       for_each_field<T>([&](const auto& field) { known = known || key == field.name; });
       if (known) continue;
       separate();
-      out_ += json_string(key) + ": " + value.dump();
+      out_ += json_string(key) + ": " + item.value().dump();
     }
   }
 

@@ -18,12 +18,13 @@ class UnknownFields {
   template <class T>
   void object(const T& value, const Json& overlay, const std::string& path) {
     if (!overlay.is_object()) return;
-    for (const auto& [key, part] : overlay.items()) {
+    for (const auto& item : overlay.items()) {
+      const std::string& key = item.key();
       bool known = false;
       for_each_field<T>([&](const auto& field) {
         if (key != field.name) return;
         known = true;
-        follow(value.*field.member, part, path + key);
+        follow(value.*field.member, item.value(), path + key);
       });
       if (!known) found_.insert(path + key);
     }

@@ -258,6 +258,7 @@ Debugger::Reply Debugger::remove(const Words& words) {
 
 static std::vector<Condition> values(const std::map<std::uint64_t, Condition>& breaks) {
   std::vector<Condition> out;
+  out.reserve(breaks.size());
   for (const auto& [number, condition] : breaks) out.push_back(condition);
   return out;
 }

@@ -337,7 +337,8 @@ HeadroomReport headroom_trace(const std::string& path, const HeadroomOptions& op
   for (std::size_t i = 0; i < report.tables.size(); ++i) {
     const TableUse& table = report.tables[i];
     const auto margin = static_cast<double>(table.margin());
-    const auto pages = static_cast<double>(table.bound * table.tokens / table.page_size);
+    const auto whole = table.bound * table.tokens / table.page_size;
+    const auto pages = static_cast<double>(whole);
     const double have = options.per_cent ? margin * 100 / std::max(pages, 1.0) : margin;
     if (!table.safe() && have < options.min) report.failed.push_back(i);
   }

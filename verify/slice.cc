@@ -138,7 +138,7 @@ class Slicer {
   }
   void cut(ev::Map& e) {
     if (names_.text(e.unit) == "slot") slot_maps_.insert(e.map);
-    keep(std::move(e));
+    keep(e);
   }
   void cut(ev::Pool& e) {
     sizes_.insert(e.page_size);
@@ -206,7 +206,7 @@ class Slicer {
   void cut(ev::SlotList& e) { cut_values(e, kWhole - 1); }
   void cut(ev::Refresh& e) {
     const Name buffer = e.buffer;
-    const std::size_t index = keep(std::move(e));
+    const std::size_t index = keep(e);
     if (!options_.tail) own({rank_, buffer, kWhole, kWhole}, index);
   }
 

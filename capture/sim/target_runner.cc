@@ -81,7 +81,7 @@ void TargetRunner::store(const Running& running, bool swa, const Tweaks& tweaks)
 }
 
 void TargetRunner::verify(const Running& running, const Tweaks& tweaks) {
-  lens_.assign(static_cast<std::size_t>(running.back()->lane + 1), 0);
+  lens_.assign(static_cast<std::size_t>(running.back()->lane) + 1, 0);
   for (const auto& request : running) {
     lens_[static_cast<std::size_t>(request->lane)] = request->len + kDraftTokens;
   }

@@ -335,6 +335,7 @@ class Builder final : public JudgeWatch {
       concern(who, finding);
     }
     std::vector<FindingGroup> out;
+    out.reserve(groups.size());
     for (auto& [key, group] : groups) {
       out.push_back({.event = key.first,
                      .rule = key.second,

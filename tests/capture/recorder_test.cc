@@ -66,6 +66,7 @@ TEST(Recorder, EachThreadsEventsStandInItsOrderAndNoneIsLost) {
   TestWriter::Shared shared;
   auto recorder = recorder_to(shared, 1 << 14, true);
   std::vector<std::thread> threads;
+  threads.reserve(4);
   for (int t = 0; t < 4; ++t) {
     threads.emplace_back([&, t] {
       const ptape_name mine = recorder->intern("thread " + std::to_string(t));

@@ -58,6 +58,15 @@ class Record(unittest.TestCase):
         return [PAGETAPE, "record", "-o", self.out, "--shared-memory", self.shared,
                 *(options or ["--ring-size", "4MiB"]), "--", *command]
 
+    def test_check_judges_while_it_records_and_leaves_the_status(self):
+        for bug, verdict in [("stale-swa", "FAIL: "), ("none", "no finding in ")]:
+            run = subprocess.run(
+                self.command(*SHORT, "--bug", bug, options=["--check"]),
+                capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+            self.assertEqual(run.returncode, 0, run.stderr)
+            self.assertIn(verdict, run.stderr)
+            self.assertEqual(" s: STALE_BINDING at event " in run.stderr, bug != "none")
+
     def record(self, *command, options=(), **more):
         return subprocess.run(self.command(*command, options=options), text=True, check=False,
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, **more)

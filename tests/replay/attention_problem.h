@@ -95,7 +95,8 @@ struct Given {
       lane.owner = static_cast<std::uint32_t>(i + 1);
       lane.request = mix(lane.owner);
       for (int logical = 0; logical < pages_each; ++logical) {
-        const int id = ids[static_cast<std::size_t>(i * pages_each + logical)];
+        const int at = i * pages_each + logical;
+        const int id = ids[static_cast<std::size_t>(at)];
         const auto frame = static_cast<std::uint32_t>(count - id);
         pages[static_cast<std::size_t>(id)] = {frame, lane.owner};
         for (int e = 0; e < p.page_size / entry_tokens; ++e) {

@@ -41,7 +41,8 @@ std::vector<double> reference(const Problem& p, std::uint64_t layer) {
     }
     for (int i = 0; i < p.q_len; ++i) {
       for (int h = 0; h < p.kv_heads * p.ratio; ++h) {
-        const auto first = static_cast<std::size_t>(h / p.ratio * lane.len);
+        const std::size_t first =
+            static_cast<std::size_t>(h / p.ratio) * static_cast<std::size_t>(lane.len);
         const std::vector<double> q =
             numbers(vector_key(queries, lane.request, static_cast<std::uint32_t>(lane.q_pos + i),
                                static_cast<std::uint32_t>(h)));

@@ -17,6 +17,7 @@ using SegmentEdit = std::function<void(schema::Segment::Builder, schema::Columns
 std::string error_of(const std::vector<const char*>& lines, const SegmentEdit& edit) {
   Names names;
   std::vector<Event> events;
+  events.reserve(lines.size());
   for (const char* line : lines) events.push_back(parsed(line, names));
   const Words payload = edited_segment(events, names, edit);
   SegmentDecoder decoder(names);

@@ -29,6 +29,7 @@ constexpr const char* kAttention =
 // "kind@event value" of each link.
 std::vector<std::string> said(const std::vector<Link>& links) {
   std::vector<std::string> out;
+  out.reserve(links.size());
   for (const Link& link : links) {
     out.push_back(std::string(link_kind_name(link.spot.kind)) + '@' + std::to_string(link.event) +
                   ' ' + link.value);

@@ -352,7 +352,7 @@ class Reuse : public testing::TestWithParam<int> {};
 TEST_P(Reuse, LosesNoFinding) {
   constexpr int kSeeds = 20;
   for (int i = 0; i < kSeeds; ++i) {
-    const auto seed = static_cast<std::uint64_t>(GetParam() * kSeeds + i);
+    const std::uint64_t seed = static_cast<std::uint64_t>(GetParam()) * kSeeds + i;
     const Lines lines = Engine(seed).run(80);
     if (!differ(lines)) continue;
     FAIL() << "seed " << seed << ":\n" << shown(shrink(lines));
