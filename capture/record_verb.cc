@@ -27,6 +27,11 @@ void add_record_verb(CLI::App& app, int& exit_code, CompanionFactory companion) 
   verb->add_option("--shared-memory", options->shared_memory, "Folder in memory for the rings")
       ->capture_default_str()
       ->type_name("DIR");
+  verb->add_option("--cupti", options->cupti,
+                   "Library that records CUDA's launches, errors, graphs and waits, or none; "
+                   "otherwise libpagetape_cupti.so beside this program, if it is there")
+      ->envname("PAGETAPE_CUPTI")
+      ->type_name("FILE");
   verb->add_option("COMMAND", options->command, "Behind --: what to run, and its arguments")
       ->required();
   verb->footer(

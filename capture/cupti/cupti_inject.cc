@@ -191,6 +191,9 @@ constexpr Watched kWatched[] = {
     {ID(cuEventSynchronize), wait_on_host},
     {ID(cuEventQuery), wait_on_host},
     {ID(cuCtxSynchronize), wait_on_host},
+#if CUDA_VERSION >= 13000
+    {ID(cuCtxSynchronize_v2), wait_on_host},
+#endif
 };
 #undef COPY
 #undef BOTH
@@ -289,34 +292,36 @@ DriverApi driver() {
 
 struct CuptiApi {
   decltype(&cuptiSubscribe) subscribe;
+  decltype(&cuptiUnsubscribe) unsubscribe;
   decltype(&cuptiEnableCallback) enable;
   decltype(&cuptiGetResultString) result_string;
 };
 
-// The CUPTI that the process has loaded, as there can be only one; else an installed one.
-void* cupti_library() {
+// The CUPTI that the process has loaded, as there can be only one; else an installed one: first the
+// toolkit's, last the one that the message names. False where there is none. (RTLD_DEFAULT is a
+// null pointer.)
+bool open_cupti_library(void*& library) {
   if (const char* named = std::getenv("PAGETAPE_CUPTI_LIBRARY"); named != nullptr && *named != 0) {
-    return dlopen(named, RTLD_NOW | RTLD_LOCAL);
+    return (library = dlopen(named, RTLD_NOW | RTLD_LOCAL)) != nullptr;
   }
-  if (dlsym(RTLD_DEFAULT, "cuptiSubscribe") != nullptr) return RTLD_DEFAULT;
+  library = RTLD_DEFAULT;
+  if (dlsym(RTLD_DEFAULT, "cuptiSubscribe") != nullptr) return true;
   for (const int flags : {RTLD_NOLOAD, 0}) {
     for (const char* name :
-         {"libcupti.so.13", "libcupti.so.12", "libcupti.so", "/usr/local/cuda/lib64/libcupti.so",
-          "/usr/local/cuda/extras/CUPTI/lib64/libcupti.so"}) {
-      if (void* library = dlopen(name, RTLD_NOW | RTLD_LOCAL | flags)) return library;
+         {"/usr/local/cuda/lib64/libcupti.so", "/usr/local/cuda/extras/CUPTI/lib64/libcupti.so",
+          "libcupti.so", "libcupti.so.12", "libcupti.so.13"}) {
+      library = dlopen(name, RTLD_NOW | RTLD_LOCAL | flags);
+      if (library != nullptr) return true;
     }
   }
-  return nullptr;
+  return false;
 }
 
 bool open_cupti(CuptiApi& api) {
-  dlerror();
-  void* library = cupti_library();
-  // RTLD_DEFAULT is a null pointer.
-  if (library == nullptr && dlsym(RTLD_DEFAULT, "cuptiSubscribe") == nullptr) {
-    return refuse(dl_error()), false;
-  }
+  void* library = nullptr;
+  if (!open_cupti_library(library)) return refuse(dl_error()), false;
   if (find(library, "cuptiSubscribe", api.subscribe) &&
+      find(library, "cuptiUnsubscribe", api.unsubscribe) &&
       find(library, "cuptiEnableCallback", api.enable) &&
       find(library, "cuptiGetResultString", api.result_string)) {
     return true;
@@ -337,14 +342,17 @@ void refuse(const CuptiApi& api, CUptiResult result) {
 bool watch(const CuptiApi& api, CuptiSource& source) {
   CUpti_SubscriberHandle subscriber;
   CUptiResult result = api.subscribe(&subscriber, on_call, &source);
+  const bool subscribed = result == CUPTI_SUCCESS;
   for (const Watched& one : kWatched) {
     if (result != CUPTI_SUCCESS) break;
     result = api.enable(1, subscriber, CUPTI_CB_DOMAIN_DRIVER_API, one.id);
     // One that this CUPTI does not know is not called either.
     if (result == CUPTI_ERROR_INVALID_PARAMETER) result = CUPTI_SUCCESS;
   }
-  if (result != CUPTI_SUCCESS) refuse(api, result);
-  return result == CUPTI_SUCCESS;
+  if (result == CUPTI_SUCCESS) return true;
+  if (subscribed) (void)api.unsubscribe(subscriber);
+  refuse(api, result);
+  return false;
 }
 
 // The process's one source. It is never destroyed: calls come until the process has ended.
