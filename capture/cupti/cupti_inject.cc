@@ -164,7 +164,9 @@ constexpr Watched kWatched[] = {
     BOTH(cuGraphLaunch, _ptsz, launch_graph),
     BOTH(cuStreamBeginCapture, _ptsz, begin_capture),
     BOTH(cuStreamBeginCapture_v2, _ptsz, begin_capture),
+#if CUDA_VERSION >= 12030
     BOTH(cuStreamBeginCaptureToGraph, _ptsz, begin_capture),
+#endif
     BOTH(cuStreamEndCapture, _ptsz, end_capture),
     {ID(cuGraphInstantiate), instantiate},
     {ID(cuGraphInstantiate_v2), instantiate},
