@@ -40,7 +40,7 @@ TEST(Process, TheRecorderOpenedLastAndNotClosedIsBorrowed) {
 }
 
 TEST(Process, CloseWaitsForWhoBorrowed) {
-  for (int round = 0; round < 50; ++round) {
+  for (int round = 0; round < 10; ++round) {
     ptape_recorder* recorder = opened("process_close");
     std::atomic<bool> borrowed{false}, end{false};
     std::thread other([&] {
