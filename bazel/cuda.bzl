@@ -2,11 +2,15 @@
 """cuda_library: .cu files compiled with the installed nvcc, to be used in deps of cc_* rules."""
 
 load("@bazel_tools//tools/cpp:toolchain_utils.bzl", "find_cpp_toolchain")
-load("@cuda//:defs.bzl", "CUDA_ARCHS", "CUDA_HOME", "HAVE_CUDA")
+load("@cuda//:defs.bzl", "CUDA_ARCHS", "CUDA_HOME", "HAVE_CUDA", "HAVE_CUPTI")
 
 def if_cuda(with_cuda, without = []):
     """`with_cuda` where a toolkit was found, else `without`: for srcs, deps, lists of targets."""
     return with_cuda if HAVE_CUDA else without
+
+def if_cupti(with_cupti, without = []):
+    """`with_cupti` where the toolkit has CUPTI's headers, else `without`."""
+    return with_cupti if HAVE_CUPTI else without
 
 def _flags(ctx, context):
     debug = ctx.var["COMPILATION_MODE"] == "dbg"

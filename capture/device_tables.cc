@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "capture/device_compare.h"
+#include "capture/process.h"
 #include "capture/recorder_handle.h"
 
 using pagetape::argument_error;
@@ -84,8 +85,11 @@ ptape_device_table* ptape_table_open(ptape_recorder* recorder, const ptape_table
     what.kind = pagetape::kCompareRecord;
     what.set_names(buffer, lens, space, unit);
     what.set_ints(std::int64_t{number});
-    return new ptape_device_table{*recorder->recorder, what, std::move(memory), std::move(on_host),
-                                  std::move(on_device)};
+    auto table = std::make_unique<ptape_device_table>(*recorder->recorder, what, std::move(memory),
+                                                      std::move(on_host), std::move(on_device));
+    const auto [begin, end] = pagetape::bytes_of(*view);
+    pagetape::add_table_range({table.get(), recorder, buffer, begin, end});
+    return table.release();
   } catch (const std::exception& error) {  // No memory.
     (void)argument_error(error.what());
     return nullptr;
@@ -115,6 +119,7 @@ int ptape_table_replayed(ptape_device_table* table, const ptape_at* at, std::uin
 
 int ptape_table_close(ptape_device_table* table) {
   if (table == nullptr) return argument_error("the table is null");
+  pagetape::remove_table_range(table);
   delete table;
   return PTAPE_OK;
 }

@@ -2,11 +2,14 @@
 #include "capture/pagetape_capture.h"
 
 #include <algorithm>
+#include <atomic>
 #include <exception>
+#include <memory>
 #include <new>
 #include <string>
 #include <string_view>
 
+#include "capture/process.h"
 #include "capture/recorder_handle.h"
 
 using pagetape::kKindOf;
@@ -124,7 +127,11 @@ ptape_recorder* ptape_open(const ptape_options* options) {
     pagetape::Status status;
     auto recorder = Recorder::open(recorder_options(*options), status);
     last_error = status.message();
-    return recorder == nullptr ? nullptr : new ptape_recorder{std::move(recorder)};
+    if (recorder == nullptr) return nullptr;
+    static std::atomic<std::uint32_t> opened{0};
+    auto handle = std::make_unique<ptape_recorder>(std::move(recorder), opened.fetch_add(1) + 1);
+    pagetape::announce(handle.get());
+    return handle.release();
   } catch (const std::exception& error) {  // No memory, no thread.
     last_error = error.what();
     return nullptr;
@@ -138,6 +145,7 @@ int ptape_flush(ptape_recorder* recorder) {
 
 int ptape_close(ptape_recorder* recorder) {
   PTAPE_NEEDS(recorder);
+  pagetape::withdraw(recorder);
   const pagetape::Status status = recorder->recorder->close();
   const bool malformed = recorder->recorder->counts().malformed > 0;
   last_error = recorder->recorder->last_error();
@@ -375,6 +383,58 @@ int ptape_launch_done(ptape_recorder* recorder, const ptape_at* at, ptape_ticket
   Record record = make<ev::LaunchDone>(recorder, at);
   record.set_ints(static_cast<std::int64_t>(ticket - 1));
   return recorder->recorder->append(record);
+}
+
+ptape_recorder* ptape_borrow(std::uint32_t* number) {
+  ptape_recorder* recorder = pagetape::borrow();
+  if (number != nullptr) *number = recorder != nullptr ? recorder->number : 0;
+  return recorder;
+}
+
+void ptape_give_back(ptape_recorder* recorder) {
+  if (recorder != nullptr) pagetape::give_back();
+}
+
+std::int32_t ptape_stream(const void* cuda_stream) { return pagetape::stream_number(cuda_stream); }
+
+int ptape_kernel(ptape_recorder* recorder, const ptape_at* at, ptape_name name,
+                 const std::uint32_t grid[3], const std::uint32_t block[3],
+                 std::int64_t correlation) {
+  PTAPE_NEEDS(recorder);
+  if (name == 0 || grid == nullptr || block == nullptr) {
+    return argument_error("a kernel without a name, a grid or a block");
+  }
+  Record record = make<ev::Kernel>(recorder, at);
+  record.set_names(name);
+  record.set_ints(correlation);
+  const std::uint32_t sizes[] = {grid[0], grid[1], grid[2], block[0], block[1], block[2]};
+  return append(recorder, record, sizes, std::size(sizes));
+}
+
+int ptape_stream_wait(ptape_recorder* recorder, const ptape_at* at, std::int64_t on) {
+  PTAPE_NEEDS(recorder);
+  Record record = make<ev::StreamWait>(recorder, at);
+  record.set_ints(on);
+  return recorder->recorder->append(record);
+}
+
+int ptape_copied(ptape_recorder* recorder, const ptape_at* at, std::uint64_t address,
+                 std::uint64_t bytes) {
+  PTAPE_NEEDS(recorder);
+  struct Copy {
+    ptape_recorder* recorder;
+    const ptape_at* at;
+    int error = PTAPE_OK;
+  } copy{recorder, at};
+  pagetape::for_each_table(
+      recorder, address, address + bytes,
+      [](void* context, ptape_name buffer) {
+        Copy& to = *static_cast<Copy*>(context);
+        const int error = ptape_refresh(to.recorder, to.at, buffer);
+        if (error != PTAPE_OK) to.error = error;
+      },
+      &copy);
+  return copy.error;
 }
 
 }  // extern "C"

@@ -30,7 +30,7 @@ extern "C" {
 #endif
 
 #define PTAPE_ABI_MAJOR 1
-#define PTAPE_ABI_MINOR 4
+#define PTAPE_ABI_MINOR 5
 #define PTAPE_API __attribute__((visibility("default")))
 
 /* An optional integer argument left out. */
@@ -292,6 +292,29 @@ PTAPE_API int ptape_guard_poll(ptape_guard*, ptape_guard_finding* finding);
 /* When what was captured or put on a stream will not run again; tables before their guard. */
 PTAPE_API int ptape_guarded_close(ptape_guarded*);
 PTAPE_API int ptape_guard_close(ptape_guard*);
+
+/* --- several sources in one process, such as hooks and CUPTI. Since ABI 1.5. ---
+ *
+ * They write to one recorder, so that there is one trace and one order. */
+
+/* The recorder that this process opened last and has not closed; NULL: there is none. `number`, if
+ * not NULL, gets which one it is of those the process opened, from 1: names and tickets are one
+ * recorder's. Until it is given back, by the same thread and soon, ptape_close waits. */
+PTAPE_API ptape_recorder* ptape_borrow(uint32_t* number);
+PTAPE_API void ptape_give_back(ptape_recorder*);
+
+/* What events call a CUDA stream (a cudaStream_t or CUstream; NULL: the legacy default stream, of
+ * all devices): the same for all sources of the process, 2 and up; 0 after the first 4,000. */
+PTAPE_API int32_t ptape_stream(const void* cuda_stream);
+
+/* A kernel is launched: blocks of the grid and threads of a block in x, y, z. */
+PTAPE_API int ptape_kernel(ptape_recorder*, const ptape_at*, ptape_name name,
+                           const uint32_t grid[3], const uint32_t block[3], int64_t correlation);
+/* The stream of `at` waits for what was given to stream `on`. */
+PTAPE_API int ptape_stream_wait(ptape_recorder*, const ptape_at*, int64_t on);
+/* So many bytes from that address on are written by a copy: `refresh` of each table that was opened
+ * with this recorder (ptape_table_open) and has one of them. */
+PTAPE_API int ptape_copied(ptape_recorder*, const ptape_at*, uint64_t address, uint64_t bytes);
 
 #ifdef __cplusplus
 }

@@ -291,6 +291,20 @@ Status RecordDecoder::decode_body(const Record& record, RecordBytes& payload, Ev
     case kKindOf<ev::LaunchDone>:
       body = ev::LaunchDone{ints[0]};
       return {};
+    case kKindOf<ev::StreamWait>:
+      body = ev::StreamWait{ints[0], std::nullopt};
+      return {};
+    case kKindOf<ev::Kernel>: {
+      auto& to = body_as<ev::Kernel>(body);
+      to.name = name(names[0]);
+      to.correlation = ints[0];
+      std::vector<std::uint32_t> sizes;
+      read_array(payload, record.n, sizes);
+      const auto half = sizes.begin() + static_cast<std::ptrdiff_t>(sizes.size() / 2);
+      to.grid.assign(sizes.begin(), half);
+      to.block.assign(half, sizes.end());
+      return {};
+    }
     default:
       return decode_pages(record, payload, body);
   }

@@ -31,6 +31,11 @@ void add_record_verb(CLI::App& app, int& exit_code, CompanionFactory companion,
   verb->add_flag_callback(
       "--check", [options, checking = std::move(checking)] { options->companion = checking; },
       "Judge the events as they come: a line for each rule's first finding, and a verdict");
+  verb->add_option("--cupti", options->cupti,
+                   "Library that records CUDA's launches, errors, graphs and waits, or none; "
+                   "otherwise libpagetape_cupti.so beside this program, if it is there")
+      ->envname("PAGETAPE_CUPTI")
+      ->type_name("FILE");
   verb->add_option("COMMAND", options->command, "Behind --: what to run, and its arguments")
       ->required();
   verb->footer(

@@ -2,13 +2,17 @@
 // What the functions of the C interface share.
 #pragma once
 
+#include <algorithm>
+#include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "capture/recorder.h"
 
 struct ptape_recorder {
   std::unique_ptr<pagetape::Recorder> recorder;
+  std::uint32_t number;  // Of the process's recorders, from 1.
 };
 
 namespace pagetape {
@@ -37,6 +41,21 @@ inline TableView view_of(const ptape_table_view& from) {
   to.cell_bytes = from.cell_bytes;
   to.start_bytes = from.start_bytes;
   return to;
+}
+
+// Where a plain table or an index list lies, from its first byte to behind its last.
+inline std::pair<std::uint64_t, std::uint64_t> bytes_of(const ptape_table_view& view) {
+  std::int64_t first = 0, last = view.capacity - 1;  // Cells.
+  if (view.starts == nullptr) {
+    const std::int64_t row = (std::int64_t{view.rows} - 1) * view.row_stride;
+    const std::int64_t col = (std::int64_t{view.cols} - 1) * view.col_stride;
+    first = std::min<std::int64_t>(row, 0) + std::min<std::int64_t>(col, 0);
+    last = std::max<std::int64_t>(row, 0) + std::max<std::int64_t>(col, 0);
+  }
+  const auto at = reinterpret_cast<std::uint64_t>(view.cells);
+  const std::int64_t width = view.cell_bytes;
+  return {at + static_cast<std::uint64_t>(first * width),
+          at + static_cast<std::uint64_t>((last + 1) * width)};
 }
 
 }  // namespace pagetape

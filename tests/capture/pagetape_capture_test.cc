@@ -87,6 +87,11 @@ TEST_F(Capture, EveryTypedFunctionEqualsItsLine) {
   both(ptape_swa_state(recorder_, nullptr, name("t"), 0, 0, pool),
        R"({"ev": "swa_state", "backend": "t", "uses_swa": false, "swa_pool": null, )"
        R"("derived_from": "F"})");
+  const std::uint32_t grid[] = {4, 2, 1}, block[] = {128, 1, 1};
+  both(ptape_kernel(recorder_, nullptr, name("k"), grid, block, 9),
+       R"({"ev": "kernel", "name": "k", "grid": [4, 2, 1], "block": [128, 1, 1], )"
+       R"("correlation": 9})");
+  both(ptape_stream_wait(recorder_, nullptr, 3), R"({"ev": "stream_wait", "on": 3})");
   const std::vector<std::string> got = written();
   ASSERT_EQ(got.size(), 2 * lines.size());
   for (std::size_t i = 0; i < lines.size(); ++i) {

@@ -96,6 +96,10 @@ TEST(Coverage, GraphsThatAreNotRecordedAreNotChecked) {
   const std::string head = R"({"ev":"header","format":1,"records":["alloc"]})";
   EXPECT_TRUE(contains(unchecked_of(head + '\n'), "GRAPH_STALE -"));
   EXPECT_FALSE(contains(unchecked_of("{\"ev\":\"end\"}\n"), "GRAPH_STALE -"));
+  // Of this graph nothing is known but that there is one.
+  const std::string bare =
+      "{\"ev\":\"graph_capture\",\"graph\":\"g\"}\n{\"ev\":\"graph_launch\",\"graph\":\"g\"}\n";
+  EXPECT_TRUE(contains(unchecked_of(bare), "GRAPH_STALE -"));
 }
 
 TEST(Coverage, AnObjectOfAnotherRankIsAnother) {
