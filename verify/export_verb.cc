@@ -8,10 +8,12 @@
 
 #include "traces/source.h"
 #include "traces/text.h"
+#include "verify/csv_tables.h"
 #include "verify/export_chrome.h"
 #include "verify/export_walk.h"
 #include "verify/output_file.h"
 #include "verify/report.h"
+#include "verify/sqlite_tables.h"
 #include "verify/verify_verbs.h"
 
 namespace pagetape {
@@ -79,8 +81,23 @@ Status export_chrome(const Flags& flags) {
   return status.ok() ? report.status : status;
 }
 
+template <class Tables>
+Status export_tables(const Flags& flags) {
+  if (flags.out.empty()) return usage("--to " + flags.to + " needs -o: where to write");
+  Tables tables;
+  if (Status status = tables.open(flags.out); !status.ok()) return status;
+  Report report;
+  if (Status status = judge(flags, report); !status.ok()) return status;
+  const auto exporter = table_exporter(*report.names, tables);
+  const Status status = walk_trace(report, *exporter);
+  return status.ok() ? report.status : status;
+}
+
 Status export_trace(const Flags& flags) {
-  return flags.to == "chrome" ? export_chrome(flags) : export_text(flags);
+  if (flags.to == "chrome") return export_chrome(flags);
+  if (flags.to == "csv") return export_tables<CsvTables>(flags);
+  if (flags.to == "sqlite") return export_tables<SqliteTables>(flags);
+  return export_text(flags);
 }
 
 }  // namespace
@@ -92,8 +109,9 @@ void add_export_verb(CLI::App& app, int& exit_code) {
   verb->add_option("-o,--output", flags->out, "Where to write it (standard output)");
   verb->add_option("--to", flags->to,
                    "text: one event a line, which every verb reads again; chrome: JSON for\n"
-                   "ui.perfetto.dev and chrome://tracing, with the findings")
-      ->check(CLI::IsMember({"text", "chrome"}))
+                   "ui.perfetto.dev and chrome://tracing; csv: a folder with a file for each kind\n"
+                   "of event; sqlite: a database. All but text hold the findings, too")
+      ->check(CLI::IsMember({"text", "chrome", "csv", "sqlite"}))
       ->capture_default_str();
   verb->add_option("--max-findings", flags->max_findings,
                    "Write so many findings, the earliest (0: all)")

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What `pagetape export` writes, read by parsers that are not ours."""
 import collections
+import csv
 import json
 import os
+import re
+import sqlite3
 import subprocess
 import tempfile
 import unittest
@@ -155,6 +158,79 @@ class Chrome(Folder):
         done = run("export", "/dev/stdin", "--to", "chrome", input="")
         self.assertEqual(done.returncode, 2)
         self.assertIn("reads a trace twice", done.stderr)
+
+
+class Csv(Folder):
+    def exported(self, trace):
+        out = self.path("csv")
+        done = run("export", trace, "--to", "csv", "-o", out)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        tables = {}
+        for name in os.listdir(out):
+            with open(os.path.join(out, name), encoding="utf-8", newline="") as f:
+                tables[name[:-len(".csv")]] = list(csv.DictReader(f, strict=True))
+        return tables
+
+    def test_holds_every_event_in_the_file_of_its_kind(self):
+        tables = self.exported(DEFECT)
+        lines = [json.loads(line) for line in run("export", DEFECT).stdout.splitlines()]
+        self.assertEqual(sum(len(rows) for name, rows in tables.items() if name != "findings"),
+                         len(lines))
+        for name, rows in tables.items():
+            for row in rows if name != "findings" else ():
+                event = lines[int(row["event"])]
+                self.assertEqual(event["ev"], name)
+                if "req" in event:
+                    self.assertEqual(row["req"], event["req"])
+                if "pages" in event and name != "pool":
+                    self.assertEqual(json.loads(row["pages"]), event["pages"])
+
+    def test_holds_the_findings(self):
+        rows = self.exported(DEFECT)["findings"]
+        wanted = findings_of(DEFECT)
+        self.assertEqual([r["id"] for r in rows], [f["id"] for f in wanted])
+        self.assertEqual([r["message"] for r in rows], [f["message"] for f in wanted])
+
+    def test_needs_a_folder_that_is_free(self):
+        self.assertIn("needs -o", run("export", DEFECT, "--to", "csv").stderr)
+        self.exported(CRASH)
+        again = run("export", DEFECT, "--to", "csv", "-o", self.path("csv"))
+        self.assertEqual(again.returncode, 2)
+        self.assertIn("is not empty", again.stderr)
+
+    def test_a_trace_that_cannot_be_read_leaves_no_folder(self):
+        done = run("export", self.path("none"), "--to", "csv", "-o", self.path("csv"))
+        self.assertEqual(done.returncode, 2)
+        self.assertFalse(os.path.exists(self.path("csv")))
+
+
+class Sqlite(Folder):
+    def exported(self, trace):
+        out = self.path("run.db")
+        done = run("export", trace, "--to", "sqlite", "-o", out)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        database = sqlite3.connect(out)
+        self.addCleanup(database.close)
+        return database
+
+    def test_holds_every_event_and_every_finding(self):
+        database = self.exported(DEFECT)
+        lines = [json.loads(line) for line in run("export", DEFECT).stdout.splitlines()]
+        for kind, count in collections.Counter(line["ev"] for line in lines).items():
+            self.assertEqual(database.execute('SELECT count(*) FROM "%s"' % kind).fetchone(),
+                             (count,))
+        wanted = [(f["id"], f["event"], f["page"]) for f in findings_of(DEFECT)]
+        found = database.execute("SELECT id, event, page FROM findings ORDER BY rowid").fetchall()
+        self.assertEqual(found, wanted)
+
+    def test_the_query_of_the_readme_gives_what_is_shown_there(self):
+        with open(os.path.join(ROOT, "README.md"), encoding="utf-8") as f:
+            sql, shown = re.search(r"```sql\n(.*?)```\n\n```\n(.*?)```", f.read(),
+                                   re.DOTALL).groups()
+        rows = self.exported(DEFECT).execute(sql).fetchall()
+        printed = ["|".join("" if v is None else str(v) for v in row) for row in rows]
+        self.assertGreater(len(printed), 0)
+        self.assertEqual(printed, shown.splitlines())
 
 
 if __name__ == "__main__":
