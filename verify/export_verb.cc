@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// pagetape export IN [-o OUT] [--to FORM]
+// pagetape export IN [-o OUT] [--to FORM] [--redact]
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <filesystem>
@@ -12,6 +12,7 @@
 #include "verify/export_chrome.h"
 #include "verify/export_walk.h"
 #include "verify/output_file.h"
+#include "verify/redact.h"
 #include "verify/report.h"
 #include "verify/sqlite_tables.h"
 #include "verify/verify_verbs.h"
@@ -22,6 +23,7 @@ namespace {
 struct Flags {
   std::string in, out, to = "text";
   std::size_t max_findings = 100'000;
+  bool redact = false;
 };
 
 void warn(const std::vector<std::string>& warnings) {
@@ -38,8 +40,12 @@ Status export_text(const Flags& flags) {
   if (source == nullptr) return status;
   OutputFile out;
   if (status = out.open(flags.out); !status.ok()) return status;
+  Redactor redactor(names);
   Event event;
-  while (status.ok() && source->next(event)) status = out.write(print_event(event, names) + '\n');
+  while (status.ok() && source->next(event)) {
+    if (flags.redact) redactor.redact(event);
+    status = out.write(print_event(event, names) + '\n');
+  }
   if (status.ok()) status = out.commit();
   warn(source->warnings());
   return status.ok() ? source->status() : status;
@@ -94,6 +100,9 @@ Status export_tables(const Flags& flags) {
 }
 
 Status export_trace(const Flags& flags) {
+  if (flags.redact && flags.to != "text") {
+    return usage("--redact gives a trace as text: export that with --to " + flags.to + " then");
+  }
   if (flags.to == "chrome") return export_chrome(flags);
   if (flags.to == "csv") return export_tables<CsvTables>(flags);
   if (flags.to == "sqlite") return export_tables<SqliteTables>(flags);
@@ -113,6 +122,9 @@ void add_export_verb(CLI::App& app, int& exit_code) {
                    "of event; sqlite: a database. All but text hold the findings, too")
       ->check(CLI::IsMember({"text", "chrome", "csv", "sqlite"}))
       ->capture_default_str();
+  verb->add_flag("--redact", flags->redact,
+                 "Rename requests, prefix keys and digests; leave out call sites, folders and\n"
+                 "free text. The rules find the same in it");
   verb->add_option("--max-findings", flags->max_findings,
                    "Write so many findings, the earliest (0: all)")
       ->capture_default_str();

@@ -50,6 +50,23 @@ class Text(Folder):
         self.assertEqual(os.listdir(self.folder.name), [])
 
 
+class Redact(Folder):
+    def test_is_a_trace_with_the_same_findings_and_other_names(self):
+        out = self.path("x.jsonl")
+        self.assertEqual(run("export", DEFECT, "--redact", "-o", out).returncode, 0)
+        names = {f["req"]: g["req"] for f, g in zip(findings_of(DEFECT), findings_of(out))}
+        self.assertEqual(names.pop(None, None), None)
+        self.assertEqual(names, {"A": "r0", "B": "r1", "C": "r2"})
+        keys = ("rule", "event", "row", "column", "page")
+        places = [[[f[key] for key in keys] for f in findings_of(t)] for t in (DEFECT, out)]
+        self.assertEqual(*places)
+
+    def test_is_of_the_text_form(self):
+        done = run("export", DEFECT, "--redact", "--to", "chrome")
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("--redact gives a trace as text", done.stderr)
+
+
 class Chrome(Folder):
     def exported(self, trace):
         out = self.path("x.json")
