@@ -14,7 +14,8 @@ find . -maxdepth 1 -type l -name "bazel-${PWD##*/}" -delete
 # What building needs, and what testing needs besides.
 BUILD_PACKAGES=(
   bazel-bootstrap g++ python3
-  capnproto libcapnp-dev libcli11-dev libedit-dev libxxhash-dev libzstd-dev nlohmann-json3-dev
+  capnproto libcapnp-dev libcli11-dev libedit-dev libsqlite3-dev libxxhash-dev libzstd-dev
+  nlohmann-json3-dev
   fonts-dejavu-core libegl-dev libgl-dev libgl1-mesa-dri libglfw3-dev libimgui-dev libstb-dev
 )
 TEST_PACKAGES=(libbenchmark-dev libgmock-dev libgtest-dev binutils clang-format-14)

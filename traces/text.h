@@ -2,8 +2,10 @@
 // The text form: one JSON object a line, "ev" first. Both ways, for every event.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "traces/event.h"
 #include "traces/names.h"
@@ -22,6 +24,20 @@ Status parse_event(std::string_view line, Names& names, Event& event);
 // in what says the same: a `stream` of 0 (of async_begin, 1) is left out, and a number that need
 // not be an integer is printed in the shortest form (1.0 as 1).
 std::string print_event(const Event& event, const Names& names);
+
+// A value by itself, as tables hold it: as print_event prints it, but a name without its quotes.
+// What may be a list or an object is kJson in any case.
+struct FieldCell {
+  enum class Form : std::uint8_t { kAbsent, kInteger, kNumber, kBool, kString, kJson };
+  Form form = Form::kAbsent;
+  std::string text;
+  bool operator==(const FieldCell&) const = default;
+};
+
+// The fields of a kind of event, in the order of the model.
+std::vector<std::string_view> field_names(std::size_t kind);
+// Their values, one a field; those left out and nulls are absent. `cells` is overwritten.
+void print_fields(const Event& event, const Names& names, std::vector<FieldCell>& cells);
 
 // Checks what a field's type alone does not say: ranges (pages >= 0, page_size >= 1, window >= 1,
 // ids within 32 bits, …), enumerated words, one of layer and layers, lists of equal length. Both

@@ -24,6 +24,36 @@ bool present(const T&) {
   return true;
 }
 
+using Form = FieldCell::Form;
+
+Form form_of(std::int64_t) { return Form::kInteger; }
+Form form_of(const OptInt&) { return Form::kInteger; }
+Form form_of(PageId) { return Form::kInteger; }
+Form form_of(double) { return Form::kNumber; }
+Form form_of(bool) { return Form::kBool; }
+Form form_of(Name) { return Form::kString; }
+Form form_of(Layer layer) { return layer.is_named() ? Form::kString : Form::kInteger; }
+template <class T>
+Form form_of(const T&) {
+  return Form::kJson;
+}
+template <class T>
+Form form_of(const std::optional<T>& value) {
+  return form_of(*value);
+}
+
+// Of what has the form of a string.
+Name name_in(Name value) { return value; }
+Name name_in(Layer value) { return value.name(); }
+template <class T>
+Name name_in(const T&) {
+  return kNone;
+}
+template <class T>
+Name name_in(const std::optional<T>& value) {
+  return name_in(*value);
+}
+
 // Prints one event. An overlay (null where there is none) holds the unknown fields of the value
 // printed, and under the names of known fields the overlays of those.
 class EventPrinter {
@@ -49,7 +79,27 @@ class EventPrinter {
     return std::move(out_);
   }
 
+  template <class T>
+  void cells(const T& body, std::vector<FieldCell>& cells) {
+    std::size_t i = 0;
+    for_each_field<T>([&](const auto& field) { cell(body.*field.member, cells[i++]); });
+  }
+
  private:
+  template <class T>
+  void cell(const T& value, FieldCell& cell) {
+    cell.form = present(value) ? form_of(value) : Form::kAbsent;
+    cell.text.clear();
+    if (cell.form == Form::kAbsent) return;
+    if (cell.form == Form::kString) {
+      cell.text = names_.text(name_in(value));
+      return;
+    }
+    out_.clear();
+    print(value, nullptr);
+    cell.text = out_;
+  }
+
   template <class T>
   void kind_and_fields(const T& value, const Json* extra) {
     out_ += "\"ev\": \"";
@@ -200,6 +250,25 @@ class EventPrinter {
 
 std::string print_event(const Event& event, const Names& names) {
   return EventPrinter(names).event(event);
+}
+
+std::vector<std::string_view> field_names(std::size_t kind) {
+  std::vector<std::string_view> names;
+  EventBody body;
+  emplace_kind(body, kind, [&]<class T>(T&) {
+    for_each_field<T>([&](const auto& field) { names.emplace_back(field.name); });
+  });
+  return names;
+}
+
+void print_fields(const Event& event, const Names& names, std::vector<FieldCell>& cells) {
+  EventPrinter printer(names);
+  std::visit(
+      [&]<class T>(const T& body) {
+        cells.resize(std::tuple_size_v<decltype(T::fields())>);
+        printer.cells(body, cells);
+      },
+      event.body);
 }
 
 }  // namespace pagetape

@@ -3,15 +3,12 @@
 
 #include <algorithm>
 #include <set>
-#include <string_view>
+
+#include "verify/renamer.h"
 
 namespace pagetape {
 namespace {
 
-// By field: the letter of what it names; "": a word of the trace model, which stays.
-struct FieldLetter {
-  std::string_view field, letter;
-};
 constexpr FieldLetter kLetters[] = {
     {"req", "r"},     {"by", "r"},       {"pool", "p"},   {"from_pool", "p"},
     {"to_pool", "p"}, {"swa_pool", "p"}, {"pools", "p"},  {"space", "p"},
@@ -23,63 +20,6 @@ constexpr FieldLetter kLetters[] = {
     {"key", "k"},     {"digest", "d"},   {"graph", "g"},  {"name", "n"},
     {"scalars", "n"}, {"class", "c"},    {"kernel", "c"}, {"layer", "l"},
     {"layers", "l"},
-};
-
-std::string_view letter_of(std::string_view field) {
-  const auto at = std::ranges::find(kLetters, field, &FieldLetter::field);
-  return at == std::end(kLetters) ? std::string_view() : at->letter;
-}
-
-class Renamer {
- public:
-  explicit Renamer(Names& names) : names_(names) {}
-
-  template <class T>
-  void rename(T& object) {
-    for_each_field<T>([&](const auto& f) { value(object.*f.member, f.name); });
-  }
-
-  void value(Name& name, std::string_view field) {
-    const std::string_view letter = letter_of(field);
-    if (name == kNone || letter.empty()) return;
-    const auto [at, fresh] = map_.try_emplace(name, kNone);
-    if (fresh) {
-      const bool cache = names_.text(name).starts_with('#');
-      std::string text = cache ? "#" : "";
-      text += letter;
-      text += std::to_string(counts_[text]++);
-      at->second = names_.intern(text);
-    }
-    name = at->second;
-  }
-  void value(Layer& layer, std::string_view) {
-    if (!layer.is_named()) return;
-    Name name = layer.name();
-    value(name, "layer");
-    layer = Layer::named(name);
-  }
-
- private:
-  template <class T>
-  void value(T& v, std::string_view field) {
-    if constexpr (requires { T::fields(); }) {
-      rename(v);
-    } else if constexpr (requires { v.has_value(), v.emplace(); }) {
-      if (v) value(*v, field);
-    } else if constexpr (std::is_same_v<T, LayerChoice> || std::is_same_v<T, Digests>) {
-      value(v.list, field);
-    } else if constexpr (std::is_same_v<T, ev::Launch>) {
-      std::visit([&](auto& body) { rename(body); }, v);
-    } else if constexpr (std::is_same_v<T, Scalars>) {
-      for (auto& [name, scalar] : v) value(name, field);
-    } else if constexpr (requires { v.begin(), v.end(); }) {
-      for (auto& element : v) value(element, field);
-    }
-  }
-
-  Names& names_;
-  std::map<Name, Name> map_;
-  std::map<std::string, int> counts_;
 };
 
 // Puts f(id) in the place of every page id, of the page of every slot, and of every pool's bound.
@@ -166,7 +106,7 @@ std::int64_t one_page_size(const Tape& tape, const Names& names) {
 }  // namespace
 
 void make_anonymous(Tape& tape, Finding& finding, Names& names) {
-  Renamer renamer(names);
+  Renamer renamer(names, kLetters);
   for (Kept& k : tape) std::visit([&](auto& body) { renamer.rename(body); }, k.event.body);
   renamer.value(finding.backend, "backend");
   renamer.value(finding.req, "req");

@@ -18,7 +18,11 @@ OutputFile::~OutputFile() {
 }
 
 Status OutputFile::open(const std::string& path) {
-  path_ = path;
+  path_ = path.empty() ? "standard output" : path;
+  if (path.empty()) {
+    file_.reset(stdout);
+    return {};
+  }
   std::error_code error;
   const fs::path target = fs::weakly_canonical(path, error);  // Through a link, which stays.
   target_ = error ? path : target.string();
@@ -37,10 +41,14 @@ Status OutputFile::open(const std::string& path) {
   return file_ == nullptr ? refused("written") : Status();
 }
 
-Status OutputFile::commit(const std::string& text) {
-  const bool written = std::fwrite(text.data(), 1, text.size(), file_.get()) == text.size() &&
-                       std::fflush(file_.get()) == 0;
-  if (!written) return refused("written");
+Status OutputFile::write(std::string_view text) {
+  const bool written = std::fwrite(text.data(), 1, text.size(), file_.get()) == text.size();
+  return written ? Status() : refused("written");
+}
+
+Status OutputFile::commit(std::string_view text) {
+  if (Status status = write(text); !status.ok()) return status;
+  if (std::fflush(file_.get()) != 0) return refused("written");
   if (!temporary_.empty() && std::rename(temporary_.c_str(), target_.c_str()) != 0) {
     return refused("put in place");
   }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 
 #include "verify/verify.h"
@@ -18,6 +19,9 @@ std::string report_json(const Report& report);
 
 // One line a finding, then the object without its findings.
 std::string report_jsonl(const Report& report);
+
+// One finding as the report's object has it, without its chain of blame.
+nlohmann::ordered_json finding_json(const Finding& finding, const Names& names);
 
 // "OOB_PAGE at event 9, layer 22 (logical a0) of backend d, request A, row 0, column 1"
 std::string place_of(const Finding& finding, const Names& names);

@@ -18,36 +18,6 @@ Json layer_json(Layer layer, const Names& names) {
   return layer.is_named() ? Json(names.text(layer.name())) : Json(layer.v);
 }
 
-// `links`: of its blame, where it is its rule's first.
-Json finding_json(const Finding& f, const std::vector<Link>* links, const Names& names) {
-  Json out;
-  out["id"] = f.id(names);
-  out["rule"] = info(f.rule).name;
-  out["event"] = f.event;
-  out["launch"] = number_or_null(f.launch);
-  out["rank"] = f.rank == INT64_MIN ? Json(nullptr) : Json(f.rank);
-  out["step"] = number_or_null(f.step);
-  out["backend"] = text_or_null(f.backend, names);
-  out["layer"] = f.has_layer ? layer_json(f.layer, names) : Json(nullptr);
-  out["logical_layer"] = f.has_layer ? layer_json(f.logical_layer, names) : Json(nullptr);
-  out["req"] = text_or_null(f.req, names);
-  out["row"] = number_or_null(f.row);
-  out["column"] = number_or_null(f.column);
-  out["page"] = f.page == INT64_MIN ? Json(nullptr) : Json(f.page);
-  out["bound"] = number_or_null(f.bound);
-  out["pool"] = text_or_null(f.pool, names);
-  if (f.slot != INT64_MIN) out["slot"] = f.slot;
-  const std::pair<const char*, Name> further[] = {
-      {"op", f.op}, {"graph", f.graph}, {"map", f.map}, {"buffer", f.buffer}, {"object", f.object}};
-  for (const auto& [key, name] : further) {
-    if (name != kNone) out[key] = names.text(name);
-  }
-  out["message"] = f.message;
-  out["cause"] = f.cause;
-  if (links != nullptr) out["blame"] = links_json(*links, f.event, names);
-  return out;
-}
-
 std::vector<Json> findings_json(const Report& r) {
   std::vector<Link> all;
   for (const Finding& f : r.firsts) all.insert(all.end(), f.blame.begin(), f.blame.end());
@@ -61,7 +31,8 @@ std::vector<Json> findings_json(const Report& r) {
       link.take_event(*read);
     }
     const bool first = std::ranges::find(r.firsts, f) != r.firsts.end();
-    out.push_back(finding_json(f, first ? &links : nullptr, *r.names));
+    Json& json = out.emplace_back(finding_json(f, *r.names));
+    if (first) json["blame"] = links_json(links, f.event, *r.names);
   }
   return out;
 }
@@ -107,6 +78,34 @@ std::string dump(const Json& json) {
 }
 
 }  // namespace
+
+Json finding_json(const Finding& f, const Names& names) {
+  Json out;
+  out["id"] = f.id(names);
+  out["rule"] = info(f.rule).name;
+  out["event"] = f.event;
+  out["launch"] = number_or_null(f.launch);
+  out["rank"] = f.rank == INT64_MIN ? Json(nullptr) : Json(f.rank);
+  out["step"] = number_or_null(f.step);
+  out["backend"] = text_or_null(f.backend, names);
+  out["layer"] = f.has_layer ? layer_json(f.layer, names) : Json(nullptr);
+  out["logical_layer"] = f.has_layer ? layer_json(f.logical_layer, names) : Json(nullptr);
+  out["req"] = text_or_null(f.req, names);
+  out["row"] = number_or_null(f.row);
+  out["column"] = number_or_null(f.column);
+  out["page"] = f.page == INT64_MIN ? Json(nullptr) : Json(f.page);
+  out["bound"] = number_or_null(f.bound);
+  out["pool"] = text_or_null(f.pool, names);
+  if (f.slot != INT64_MIN) out["slot"] = f.slot;
+  const std::pair<const char*, Name> further[] = {
+      {"op", f.op}, {"graph", f.graph}, {"map", f.map}, {"buffer", f.buffer}, {"object", f.object}};
+  for (const auto& [key, name] : further) {
+    if (name != kNone) out[key] = names.text(name);
+  }
+  out["message"] = f.message;
+  out["cause"] = f.cause;
+  return out;
+}
 
 std::string report_json(const Report& r) {
   Json out = head(r);
