@@ -23,6 +23,7 @@
 #include <set>
 #include <thread>
 
+#include "capture/injection.h"
 #include "capture/journal.h"
 #include "capture/ring_file.h"
 
@@ -38,21 +39,7 @@ constexpr std::chrono::milliseconds kIdle(1);
 constexpr std::chrono::seconds kFlushEvery(5);
 constexpr int kScanMs = 10;
 
-constexpr char kInjectionVariable[] = "CUDA_INJECTION64_PATH";  // CUDA's.
-
 unsigned long long said(std::uint64_t n) { return n; }
-
-// The library's path, absolute; "" where there is to be none, or none is there.
-std::string cupti_library(const std::string& asked) {
-  std::error_code error;
-  if (asked == kNoCupti) return "";
-  if (!asked.empty()) return fs::absolute(asked, error).string();
-  const fs::path here = fs::read_symlink("/proc/self/exe", error).parent_path();
-  for (const char* place : {"libpagetape_cupti.so", "capture/libpagetape_cupti.so"}) {
-    if (fs::exists(here / place, error)) return (here / place).string();
-  }
-  return "";
-}
 
 // One ring and its trace, and the thread between them.
 class Session {
@@ -201,7 +188,7 @@ class Collector {
   explicit Collector(const CollectorOptions& options) : options_(options) {}
 
   int run() {
-    if (!options_.cupti.empty() && options_.cupti != kNoCupti &&
+    if (!options_.cupti.empty() && options_.cupti != kNotInjected &&
         access(options_.cupti.c_str(), R_OK) != 0) {
       std::fprintf(stderr, "pagetape record: --cupti %s: %s\n", options_.cupti.c_str(),
                    std::strerror(errno));
@@ -259,29 +246,13 @@ class Collector {
     ::rmdir(folder_.c_str());
   }
 
-  // In the child: what CUDA's driver is to load into the command. A profiler goes first.
-  void inject_cupti() const {
-    const std::string library = cupti_library(options_.cupti);
-    if (library.empty()) return;
-    if (const char* other = std::getenv(kInjectionVariable); other != nullptr && *other != 0) {
-      std::fprintf(stderr, "pagetape: %s is %s already: CUDA's calls are not recorded\n",
-                   kInjectionVariable, other);
-      return;
-    }
-    setenv(kInjectionVariable, library.c_str(), 1);
-    // One recorder a process: its hooks are to take the same library.
-    const std::string capture = fs::path(library).replace_filename("libpagetape_capture.so");
-    if (access(capture.c_str(), R_OK) == 0) setenv("PAGETAPE_LIBRARY", capture.c_str(), 0);
-  }
-
   [[noreturn]] void become_command(const Signals& signals) const {
     std::error_code error;
     const std::string out = fs::absolute(options_.out, error).string();
     setenv(kRingFolderVariable, folder_.c_str(), 1);
     setenv(kRingSizeVariable, std::to_string(options_.ring_bytes).c_str(), 1);
     setenv(kTraceFolderVariable, out.c_str(), 1);
-    setenv("PAGETAPE_OUT", (out + "/engine.ptape").c_str(), 0);  // What starts Python's package.
-    inject_cupti();
+    inject({options_.cupti, options_.python, out});
     signals.restore();
     std::vector<char*> arguments;
     for (const std::string& argument : options_.command) {

@@ -24,13 +24,9 @@ struct CollectorOptions {
   std::uint64_t ring_bytes = std::uint64_t{64} << 20;
   std::string shared_memory = "/dev/shm";
   int zstd_level = 3;
-  // libpagetape_cupti.so, for CUDA_INJECTION64_PATH of the command; "": where it lies beside this
-  // program or in capture/ there, kNoCupti: not at all.
-  std::string cupti;
+  std::string cupti, python;   // As in Injection.
   CompanionFactory companion;  // May be empty.
 };
-
-inline constexpr char kNoCupti[] = "none";
 
 // Runs the command to its end and returns its status, 128 + signal where it was killed, 127 where
 // it was not found, 126 where it cannot be run, 125 where recording could not begin. Stays while

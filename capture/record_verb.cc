@@ -36,6 +36,11 @@ void add_record_verb(CLI::App& app, int& exit_code, CompanionFactory companion,
                    "otherwise libpagetape_cupti.so beside this program, if it is there")
       ->envname("PAGETAPE_CUPTI")
       ->type_name("FILE");
+  verb->add_option("--python", options->python,
+                   "Folder of the Python package that records engines, or none; otherwise python/ "
+                   "beside this program, if it is there")
+      ->envname("PAGETAPE_PYTHON")
+      ->type_name("DIR");
   verb->add_option("COMMAND", options->command, "Behind --: what to run, and its arguments")
       ->required();
   verb->footer(

@@ -49,6 +49,7 @@ _ASSERT = "assert_traces_test, and test_cli.py reads what it writes"
 
 WITHOUT_TEST = {
     "capture/collector.cc": _RECORD,
+    "capture/injection.cc": _RECORD,
     "capture/cupti/cupti_inject.cc": "test_cupti.py, on a played driver and CUPTI",
     "capture/device_guard.cc": "example_engine_test and test_guard.py",
     "capture/example/example_main.cc": "test_device_tables.py runs it",

@@ -43,7 +43,7 @@ def state_of(pid):
         return f.read().split()[2]
 
 
-class Record(unittest.TestCase):
+class Recording(unittest.TestCase):
     def setUp(self):
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
@@ -57,15 +57,6 @@ class Record(unittest.TestCase):
     def command(self, *command, options=()):
         return [PAGETAPE, "record", "-o", self.out, "--shared-memory", self.shared,
                 *(options or ["--ring-size", "4MiB"]), "--", *command]
-
-    def test_check_judges_while_it_records_and_leaves_the_status(self):
-        for bug, verdict in [("stale-swa", "FAIL: "), ("none", "no finding in ")]:
-            run = subprocess.run(
-                self.command(*SHORT, "--bug", bug, options=["--check"]),
-                capture_output=True, text=True, timeout=PATIENCE_S, check=False)
-            self.assertEqual(run.returncode, 0, run.stderr)
-            self.assertIn(verdict, run.stderr)
-            self.assertEqual(" s: STALE_BINDING at event " in run.stderr, bug != "none")
 
     def record(self, *command, options=(), **more):
         return subprocess.run(self.command(*command, options=options), text=True, check=False,
@@ -101,6 +92,17 @@ class Record(unittest.TestCase):
         done = subprocess.run([PAGETAPE, "export", trace], text=True, stdout=subprocess.PIPE,
                               check=True)
         return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+class Record(Recording):
+    def test_check_judges_while_it_records_and_leaves_the_status(self):
+        for bug, verdict in [("stale-swa", "FAIL: "), ("none", "no finding in ")]:
+            run = subprocess.run(
+                self.command(*SHORT, "--bug", bug, options=["--check"]),
+                capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+            self.assertEqual(run.returncode, 0, run.stderr)
+            self.assertIn(verdict, run.stderr)
+            self.assertEqual(" s: STALE_BINDING at event " in run.stderr, bug != "none")
 
     def test_a_run_is_recorded_and_nothing_is_left_behind(self):
         done = self.record(*SHORT)
@@ -243,6 +245,61 @@ class Record(unittest.TestCase):
         self.record(PAGETAPE, "synth", "-o", path)
         self.assertEqual(self.verified(path)["verdict"], "pass")
         self.assertEqual(self.traces(), [])
+
+
+# A server with an idle parent, a spawned rank and a forked one.
+SERVER = """
+import multiprocessing, sys
+def rank(number):
+    import pagetape
+    recorder = pagetape.active().recorder
+    recorder.emit("header", format=1, engine="one of the test's own")
+    recorder.emit("step", step=number)
+if __name__ == "__main__":
+    for number, method in enumerate(("spawn", "fork")):
+        child = multiprocessing.get_context(method).Process(target=rank, args=(number,))
+        child.start()
+        child.join()
+        assert child.exitcode == 0
+"""
+
+
+class Python(Recording):
+    """What is handed out, unpacked somewhere: nothing is said to it but `record -- python …`."""
+
+    def setUp(self):
+        super().setUp()
+        dist = os.path.join(os.path.dirname(PAGETAPE), "pagetape.tar.gz")
+        if not os.path.isfile(dist):
+            self.skipTest("//:dist is not built")
+        subprocess.run(["tar", "-C", self.folder, "-xf", dist], check=True)
+        self.pagetape = os.path.join(self.folder, "pagetape/pagetape")
+        self.script = os.path.join(self.folder, "server.py")
+        with open(self.script, "w", encoding="utf-8") as f:
+            f.write(SERVER)
+
+    def command(self, *command, options=()):
+        return [self.pagetape, *super().command(*command, options=options)[1:]]
+
+    def test_ranks_are_recorded_with_nothing_changed_in_them(self):
+        done = self.record("python3", self.script)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        steps = [[e["step"] for e in self.events(trace) if e["ev"] == "step"]
+                 for trace in self.traces()]
+        self.assertEqual(sorted(steps), [[0], [1]])
+
+    def test_a_sitecustomize_that_was_there_is_run(self):
+        with open(os.path.join(self.folder, "sitecustomize.py"), "w", encoding="utf-8") as f:
+            f.write("print('the other one')")
+        done = self.record("python3", "-c", "import sitecustomize; print(sitecustomize.__file__)",
+                           env=dict(os.environ, PYTHONPATH=self.folder))
+        self.assertEqual(done.stdout.splitlines(),
+                         ["the other one", os.path.join(self.folder, "sitecustomize.py")])
+
+    def test_none_leaves_python_alone(self):
+        done = self.record("python3", "-c", "import sys; print('pagetape' in sys.modules)",
+                           options=["--python", "none"])
+        self.assertEqual(done.stdout, "False\n")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "capture" / "python"))
 
 from pagetape import _abi  # noqa: E402
-from pagetape.recording import Recorder, TextRecorder, open_recorder  # noqa: E402
+from pagetape.recording import LateSink, Recorder, TextRecorder, open_recorder  # noqa: E402
 
 
 class Lines:
@@ -21,6 +21,44 @@ class Lines:
 
     def close(self):
         self.lines.append("closed")
+
+
+class LateSinkTest(unittest.TestCase):
+    def test_headers_and_notes_alone_open_nothing(self):
+        recorder = Recorder(LateSink(self.fail))
+        recorder.emit("header", format=1)
+        recorder.emit("note", text="a hook was skipped")
+        recorder.close()
+
+    def test_the_first_event_opens_it_and_what_was_held_goes_before(self):
+        lines = Lines()
+        recorder = Recorder(LateSink(lambda: lines))
+        recorder.emit("header", format=1)
+        self.assertEqual(lines.lines, [])
+        recorder.emit("step", step=1)
+        recorder.emit("note", text="later")
+        recorder.close()
+        self.assertEqual([line if line == "closed" else line["ev"] for line in lines.lines],
+                         ["header", "step", "note", "closed"])
+
+    def test_a_forked_child_opens_its_own(self):
+        with tempfile.TemporaryDirectory() as folder:
+            recorder = Recorder(LateSink(
+                lambda: TextRecorder(os.path.join(folder, f"{os.getpid()}.jsonl"))))
+            recorder.emit("header", format=1)
+            recorder.emit("step", step=1)
+            child = os.fork()
+            if child == 0:
+                recorder.emit("step", step=2)
+                recorder.close()
+                os._exit(0)
+            os.waitpid(child, 0)
+            recorder.close()
+            for pid, step in ((os.getpid(), 1), (child, 2)):
+                with open(os.path.join(folder, f"{pid}.jsonl"), encoding="utf-8") as f:
+                    events = [json.loads(line) for line in f]
+                self.assertEqual([e["ev"] for e in events], ["header", "step", "end"])
+                self.assertEqual(events[1]["step"], step)
 
 
 class RecorderTest(unittest.TestCase):

@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Records the paged-KV state of LLM engines as pagetape traces.
 
+    pagetape record -o DIR -- python server.py
+
+starts it in each Python process by itself (startup/sitecustomize.py). Without a collector:
+
     PAGETAPE_OUT=run.ptape python -m pagetape run script.py [arguments]
 
 or, in a process of one's own, `import pagetape.auto` before the engine is imported.
@@ -43,8 +47,9 @@ class Session:
         self.recorder.close()
 
 
-def start(path: Optional[str] = None) -> Session:
-    """Starts recording to `path`, or to PAGETAPE_OUT. A second call gives the same session.
+def start(path: Optional[str] = None, late: bool = False) -> Session:
+    """Starts recording to `path`, or to PAGETAPE_OUT; `late`: the trace is opened with the first
+    event that is more than a header or a note. A second call gives the same session.
     A process that inherited the environment of a recording one writes a file of its own."""
     global _active
     if _active is None:
@@ -53,7 +58,7 @@ def start(path: Optional[str] = None) -> Session:
         if first != str(os.getpid()):
             root, dot, suffix = path.rpartition(".")
             path = f"{root}.{os.getpid()}.{suffix}" if dot else f"{path}.{os.getpid()}"
-        _active = Session(open_recorder(path))
+        _active = Session(open_recorder(path, late=late))
         atexit.register(stop)
     return _active
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import os
 import threading
-from typing import Any, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional
 
 
 def ints(tensor) -> List[int]:
@@ -22,17 +22,56 @@ class TextRecorder:
         self._path = path
         self._partial = path + ".partial"
         self._file = open(self._partial, "w", encoding="utf-8")
+        os.register_at_fork(before=self.flush)  # Or a child would write the same lines again.
 
     def write(self, line: str) -> None:
         self._file.write(line + "\n")
 
     def flush(self) -> None:
-        self._file.flush()
+        if not self._file.closed:
+            self._file.flush()
 
     def close(self) -> None:
         self._file.write('{"ev": "end"}\n')
         self._file.close()
         os.replace(self._partial, self._path)
+
+
+class LateSink:
+    """Opens its sink with the first event that is more than a header or a note: of the Python
+    processes of a server, those that hold no engine's objects leave no trace.
+
+    A forked child opens a sink of its own, with the same header: the parent's records nothing in
+    it. What its parent recorded before the fork is not in the child's trace."""
+
+    _HELD = ('{"ev": "header"', '{"ev": "note"')
+
+    def __init__(self, make: Callable) -> None:
+        self._make = make
+        self._sink = None
+        self._held: List[str] = []
+        os.register_at_fork(after_in_child=self._forget)
+
+    def _forget(self) -> None:
+        self._sink = None
+
+    def write(self, line: str) -> None:
+        if self._sink is None:
+            if line.startswith(self._HELD):
+                self._held.append(line)
+                return
+            self._sink = self._make()
+            for held in self._held:
+                self._sink.write(held)
+        self._sink.write(line)
+
+    def flush(self) -> None:
+        if self._sink is not None:
+            self._sink.flush()
+
+    def close(self) -> None:
+        if self._sink is not None:
+            self._sink.close()
 
 
 class Recorder:
@@ -48,6 +87,9 @@ class Recorder:
         self._kept: list = []
         self._next: Dict[str, int] = {}
         self._closed = False
+        # A child forked while another thread held the lock would wait for it for ever.
+        os.register_at_fork(before=self._lock.acquire, after_in_parent=self._lock.release,
+                            after_in_child=self._lock.release)
 
     def name(self, obj: Any, kind: str) -> str:
         """A name that stays the object's own: `kind` and a number in order of first mention. The
@@ -85,16 +127,20 @@ class Recorder:
                 self.sink.close()
 
 
-def open_recorder(path: str, timestamps: Optional[bool] = None) -> Recorder:
+def open_recorder(path: str, timestamps: Optional[bool] = None, late: bool = False) -> Recorder:
     """A path ending in .jsonl gets the text form. Any other gets the binary form where the
     library can be loaded; without it, text is written to the same path with .jsonl added."""
     if timestamps is None:
         timestamps = os.environ.get("PAGETAPE_TIMESTAMPS", "1") not in ("", "0")
+    return Recorder(LateSink(lambda: _open_sink(path)) if late else _open_sink(path), timestamps)
+
+
+def _open_sink(path: str):
     if path.endswith(".jsonl"):
-        return Recorder(TextRecorder(path), timestamps)
+        return TextRecorder(path)
     from . import _abi
 
     library = _abi.load()
     if library is None:
-        return Recorder(TextRecorder(path + ".jsonl"), timestamps)
-    return Recorder(_abi.NativeRecorder(library, path), timestamps)
+        return TextRecorder(path + ".jsonl")
+    return _abi.NativeRecorder(library, path)

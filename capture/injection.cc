@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "capture/injection.h"
+
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <initializer_list>
+#include <system_error>
+
+namespace pagetape {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr char kCudaVariable[] = "CUDA_INJECTION64_PATH";  // CUDA's.
+
+// What was asked for, else the first of `places` beside this program that is there; absolute. ""
+// where it is to be none, or none is there.
+std::string find(const std::string& asked, std::initializer_list<const char*> places) {
+  std::error_code error;
+  if (asked == kNotInjected) return "";
+  if (!asked.empty()) return fs::absolute(asked, error).string();
+  const fs::path here = fs::read_symlink("/proc/self/exe", error).parent_path();
+  for (const char* place : places) {
+    if (fs::exists(here / place, error)) return (here / place).string();
+  }
+  return "";
+}
+
+void inject_cupti(const std::string& library) {
+  if (library.empty()) return;
+  if (const char* other = std::getenv(kCudaVariable); other != nullptr && *other != 0) {
+    std::fprintf(stderr, "pagetape: %s is %s already: CUDA's calls are not recorded\n",
+                 kCudaVariable, other);
+    return;
+  }
+  setenv(kCudaVariable, library.c_str(), 1);
+}
+
+void inject_python(const std::string& folder) {
+  if (folder.empty()) return;
+  const char* before = std::getenv("PYTHONPATH");
+  const std::string rest = before != nullptr && *before != 0 ? ':' + std::string(before) : "";
+  setenv("PYTHONPATH", (folder + "/startup" + rest).c_str(), 1);
+}
+
+}  // namespace
+
+void inject(const Injection& injection) {
+  setenv("PAGETAPE_OUT", (injection.out + "/engine.ptape").c_str(), 0);
+  const std::string cupti =
+      find(injection.cupti, {"libpagetape_cupti.so", "capture/libpagetape_cupti.so"});
+  // One recorder a process: the hooks of Python are to take the library that CUPTI's takes.
+  const std::string beside =
+      cupti.empty() ? "" : fs::path(cupti).replace_filename("libpagetape_capture.so").string();
+  const std::string capture = find(fs::exists(beside) ? beside : "",
+                                   {"libpagetape_capture.so", "capture/libpagetape_capture.so"});
+  if (!capture.empty()) setenv("PAGETAPE_LIBRARY", capture.c_str(), 0);
+  inject_cupti(cupti);
+  inject_python(find(injection.python, {"python"}));
+}
+
+}  // namespace pagetape
