@@ -228,10 +228,11 @@ class Collector {
   void make_ring_folder() {
     folder_ = options_.shared_memory + "/pagetape-" + random_name();
     if (mkdir(folder_.c_str(), 0700) == 0) return;
-    std::fprintf(stderr,
-                 "pagetape: %s: %s. Each process writes its trace itself: what it has not written "
-                 "is lost if it is killed, and there are no keyframes.\n",
-                 options_.shared_memory.c_str(), std::strerror(errno));
+    std::fprintf(
+        stderr,
+        "pagetape: %s: %s. Each process writes its trace itself: what it has not written "
+        "is lost if it is killed, there are no keyframes, and nothing is judged as it comes.\n",
+        options_.shared_memory.c_str(), std::strerror(errno));
     folder_.clear();
     refused_ = true;
   }

@@ -68,6 +68,9 @@ Json head(const Report& r) {
   out["not_applicable"] = std::move(not_applicable);
   out["counts"] = std::move(counts);
   if (r.suspects) out["suspects"] = {{"total", r.suspects_total}, {"events", *r.suspects}};
+  if (r.cuda_errors_total > 0) {
+    out["cuda_errors"] = {{"total", r.cuda_errors_total}, {"events", r.cuda_errors}};
+  }
   out["warnings"] = r.warnings;
   return out;
 }

@@ -47,6 +47,26 @@ std::string verdict_line(const Report& r) {
   return out + '\n';
 }
 
+std::string events_in_words(const Report& r, const std::vector<EventIndex>& events) {
+  std::string out;
+  for (const Fetched& f : fetch_events(r.trace, *r.names, events)) {
+    out += "  event " + grouped(f.index) + ": " + describe(f.event, *r.names) + '\n';
+  }
+  return out;
+}
+
+// A run that CUDA ended need not have a finding: the fault may lie where no event shows it.
+std::string cuda_errors(const Report& r) {
+  if (r.cuda_errors.empty()) return "";
+  constexpr std::size_t kShown = 3;
+  const std::vector<EventIndex> first(
+      r.cuda_errors.begin(),
+      r.cuda_errors.begin() + static_cast<std::ptrdiff_t>(std::min(kShown, r.cuda_errors.size())));
+  return "\nCUDA reported " + grouped(r.cuda_errors_total) +
+         (r.cuda_errors_total == 1 ? " error" : " errors") +
+         (r.cuda_errors_total > kShown ? "; the first:\n" : ":\n") + events_in_words(r, first);
+}
+
 // What was on the device when the run ended.
 std::string suspects(const Report& r) {
   if (!r.suspects || r.suspects->empty()) return "";
@@ -54,14 +74,10 @@ std::string suspects(const Report& r) {
   const std::vector<EventIndex> last(
       r.suspects->end() - static_cast<std::ptrdiff_t>(std::min(kShown, r.suspects->size())),
       r.suspects->end());
-  std::string out = "\nSuspects: " + grouped(r.suspects_total) +
-                    (r.suspects_total == 1 ? " launch" : " launches") +
-                    " begun and not completed when the run ended" +
-                    (r.suspects_total > kShown ? "; the last:\n" : ":\n");
-  for (const Fetched& f : fetch_events(r.trace, *r.names, last)) {
-    out += "  event " + grouped(f.index) + ": " + describe(f.event, *r.names) + '\n';
-  }
-  return out;
+  return "\nSuspects: " + grouped(r.suspects_total) +
+         (r.suspects_total == 1 ? " launch" : " launches") +
+         " begun and not completed when the run ended" +
+         (r.suspects_total > kShown ? "; the last:\n" : ":\n") + events_in_words(r, last);
 }
 
 // How the first finding of each rule came about: a chain for all of one event. An event that an
@@ -171,7 +187,7 @@ std::string place_of(const Finding& f, const Names& names) {
 }
 
 std::string report_text(const Report& r) {
-  std::string out = verdict_line(r) + suspects(r);
+  std::string out = verdict_line(r) + cuda_errors(r) + suspects(r);
   if (!r.findings.empty()) {
     out += chains(r) + by_rule(r);
     if (r.total > r.findings.size()) {

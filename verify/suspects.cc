@@ -6,10 +6,10 @@
 namespace pagetape {
 
 std::optional<LaunchMark> launch_mark(const Event& event, EventIndex index) {
-  LaunchMark mark{.launch = index,
+  LaunchMark mark{.event = index,
                   .rank = event.rank.value_or(INT64_MIN),
                   .stream = event.stream,
-                  .completed = false};
+                  .mark = Mark::kBegun};
   switch (event.kind()) {
     case kKindOf<ev::Attention>:
     case kKindOf<ev::Store>:
@@ -18,8 +18,11 @@ std::optional<LaunchMark> launch_mark(const Event& event, EventIndex index) {
     case kKindOf<ev::GraphStep>:
       return mark;
     case kKindOf<ev::LaunchDone>:
-      mark.launch = static_cast<EventIndex>(std::get<ev::LaunchDone>(event.body).event);
-      mark.completed = true;
+      mark.event = static_cast<EventIndex>(std::get<ev::LaunchDone>(event.body).event);
+      mark.mark = Mark::kCompleted;
+      return mark;
+    case kKindOf<ev::CudaError>:
+      mark.mark = Mark::kError;
       return mark;
     default:
       return std::nullopt;
@@ -27,19 +30,24 @@ std::optional<LaunchMark> launch_mark(const Event& event, EventIndex index) {
 }
 
 void Suspects::see(const LaunchMark& mark) {
-  if (!mark.completed) {
+  if (mark.mark == Mark::kError) {
+    ++error_count_;
+    if (errors_.size() < kKept) errors_.push_back(mark.event);
+    return;
+  }
+  if (mark.mark == Mark::kBegun) {
     Stream& stream = streams_[{mark.rank, mark.stream}];
     if (stream.begun.size() == 2 * kKept) {
       stream.begun.erase(stream.begun.begin(), stream.begun.begin() + kKept);
     }
-    stream.begun.push_back(mark.launch);
+    stream.begun.push_back(mark.event);
     ++stream.count;
     return;
   }
   known_ = true;
   for (auto& [key, stream] : streams_) {
-    const auto at = std::ranges::lower_bound(stream.begun, mark.launch);
-    if (key.first != mark.rank || at == stream.begun.end() || *at != mark.launch) continue;
+    const auto at = std::ranges::lower_bound(stream.begun, mark.event);
+    if (key.first != mark.rank || at == stream.begun.end() || *at != mark.event) continue;
     stream.begun.erase(stream.begun.begin(), at + 1);
     stream.count = stream.begun.size();
   }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Launches that had begun and not completed when the run ended: where a crash is looked for first.
+// Launches that had begun and not completed when the run ended, and what CUDA said: where a crash
+// is looked for first.
 #pragma once
 
 #include <cstdint>
@@ -13,12 +14,13 @@
 
 namespace pagetape {
 
-// An event that begins a launch, or says that one completed.
+// An event that begins a launch, says that one completed, or is an error of CUDA's.
+enum class Mark : std::uint8_t { kBegun, kCompleted, kError };
 struct LaunchMark {
-  EventIndex launch = 0;
+  EventIndex event = 0;  // Of the launch, or of the error.
   std::int64_t rank = 0;
   std::int32_t stream = 0;
-  bool completed = false;
+  Mark mark = Mark::kBegun;
 };
 std::optional<LaunchMark> launch_mark(const Event& event, EventIndex index);
 
@@ -34,6 +36,10 @@ class Suspects {
   std::vector<EventIndex> list() const;
   std::uint64_t count() const;
 
+  // The first errors, kKept of them at most, and how many there were.
+  const std::vector<EventIndex>& errors() const { return errors_; }
+  std::uint64_t error_count() const { return error_count_; }
+
   static constexpr std::size_t kKept = 64;
 
  private:
@@ -43,6 +49,8 @@ class Suspects {
     std::uint64_t count = 0;
   };
   std::map<std::pair<std::int64_t, std::int32_t>, Stream> streams_;  // By rank and stream.
+  std::vector<EventIndex> errors_;
+  std::uint64_t error_count_ = 0;
   bool known_ = false;
 };
 

@@ -78,6 +78,8 @@ static void conclude(Report& report, Judge& judge, const Suspects& suspects,
   report.launches = judge.launches();
   if (suspects.known()) report.suspects = suspects.list();
   report.suspects_total = suspects.count();
+  report.cuda_errors = suspects.errors();
+  report.cuda_errors_total = suspects.error_count();
   select(report, judge, options);
   report.verdict = verdict_of(report, skipped_unknown);
 }

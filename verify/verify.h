@@ -54,6 +54,8 @@ struct Report {
   // completed. The last of each stream, and how many in all.
   std::optional<std::vector<EventIndex>> suspects;
   std::uint64_t suspects_total = 0;
+  std::vector<EventIndex> cuda_errors;  // The first that were recorded.
+  std::uint64_t cuda_errors_total = 0;
   std::vector<NotChecked> missing;  // Required, applicable, and not checked.
 
   // The exit code of the model: findings and missing rules win over damage; wrong text is 2.

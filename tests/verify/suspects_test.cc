@@ -8,6 +8,7 @@
 namespace pagetape {
 namespace {
 
+using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
@@ -83,6 +84,29 @@ TEST(Suspects, StandFirstInTheReport) {
   EXPECT_EQ(json_of_report(report).at("suspects"), nlohmann::json({{"total", 1}, {"events", {4}}}));
   EXPECT_THAT(report_json(verify_lines(std::string(kTrace).substr(0, 150))),
               Not(HasSubstr("suspects")));
+}
+
+TEST(Suspects, CountErrorsAndKeepTheFirst) {
+  Suspects suspects;
+  for (EventIndex i = 0; i < 100; ++i) see(suspects, on(3, ev::CudaError{}), i);
+  EXPECT_EQ(suspects.error_count(), 100u);
+  EXPECT_EQ(suspects.errors().size(), Suspects::kKept);
+  EXPECT_EQ(suspects.errors().front(), 0u);
+  EXPECT_FALSE(suspects.known());
+}
+
+TEST(Suspects, WhatCudaReportedIsSaidWithoutAFinding) {
+  const std::string error =
+      R"({"ev": "cuda_error", "code": 700, "name": "CUDA_ERROR_ILLEGAL_ADDRESS", )"
+      R"("message": "cuStreamSynchronize", "sticky": true})";
+  const ScratchFolder folder;
+  const Report report = verify_trace(folder.write("trace.jsonl", kTrace + error + '\n'), {});
+  EXPECT_EQ(report.verdict, Verdict::kPass);
+  EXPECT_THAT(report_text(report), AllOf(HasSubstr("CUDA reported 1 error:\n  event 5: "),
+                                         HasSubstr("CUDA_ERROR_ILLEGAL_ADDRESS")));
+  EXPECT_EQ(json_of_report(report).at("cuda_errors"),
+            nlohmann::json({{"total", 1}, {"events", {5}}}));
+  EXPECT_THAT(report_text(verify_lines(kTrace)), Not(HasSubstr("CUDA reported")));
 }
 
 }  // namespace
