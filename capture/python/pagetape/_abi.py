@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from typing import Optional
+from typing import Dict, Optional
 
 ABI_MAJOR = 1
 E_DROPPED, E_WRITE = -2, -3
@@ -29,6 +29,15 @@ class PtapeCounts(ctypes.Structure):
         ("dropped", ctypes.c_uint64),
         ("malformed", ctypes.c_uint64),
         ("bytes", ctypes.c_uint64),
+    ]
+
+
+class PtapeAt(ctypes.Structure):
+    _fields_ = [
+        ("t", ctypes.c_int64),
+        ("stream", ctypes.c_int32),
+        ("rank", ctypes.c_int32),
+        ("src", ctypes.c_uint32),
     ]
 
 
@@ -61,6 +70,14 @@ def load(path: Optional[str] = None):
     library.ptape_open.argtypes = [ctypes.POINTER(PtapeOptions)]
     library.ptape_json.restype = ctypes.c_int
     library.ptape_json.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t]
+    library.ptape_intern.restype = ctypes.c_uint32
+    library.ptape_intern.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
+    array = [ctypes.c_void_p, ctypes.c_size_t]
+    buffer = [ctypes.c_void_p, ctypes.POINTER(PtapeAt), ctypes.c_uint32, ctypes.c_int64]
+    library.ptape_table.restype = ctypes.c_int
+    library.ptape_table.argtypes = [*buffer, ctypes.c_int64, *array] + [ctypes.c_uint32] * 3
+    library.ptape_slots.restype = ctypes.c_int
+    library.ptape_slots.argtypes = [*buffer, *array]
     for name in ("ptape_flush", "ptape_close"):
         getattr(library, name).restype = ctypes.c_int
         getattr(library, name).argtypes = [ctypes.c_void_p]
@@ -82,12 +99,37 @@ class NativeRecorder:
         self._drops = "PAGETAPE_RING_DIR" in os.environ
         options.block = 0 if self._drops else 1
         self._handle = library.ptape_open(ctypes.byref(options))
+        self._names: Dict[Optional[str], int] = {None: 0}
         if not self._handle:
             raise PtapeError(library.ptape_last_error(None).decode())
 
     def write(self, line: str) -> None:
         data = line.encode()
-        status = self._library.ptape_json(self._handle, data, len(data))
+        self._recorded(self._library.ptape_json(self._handle, data, len(data)))
+
+    def table(self, t: Optional[int], buffer: str, row: int, address: int, count: int,
+              req: Optional[str], space: str, unit: str) -> None:
+        """`count` entries from `address` on, int32, to the row's first columns."""
+        self._recorded(self._library.ptape_table(
+            self._handle, self._at(t), self._name(buffer), row, 0, address, count,
+            self._name(req), self._name(space), self._name(unit)))
+
+    def slots(self, t: Optional[int], buffer: str, address: int, count: int) -> None:
+        """`count` slots from `address` on, int64, to the buffer's first places."""
+        self._recorded(self._library.ptape_slots(self._handle, self._at(t), self._name(buffer), 0,
+                                                 address, count))
+
+    @staticmethod
+    def _at(t: Optional[int]):
+        return None if t is None else ctypes.byref(PtapeAt(t=t, stream=0, rank=-1, src=0))
+
+    def _name(self, text: Optional[str]) -> int:
+        found = self._names.get(text)
+        if found is None:
+            found = self._names[text] = self._library.ptape_intern(self._handle, text.encode())
+        return found
+
+    def _recorded(self, status: int) -> None:
         if status != 0 and not (self._drops and status in (E_DROPPED, E_WRITE)):
             raise PtapeError(self._library.ptape_last_error(self._handle).decode())
 

@@ -46,6 +46,9 @@ class Cache:
         self.building: List[Lane] = []
         self.lanes: List[Lane] = []
         self.tables: Dict[int, int] = {}  # address of a group's indices -> group
+        self.listed: Dict[tuple, tuple] = {}  # what the batch's index lists were told as
+        self.buffers: set = set()  # declared
+        self.bounds: Dict[tuple, str] = {}  # of launches, as written
         self.updates = 0  # calls of update() seen
 
 

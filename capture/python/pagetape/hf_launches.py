@@ -6,14 +6,26 @@ those of the one before it. A full group writes its new tokens and then reads al
 sliding group reads the rolling buffer first, as many as window - 1 tokens before the new ones,
 and only then writes over it; its new tokens never come from the cache, and sentinels stand in
 their places. Where a batch reads nothing of the cache the lists to read are empty.
+
+The layers of a group get the same lists, so a batch's list is read once, where the first layer
+uses it, and told as a buffer; the launches name it. A layer that gets another tensor, or a part of
+one, has it read, too. What changes a list's cells between two layers of a batch is not seen.
 """
 
 from __future__ import annotations
 
-from typing import Dict, List
+import json
+from typing import Dict, List, NamedTuple
 
 from .hf_blocks import Blocks, Cache, Group, Lane
-from .recording import ints
+from .recording import Written
+
+
+class Listed(NamedTuple):
+    """An index list as the trace has it."""
+
+    buffer: str
+    rows: Written
 
 
 class Launches:
@@ -21,9 +33,10 @@ class Launches:
         self.blocks = blocks
         self.recorder = blocks.recorder
 
-    def tables(self, known: Cache, inputs) -> None:
-        """Learns where the groups' indices stand in the tensors that the attention will get."""
+    def batch(self, known: Cache, inputs) -> None:
+        """A batch's tensors are there: learns where the groups' indices stand in them."""
         known.tables = {}
+        known.listed = {}
         for name in ("read_index_storage", "write_index_storage"):
             storage = getattr(inputs, name, None)  # absent where two batches take turns
             for group in range(len(known.groups) if storage is not None else 0):
@@ -50,48 +63,83 @@ class Launches:
         if indices.numel() == 0:
             return
         table = known.tables.get(indices.data_ptr(), index)
-        slots, at, rows = ints(indices), 0, []
-        for lane in known.lanes:
-            count = lane.reads[table]
-            rows.append(_row(group, lane, slots[at:at + count]))
-            at += count
-        if at < len(slots):
-            rows.append({"req": None, "len": len(slots) - at, "pages": slots[at:]})
+        listed = self._listed(known, group, "reads", table, indices, self._tell_reads)
         fields = {} if group.window is None else {"window": group.window}
         decode = all(lane.new == 1 for lane in known.lanes)
         self.recorder.emit(
-            "attention", backend=known.name, layer=layer, rows=rows, unit="slot", page_size=1,
-            space=known.groups[table].pool, mode="decode" if decode else "extend",
-            bound=self._bound(group, tensor, int(tensor.shape[0])),
+            "attention", backend=known.name, layer=layer, table=listed.buffer, rows=listed.rows,
+            unit="slot", page_size=1, space=known.groups[table].pool,
+            mode="decode" if decode else "extend",
+            bound=self._bound(known, group, tensor, int(tensor.shape[0])),
             kernel="paged_attention", **fields)
 
     def _store(self, known: Cache, group: Group, layer: int, indices, index: int,
                tensor) -> None:
         table = known.tables.get(indices.data_ptr(), index)
-        slots, at, rows = ints(indices), 0, []
-        for lane in known.lanes:
-            count = lane.writes[table]
-            rows.append({"req": lane.req, "slots": slots[at:at + count]})
-            at += count
-        if at < len(slots):
-            rows.append({"req": None, "slots": slots[at:]})
+        listed = self._listed(known, group, "writes", table, indices, self._tell_writes)
         pages = int(tensor.shape[0]) // known.block_size
-        self.recorder.emit("store", backend=known.name, layer=layer, rows=rows,
-                           space=known.groups[table].pool,
-                           bound=self._bound(group, tensor, pages))
+        self.recorder.emit("store", backend=known.name, layer=layer, slots=listed.buffer,
+                           rows=listed.rows, space=known.groups[table].pool,
+                           bound=self._bound(known, group, tensor, pages))
 
-    def _bound(self, group: Group, tensor, pages: int) -> dict:
-        bound = {"pool": group.pool, "pages": pages, "shape": list(tensor.shape),
-                 "stride": list(tensor.stride())}
-        if self.blocks.addresses:
-            bound["ptr"] = tensor.data_ptr()
-        return bound
+    def _listed(self, known: Cache, group: Group, what: str, table: int, indices, tell) -> Listed:
+        key = (what, indices.data_ptr(), indices.numel(), group.pool)
+        listed = known.listed.get(key)
+        if listed is None:
+            buffer = f"{known.name}.{what}{table}"
+            if buffer not in known.buffers:
+                known.buffers.add(buffer)
+                self.recorder.emit("buffer", buffer=buffer)
+            rows = tell(known, group, buffer, table, indices)
+            listed = known.listed[key] = Listed(buffer, Written(json.dumps(rows)))
+        return listed
 
+    def _tell_reads(self, known: Cache, group: Group, buffer: str, table: int,
+                    indices) -> List[Dict]:
+        """A row a lane. Entry j of a sliding group's is the j-th token that is still in its
+        window. What stands behind the last lane's is a row of nobody's."""
+        cells, at, rows = indices.cpu().int().contiguous(), 0, []
+        pool = known.groups[table].pool
+        for lane in known.lanes:
+            count = told = min(lane.reads[table], cells.numel() - at)
+            if group.window is None:
+                row = {"req": lane.req, "len": lane.past + lane.new, "q_len": lane.new}
+            else:
+                told = max(count - lane.new, 0)
+                row = {"req": lane.req, "len": lane.past, "q_len": lane.new, "q_pos": lane.past,
+                       "first": max(lane.past - told, 0)}
+            self._tell_row(buffer, rows, row, cells[at:at + told], pool)
+            at += count
+        if at < cells.numel():
+            self._tell_row(buffer, rows, {"req": None, "len": cells.numel() - at}, cells[at:], pool)
+        return rows
 
-def _row(group: Group, lane: Lane, slots: List[int]) -> Dict:
-    """Entry j of a sliding group's row is the j-th token that is still in its window."""
-    if group.window is None:
-        return {"req": lane.req, "len": lane.past + lane.new, "q_len": lane.new, "pages": slots}
-    cached = slots[:max(len(slots) - lane.new, 0)]
-    return {"req": lane.req, "len": lane.past, "q_len": lane.new, "q_pos": lane.past,
-            "first": max(lane.past - len(cached), 0), "pages": cached}
+    def _tell_row(self, buffer: str, rows: List[Dict], row: Dict, cells, pool: str) -> None:
+        if cells.numel():
+            self.recorder.table(buffer, len(rows), cells, row["req"], pool, "slot")
+        rows.append({**row, "row": len(rows)})
+
+    def _tell_writes(self, known: Cache, _group: Group, buffer: str, table: int,
+                     indices) -> List[Dict]:
+        values, at, rows = indices.cpu().long().contiguous(), 0, []
+        if values.numel():
+            self.recorder.slots(buffer, values)
+        for lane in known.lanes:
+            count = min(lane.writes[table], values.numel() - at)
+            rows.append({"req": lane.req, "row": at, "n": count})
+            at += count
+        if at < values.numel():
+            rows.append({"req": None, "row": at, "n": values.numel() - at})
+        return rows
+
+    def _bound(self, known: Cache, group: Group, tensor, pages: int) -> Written:
+        """The same tensor is the same bound: caches are never reshaped."""
+        key = (tensor.data_ptr(), group.pool, pages)
+        text = known.bounds.get(key)
+        if text is None:
+            bound = {"pool": group.pool, "pages": pages, "shape": list(tensor.shape),
+                     "stride": list(tensor.stride())}
+            if self.blocks.addresses:
+                bound["ptr"] = tensor.data_ptr()
+            text = known.bounds[key] = Written(json.dumps(bound))
+        return text

@@ -17,7 +17,7 @@ from .hf_launches import Launches
 from .importhook import PostImportHooks, after, expect, wrap
 
 RECORDS = ["pool", "pool_layer", "backend", "pool_swap", "request", "alloc", "share", "free",
-           "prefix_key", "prefix_hit", "prefix_drop", "copy", "attention", "store", "step", "note",
+           "prefix_key", "prefix_hit", "prefix_drop", "copy", "buffer", "table", "slots", "attention", "store", "step", "note",
            "gap", "end"]
 
 
@@ -198,7 +198,7 @@ class Hooks:
             known = self.blocks.of(inputs.cache)
             if known is not None:
                 self.blocks.step(known)
-                self.launches.tables(known, inputs)
+                self.launches.batch(known, inputs)
 
         after(module.ContinuousBatchingIOs, "prepare_batch_tensors", prepared)
 

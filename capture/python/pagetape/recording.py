@@ -6,7 +6,20 @@ from __future__ import annotations
 import json
 import os
 import threading
+import time
 from typing import Any, Callable, Dict, List, Optional
+
+
+class Written(str):
+    """A field's value as JSON text already: what many events repeat is made once."""
+
+
+def line_of(event: Dict[str, Any]) -> str:
+    written = [key for key, value in event.items() if type(value) is Written]
+    if not written:
+        return json.dumps(event)
+    rest = json.dumps({key: value for key, value in event.items() if key not in written})
+    return rest[:-1] + "".join(f', "{key}": {event[key]}' for key in written) + "}"
 
 
 def ints(tensor) -> List[int]:
@@ -48,30 +61,30 @@ class LateSink:
 
     def __init__(self, make: Callable) -> None:
         self._make = make
-        self._sink = None
+        self.sink = None
         self._held: List[str] = []
         os.register_at_fork(after_in_child=self._forget)
 
     def _forget(self) -> None:
-        self._sink = None
+        self.sink = None
 
     def write(self, line: str) -> None:
-        if self._sink is None:
+        if self.sink is None:
             if line.startswith(self._HELD):
                 self._held.append(line)
                 return
-            self._sink = self._make()
+            self.sink = self._make()
             for held in self._held:
-                self._sink.write(held)
-        self._sink.write(line)
+                self.sink.write(held)
+        self.sink.write(line)
 
     def flush(self) -> None:
-        if self._sink is not None:
-            self._sink.flush()
+        if self.sink is not None:
+            self.sink.flush()
 
     def close(self) -> None:
-        if self._sink is not None:
-            self._sink.close()
+        if self.sink is not None:
+            self.sink.close()
 
 
 class Recorder:
@@ -113,12 +126,42 @@ class Recorder:
                 return
             event = {"ev": ev}
             event.update(fields)
-            if self._timestamps and "t" not in event:
-                import time
-
-                event["t"] = time.monotonic_ns()
-            self.sink.write(json.dumps(event))
+            if self._timestamps:
+                event.setdefault("t", time.monotonic_ns())
+            self.sink.write(line_of(event))
             self.events += 1
+
+    def table(self, buffer: str, row: int, cells, req: Optional[str], space: str,
+              unit: str) -> None:
+        """The entries of a row from its first column on: a tensor of int32 in this process's
+        memory, one after the other. Many cells cost a copy, where the sink can take them so."""
+        native = self._native()
+        if native is None:
+            owner = {} if req is None else {"req": req}
+            self.emit("table", buffer=buffer, row=row, col=0, pages=ints(cells), space=space,
+                      unit=unit, **owner)
+            return
+        with self._lock:
+            native.table(self._now(), buffer, row, cells.data_ptr(), cells.numel(), req, space,
+                         unit)
+            self.events += 1
+
+    def slots(self, buffer: str, values) -> None:
+        """The buffer's slots from the first on: a tensor of int64, as for `table`."""
+        native = self._native()
+        if native is None:
+            self.emit("slots", buffer=buffer, values=ints(values))
+            return
+        with self._lock:
+            native.slots(self._now(), buffer, values.data_ptr(), values.numel())
+            self.events += 1
+
+    def _native(self):
+        sink = getattr(self.sink, "sink", self.sink)
+        return sink if not self._closed and hasattr(sink, "table") else None
+
+    def _now(self) -> Optional[int]:
+        return time.monotonic_ns() if self._timestamps else None
 
     def close(self) -> None:
         with self._lock:
