@@ -158,7 +158,7 @@ void Applier::fill_view(LaunchView& view, const ev::Attention& e, const ev::Rows
       lane.entries = static_cast<std::int64_t>(pages->size());
     } else if (table != nullptr && lane.row >= 0) {
       lane.table = table->table.find(static_cast<std::uint64_t>(lane.row));
-      lane.entries = table->cols;
+      lane.entries = pick(captured, row, &ev::Row::n).value_or(table->cols);
     }
     OptInt len = pick(captured, row, &ev::Row::len);
     if (!len.has_value() && lens != nullptr) {

@@ -422,7 +422,8 @@ struct Rows {
   first @8 :OptInts;     # Logical page of entry 0.
   logical @9 :IntLists;  # Logical page of each entry.
   slots @10 :SlotLists;  # Slots that a store writes.
-  n @11 :OptInts;        # Or: the number of them in the buffer.
+  n @11 :OptInts;        # Or: the number of them in the buffer. Of an attention's row: the entries
+                         # that it has, where rows differ in that (index lists).
 }
 
 struct Bound {
