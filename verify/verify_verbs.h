@@ -19,5 +19,6 @@ void add_debug_verb(CLI::App& app, int& exit_code);
 void add_shrink_verb(CLI::App& app, int& exit_code);
 void add_diff_verb(CLI::App& app, int& exit_code);
 void add_export_verb(CLI::App& app, int& exit_code);
+void add_join_verb(CLI::App& app, int& exit_code);
 
 }  // namespace pagetape
