@@ -131,6 +131,8 @@ WITHOUT_TEST = {
     "verify/debug_verb.cc": _CLI,
     "verify/info_verb.cc": _CLI,
     "verify/inspect.cc": _DEBUGGER,
+    "verify/join_text.cc": "join_test",
+    "verify/join_verb.cc": _CLI,
     "verify/judge_entry.cc": _JUDGE,
     "verify/judge_events.cc": _JUDGE,
     "verify/judge_lane.cc": _JUDGE,

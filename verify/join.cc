@@ -207,7 +207,7 @@ Status find_launches(JoinReport& report) {
     const auto mark = launch_mark(event, index);
     if (!mark) return Status();
     suspects.see(*mark);
-    if (mark->completed) return Status();
+    if (mark->mark != Mark::kBegun) return Status();
     if (last.size() == 2 * Suspects::kKept) {
       last.erase(last.begin(), last.begin() + Suspects::kKept);
     }

@@ -164,6 +164,27 @@ class CommandLine(unittest.TestCase):
             failed = [t for t in json.loads(done.stdout)["tables"] if t["failed"]]
             self.assertEqual(len(failed), code)
 
+    def test_join_takes_a_report_a_line_or_an_address(self):
+        folder = os.path.join(os.path.dirname(CLEAN), "faults")
+        trace = os.path.join(folder, "crash.jsonl")
+        report = os.path.join(folder, "memcheck.txt")
+        for fault in (["--coredump-summary", report], ["--address", "7f12_34310040"],
+                      ["--coredump-summary", os.path.join(folder, "coredump.txt"),
+                       "--address", "0x7f1234310040"]):
+            done = run("join", trace, "--format", "json", *fault)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertEqual([e["entry"] for e in json.loads(done.stdout)["entries"]], [17], fault)
+
+    def test_join_refuses_what_names_no_fault(self):
+        folder = os.path.join(os.path.dirname(CLEAN), "faults")
+        trace = os.path.join(folder, "crash.jsonl")
+        for fault in ([], ["--xid", "nothing"], ["--address", "0xg"],
+                      ["--coredump-summary", self.path("none")], ["--coredump-summary", trace]):
+            done = run("join", trace, *fault)
+            self.assertEqual(done.returncode, 2, fault)
+            self.assertIn("pagetape", done.stderr)
+        self.assertEqual(run("join", self.path("none"), "--address", "0x10").returncode, 2)
+
     def test_headroom_takes_pages_or_per_cent(self):
         for least in ("x", "-1", "5%%", "1e3", "nan", ""):
             self.assertEqual(run("headroom", CLEAN, "--min-headroom=" + least).returncode, 2, least)

@@ -117,7 +117,7 @@ class Launches:
     def _tell_row(self, buffer: str, rows: List[Dict], row: Dict, cells, pool: str) -> None:
         if cells.numel():
             self.recorder.table(buffer, len(rows), cells, row["req"], pool, "slot")
-        rows.append({**row, "row": len(rows)})
+        rows.append({**row, "row": len(rows), "n": cells.numel()})
 
     def _tell_writes(self, known: Cache, _group: Group, buffer: str, table: int,
                      indices) -> List[Dict]:

@@ -17,8 +17,8 @@ from .hf_launches import Launches
 from .importhook import PostImportHooks, after, expect, wrap
 
 RECORDS = ["pool", "pool_layer", "backend", "pool_swap", "request", "alloc", "share", "free",
-           "prefix_key", "prefix_hit", "prefix_drop", "copy", "buffer", "table", "slots", "attention", "store", "step", "note",
-           "gap", "end"]
+           "prefix_key", "prefix_hit", "prefix_drop", "copy", "buffer", "table", "slots",
+           "attention", "store", "step", "note", "gap", "end"]
 
 
 class Hooks:
