@@ -165,7 +165,7 @@ class CommandLine(unittest.TestCase):
             self.assertEqual(len(failed), code)
 
     def test_join_takes_a_report_a_line_or_an_address(self):
-        folder = os.path.join(os.path.dirname(CLEAN), "faults")
+        folder = os.path.join(GOLDEN, "faults")
         trace = os.path.join(folder, "crash.jsonl")
         report = os.path.join(folder, "memcheck.txt")
         for fault in (["--coredump-summary", report], ["--address", "7f12_34310040"],
@@ -176,7 +176,7 @@ class CommandLine(unittest.TestCase):
             self.assertEqual([e["entry"] for e in json.loads(done.stdout)["entries"]], [17], fault)
 
     def test_join_refuses_what_names_no_fault(self):
-        folder = os.path.join(os.path.dirname(CLEAN), "faults")
+        folder = os.path.join(GOLDEN, "faults")
         trace = os.path.join(folder, "crash.jsonl")
         for fault in ([], ["--xid", "nothing"], ["--address", "0xg"],
                       ["--coredump-summary", self.path("none")], ["--coredump-summary", trace]):
