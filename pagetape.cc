@@ -90,11 +90,12 @@ int main(int argc, char** argv) {
   int exit_code = 0;
   using AddVerb = void (*)(CLI::App&, int&);
   constexpr AddVerb kVerbs[] = {
-      pagetape::add_verify_verb,   pagetape::add_assert_verb,  pagetape::add_blame_verb,
-      pagetape::add_headroom_verb, pagetape::add_info_verb,    pagetape::add_import_verb,
-      pagetape::add_export_verb,   pagetape::add_compact_verb, pagetape::add_replay_verb,
-      pagetape::add_synth_verb,    pagetape::add_debug_verb,   pagetape::add_view_verb,
-      pagetape::add_shrink_verb,   pagetape::add_diff_verb,    pagetape::add_join_verb,
+      pagetape::add_verify_verb,    pagetape::add_assert_verb,  pagetape::add_blame_verb,
+      pagetape::add_headroom_verb,  pagetape::add_info_verb,    pagetape::add_import_verb,
+      pagetape::add_export_verb,    pagetape::add_compact_verb, pagetape::add_replay_verb,
+      pagetape::add_synth_verb,     pagetape::add_debug_verb,   pagetape::add_view_verb,
+      pagetape::add_shrink_verb,    pagetape::add_diff_verb,    pagetape::add_join_verb,
+      pagetape::add_selfcheck_verb,
   };
   for (AddVerb add : kVerbs) add(app, exit_code);
   pagetape::add_record_verb(app, exit_code, pagetape::companion, pagetape::checking);

@@ -5,6 +5,7 @@
 
 #include "verify/report.h"
 #include "verify/rule_flags.h"
+#include "verify/selfcheck.h"
 #include "verify/verify_verbs.h"
 
 namespace pagetape {
@@ -14,7 +15,17 @@ struct Flags {
   std::string trace, format = "text";
   std::vector<std::string> rules, required;
   VerifyOptions options;
+  bool require_selfcheck = false;
 };
+
+// The trace is clean: would a fault in it have been found? The report's form is left alone.
+bool stands_selfcheck(const Flags& flags) {
+  SelfcheckOptions options;
+  options.rules = flags.options.rules;
+  const SelfcheckReport report = selfcheck(flags.trace, options);
+  std::fputs(selfcheck_text(report).c_str(), flags.format == "text" ? stdout : stderr);
+  return report.full();
+}
 }  // namespace
 
 static int run(Flags& flags) {
@@ -31,7 +42,9 @@ static int run(Flags& flags) {
                                                     : report_text(report);
   std::fputs(out.c_str(), stdout);
   if (!report.status.ok()) std::fprintf(stderr, "pagetape: %s\n", report.status.message().c_str());
-  return report.exit_code();
+  const int code = report.exit_code();
+  if (code == 0 && flags.require_selfcheck && !stands_selfcheck(flags)) return 1;
+  return code;
 }
 
 void add_verify_verb(CLI::App& app, int& exit_code) {
@@ -45,6 +58,8 @@ void add_verify_verb(CLI::App& app, int& exit_code) {
                    "Fail where these rules are not checked (RULE,RULE, or all)")
       ->delimiter(',')
       ->allow_extra_args(false);
+  verb->add_flag("--require-selfcheck", flags->require_selfcheck,
+                 "Fail where faults planted into the clean trace are not all found");
   verb->add_option("--max-findings", flags->options.judge.max_findings,
                    "List so many findings; counts are not cut (0: all)")
       ->capture_default_str();

@@ -17,6 +17,7 @@ void add_info_verb(CLI::App& app, int& exit_code);
 void add_replay_verb(CLI::App& app, int& exit_code);
 void add_debug_verb(CLI::App& app, int& exit_code);
 void add_shrink_verb(CLI::App& app, int& exit_code);
+void add_selfcheck_verb(CLI::App& app, int& exit_code);
 void add_diff_verb(CLI::App& app, int& exit_code);
 void add_export_verb(CLI::App& app, int& exit_code);
 void add_join_verb(CLI::App& app, int& exit_code);

@@ -140,7 +140,7 @@ class LiveTransformers(unittest.TestCase):
         rows = [row for e in events(self.clean) if e["ev"] == "attention" and "window" in e
                 for row in e["rows"] if row["len"] > 40]
         self.assertTrue(rows)
-        self.assertEqual({len(row["pages"]) for row in rows}, {39})
+        self.assertEqual({row["n"] for row in rows}, {39})
 
     def test_a_cell_that_names_another_requests_block(self):
         findings = self.planted("cell")["findings"]

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+// Faults that are planted into a healthy trace: each is one by construction, as the state says.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "replay/observer.h"
+#include "replay/world.h"
+#include "traces/event.h"
+#include "traces/names.h"
+#include "verify/rules.h"
+
+namespace pagetape {
+
+// splitmix64 (Steele, Lea, Flood 2014): the same on every machine and library.
+class Dice {
+ public:
+  explicit Dice(std::uint64_t seed) : state_(seed) {}
+
+  std::uint64_t next() {
+    std::uint64_t z = (state_ += 0x9e3779b97f4a7c15u);
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return z ^ (z >> 31);
+  }
+  // Uniform in [0, n), n >= 1; the bias is that of n in 2^64.
+  std::int64_t below(std::int64_t n) {
+    return static_cast<std::int64_t>(next() % static_cast<std::uint64_t>(n));
+  }
+
+ private:
+  std::uint64_t state_;
+};
+
+// Where a fault may be planted: an event about to be applied, and a launch of it about to run.
+struct Scene {
+  const World& world;
+  const Event& event;
+  const LaunchView* view;  // Null for mutations of whole events.
+  Names& names;            // Of `event`.
+  Dice& dice;
+};
+
+// What an event becomes. The rule must be raised by `before` or by the event itself.
+struct Fault {
+  std::vector<Event> before;     // Applied in front of it.
+  std::optional<Event> instead;  // Applied in its place; absent: the event as it is.
+  Name object = kNone;           // Of which the rule is judged, as in NotChecked.
+};
+
+// Where a mutation looks for a place.
+enum class Site : std::uint8_t {
+  kEntry,  // An attention: one of its live entries.
+  kStore,
+  kEvent,  // An event of `kind`.
+};
+
+struct Mutation {
+  Rule rule;
+  std::string_view name;  // What is done, in words.
+  Site site;
+  std::size_t kind;  // Of kEvent; else kKinds.
+  // False where the place gives no fault of this kind.
+  bool (*make)(const Scene& scene, Fault& fault);
+};
+
+// Both in the order of the rules.
+std::span<const Mutation> entry_mutations();
+std::span<const Mutation> event_mutations();
+
+// A planted event, with the rank and the stream of the scene's.
+Event planted(const Scene& scene, EventBody body);
+
+}  // namespace pagetape
