@@ -31,7 +31,7 @@ constexpr char kPools[] =
     R"({"ev": "pool", "pool": "P", "pages": 2, "page_size": 4, "page_bytes": 256}
 {"ev": "pool", "pool": "Q", "pages": 2, "page_size": 4, "dtype": "bfloat16"}
 {"ev": "pool_layer", "pool": "P", "layer": 0, "k_ptr": 4096, "v_ptr": 8192}
-{"ev": "pool_layer", "pool": "Q", "layer": 1, "k_ptr": 16384, "shape": [8, 1, 16], "stride": [16, 16, 1]}
+{"ev": "pool_layer", "pool": "Q", "layer": 1, "k_ptr": 16384, "shape": [8, 16], "stride": [16, 1]}
 {"ev": "buffer", "buffer": "t", "rows": 2, "cols": 4, "ptr": 65536}
 )";
 
