@@ -57,7 +57,7 @@ TEST(Join, TheDriversAddressLeadsToTheEntry) {
   EXPECT_EQ(e.column, 1);
   EXPECT_EQ(e.id, 17);
   EXPECT_EQ(e.region.pages, 8u);
-  EXPECT_EQ(e.past_end(*report.fault.address), 65536);
+  EXPECT_EQ(e.past_end(*report.fault.address), 9 * 65536);
   EXPECT_THAT(join_text(report),
               testing::AllOf(HasSubstr("request A"), HasSubstr("589,824 bytes past the end")));
 }
