@@ -34,7 +34,9 @@ class Pace {
 std::optional<Keyframe> keyframe_of(const State& state, Pace& pace) {
   if (!pace.due()) return std::nullopt;
   pace.made();
-  return Keyframe{state.save(), state.digest()};
+  std::string saved = state.save();
+  const std::uint64_t digest = State::digest_of(saved);
+  return Keyframe{std::move(saved), digest};
 }
 
 // Keyframes for a trace while it is written.

@@ -54,7 +54,8 @@ Status compact_trace(const std::string& in, const std::string& out, const Writer
   std::uint64_t since = 0;
   while (status.ok() && source->next(event)) {
     if (since >= keyframe_weight) {
-      status = writer->add_keyframe(state.save(), state.digest());
+      const std::string saved = state.save();
+      status = writer->add_keyframe(saved, State::digest_of(saved));
       since = 0;
       ++keyframes;
     }

@@ -42,9 +42,10 @@ std::string State::save() const {
   return archive.take();
 }
 
-std::uint64_t State::digest() const {
-  const std::string bytes = save();
-  return XXH3_64bits(bytes.data(), bytes.size());
+std::uint64_t State::digest() const { return digest_of(save()); }
+
+std::uint64_t State::digest_of(std::string_view saved) {
+  return XXH3_64bits(saved.data(), saved.size());
 }
 
 // Does a captured launch name what exists?

@@ -48,6 +48,8 @@ class State {
   // 64-bit hash of everything that later events and findings can depend on, provenance included.
   // The same for the same events, whatever table interned their names.
   std::uint64_t digest() const;
+  // … of the state that was saved as these bytes.
+  static std::uint64_t digest_of(std::string_view saved);
 
   // The whole state as bytes, and back. A damaged keyframe gives kDamaged and leaves the state
   // empty. Loading interns names.

@@ -29,25 +29,34 @@ struct Part {
   std::uint64_t events = 0;
 };
 
-// From the beginning to the first keyframe, and then parts of about the same number of events.
+// From the beginning to the first keyframe, and then `most` parts of about the same number of
+// events, so that threads end together; fewer where keyframes are few.
 std::vector<Part> parts_of(const std::vector<KeyframeInfo>& keyframes, EventIndex events,
                            std::size_t most) {
   std::vector<Part> parts(1);
-  for (const KeyframeInfo& keyframe : keyframes) {
+  if (keyframes.empty()) return parts;
+  const EventIndex first = std::min(keyframes.front().event, events);
+  for (std::size_t i = 0; i < most; ++i) {
+    const EventIndex due = first + (events - first) * i / most;
+    const KeyframeInfo& nearest = *std::ranges::min_element(
+        keyframes, {},
+        [due](const KeyframeInfo& k) { return std::max(k.event, due) - std::min(k.event, due); });
     const EventIndex begin = parts.back().from ? parts.back().from->event : 0;
-    if (keyframe.event <= begin || keyframe.event >= events) continue;
-    const bool enough = !parts.back().from || (keyframe.event - begin) * most >= events;
-    if (!enough) continue;
-    parts.back().end = keyframe.event;
-    parts.emplace_back().from = keyframe;
+    if (nearest.event <= begin || nearest.event >= events) continue;
+    parts.back().end = nearest.event;
+    parts.emplace_back().from = nearest;
   }
   return parts;
 }
 
-bool enter(Source& source, State& state, Names& names, const KeyframeInfo& keyframe) {
+bool enter(Source& source, State& state, Names& names, Part& part) {
   std::string bytes;
-  return source.keyframe_state(keyframe, bytes).ok() && state.load(bytes, names).ok() &&
-         state.next_event() == keyframe.event && source.seek(keyframe.event).ok();
+  if (!source.keyframe_state(*part.from, bytes).ok() || !state.load(bytes, names).ok()) {
+    return false;
+  }
+  // Where these are the bytes of the state before, that is what was loaded.
+  part.digest_before = State::digest_of(bytes);
+  return state.next_event() == part.from->event && source.seek(part.from->event).ok();
 }
 
 bool apply_all(Source& source, State& state, Part& part) {
@@ -73,10 +82,7 @@ void run(const std::string& path, const VerifyOptions& options, const Coverage& 
   const std::unique_ptr<Source> source = open_trace(path, *part.names, status);
   if (source == nullptr) return;
   State state(*part.names);
-  if (part.from) {
-    if (!enter(*source, state, *part.names, *part.from)) return;
-    part.digest_before = state.digest();
-  }
+  if (part.from && !enter(*source, state, *part.names, part)) return;
   Renaming renamed(known_names, *part.names);
   part.judge =
       std::make_unique<Judge>(*part.names, options.judge, options.rules, known.seen_only(renamed));
