@@ -2,107 +2,79 @@
 #include "verify/diff.h"
 
 #include <algorithm>
-#include <functional>
+#include <deque>
 #include <map>
-#include <memory>
-#include <nlohmann/json.hpp>
 #include <tuple>
 #include <vector>
 
-#include "traces/source.h"
-#include "verify/meaning.h"
-#include "verify/report.h"
+#include "verify/request_match.h"
+#include "verify/turns.h"
 
 namespace pagetape {
 namespace {
 
-// What a request does in one step (of the engine: one event), as hashes by aspect.
-struct Turn {
-  std::array<std::uint64_t, kAspects> said{};
-  EventIndex event = kNever;  // The first of it.
-  std::int64_t step = -1;
-  std::uint64_t seen_step = 0;  // How many steps had begun.
-};
-
-struct Side {
-  std::string engine, version;
-  std::map<std::string, std::vector<Turn>> turns;  // By request; "": the engine.
-  std::uint64_t deeds = 0;
-};
-
-using OnDeed = std::function<void(const std::string& req, std::uint64_t turn, const Deed& deed,
-                                  EventIndex event, std::int64_t step)>;
-
-Status go_over(const std::string& path, Side& side, const OnDeed& on_deed) {
-  Names names;
-  Status status;
-  const std::unique_ptr<Source> source = open_trace(path, names, status);
-  if (source == nullptr) return status;
-  Meaning meaning(names);
-  Event event;
-  std::int64_t step = -1;
-  std::uint64_t steps = 0;
-  const auto tell = [&](Deed&& deed) {
-    const std::string req(names.text(deed.req));
-    std::vector<Turn>& turns = side.turns[req];
-    if (turns.empty() || req.empty() || turns.back().seen_step != steps) {
-      turns.push_back({.event = source->position() - 1, .step = step, .seen_step = steps});
-    }
-    std::uint64_t& said = turns.back().said[static_cast<std::size_t>(deed.aspect)];
-    said = (said * 0x9e3779b97f4a7c15u) ^ (std::hash<std::string>()(deed.text) + 1);
-    ++side.deeds;
-    if (on_deed) on_deed(req, turns.size() - 1, deed, source->position() - 1, step);
-  };
-  while (source->next(event)) {
-    if (const auto* header = std::get_if<ev::Header>(&event.body)) {
-      side.engine = names.text(header->engine);
-      side.version = names.text(header->engine_version);
-    }
-    if (const auto* s = std::get_if<ev::Step>(&event.body)) {
-      step = s->step;
-      ++steps;
-    }
-    meaning.see(event, tell);
-  }
-  return source->status();
-}
-
-Status comparable(const DiffReport& report, const Side& good, const Side& bad, bool any_engine) {
-  for (const auto* side : {&good, &bad}) {
-    if (side->deeds > 0) continue;
-    return usage((side == &good ? report.good : report.bad) +
-                 ": nothing to compare: it holds none of pool, backend, alloc, table, lens, "
-                 "attention, store, graph_launch");
-  }
-  const auto differ = [](const std::string& a, const std::string& b) {
-    return !a.empty() && !b.empty() && a != b;
-  };
-  if (any_engine || (!differ(good.engine, bad.engine) && !differ(good.version, bad.version))) {
-    return {};
-  }
-  return usage("the traces are of different engines or versions: " + report.good + " of " +
-               good.engine + ' ' + good.version + ", " + report.bad + " of " + bad.engine + ' ' +
-               bad.version + " (--any-engine compares them nevertheless)");
-}
-
 // The turns of the first difference; kNever: that side has none there.
 struct First {
   EventIndex at = kNever;
-  std::string req;
-  std::uint64_t good = kNever, bad = kNever;
+  Doer doer;
+  EventIndex good = kNever, bad = kNever;  // Their first events.
 };
 
-using Turns = std::vector<Turn>;
+// Goes over both traces side by side. What one side did and the other not yet waits here: as much
+// as they are apart, not as they are long.
+class Alignment {
+ public:
+  Alignment(const Aliases& aliases, DiffReport& report) : aliases_(aliases), report_(report) {}
+
+  void go(Turns& good, Turns& bad);
+  const First& first() const { return first_; }
+
+ private:
+  using Queue = std::deque<Turn>;
+  struct Pair {
+    Queue good, bad;
+  };
+
+  void take(Turns& side, bool is_good);
+  void settle(const Doer& doer, Pair& pair);
+  void compare(const Doer& doer, Pair& pair, std::size_t goods, std::size_t bads);
+  static std::pair<std::size_t, std::size_t> until_alike(const Pair& pair);
+
+  static constexpr std::size_t kFarthest = 128;
+  const Aliases& aliases_;
+  DiffReport& report_;
+  First first_;
+  std::map<Doer, Pair> waiting_;
+  bool good_ended_ = false, bad_ended_ = false;
+};
+
+void Alignment::go(Turns& good, Turns& bad) {
+  while (!good_ended_ || !bad_ended_) {
+    const bool of_good = bad_ended_ || (!good_ended_ && good.steps() <= bad.steps());
+    take(of_good ? good : bad, of_good);
+  }
+  for (auto& [doer, pair] : waiting_) settle(doer, pair);
+}
+
+void Alignment::take(Turns& side, bool is_good) {
+  std::vector<std::pair<Doer, Turn>> turns;
+  if (!side.next(turns)) (is_good ? good_ended_ : bad_ended_) = true;
+  for (auto& [doer, turn] : turns) {
+    if (!is_good) doer.request = alias_of(aliases_, doer.request);
+    const auto at = waiting_.try_emplace(doer).first;
+    (is_good ? at->second.good : at->second.bad).push_back(turn);
+    settle(doer, at->second);
+    if (at->second.good.empty() && at->second.bad.empty()) waiting_.erase(at);
+  }
+}
 
 // How many turns of the good and of the bad side to pass over until both say the same again: the
 // fewest. Without such a place nearby, one of each.
-std::pair<std::size_t, std::size_t> until_alike(const Turns& good, std::size_t i, const Turns& bad,
-                                                std::size_t j) {
-  constexpr std::size_t kFarthest = 128;
+std::pair<std::size_t, std::size_t> Alignment::until_alike(const Pair& pair) {
   for (std::size_t sum = 1; sum <= kFarthest; ++sum) {
     for (std::size_t g = 0; g <= sum; ++g) {
       const std::size_t b = sum - g;
-      if (i + g < good.size() && j + b < bad.size() && good[i + g].said == bad[j + b].said) {
+      if (g < pair.good.size() && b < pair.bad.size() && pair.good[g].said == pair.bad[b].said) {
         return {g, b};
       }
     }
@@ -110,34 +82,61 @@ std::pair<std::size_t, std::size_t> until_alike(const Turns& good, std::size_t i
   return {1, 1};
 }
 
-// Counts the turns that differ, by aspect, and finds the one that comes first. What the engine does
-// besides its requests may be more or less on one side; a request's steps stand side by side.
-void compare_turns(const std::string& req, const Turns& good, const Turns& bad, DiffReport& report,
-                   First& first) {
-  std::size_t i = 0, j = 0;
-  while (i < good.size() || j < bad.size()) {
-    std::size_t more_good = 1, more_bad = 1;
-    const bool both = i < good.size() && j < bad.size();
-    if (both && req.empty() && good[i].said != bad[j].said) {
-      std::tie(more_good, more_bad) = until_alike(good, i, bad, j);
+// Compares what both sides have shown. A request's steps stand side by side; what the engine does
+// besides its requests may be more or less on one side.
+void Alignment::settle(const Doer& doer, Pair& pair) {
+  while (!pair.good.empty() || !pair.bad.empty()) {
+    const bool more_good = !good_ended_, more_bad = !bad_ended_;
+    if ((pair.good.empty() && more_good) || (pair.bad.empty() && more_bad)) return;
+    const bool both = !pair.good.empty() && !pair.bad.empty();
+    if (!both || !doer.request.empty() || pair.good.front().said == pair.bad.front().said) {
+      compare(doer, pair, 1, 1);
+      continue;
     }
-    const std::size_t end_good = std::min(i + more_good, good.size());
-    const std::size_t end_bad = std::min(j + more_bad, bad.size());
-    while (i < end_good || j < end_bad) {
-      const Turn g = i < end_good ? good[i] : Turn{}, b = j < end_bad ? bad[j] : Turn{};
-      ++report.compared;
-      if (g.said != b.said) {
-        ++report.total;
-        for (std::size_t a = 0; a < kAspects; ++a) report.counts[a] += g.said[a] != b.said[a];
-        const EventIndex at = std::min(g.event, b.event);
-        if (at < first.at) {
-          first = {at, req, i < end_good ? i : kNever, j < end_bad ? j : kNever};
-        }
-      }
-      i += i < end_good;
-      j += j < end_bad;
+    if ((pair.good.size() <= kFarthest && more_good) ||
+        (pair.bad.size() <= kFarthest && more_bad)) {
+      return;
     }
+    const auto [goods, bads] = until_alike(pair);
+    compare(doer, pair, goods, bads);
   }
+}
+
+void Alignment::compare(const Doer& doer, Pair& pair, std::size_t goods, std::size_t bads) {
+  goods = std::min(goods, pair.good.size());
+  bads = std::min(bads, pair.bad.size());
+  for (; goods > 0 || bads > 0; goods -= goods > 0, bads -= bads > 0) {
+    const Turn g = goods > 0 ? pair.good.front() : Turn{};
+    const Turn b = bads > 0 ? pair.bad.front() : Turn{};
+    if (goods > 0) pair.good.pop_front();
+    if (bads > 0) pair.bad.pop_front();
+    ++report_.compared;
+    if (g.said == b.said) continue;
+    ++report_.total;
+    for (std::size_t a = 0; a < kAspects; ++a) report_.counts[a] += g.said[a] != b.said[a];
+    const EventIndex at = std::min(g.event, b.event);
+    if (std::tie(at, doer) < std::tie(first_.at, first_.doer))
+      first_ = {at, doer, g.event, b.event};
+  }
+}
+
+Status comparable(const DiffReport& report, const Turns& good, const Turns& bad, bool any_engine) {
+  for (const auto* side : {&good, &bad}) {
+    if (side->deeds() > 0) continue;
+    return usage((side == &good ? report.good : report.bad) +
+                 ": nothing to compare: it holds none of pool, backend, alloc, table, lens, "
+                 "attention, store, graph_launch");
+  }
+  const auto differ = [](const std::string& a, const std::string& b) {
+    return !a.empty() && !b.empty() && a != b;
+  };
+  if (any_engine ||
+      (!differ(good.engine(), bad.engine()) && !differ(good.version(), bad.version()))) {
+    return {};
+  }
+  return usage("the traces are of different engines or versions: " + report.good + " of " +
+               good.engine() + ' ' + good.version() + ", " + report.bad + " of " + bad.engine() +
+               ' ' + bad.version() + " (--any-engine compares them nevertheless)");
 }
 
 struct Told {
@@ -145,25 +144,39 @@ struct Told {
   DiffSide side;
 };
 
-Status turn_of(const std::string& path, const std::string& of, std::uint64_t which,
-               std::vector<Told>& out) {
-  Side side;
-  return go_over(path, side,
-                 [&](const std::string& req, std::uint64_t turn, const Deed& deed, EventIndex event,
-                     std::int64_t step) {
-                   if (turn != which || req != of) return;
-                   out.push_back({deed, {event, step, deed.text}});
-                 });
+// What is done in the turn that begins with that event; and how many turns of the same doer came
+// before it.
+Status turn_of(const std::string& path, const Aliases& aliases, const Doer& doer, EventIndex turn,
+               std::vector<Told>& out, std::uint64_t& before) {
+  before = 0;
+  EventIndex last = kNever;
+  Turns turns(path, aliases, [&](const Doer& who, EventIndex at, const Deed& deed, DiffSide side) {
+    if (who.rank != doer.rank || alias_of(aliases, who.request) != doer.request) return;
+    if (at == turn) out.push_back({deed, std::move(side)});
+    before += at != last && at < turn;
+    last = at;
+  });
+  std::vector<std::pair<Doer, Turn>> some;
+  while ((turn != kNever && (last == kNever || last <= turn)) && turns.next(some)) some.clear();
+  return turns.status();
 }
 
 // The first deed of that turn that the sides do not share.
-Status show_first(const First& first, DiffReport& report) {
+Status show_first(const First& first, const Aliases& aliases, DiffReport& report) {
+  const Aliases none;
   std::vector<Told> good, bad;
-  Status status = turn_of(report.good, first.req, first.good, good);
-  if (status.ok()) status = turn_of(report.bad, first.req, first.bad, bad);
+  std::uint64_t before_good = 0, before_bad = 0;
+  Status status = turn_of(report.good, none, first.doer, first.good, good, before_good);
+  if (status.ok()) {
+    status = turn_of(report.bad, aliases, first.doer, first.bad, bad, before_bad);
+  }
   if (!status.ok()) return status;
-  report.request = first.req;
-  report.turn = std::min(first.good, first.bad);
+  report.rank = first.doer.rank;
+  report.request = first.doer.request;
+  for (const auto& [theirs, ours] : aliases) {
+    if (ours == report.request) report.request_in_bad = theirs;
+  }
+  report.turn = first.good == kNever ? before_bad : before_good;
   std::size_t i = 0;
   while (i < std::min(good.size(), bad.size()) && good[i].deed.text == bad[i].deed.text) ++i;
   if (i < good.size()) report.in_good = good[i].side;
@@ -174,85 +187,28 @@ Status show_first(const First& first, DiffReport& report) {
   return {};
 }
 
-std::string side_text(const char* name, const std::optional<DiffSide>& side) {
-  std::string out = std::string("  ") + name + "  ";
-  if (!side) return out + "nothing\n";
-  out += "event " + grouped(side->event);
-  if (side->step >= 0) out += ", step " + std::to_string(side->step);
-  return out + ": " + side->text + '\n';
-}
-
-nlohmann::ordered_json side_json(const std::optional<DiffSide>& side) {
-  if (!side) return nullptr;
-  nlohmann::ordered_json out{{"event", side->event}, {"step", nullptr}, {"text", side->text}};
-  if (side->step >= 0) out["step"] = side->step;
-  return out;
-}
-
 }  // namespace
 
 DiffReport diff_traces(const std::string& good, const std::string& bad, bool any_engine) {
   DiffReport report;
   report.good = good;
   report.bad = bad;
-  Side g, b;
-  report.status = go_over(good, g, nullptr);
-  if (report.status.ok()) report.status = go_over(bad, b, nullptr);
-  if (report.status.ok()) report.status = comparable(report, g, b, any_engine);
+  Aliases aliases;
+  report.status = match_requests(good, bad, aliases);
   if (!report.status.ok()) return report;
-  First first;
-  static const std::vector<Turn> kNothing;
-  for (const auto& [req, turns] : g.turns) {
-    const auto other = b.turns.find(req);
-    compare_turns(req, turns, other == b.turns.end() ? kNothing : other->second, report, first);
+  report.renamed = aliases.size();
+  const Aliases none;
+  Turns g(good, none), b(bad, aliases);
+  Alignment alignment(aliases, report);
+  alignment.go(g, b);
+  for (const Turns* side : {&g, &b}) {
+    if (report.status.ok()) report.status = side->status();
   }
-  for (const auto& [req, turns] : b.turns) {
-    if (!g.turns.contains(req)) compare_turns(req, kNothing, turns, report, first);
+  if (report.status.ok()) report.status = comparable(report, g, b, any_engine);
+  if (report.status.ok() && report.total > 0) {
+    report.status = show_first(alignment.first(), aliases, report);
   }
-  if (report.total > 0) report.status = show_first(first, report);
   return report;
-}
-
-std::string diff_text(const DiffReport& report) {
-  if (report.total == 0) {
-    return "SAME  " + report.good + " and " + report.bad + ": " + grouped(report.compared) +
-           " steps of requests say the same\n";
-  }
-  std::string out = "DIFFERENT  " + report.good + " and " + report.bad + ": " +
-                    grouped(report.total) + " of " + grouped(report.compared) +
-                    " steps of requests\n\nThe first, in " +
-                    kAspectInfos[static_cast<std::size_t>(report.aspect)].text + ", ";
-  out += report.request.empty()
-             ? "of the engine itself"
-             : "in step " + grouped(report.turn) + " of request " + report.request;
-  out += ":\n" + side_text("good", report.in_good) + side_text("bad ", report.in_bad);
-  out += "\nSteps of requests that differ, by what differs:\n";
-  for (std::size_t a = 0; a < kAspects; ++a) {
-    std::string name = kAspectInfos[a].text;
-    name.resize(std::max<std::size_t>(name.size(), 32), ' ');
-    out += "  " + name + grouped(report.counts[a]) + '\n';
-  }
-  return out;
-}
-
-std::string diff_json(const DiffReport& report) {
-  nlohmann::ordered_json out{{"schema", 1},
-                             {"good", report.good},
-                             {"bad", report.bad},
-                             {"compared", report.compared},
-                             {"different", report.total},
-                             {"counts", nlohmann::ordered_json::object()},
-                             {"first", nullptr}};
-  for (std::size_t a = 0; a < kAspects; ++a) out["counts"][kAspectInfos[a].name] = report.counts[a];
-  if (report.total > 0) {
-    out["first"] = {{"aspect", kAspectInfos[static_cast<std::size_t>(report.aspect)].name},
-                    {"request", nullptr},
-                    {"turn", report.turn},
-                    {"good", side_json(report.in_good)},
-                    {"bad", side_json(report.in_bad)}};
-    if (!report.request.empty()) out["first"]["request"] = report.request;
-  }
-  return out.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + '\n';
 }
 
 }  // namespace pagetape

@@ -41,15 +41,21 @@ struct DiffReport {
   std::uint64_t compared = 0;
   std::array<std::uint64_t, kAspects> counts{};  // Request steps that differ, by aspect.
   std::uint64_t total = 0;
-  std::string request;     // Of the first difference; "": the engine's own.
-  std::uint64_t turn = 0;  // Steps of that request (of the engine: events) before it.
+  std::uint64_t renamed = 0;  // Requests that have another name in the bad trace.
+  // Of the first difference:
+  std::int64_t rank = INT64_MIN;
+  std::string request;         // "": the engine's own.
+  std::string request_in_bad;  // Its name there, where that is another.
+  std::uint64_t turn = 0;      // Steps of that request (of the engine: events) before it.
   Aspect aspect = Aspect::kBindings;
   std::optional<DiffSide> in_good, in_bad;
 };
 
 // Aligns by request and by the steps in which the request does something. A page is known by its
-// pool, by who was given it, and as the how-manieth: physical ids, and the order in which
-// independent requests come to turn, are free to differ. `any_engine`: engines and versions may.
+// pool, by who was given it, and as the how-manieth, a prefix key by the page it was offered for:
+// physical ids, keys, names of requests, and the order in which independent requests come to turn,
+// are free to differ. `any_engine`: engines and versions may. Memory grows with how far the traces
+// are apart, not with their length.
 DiffReport diff_traces(const std::string& good, const std::string& bad, bool any_engine);
 
 std::string diff_text(const DiffReport& report);

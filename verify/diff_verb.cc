@@ -36,8 +36,10 @@ void add_diff_verb(CLI::App& app, int& exit_code) {
       ->check(CLI::IsMember({"text", "json"}))
       ->capture_default_str();
   verb->footer(
-      "Requests are matched by name. Page ids, and the order in which independent requests\n"
-      "come to turn, are free to differ. Exit 0: the same, 1: a difference.");
+      "Requests are matched by name, those of other names by what they do. Page ids, and the "
+      "order\n"
+      "in which independent requests come to turn, are free to differ.\n"
+      "Exit 0: the same, 1: a difference.");
   verb->callback([flags, &exit_code] { exit_code = run(*flags); });
 }
 

@@ -5,6 +5,11 @@
 
 namespace pagetape {
 
+std::string alias_of(const Aliases& aliases, std::string_view name) {
+  const auto at = aliases.find(name);
+  return at == aliases.end() ? std::string(name) : at->second;
+}
+
 const Meaning::PoolFacts* Meaning::pool_of(Name pool_or_space) const {
   const auto at = pools_.find(pool_or_space);
   if (at != pools_.end()) return &at->second;
@@ -41,7 +46,8 @@ std::string Meaning::page(Name pool, std::int64_t id) const {
   if (facts->reserved.contains(id)) return s(facts->space) + " reserved " + std::to_string(id);
   const Holder* h = holder(pool, id);
   if (h == nullptr) return s(facts->space) + " never given";
-  return s(facts->space) + ' ' + s(h->req) + '#' + std::to_string(h->ordinal);
+  return s(facts->space) + ' ' + alias_of(aliases_, names_.text(h->req)) + '#' +
+         std::to_string(h->ordinal);
 }
 
 std::string Meaning::pages(Name pool, const Pages& list) const {
@@ -145,8 +151,14 @@ void Meaning::on_pages(const Event& event, const Tell& tell) {
   } else if (const auto* e = std::get_if<ev::Evict>(&event.body)) {
     say(e->req,
         "evict of column " + std::to_string(e->logical) + ": " + page(e->pool, raw(e->page)));
+  } else if (const auto* e = std::get_if<ev::PrefixKey>(&event.body)) {
+    keys_[raw(e->key)] = page(e->pool, raw(e->page));
+  } else if (const auto* e = std::get_if<ev::PrefixDrop>(&event.body)) {
+    keys_.erase(raw(e->key));
   } else if (const auto* e = std::get_if<ev::PrefixHit>(&event.body)) {
-    say(e->req, "prefix hit " + s(e->key) + ": " + page(e->pool, raw(e->page)));
+    const auto offered = keys_.find(raw(e->key));
+    say(e->req, "prefix hit of " + page(e->pool, raw(e->page)) + ", by the key of " +
+                    (offered == keys_.end() ? "none offered" : offered->second));
   } else if (const auto* e = std::get_if<ev::Accept>(&event.body)) {
     tell({e->req, Aspect::kAccepted,
           "accepted " + std::to_string(e->accepted) + " of " + std::to_string(e->drafted)});

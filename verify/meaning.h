@@ -14,6 +14,10 @@
 
 namespace pagetape {
 
+// What requests are called, by their names in the trace, where that is something else.
+using Aliases = std::map<std::string, std::string, std::less<>>;
+std::string alias_of(const Aliases& aliases, std::string_view name);
+
 // Something that a request does, or the engine (kNone).
 struct Deed {
   Name req = kNone;
@@ -22,11 +26,15 @@ struct Deed {
 };
 
 // Turns events, in their order, into deeds. A page is named by the space it is of, the request it
-// was given to last, and the how-manieth of that request's: "S r3#17".
+// was given to last, and the how-manieth of that request's: "S r3#17". A prefix key is known by the
+// page that it was offered for.
 class Meaning {
  public:
-  explicit Meaning(const Names& names) : names_(names) {}
-  void see(const Event& event, const std::function<void(Deed&&)>& tell);
+  using Tell = std::function<void(const Deed&)>;
+
+  // Both outlive this.
+  Meaning(const Names& names, const Aliases& aliases) : names_(names), aliases_(aliases) {}
+  void see(const Event& event, const Tell& tell);
 
  private:
   struct Holder {
@@ -38,7 +46,6 @@ class Meaning {
     std::int64_t pages = 0, page_size = 1;
     std::set<std::int64_t> reserved;
   };
-  using Tell = std::function<void(Deed&&)>;
 
   std::string s(Name name) const { return std::string(names_.text(name)); }
   const PoolFacts* pool_of(Name pool_or_space) const;
@@ -56,6 +63,7 @@ class Meaning {
   bool on_setup(const Event& event, const Tell& tell);
 
   const Names& names_;
+  const Aliases& aliases_;
   std::map<Name, PoolFacts> pools_;
   Name first_pool_ = kNone;
   std::map<Name, ev::Map> maps_;
@@ -63,6 +71,7 @@ class Meaning {
   std::unordered_map<std::uint64_t, Holder> holders_;
   std::map<std::pair<Name, Name>, std::uint64_t> given_;  // Space and request.
   std::map<std::int64_t, Name> row_req_;                  // Of the tables' rows, last said.
+  std::unordered_map<std::uint32_t, std::string> keys_;   // By raw key: the page offered.
 };
 
 }  // namespace pagetape

@@ -54,6 +54,7 @@ class Redact(Folder):
     def test_is_a_trace_with_the_same_findings_and_other_names(self):
         out = self.path("x.jsonl")
         self.assertEqual(run("export", DEFECT, "--redact", "-o", out).returncode, 0)
+        self.assertIn("matched by what they do", run("diff", DEFECT, out).stdout)
         names = {f["req"]: g["req"] for f, g in zip(findings_of(DEFECT), findings_of(out))}
         self.assertEqual(names.pop(None, None), None)
         self.assertEqual(names, {"A": "r0", "B": "r1", "C": "r2"})
