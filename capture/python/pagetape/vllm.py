@@ -12,10 +12,11 @@ is a gap. So are blocks that a KV connector fills and those copied for a hit wit
 
 from __future__ import annotations
 
+import inspect
 import os
 from importlib import metadata
 
-from .importhook import PostImportHooks, after, expect, wrap
+from .importhook import PostImportHooks, expect, guarded, observe, wrap
 from .vllm_blocks import Blocks
 from .vllm_launches import Launches
 
@@ -42,184 +43,181 @@ class Hooks:
 
     # core/kv_cache_manager.py
     def manager(self, module) -> None:
-        def built(manager, _result, *_args, **_kwargs):
-            self.blocks.manage(manager)
-
-        after(module.KVCacheManager, "__init__", built)
+        observe(module.KVCacheManager, "__init__", lambda manager, _r: self.blocks.manage(manager))
 
     # core/block_pool.py
     def pool(self, module) -> None:
         blocks, cls = self.blocks, module.BlockPool
+        returned = guarded("BlockPool.free_blocks", blocks.returned)
 
         def make_free(original):
             def free_blocks(pool, ordered_blocks, *args, **kwargs):
                 listed = list(ordered_blocks)
                 result = original(pool, listed, *args, **kwargs)
-                blocks.returned(pool, [int(one.block_id) for one in listed if not one.is_null])
+                returned(pool, [int(one.block_id) for one in listed if not one.is_null])
                 return result
 
             return free_blocks
 
-        def touched(pool, _result, listed, *_args, **_kwargs):
-            flat = [one for each in listed for one in (each if isinstance(each, (list, tuple))
-                                                       else [each])]
-            blocks.touched(pool, flat)
+        def touched(pool, _result, blocks):
+            self.blocks.touched(pool, [one for each in blocks for one in (
+                each if isinstance(each, (list, tuple)) else [each])])
 
-        after(cls, "get_new_blocks", lambda pool, result, *_a, **_k: blocks.taken(pool, result))
-        after(cls, "touch", touched)
+        observe(cls, "get_new_blocks", blocks.taken)
+        observe(cls, "touch", touched, "blocks")
+        expect(cls.free_blocks, "ordered_blocks")
         wrap(cls, "free_blocks", make_free)
 
     def prefixes(self, module) -> None:
-        blocks, cls = self.blocks, module.BlockPool
-        expect(cls.cache_full_blocks, "blocks", "num_cached_blocks", "num_full_blocks",
-               "kv_cache_group_id")
+        offered, cls = self.blocks.offered, module.BlockPool
 
-        def make_cache(original):
-            def cache_full_blocks(pool, request, **kwargs):
-                result = original(pool, request=request, **kwargs)
-                new = kwargs["blocks"][kwargs["num_cached_blocks"]:kwargs["num_full_blocks"]]
-                blocks.offered(pool, kwargs["kv_cache_group_id"], new)
-                return result
+        def cached(pool, _result, blocks, num_cached_blocks, num_full_blocks, kv_cache_group_id):
+            offered(pool, kv_cache_group_id, blocks[num_cached_blocks:num_full_blocks])
 
-            return cache_full_blocks
-
-        def dropped(pool, _result, block, *_args, **_kwargs):
+        def dropped(pool, _result, block):
             if block.block_hash is None:
-                blocks.withdrawn(pool, int(block.block_id))
+                self.blocks.withdrawn(pool, int(block.block_id))
 
-        wrap(cls, "cache_full_blocks", make_cache)
+        def reset(pool, done):
+            if done:
+                self.blocks.withdrawn_all(pool)
+
+        observe(cls, "cache_full_blocks", cached, "blocks", "num_cached_blocks",
+                "num_full_blocks", "kv_cache_group_id")
         place = "_remove_cached_block_hashes"
-        after(cls, place if hasattr(cls, place) else "_maybe_evict_cached_block", dropped)
-        after(cls, "reset_prefix_cache",
-              lambda pool, result, *_a, **_k: result and blocks.withdrawn_all(pool))
+        observe(cls, place if hasattr(cls, place) else "_maybe_evict_cached_block", dropped,
+                "block")
+        observe(cls, "reset_prefix_cache", reset)
 
     # core/single_type_kv_cache_manager.py
     def managers(self, module) -> None:
         base = module.SingleTypeKVCacheManager
-        for name, evicts in (("add_local_computed_blocks", False), ("allocate_new_blocks", False),
-                             ("save_new_computed_blocks", False), ("free", False),
-                             ("allocate_external_computed_blocks", False),
-                             ("allocate_new_computed_blocks", False),
-                             ("remove_skipped_blocks", True)):
+        for name in ("add_local_computed_blocks", "allocate_external_computed_blocks",
+                     "allocate_new_blocks", "allocate_new_computed_blocks",
+                     "save_new_computed_blocks", "free", "remove_skipped_blocks"):
             for cls in [base] + _below(base):
                 if name in vars(cls):
                     expect(vars(cls)[name], "request_id")
-                    wrap(cls, name, lambda original, e=evicts: self._acts(original, e))
+                    wrap(cls, name, self._acts)
 
-    def _acts(self, original, evicts: bool):
+    def _acts(self, original):
+        begin = guarded(original.__qualname__, self.blocks.begin)
+        end = guarded(original.__qualname__, self.blocks.end)
+        evicts = original.__name__ == "remove_skipped_blocks"
+
         def act(manager, request_id, *args, **kwargs):
-            with self.blocks.within(manager, str(request_id), evicts):
+            acting = begin(manager, str(request_id), evicts)
+            try:
                 return original(manager, request_id, *args, **kwargs)
+            finally:
+                if acting is not None:
+                    end(acting)
 
         return act
 
     def copies(self, module) -> None:
-        after(module.SingleTypeKVCacheManager, "_apply_cow", lambda *_a, **_k:
-              self.blocks.unseen("a block was copied for a hit within it"))
+        observe(module.SingleTypeKVCacheManager, "_apply_cow", lambda _manager, _result:
+                self.blocks.unseen("a block was copied for a hit within it"))
 
     # core/kv_cache_coordinator.py
     def external(self, module) -> None:
-        cls = module.KVCacheCoordinator
-        expect(cls.allocate_new_computed_blocks, "num_external_computed_tokens")
-
-        def allocated(_c, _result, request_id, computed, local=0, external=0, *_a, **kwargs):
-            if external or kwargs.get("num_external_computed_tokens"):
+        def allocated(_coordinator, _result, num_external_computed_tokens):
+            if num_external_computed_tokens:
                 self.blocks.unseen("blocks are filled by a KV connector")
 
-        after(cls, "allocate_new_computed_blocks", allocated)
+        observe(module.KVCacheCoordinator, "allocate_new_computed_blocks", allocated,
+                "num_external_computed_tokens")
 
     # core/sched/scheduler.py
     def requests(self, module) -> None:
-        blocks, cls = self.blocks, module.Scheduler
+        state, cls = self.blocks.state, module.Scheduler
 
-        def scheduled(_scheduler, output, *_args, **_kwargs):
+        def scheduled(_scheduler, output):
             for req in output.num_scheduled_tokens:
-                blocks.state(str(req), "run")
+                state(str(req), "run")
 
-        def left(_scheduler, _result, request, *_args, **_kwargs):
+        def left(_scheduler, _result, request):
             aborted = request.status.name == "FINISHED_ABORTED"
-            blocks.state(str(request.request_id), "abort" if aborted else "finish")
+            state(str(request.request_id), "abort" if aborted else "finish")
 
-        after(cls, "add_request", lambda _s, _r, request: blocks.state(
-            str(request.request_id), "arrive"))
-        after(cls, "schedule", scheduled)
-        after(cls, "_free_request", left)
-        after(cls, "_preempt_request", lambda _s, _r, request, *_a, **_k: blocks.state(
-            str(request.request_id), "preempt"))
+        observe(cls, "add_request", lambda _s, _r, request: state(
+            str(request.request_id), "arrive"), "request")
+        observe(cls, "schedule", scheduled)
+        observe(cls, "_free_request", left, "request")
+        observe(cls, "_preempt_request", lambda _s, _r, request: state(
+            str(request.request_id), "preempt"), "request")
 
     def drafts(self, module) -> None:
-        """What became of drafts, by their number: `sampled` holds one token more."""
         cls = module.Scheduler
-        expect(cls.update_from_output, "scheduler_output", "model_runner_output")
+        drafted = guarded("Scheduler.update_from_output", self._drafted)
 
         def make(original):
             def update(scheduler, scheduler_output, model_runner_output, *args, **kwargs):
-                for req, drafts in scheduler_output.scheduled_spec_decode_tokens.items():
-                    self._drafted(scheduler, model_runner_output, req, len(drafts))
+                drafted(scheduler, scheduler_output, model_runner_output)
                 return original(scheduler, scheduler_output, model_runner_output, *args, **kwargs)
 
             return update
 
+        expect(cls.update_from_output, "scheduler_output", "model_runner_output")
         wrap(cls, "update_from_output", make)
 
-    def _drafted(self, scheduler, output, req, drafted: int) -> None:
-        request = scheduler.requests.get(req)
-        index = output.req_id_to_index.get(req)
-        sampled = output.sampled_token_ids
-        if request is None or index is None or not len(sampled) or not len(sampled[index]):
-            return
-        accepted = max(len(sampled[index]) - 1, 0)
-        # Where steps overlap the next one has written behind these drafts already.
-        overlap = getattr(request, "num_output_placeholders", 0) or not request.num_computed_tokens
-        length = None if overlap else int(request.num_computed_tokens) - (drafted - accepted)
-        self.blocks.accepted(str(req), drafted, accepted, length)
+    def _drafted(self, scheduler, scheduled, output) -> None:
+        """What became of drafts, by their number: of what was sampled one is the model's own."""
+        for req, drafts in scheduled.scheduled_spec_decode_tokens.items():
+            request, index = scheduler.requests.get(req), output.req_id_to_index.get(req)
+            sampled = output.sampled_token_ids
+            if request is None or index is None or not len(sampled) or not len(sampled[index]):
+                continue
+            accepted = len(sampled[index]) - 1
+            # Where steps overlap the next one has written behind these drafts already.
+            overlap = getattr(request, "num_output_placeholders", 0)
+            known = int(request.num_computed_tokens)
+            length = None if overlap or not known else known - (len(drafts) - accepted)
+            self.blocks.accepted(str(req), len(drafts), accepted, length)
 
     # worker/gpu_model_runner.py
     def runner(self, module) -> None:
         launches, cls = self.launches, module.GPUModelRunner
-        expect(cls.initialize_kv_cache, "kv_cache_config")
-        expect(cls.execute_model, "scheduler_output")
+        begin = guarded("GPUModelRunner.execute_model", launches.begin)
+        end = guarded("GPUModelRunner.execute_model", launches.end)
 
-        def declared(runner, _result, kv_cache_config, is_profiling=False, *_args, **_kwargs):
+        def declared(runner, _result, kv_cache_config):
             parallel = runner.vllm_config.parallel_config
-            if is_profiling is True:
-                return
             if getattr(parallel, "decode_context_parallel_size", 1) > 1:
                 self.recorder.emit("note", text="launches with context parallelism: not recorded")
-                return
-            launches.declare(runner, kv_cache_config)
+            else:
+                launches.declare(runner, kv_cache_config)
 
         def make(original):
             def execute_model(runner, scheduler_output, *args, **kwargs):
-                launches.begin(runner, scheduler_output)
+                begin(runner, scheduler_output)
                 try:
                     return original(runner, scheduler_output, *args, **kwargs)
                 finally:
-                    launches.end(runner, scheduler_output)
+                    end(scheduler_output)
 
             return execute_model
 
-        after(cls, "initialize_kv_cache", declared)
+        observe(cls, "initialize_kv_cache", declared, "kv_cache_config")
+        expect(cls.execute_model, "scheduler_output")
         wrap(cls, "execute_model", make)
 
     # worker/utils.py
     def kernel_blocks(self, module) -> None:
-        def mapped(_group, result, table, *_args, **_kwargs):
-            if result is not None and result is not table:
-                self.launches.split(table, result)
-
-        after(module.AttentionGroup, "map_to_kernel_block_table", mapped)
+        place = "map_to_kernel_block_table"
+        table = list(inspect.signature(getattr(module.AttentionGroup, place)).parameters)[1]
+        observe(module.AttentionGroup, place, lambda _group, result, **given:
+                self.launches.split(given[table], result), table)
 
     # model_executor/layers/attention/attention.py; attention/layer.py in releases before 2026
     def layers(self, module) -> None:
-        def built(layer, _result, *_args, **_kwargs):
-            self._watch(layer)
-
-        after(module.Attention, "__init__", built)
+        observe(module.Attention, "__init__", lambda layer, _result: self._watch(layer))
 
     def _watch(self, layer) -> None:
         """The implementation's class, once: each backend has one of its own."""
-        cls, launches = type(layer.impl), self.launches
+        cls = type(layer.impl)
+        store = guarded(f"{cls.__name__}.do_kv_cache_update", self.launches.store)
+        attention = guarded(f"{cls.__name__}.forward", self.launches.attention)
         inside = not hasattr(cls, "do_kv_cache_update") or \
             getattr(layer.attn_backend, "forward_includes_kv_cache_update", False)
 
@@ -227,9 +225,9 @@ class Hooks:
             def forward(impl, layer, query, key, value, kv_cache, attn_metadata, *args, **kwargs):
                 if not _capturing():
                     if inside and getattr(layer, "kv_sharing_target_layer_name", None) is None:
-                        launches.store(layer, kv_cache, getattr(attn_metadata, "slot_mapping",
-                                                                None), attn_metadata)
-                    launches.attention(layer, kv_cache, attn_metadata)
+                        slots = getattr(attn_metadata, "slot_mapping", None)
+                        store(layer, kv_cache, slots, attn_metadata)
+                    attention(layer, kv_cache, attn_metadata)
                 return original(impl, layer, query, key, value, kv_cache, attn_metadata, *args,
                                 **kwargs)
 
@@ -238,13 +236,15 @@ class Hooks:
         def make_update(original):
             def update(impl, layer, key, value, kv_cache, slot_mapping, *args, **kwargs):
                 if not _capturing():
-                    launches.store(layer, kv_cache, slot_mapping, _metadata_of(layer))
+                    store(layer, kv_cache, slot_mapping, _metadata_of(layer))
                 return original(impl, layer, key, value, kv_cache, slot_mapping, *args, **kwargs)
 
             return update
 
+        expect(cls.forward, "layer", "kv_cache", "attn_metadata")
         wrap(cls, "forward", make_forward)
         if not inside:
+            expect(cls.do_kv_cache_update, "layer", "kv_cache", "slot_mapping")
             wrap(cls, "do_kv_cache_update", make_update)
 
 

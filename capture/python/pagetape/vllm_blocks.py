@@ -6,7 +6,7 @@ block that one group holds is given to no other. Block 0 is the null block: it s
 left the window, and nobody writes it.
 
 BlockPool hands out and takes back blocks without knowing for whom. The managers of the groups call
-it, each for one request: `within` says which while it lasts. A block that is offered for reuse is
+it, each for one request: `begin` and `end` say for which. A block that is offered for reuse is
 held by `#prefix`, too, until its hash is withdrawn, as the free queue holds it in the meantime.
 """
 
@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from contextlib import contextmanager
 from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
 
 PREFIX = "#prefix"
@@ -143,19 +142,16 @@ class Blocks:
 
     # --- blocks
 
-    @contextmanager
-    def within(self, manager, req: str, evicts: bool = False):
+    def begin(self, manager, req: str, evicts: bool) -> Optional[Acting]:
         group = self._of_manager.get(id(manager))
         if group is None:
-            yield
-            return
-        acting = Acting(group, manager, req, evicts)
-        self._acting.append(acting)
-        try:
-            yield
-        finally:
-            self._acting.pop()
-            self._settle(acting)
+            return None
+        self._acting.append(Acting(group, manager, req, evicts))
+        return self._acting[-1]
+
+    def end(self, acting: Acting) -> None:
+        self._acting.remove(acting)
+        self._settle(acting)
 
     def taken(self, pool, blocks) -> None:
         if self._acting:

@@ -97,7 +97,7 @@ class Launches:
         worker.table_at = {one.get_device_tensor(1).data_ptr(): group
                            for one, group in zip(tables, groups)}
 
-    def end(self, runner, scheduled) -> None:
+    def end(self, scheduled) -> None:
         worker, self._now = self._now, None
         if worker is not None and scheduled.num_scheduled_tokens and not worker.launches:
             self.blocks.unseen("a step ran without an attention layer's call: a CUDA graph, or "
@@ -107,7 +107,7 @@ class Launches:
         """A block table became one of kernel blocks: of the same group, at another address."""
         worker = self._now
         group = worker.table_at.get(table.data_ptr()) if worker is not None else None
-        if group is not None:
+        if group is not None and result is not None and result is not table:
             worker.mapped[result.data_ptr()] = group
 
     # --- launches
