@@ -82,7 +82,8 @@ def main() -> None:
         steps += 1
         if steps == AT_STEP:
             core.abort_requests([core.scheduler.running[-1].request_id])
-        outputs, _ = core.step_fn()
+        outputs, executed = core.step_fn()
+        core.post_step(executed)
         new += sum(len(one.new_token_ids) for each in outputs.values() for one in each.outputs)
     print(f"{PROMPTS} requests, {new} new tokens, {steps} steps")
 

@@ -198,7 +198,15 @@ class Hooks:
 
             return execute_model
 
+        def make_dummy(original):
+            def dummy_run(runner, *args, **kwargs):
+                launches.rest()
+                return original(runner, *args, **kwargs)
+
+            return dummy_run
+
         observe(cls, "initialize_kv_cache", declared, "kv_cache_config")
+        wrap(cls, "_dummy_run", make_dummy)
         expect(cls.execute_model, "scheduler_output")
         wrap(cls, "execute_model", make)
 
@@ -226,8 +234,8 @@ class Hooks:
                 if not _capturing():
                     if inside and getattr(layer, "kv_sharing_target_layer_name", None) is None:
                         slots = getattr(attn_metadata, "slot_mapping", None)
-                        store(layer, kv_cache, slots, attn_metadata)
-                    attention(layer, kv_cache, attn_metadata)
+                        store(layer, kv_cache, slots, attn_metadata, _forward())
+                    attention(layer, kv_cache, attn_metadata, _forward())
                 return original(impl, layer, query, key, value, kv_cache, attn_metadata, *args,
                                 **kwargs)
 
@@ -236,7 +244,7 @@ class Hooks:
         def make_update(original):
             def update(impl, layer, key, value, kv_cache, slot_mapping, *args, **kwargs):
                 if not _capturing():
-                    store(layer, kv_cache, slot_mapping, _metadata_of(layer))
+                    store(layer, kv_cache, slot_mapping, _metadata_of(layer), _forward())
                 return original(impl, layer, key, value, kv_cache, slot_mapping, *args, **kwargs)
 
             return update
@@ -268,10 +276,15 @@ def _capturing() -> bool:
     return torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()
 
 
-def _metadata_of(layer):
+def _forward():
+    """The context of this forward pass: a new one for each."""
     from vllm.forward_context import get_forward_context
 
-    found = get_forward_context().attn_metadata
+    return get_forward_context()
+
+
+def _metadata_of(layer):
+    found = _forward().attn_metadata
     if isinstance(found, list):  # by micro-batch or by draft step: the first one's
         found = found[0] if found else None
     return found.get(layer.layer_name) if isinstance(found, dict) else found

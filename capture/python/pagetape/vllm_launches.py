@@ -3,9 +3,9 @@
 
 Pool and space are told by addresses: the pool by the K/V tensor that is passed, the space by the
 block table, of which the worker has one for each group. The layers of a group get the same
-tensors, so that a step's table is read once, where the first layer uses it, and told as a buffer;
-a layer that gets another tensor has it read, too. What changes a table's cells between two layers
-of a step is not seen.
+tensors, so that a table is read once in a forward pass, where the first layer uses it, and told as
+a buffer; a layer that gets another tensor has it read, too. What changes a table's cells between
+two layers of a pass is not seen.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class Worker:
         self.group_of: Dict[str, Group] = {}
         self.pool_at: Dict[int, List[Group]] = {}  # address of a K/V tensor -> its groups
         self.table_at: Dict[int, Group] = {}  # address of a block table -> its group
-        self.mapped: Dict[int, Group] = {}  # the same of tables that were split into kernel blocks
-        self.told: Dict[tuple, object] = {}  # of this step: tables, rows and slots
+        self.forward: object = None  # the forward pass that the following is of
+        self.told: Dict[tuple, object] = {}  # tables, rows and slots
         self.buffers: set = set()  # declared
         self.launches = 0
         self.steps = 0
@@ -85,7 +85,7 @@ class Launches:
         worker = self._now = self._workers.get(id(runner))
         if worker is None:
             return
-        worker.told, worker.mapped, worker.launches = {}, {}, 0
+        worker.launches = 0
         lanes = dict(scheduled.num_scheduled_tokens)
         if lanes:
             decode = all(count == 1 for count in lanes.values())
@@ -98,7 +98,8 @@ class Launches:
                            for one, group in zip(tables, groups)}
 
     def end(self, scheduled) -> None:
-        worker, self._now = self._now, None
+        """The model ran. Its drafts are made after this, and are this runner's, too."""
+        worker = self._now
         if worker is not None and scheduled.num_scheduled_tokens and not worker.launches:
             self.blocks.unseen("a step ran without an attention layer's call: a CUDA graph, or "
                                "layers of a kind that is not recorded")
@@ -108,17 +109,21 @@ class Launches:
         worker = self._now
         group = worker.table_at.get(table.data_ptr()) if worker is not None else None
         if group is not None and result is not None and result is not table:
-            worker.mapped[result.data_ptr()] = group
+            worker.table_at[result.data_ptr()] = group
+
+    def rest(self) -> None:
+        """What runs from here on is no request's: a dummy batch."""
+        self._now = None
 
     # --- launches
 
-    def attention(self, layer, kv_cache, metadata) -> None:
+    def attention(self, layer, kv_cache, metadata, forward) -> None:
         worker, name = self._now, layer.layer_name
-        if not self._recorded(worker, name, metadata):
+        if not self._recorded(worker, name, metadata, forward):
             return
         bound = self._bound(worker, name, kv_cache)
         table = metadata.block_table
-        group = worker.table_at.get(table.data_ptr(), worker.mapped.get(table.data_ptr()))
+        group = worker.table_at.get(table.data_ptr())
         entry = bound.group.page_size * bound.group.pages // bound.pages
         buffer, rows = self._rows(worker, metadata, group, entry)
         fields: dict = {"page_size": entry} if entry != bound.group.page_size else {}
@@ -133,9 +138,9 @@ class Launches:
                            table_cols=int(table.shape[1]), bound=bound.text,
                            kernel=type(layer.impl).__name__, **fields)
 
-    def store(self, layer, kv_cache, slots, metadata) -> None:
+    def store(self, layer, kv_cache, slots, metadata, forward) -> None:
         worker, name = self._now, layer.layer_name
-        if slots is None or not self._recorded(worker, name, metadata):
+        if slots is None or not self._recorded(worker, name, metadata, forward):
             return
         bound = self._bound(worker, name, kv_cache)
         buffer, rows = self._slots(worker, worker.group_of[name], slots, metadata)
@@ -143,9 +148,12 @@ class Launches:
                            rows=rows, bound=bound.text)
 
     @staticmethod
-    def _recorded(worker: Optional[Worker], name: str, metadata) -> bool:
-        return (worker is not None and name in worker.group_of
-                and hasattr(metadata, "block_table") and hasattr(metadata, "seq_lens"))
+    def _recorded(worker: Optional[Worker], name: str, metadata, forward) -> bool:
+        if worker is None or name not in worker.group_of:
+            return False
+        if worker.forward is not forward:  # Tensors are written anew at the same addresses.
+            worker.forward, worker.told = forward, {}
+        return hasattr(metadata, "block_table") and hasattr(metadata, "seq_lens")
 
     def _bound(self, worker: Worker, name: str, tensor) -> Bound:
         own = worker.group_of[name]
