@@ -3,8 +3,7 @@
 model runner and rejection sampler, for a small Gemma-3-style model of random weights (five sliding
 layers, one full) and more requests than there are blocks for at once. The attention is vLLM's own
 for CPUs; nothing is replaced. Every fourth prompt repeats the one before it, one request is
-aborted. Drafts are the drive's own, by vLLM's interface for such: at times the token that the
-model has said before, at times another, so that some are accepted.
+aborted. Drafts are the drive's own, by vLLM's interface for such; some of them are accepted.
 
 $PAGETAPE_PLANT says what else is done:
   draft   drafts are made by a draft model of one full layer. vLLM 0.32.0's runner gives such a
@@ -48,8 +47,8 @@ DRAFT_MODEL = dict(MODEL, num_hidden_layers=1, layer_types=["full_attention"])
 
 
 class Proposer:
-    """Proposes what followed the last token the time before: of a model of random weights that is
-    asked for its likeliest tokens, which repeats itself, now and then what comes."""
+    """Proposes the last token again, which is what a model of random weights likes to say, and at
+    times another one, which it does not."""
 
     def __init__(self, vllm_config) -> None:
         self.count = vllm_config.speculative_config.num_speculative_tokens
@@ -58,12 +57,12 @@ class Proposer:
         """There is none."""
 
     def propose(self, sampled_token_ids, num_tokens, token_ids, slot_mappings=None):
-        return [self._follow(token_ids[row, :num_tokens[row]].tolist()) if sampled else []
+        return [self._drafts(token_ids[row, :num_tokens[row]].tolist()) if sampled else []
                 for row, sampled in enumerate(sampled_token_ids)]
 
-    def _follow(self, tokens: List[int]) -> List[int]:
-        before = [i for i, token in enumerate(tokens[:-1]) if token == tokens[-1]]
-        return tokens[before[-1] + 1:][:self.count] if before else tokens[:self.count]
+    def _drafts(self, tokens: List[int]) -> List[int]:
+        return [tokens[-1] if (len(tokens) + i) % 4 else (tokens[-1] + 1) % MODEL["vocab_size"]
+                for i in range(self.count)]
 
 
 def engine(plant: str) -> EngineCore:
@@ -182,8 +181,7 @@ def route_drafter() -> None:
     """Counts draft models among the drafters for which the runner looks up their own group."""
     from vllm.v1.spec_decode.draft_model import DraftModelProposer
 
-    gpu_model_runner.ExtractHiddenStatesProposer = (
-        gpu_model_runner.ExtractHiddenStatesProposer, DraftModelProposer)
+    gpu_model_runner.EagleProposer = gpu_model_runner.EagleProposer | DraftModelProposer
 
 
 def run(core: EngineCore, plant) -> str:
