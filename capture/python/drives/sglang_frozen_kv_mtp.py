@@ -18,11 +18,13 @@ layers to one full layer, 7 usable SWA pages (a buffer of 8) against 20 full pag
 
 from __future__ import annotations
 
+import importlib
 import os
 from types import SimpleNamespace
 
 os.environ.setdefault("TRITON_INTERPRET", "1")
 os.environ.setdefault("SGLANG_USE_AITER_UNIFIED_ATTN", "1")
+os.environ.setdefault("SGLANG_DISABLE_LEAN_ATTENTION", "1")  # It asks CUDA for its cores.
 # Evict as soon as one page has left the window: the fixture is short.
 os.environ.setdefault("SGLANG_SWA_EVICTION_INTERVAL", "1")
 
@@ -88,20 +90,23 @@ class Engine:
 
     def _runner(self, pool, draft: bool):
         from sglang.srt.configs.model_config import AttentionArch
+        from transformers import PretrainedConfig
         from sglang.srt.speculative.spec_info import SpeculativeAlgorithm
 
         config = SimpleNamespace(
             dtype=torch.bfloat16, is_multimodal=False, num_attention_heads=Q_HEADS,
             head_dim=HEAD_DIM, v_head_dim=HEAD_DIM, hidden_size=Q_HEADS * HEAD_DIM,
             context_len=CONTEXT, attention_arch=AttentionArch.MHA, is_encoder_decoder=False,
-            get_num_kv_heads=lambda *a: KV_HEADS, hf_config=SimpleNamespace(architectures=[]))
+            get_num_kv_heads=lambda *a: KV_HEADS, hf_config=PretrainedConfig(architectures=[]),
+            get_max_num_attention_heads=lambda: Q_HEADS, swa_v_head_dim=HEAD_DIM)
         runner = SimpleNamespace(
             model_config=config, device="cpu", dtype=torch.bfloat16,
             kv_cache_dtype=torch.bfloat16, page_size=PAGE, sliding_window_size=WINDOW,
             req_to_token_pool=self.rows, token_to_kv_pool=pool,
             token_to_kv_pool_allocator=self.allocator, is_draft_worker=draft,
             spec_algorithm=SpeculativeAlgorithm.FROZEN_KV_MTP, max_running_requests=4,
-            prefill_attention_backend_str="aiter", decode_attention_backend_str="aiter")
+            prefill_attention_backend_str="aiter", decode_attention_backend_str="aiter",
+            gpu_id=0, server_args=None, model=SimpleNamespace(modules=lambda: []))
         runner.kv_index_translator = _translator(runner)
         return runner
 
@@ -299,17 +304,26 @@ def run(engine: Engine) -> None:
     engine.finish("C")
 
 
+BACKENDS = {"aiter": "AiterAttnBackend", "triton": "TritonAttnBackend",
+            "trtllm_mha": "TRTLLMHAAttnBackend"}
+
+
 def main() -> None:
     import standins
 
-    standins.install_aiter()
+    kind = os.environ.get("PAGETAPE_BACKEND") or "aiter"
+    if kind == "aiter":
+        standins.install_aiter()
     import pagetape
 
     session = pagetape.active()
     held = publish_config()  # dropped, it would withdraw what it set
-    from sglang.srt.layers.attention.aiter_backend import AiterAttnBackend
+    if kind == "trtllm_mha":
+        import sglang.srt.models.gemma4_mtp  # noqa: F401  What is there finds no FlashInfer.
 
-    run(Engine(AiterAttnBackend, session.sglang if session else None))
+        standins.install_flashinfer()
+    module = importlib.import_module(f"sglang.srt.layers.attention.{kind}_backend")
+    run(Engine(getattr(module, BACKENDS[kind]), session.sglang if session else None))
     del held
 
 

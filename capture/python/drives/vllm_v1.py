@@ -139,7 +139,7 @@ def plant_in_step(victims: Victims, change) -> None:
 def plant_cell(victims: Victims) -> None:
     def change(runner, row, _metadata):
         table = runner.input_batch.block_table[victims.full].get_device_tensor(row + 1)
-        table[row, 0] = victims.blocks[1][0].block_id
+        table[row, 0] = victims.blocks[1][-1].block_id
 
     plant_in_step(victims, change)
 
@@ -147,7 +147,7 @@ def plant_cell(victims: Victims) -> None:
 def plant_slot(victims: Victims) -> None:
     def change(runner, row, _metadata):
         slots = runner.input_batch.block_table[victims.full].slot_mapping.gpu
-        slots[int(runner.query_start_loc.np[row])] = victims.blocks[1][0].block_id * BLOCK
+        slots[int(runner.query_start_loc.np[row])] = victims.blocks[1][-1].block_id * BLOCK
 
     plant_in_step(victims, change)
 
@@ -163,7 +163,9 @@ def plant_table(victims: Victims) -> None:
 
 
 def plant_freed(victims: Victims) -> None:
-    victims.pool.free_blocks([victims.blocks[0][-1]])
+    """Once the step is scheduled: the block is nobody's when the attention reads it."""
+    block = victims.blocks[0][-1]
+    plant_in_step(victims, lambda _runner, _row, _metadata: victims.pool.free_blocks([block]))
 
 
 def plant_twice(victims: Victims) -> None:

@@ -97,6 +97,9 @@ def install(hooks: PostImportHooks, recorder) -> Adapter:
     def aiter(module):
         backends.watch(module.AiterAttnBackend)
 
+    def triton(module):
+        backends.watch(module.TritonAttnBackend)
+
     cache, attention = "sglang.srt.mem_cache.", "sglang.srt.layers.attention."
     places = (
         ("sglang", header),
@@ -113,6 +116,8 @@ def install(hooks: PostImportHooks, recorder) -> Adapter:
         (attention + "aiter_backend", kernels.aiter_prefill),
         (attention + "aiter_backend", kernels.aiter_ragged),
         (attention + "aiter_backend", kernels.aiter_store),
+        (attention + "triton_backend", triton),
+        (attention + "triton_backend", kernels.triton),
         ("flashinfer.decode", kernels.flashinfer_decode),
         ("flashinfer.prefill", kernels.flashinfer_prefill),
     )
