@@ -98,7 +98,8 @@ class Engine:
             head_dim=HEAD_DIM, v_head_dim=HEAD_DIM, hidden_size=Q_HEADS * HEAD_DIM,
             context_len=CONTEXT, attention_arch=AttentionArch.MHA, is_encoder_decoder=False,
             get_num_kv_heads=lambda *a: KV_HEADS, hf_config=PretrainedConfig(architectures=[]),
-            get_max_num_attention_heads=lambda: Q_HEADS, swa_v_head_dim=HEAD_DIM)
+            get_max_num_attention_heads=lambda: Q_HEADS, swa_v_head_dim=HEAD_DIM,
+            linear_attn_registry_result=None)
         runner = SimpleNamespace(
             model_config=config, device="cpu", dtype=torch.bfloat16,
             kv_cache_dtype=torch.bfloat16, page_size=PAGE, sliding_window_size=WINDOW,
@@ -106,7 +107,8 @@ class Engine:
             token_to_kv_pool_allocator=self.allocator, is_draft_worker=draft,
             spec_algorithm=SpeculativeAlgorithm.FROZEN_KV_MTP, max_running_requests=4,
             prefill_attention_backend_str="aiter", decode_attention_backend_str="aiter",
-            gpu_id=0, server_args=None, model=SimpleNamespace(modules=lambda: []))
+            gpu_id=0, server_args=SimpleNamespace(dllm_algorithm=None),
+            model=SimpleNamespace(modules=lambda: []))
         runner.kv_index_translator = _translator(runner)
         return runner
 

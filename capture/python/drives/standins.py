@@ -95,8 +95,12 @@ def install_flashinfer() -> None:
         "DecodeWithPagedKVCache", "PrefillWithPagedKVCache", "PrefillWithRaggedKVCache")}
     sys.meta_path.append(_Finder("flashinfer", {
         "flashinfer": wrappers,
-        "flashinfer.decode": {"trtllm_batch_decode_with_kv_cache": _trtllm_batch},
+        "flashinfer.decode": {"trtllm_batch_decode_with_kv_cache": _trtllm_batch,
+                              "_grouped_size_compiled_for_decode_kernels": lambda *args: True},
         "flashinfer.prefill": {"trtllm_batch_context_with_kv_cache": _trtllm_batch},
+        "flashinfer.utils": {
+            "get_device_sm_count": lambda device: 1,
+            "get_trtllm_gen_multi_ctas_kv_counter_bytes": lambda *args: 4},
     }))
-    for name in ("flashinfer.decode", "flashinfer.prefill"):
+    for name in ("flashinfer.decode", "flashinfer.prefill", "flashinfer.utils"):
         importlib.import_module(name)  # by which they become attributes of their package

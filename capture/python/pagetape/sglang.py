@@ -117,7 +117,8 @@ def install(hooks: PostImportHooks, recorder) -> Adapter:
         (attention + "aiter_backend", kernels.aiter_ragged),
         (attention + "aiter_backend", kernels.aiter_store),
         (attention + "triton_backend", triton),
-        (attention + "triton_backend", kernels.triton),
+        ("sglang.kernels.ops.attention.decode_attention", kernels.triton_decode),
+        ("sglang.kernels.ops.attention.extend_attention", kernels.triton_extend),
         ("flashinfer.decode", kernels.flashinfer_decode),
         ("flashinfer.prefill", kernels.flashinfer_prefill),
     )
