@@ -4,13 +4,16 @@
 Of the installed release and real: SWAKVPool, MHATokenToKVPool, SWATokenToKVPoolAllocator and the
 paged allocators, ReqToTokenPool, ReqKvInfo, ForwardBatch, SWAChunkCache, RadixAttention,
 ScheduleBatch.maybe_evict_swa, FrozenKVMTPContext, frozen_kv_target_view, target_kv_pool_view,
-Gemma4AssistantForCausalLM.bind_frozen_kv_context and AiterAttnBackend (construction, metadata,
-forward). Triton kernels run in Triton's interpreter. Stand-ins: the attention kernels
+Gemma4AssistantForCausalLM.bind_frozen_kv_context and the backend that $PAGETAPE_BACKEND names
+(construction, metadata, forward). Triton kernels run in Triton's interpreter, those that build
+tables and those of TritonAttnBackend's attention. Stand-ins: the attention kernels of the others
 (standins.py), the model runner, the requests, the sampler and the models' other layers.
 
-AiterAttnBackend, since no published release has the defect in TRTLLMHAAttnBackend: 0.5.12 asks
-the allocator, 0.5.13 has the final rule, what stood on the main branch between was not released.
-SGLANG_USE_AITER_UNIFIED_ATTN keeps a draft that believes to have no SWA pool on the paged kernel.
+AiterAttnBackend is the one where none is named, since no published release has the defect in
+TRTLLMHAAttnBackend: 0.5.12 asks the allocator, 0.5.13 has the final rule, what stood on the main
+branch between was not released. SGLANG_USE_AITER_UNIFIED_ATTN keeps a draft that believes to have
+no SWA pool on the paged kernel. $PAGETAPE_PLANT plants a fault: `stale`, which is that defect in
+TRTLLMHAAttnBackend, or `row`.
 
 The fixture keeps the geometry that matters: pages of 64, a window of 128, five sliding-window
 layers to one full layer, 7 usable SWA pages (a buffer of 8) against 20 full pages.
@@ -250,6 +253,7 @@ class Engine:
         batch = self.batch(requests, ForwardMode.TARGET_VERIFY, begins,
                            DRAFT_TOKENS * len(requests), self.slots(requests, begins, ends))
         batch.spec_info = SimpleNamespace(draft_token_num=DRAFT_TOKENS, custom_mask=None,
+                                          ragged_verify_layout=None,
                                           is_draft_input=lambda: False)
         self.forward_target(batch, DRAFT_TOKENS * len(requests))
         for request in requests:
@@ -306,6 +310,35 @@ def run(engine: Engine) -> None:
     engine.finish("C")
 
 
+# --- faults, planted from outside
+
+
+def plant_stale(engine: Engine) -> None:
+    """What the draft's trtllm_mha backend cached before releases asked the allocator: that its own
+    pool, the dummy, has no sliding-window part."""
+    engine.draft._swa_kv_pool = None
+    engine.draft.use_sliding_window_kv_pool = False
+
+
+def plant_row(engine: Engine) -> None:
+    """The second verify step's tables are built while A's row names B's first page."""
+    original, calls = engine.target.init_forward_metadata, [0]
+
+    def init_forward_metadata(batch):
+        calls[0] += batch.forward_mode.is_target_verify()
+        if calls[0] != 2 or not batch.forward_mode.is_target_verify():
+            return original(batch)
+        rows = engine.rows.req_to_token
+        mine, other = (request.kv.req_pool_idx for request in engine.running[:2])
+        kept = rows[mine, :PAGE].clone()
+        rows[mine, :PAGE] = rows[other, :PAGE]
+        original(batch)
+        rows[mine, :PAGE] = kept
+
+    engine.target.init_forward_metadata = init_forward_metadata
+
+
+PLANTS = {"stale": plant_stale, "row": plant_row}
 BACKENDS = {"aiter": "AiterAttnBackend", "triton": "TritonAttnBackend",
             "trtllm_mha": "TRTLLMHAAttnBackend"}
 
@@ -325,7 +358,10 @@ def main() -> None:
 
         standins.install_flashinfer()
     module = importlib.import_module(f"sglang.srt.layers.attention.{kind}_backend")
-    run(Engine(getattr(module, BACKENDS[kind]), session.sglang if session else None))
+    engine = Engine(getattr(module, BACKENDS[kind]), session.sglang if session else None)
+    if os.environ.get("PAGETAPE_PLANT"):
+        PLANTS[os.environ["PAGETAPE_PLANT"]](engine)
+    run(engine)
     del held
 
 
