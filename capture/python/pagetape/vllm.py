@@ -162,18 +162,23 @@ class Hooks:
         wrap(cls, "update_from_output", make)
 
     def _drafted(self, scheduler, scheduled, output) -> None:
-        """What became of drafts, by their number: of what was sampled one is the model's own."""
-        for req, drafts in scheduled.scheduled_spec_decode_tokens.items():
+        """What became of drafts, by their number: of what was sampled one is the model's own. A
+        draft model wrote more behind it, of which nothing counts either."""
+        drafter = getattr(scheduler, "num_lookahead_tokens", 0)
+        for req in scheduled.num_scheduled_tokens:
+            drafts = scheduled.scheduled_spec_decode_tokens.get(req, ())
             request, index = scheduler.requests.get(req), output.req_id_to_index.get(req)
             sampled = output.sampled_token_ids
-            if request is None or index is None or not len(sampled) or not len(sampled[index]):
+            if request is None or index is None or not (drafts or drafter):
                 continue
-            accepted = len(sampled[index]) - 1
+            accepted = len(sampled[index]) - 1 if len(sampled) and len(sampled[index]) else 0
+            if drafts:
+                self.recorder.emit("accept", req=str(req), drafted=len(drafts), accepted=accepted)
             # Where steps overlap the next one has written behind these drafts already.
+            length = int(request.num_computed_tokens) - (len(drafts) - accepted if drafts else 0)
             overlap = getattr(request, "num_output_placeholders", 0)
-            known = int(request.num_computed_tokens)
-            length = None if overlap or not known else known - (len(drafts) - accepted)
-            self.blocks.accepted(str(req), len(drafts), accepted, length)
+            if length > 0 and not overlap and (drafter or accepted < len(drafts)):
+                self.blocks.rewind(str(req), length)
 
     # worker/gpu_model_runner.py
     def runner(self, module) -> None:

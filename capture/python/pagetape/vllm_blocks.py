@@ -132,13 +132,10 @@ class Blocks:
         if state in ("finish", "abort"):
             del self._alive[req]
 
-    def accepted(self, req: str, drafted: int, accepted: int, length: Optional[int]) -> None:
-        """`length`: the tokens that count from here on, where they are known to be the last ones
-        written."""
-        self.recorder.emit("accept", req=req, drafted=drafted, accepted=accepted)
-        if length is not None and accepted < drafted:
-            for group in self._groups.values():
-                self.recorder.emit("rewind", pool=group.pool, req=req, len=length)
+    def rewind(self, req: str, length: int) -> None:
+        """Of what `req` wrote the first `length` tokens count."""
+        for group in self._groups.values():
+            self.recorder.emit("rewind", pool=group.pool, req=req, len=length)
 
     # --- blocks
 

@@ -18,6 +18,16 @@ from .recording import Written, ints
 from .vllm_blocks import Blocks, Group
 
 
+class Lane(NamedTuple):
+    """A row of a batch: its new tokens stand from `begin` on in the lists of tokens."""
+
+    row: int
+    req: Optional[str]
+    length: int
+    begin: int
+    new: int
+
+
 class Bound(NamedTuple):
     group: Group
     pages: int  # of the view that the kernel gets
@@ -171,17 +181,24 @@ class Launches:
             bound = worker.told[key] = Bound(group, pages, Written(json.dumps(text)))
         return bound
 
-    def _lanes(self, worker: Worker, metadata) -> List[tuple]:
-        """(request, length, new tokens) of each row; rows without new tokens are padding."""
+    def _lanes(self, worker: Worker, metadata) -> List[Lane]:
+        """Rows without new tokens are padding. So are a row's last tokens without a slot: drafts
+        that were rejected and still stand in a drafter's batch, where nobody uses what they give."""
         key = ("lanes", metadata.seq_lens.data_ptr(), metadata.query_start_loc.data_ptr())
         lanes = worker.told.get(key)
         if lanes is None:
             begins, lengths = ints(metadata.query_start_loc), ints(metadata.seq_lens)
+            given = getattr(metadata, "slot_mapping", None)
+            slots = ints(given[:begins[-1]]) if given is not None else []
             requests = worker.runner.input_batch.req_ids
-            lanes = worker.told[key] = [
-                (str(requests[i]) if i < len(requests) else None, length, end - begin)
-                for i, (length, begin, end) in enumerate(zip(lengths, begins, begins[1:]))
-                if end > begin]
+            lanes = worker.told[key] = []
+            for i, (length, begin, end) in enumerate(zip(lengths, begins, begins[1:])):
+                idle = 0
+                while begin + idle < end <= len(slots) and slots[end - 1 - idle] < 0:
+                    idle += 1
+                if end - begin > idle:
+                    req = str(requests[i]) if i < len(requests) else None
+                    lanes.append(Lane(i, req, length - idle, begin, end - begin - idle))
         return lanes
 
     def _rows(self, worker: Worker, metadata, group: Optional[Group], entry: int):
@@ -194,15 +211,15 @@ class Launches:
         buffer = f"{worker.name}.{space}"
         self._declare_buffer(worker, buffer)
         cells, rows = table.cpu(), []
-        for row, (req, length, new) in enumerate(lanes):
-            count = min(-(-length // entry), int(table.shape[1]))
+        for one in lanes:
+            count = min(-(-one.length // entry), int(table.shape[1]))
+            held = cells[one.row, :count].int().contiguous()
             if group is not None:
-                self.recorder.table(buffer, row, cells[row, :count].int().contiguous(), req, space,
-                                    "page")
+                self.recorder.table(buffer, one.row, held, one.req, space, "page")
             else:
-                self.recorder.emit("table", buffer=buffer, row=row, col=0, req=req,
-                                   pages=ints(cells[row, :count]))
-            rows.append({"req": req, "len": length, "q_len": new, "row": row})
+                self.recorder.emit("table", buffer=buffer, row=one.row, col=0, req=one.req,
+                                   pages=ints(held))
+            rows.append({"req": one.req, "len": one.length, "q_len": one.new, "row": one.row})
         known = worker.told[key] = (buffer, Written(json.dumps(rows)))
         return known
 
@@ -213,12 +230,9 @@ class Launches:
         if known is None:
             buffer = f"{worker.name}.{group.pool}.slots"
             self._declare_buffer(worker, buffer)
-            total = sum(new for _, _, new in lanes)
+            total = max((one.begin + one.new for one in lanes), default=0)
             self.recorder.slots(buffer, slots[:total].cpu().long().contiguous())
-            rows, at = [], 0
-            for req, _, new in lanes:
-                rows.append({"req": req, "row": at, "n": new})
-                at += new
+            rows = [{"req": one.req, "row": one.begin, "n": one.new} for one in lanes]
             known = worker.told[key] = (buffer, Written(json.dumps(rows)))
         return known
 
