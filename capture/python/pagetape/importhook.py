@@ -137,38 +137,43 @@ def expect(function: Callable, *parameters: str) -> None:
         raise TypeError(f"{function.__qualname__} has no parameter {', '.join(missing)}")
 
 
-def guarded(name: str, hook: Callable) -> Callable:
-    """`hook`, whose failure is told once and does not reach the engine: what it was called with
-    does not look as it was written for. PAGETAPE_STRICT=1 raises. It is not called again."""
-    failed: list = []
+class Guard:
+    """The hooks of one adapter while the engine runs. The first that fails, since what it was
+    called with does not look as it was written for, stops them all: what is recorded would be
+    wrong from there on. The engine goes on. PAGETAPE_STRICT=1 raises instead."""
 
-    def call(*args, **kwargs):
-        if failed:
-            return None
-        try:
-            return hook(*args, **kwargs)
-        except Exception as error:
-            if strict():
-                raise
-            failed.append(error)
-            print(f"pagetape: stopped {name}: {type(error).__name__}: {error}", file=sys.stderr)
-            return None
+    def __init__(self, failed: Callable[[str], None]) -> None:
+        self._failed = failed
+        self.stopped = False
 
-    return call
+    def __call__(self, name: str, hook: Callable) -> Callable:
+        def call(*args, **kwargs):
+            if self.stopped:
+                return None
+            try:
+                return hook(*args, **kwargs)
+            except Exception as error:
+                if strict():
+                    raise
+                self.stopped = True
+                text = f"pagetape: stopped at {name}: {type(error).__name__}: {error}"
+                print(text, file=sys.stderr)
+                self._failed(text)
+                return None
 
+        return call
 
-def observe(owner, name: str, then: Callable, *parameters: str) -> None:
-    """then(self, result, **arguments) once the original has returned: with `parameters` alone, by
-    their names in the original's signature, however the engine passes them."""
-    original = getattr(owner, name)
-    expect(original, *parameters)
-    signature = inspect.signature(original)
-    hook = guarded(f"{owner.__name__}.{name}", lambda self, result, args, kwargs: then(
-        self, result, **_named(signature, parameters, self, args, kwargs)))
-    after(owner, name, lambda self, result, *args, **kwargs: hook(self, result, args, kwargs))
+    def observe(self, owner, name: str, then: Callable, *parameters: str) -> None:
+        """then(self, result, **arguments) once the original has returned: with `parameters`
+        alone, by their names in the original's signature, however the engine passes them."""
+        original = getattr(owner, name)
+        expect(original, *parameters)
+        signature = inspect.signature(original)
 
+        def told(self, result, args, kwargs):
+            bound = signature.bind(self, *args, **kwargs)
+            bound.apply_defaults()
+            then(self, result, **{one: bound.arguments[one] for one in parameters})
 
-def _named(signature, parameters, self, args, kwargs) -> Dict[str, object]:
-    bound = signature.bind(self, *args, **kwargs)
-    bound.apply_defaults()
-    return {one: bound.arguments[one] for one in parameters}
+        hook = self(f"{owner.__name__}.{name}", told)
+        after(owner, name, lambda self, result, *args, **kwargs: hook(self, result, args, kwargs))

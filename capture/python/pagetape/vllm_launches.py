@@ -182,8 +182,8 @@ class Launches:
         return bound
 
     def _lanes(self, worker: Worker, metadata) -> List[Lane]:
-        """Rows without new tokens are padding. So are a row's last tokens without a slot: drafts
-        that were rejected and still stand in a drafter's batch, where nobody uses what they give."""
+        """Rows without new tokens are padding. So are a row's last tokens without a slot: rejected
+        drafts, which stand in a drafter's next batch, where nobody uses what they give."""
         key = ("lanes", metadata.seq_lens.data_ptr(), metadata.query_start_loc.data_ptr())
         lanes = worker.told.get(key)
         if lanes is None:
