@@ -204,6 +204,11 @@ class LiveVllm(unittest.TestCase):
         fields = {name for e in events(self.clean) for name in e}
         self.assertFalse([name for name in fields if "token" in name or "prompt" in name])
 
+    def test_a_scheduler_that_is_a_step_ahead_is_clean(self):
+        report = verify(record_vllm(self.folder.name, "async"))
+        self.assertEqual((report["verdict"], report["counts"]), ("pass", {}))
+        self.assertGreater(report["launches"], 1000)
+
     def test_a_draft_model_gets_another_groups_table(self):
         findings = self.planted("draft")
         self.assertEqual(findings[0]["rule"], "WRONG_SPACE")

@@ -6,6 +6,7 @@ for CPUs; nothing is replaced. Every fourth prompt repeats the one before it, on
 aborted. Drafts are the drive's own, by vLLM's interface for such; some of them are accepted.
 
 $PAGETAPE_PLANT says what else is done:
+  async   no drafts; the scheduler is a step ahead of the worker
   draft   drafts are made by a draft model of one full layer. vLLM 0.32.0's runner gives such a
           drafter the first group's block table, here that of a sliding group
   group   the same, and the runner is made to give the drafter the table of its own group
@@ -75,11 +76,13 @@ def engine(plant: str) -> EngineCore:
         drafts = {"method": "custom_class", "model": "vllm_v1.Proposer"}
         if plant in ("draft", "group"):
             drafts = {"method": "draft_model", "model": draft}
+        drafts["num_speculative_tokens"] = DRAFTS
         arguments = EngineArgs(
             model=target, load_format="dummy", skip_tokenizer_init=True, enforce_eager=True,
             max_model_len=256, max_num_seqs=8, max_num_batched_tokens=64, block_size=BLOCK,
-            num_gpu_blocks_override=BLOCKS, enable_prefix_caching=True, async_scheduling=False,
-            speculative_config={**drafts, "num_speculative_tokens": DRAFTS})
+            num_gpu_blocks_override=BLOCKS, enable_prefix_caching=True,
+            async_scheduling=plant == "async",
+            speculative_config=None if plant == "async" else drafts)
         return EngineCore(arguments.create_engine_config(), UniProcExecutor, log_stats=False)
 
 
@@ -202,7 +205,8 @@ def run(core: EngineCore, plant) -> str:
             left -= 1
         outputs, executed = core.step_fn()
         core.post_step(executed)
-        new += sum(len(one.new_token_ids) for each in outputs.values() for one in each.outputs)
+        new += sum(len(one.new_token_ids)
+                   for each in (outputs or {}).values() for one in each.outputs)
     return f"{PROMPTS} requests, {new} new tokens, {steps} steps"
 
 
