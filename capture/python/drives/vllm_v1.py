@@ -8,7 +8,8 @@ aborted. Drafts are the drive's own, by vLLM's interface for such; some of them 
 $PAGETAPE_PLANT says what else is done:
   async   no drafts; the scheduler is a step ahead of the worker
   draft   drafts are made by a draft model of one full layer. vLLM 0.32.0's runner gives such a
-          drafter the first group's block table, here that of a sliding group
+          drafter the first group's block table, here that of a sliding group; as the groups share
+          tensors, the drafter writes over what a layer of that group stored
   group   the same, and the runner is made to give the drafter the table of its own group
   cell    a request's block table of the full group names another request's block
   slot    a new token's K and V go to another request's block
