@@ -5,9 +5,10 @@ Driven with vLLM 0.32.0 on a CPU. The scheduler's side (blocks, requests) and th
 slots, launches) each write what their process holds: with the workers in processes of their own
 there is a trace for each, and the rules about owners have nothing to go by in the workers'.
 
-Launches are seen where an attention layer calls its backend's implementation. Replayed CUDA graphs
-that hold attention, MLA and state-space layers do not come by there: a step in which nothing does
-is a gap. So are blocks that a KV connector fills and those copied for a hit within a block.
+Launches are seen where an attention layer of model runner V1 calls its backend's implementation;
+each step of runner V2 is a gap. Replayed CUDA graphs that hold attention, MLA and state-space layers
+do not come by there: a step in which nothing does is a gap. So are blocks that a KV connector
+fills and those copied for a hit within a block.
 """
 
 from __future__ import annotations
@@ -218,6 +219,14 @@ class Hooks:
         expect(cls.execute_model, "scheduler_output")
         wrap(cls, "execute_model", make)
 
+    # worker/gpu/model_runner.py: the runner that releases of 2026 take where there is Triton
+    def second_runner(self, module) -> None:
+        def ran(_runner, _result, scheduler_output):
+            if scheduler_output.num_scheduled_tokens:
+                self.blocks.unseen("a step of model runner V2, whose launches are not recorded")
+
+        self.guard.observe(module.GPUModelRunner, "execute_model", ran, "scheduler_output")
+
     # worker/utils.py
     def kernel_blocks(self, module) -> None:
         place = "map_to_kernel_block_table"
@@ -310,6 +319,7 @@ def install(hooks: PostImportHooks, recorder) -> Hooks:
                          (core + "sched.scheduler", adapter.requests),
                          (core + "sched.scheduler", adapter.drafts),
                          (worker + "gpu_model_runner", adapter.runner),
+                         (worker + "gpu.model_runner", adapter.second_runner),
                          (worker + "utils", adapter.kernel_blocks),
                          ("vllm.model_executor.layers.attention.attention", adapter.layers),
                          ("vllm.attention.layer", adapter.layers)):
