@@ -6,9 +6,9 @@ slots, launches) each write what their process holds: with the workers in proces
 there is a trace for each, and the rules about owners have nothing to go by in the workers'.
 
 Launches are seen where an attention layer of model runner V1 calls its backend's implementation;
-each step of runner V2 is a gap. Replayed CUDA graphs that hold attention, MLA and state-space layers
-do not come by there: a step in which nothing does is a gap. So are blocks that a KV connector
-fills and those copied for a hit within a block.
+each step of runner V2 is a gap. Replayed CUDA graphs that hold attention, MLA and state-space
+layers do not come by there: a step in which nothing does is a gap. So are blocks that a KV
+connector fills and those copied for a hit within a block.
 """
 
 from __future__ import annotations
