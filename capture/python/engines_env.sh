@@ -1,39 +1,52 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Installs the pinned SGLang releases and what they share under DIR:
-#   DIR/venv             shared packages, one torch for both releases
-#   DIR/sglang-defect    DIR/sglang-fixed    one release each, put on PYTHONPATH
+# Installs the pinned engine releases and what they share under DIR:
+#   DIR/venv             shared packages, one torch for all of them
+#   DIR/sglang-defect    DIR/sglang-fixed    DIR/vllm    one release each, put on PYTHONPATH
 # Exit status 75: the packages cannot be had on this machine (no index reached, another Python).
-# A stamp holds the hash of the requirement files: with the same files it does nothing.
+# DIR/NAME.stamp holds the hash of a part's requirements: with the same ones it is left alone.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 dir=${1:?usage: engines_env.sh DIR}
 python=${PAGETAPE_PYTHON:-python3}
-files=("$here/requirements-engines.txt" "$here/requirements-sglang-defect.txt"
-       "$here/requirements-sglang-fixed.txt")
-want=$(cat "${files[@]}" "$here/engines_env.sh" | sha256sum | cut -d' ' -f1)
-if [ -f "$dir/stamp" ] && [ "$(cat "$dir/stamp")" = "$want" ]; then
-  echo "engines: $dir is up to date ($(du -sh "$dir" | cut -f1))"
-  exit 0
-fi
-begin=$SECONDS
 mkdir -p "$dir"
-# Another run may be installing: the second one waits and then finds the stamp.
+# Another run may be installing: the second one waits and then finds the stamps.
 exec 9>"$dir/lock"
 flock 9
-if [ -f "$dir/stamp" ] && [ "$(cat "$dir/stamp")" = "$want" ]; then exit 0; fi
-rm -rf "$dir/venv" "$dir/sglang-defect" "$dir/sglang-fixed" "$dir/stamp"
-"$python" -m venv "$dir/venv"
-pip=("$dir/venv/bin/python" -m pip install --quiet --no-deps --require-hashes
-     --only-binary :all: --no-compile --no-cache-dir --disable-pip-version-check)
-not_here() {
-  echo "engines: the pinned packages cannot be installed here" >&2
-  exit 75
+begin=$SECONDS
+made=()
+
+# wanted NAME REQUIREMENTS: whether that part has to be installed; what there was of it is removed.
+wanted() {
+  want=$(sha256sum "$here/$2" | cut -d' ' -f1)
+  [ "$(cat "$dir/$1.stamp" 2>/dev/null)" = "$want" ] && return 1
+  rm -rf "${dir:?}/$1" "$dir/$1.stamp"
 }
-"${pip[@]}" -r "${files[0]}" || not_here
-"${pip[@]}" --target "$dir/sglang-defect" -r "${files[1]}" || not_here
-"${pip[@]}" --target "$dir/sglang-fixed" -r "${files[2]}" || not_here
-echo "$want" >"$dir/stamp.new"
-mv "$dir/stamp.new" "$dir/stamp"
-echo "engines: installed in $((SECONDS - begin)) s: $(du -sh "$dir" | cut -f1) in $dir"
-du -sh "$dir/venv" "$dir/sglang-defect" "$dir/sglang-fixed"
+
+# install NAME REQUIREMENTS [options of pip]
+install() {
+  "$dir/venv/bin/python" -m pip install --quiet --no-deps --require-hashes --only-binary :all: \
+    --no-compile --no-cache-dir --disable-pip-version-check -r "$here/$2" "${@:3}" || {
+    echo "engines: the pinned packages cannot be installed here" >&2
+    exit 75
+  }
+  echo "$want" >"$dir/$1.stamp.new"
+  mv "$dir/$1.stamp.new" "$dir/$1.stamp"
+  made+=("$dir/$1")
+}
+
+if wanted venv requirements-engines.txt; then
+  "$python" -m venv "$dir/venv"
+  install venv requirements-engines.txt
+fi
+for release in sglang-defect sglang-fixed vllm; do
+  if wanted "$release" "requirements-$release.txt"; then
+    install "$release" "requirements-$release.txt" --target "$dir/$release"
+  fi
+done
+if [ ${#made[@]} -eq 0 ]; then
+  echo "engines: $dir is up to date ($(du -sh "$dir" | cut -f1))"
+else
+  echo "engines: installed in $((SECONDS - begin)) s: $(du -sh "$dir" | cut -f1) in $dir"
+  du -sh "${made[@]}"
+fi

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Records the drive with one of the releases that engines_env.sh installed:
-#   record_sglang.sh ENVDIR defect|fixed OUT.jsonl|OUT.ptape
+#   record_sglang.sh ENVDIR defect|fixed OUT.jsonl|OUT.ptape [aiter|triton|trtllm_mha [stale|row]]
 # The content is the same in every run: no timestamps and no addresses.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -9,5 +9,6 @@ dir=${1:?ENVDIR}
 release=${2:?defect or fixed}
 out=${3:?OUT}
 export PAGETAPE_TIMESTAMPS=0 PAGETAPE_ADDRESSES=0 PAGETAPE_OUT="$out" TRITON_INTERPRET=1
+export PAGETAPE_BACKEND="${4:-aiter}" PAGETAPE_PLANT="${5:-}"
 export PYTHONPATH="$here:$here/drives:$dir/sglang-$release"
 exec "$dir/venv/bin/python" -W ignore -m pagetape run "$here/drives/sglang_frozen_kv_mtp.py"

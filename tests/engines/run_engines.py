@@ -15,22 +15,26 @@ LIBRARY = os.path.join(ROOT, "bazel-bin/capture/libpagetape_capture.so")
 GOLDEN = os.path.join(ROOT, "traces/golden")
 
 
-def record(release, folder):
-    out = os.path.join(folder, release + ".ptape")
+def script(name, folder, out, *arguments):
+    out = os.path.join(folder, out + ".ptape")
     subprocess.run(
-        ["bash", os.path.join(ROOT, "capture/python/record_sglang.sh"),
-         os.environ["PAGETAPE_ENGINES"], release, out],
+        ["bash", os.path.join(ROOT, "capture/python", name), os.environ["PAGETAPE_ENGINES"],
+         *[out if one is None else one for one in arguments]],
         env=dict(os.environ, PAGETAPE_LIBRARY=LIBRARY), check=True, timeout=1500)
     return out
 
 
+def record(release, folder, backend="aiter", fault=""):
+    out = "-".join([release, backend, fault])
+    return script("record_sglang.sh", folder, out, release, None, backend, fault)
+
+
 def record_transformers(folder, fault=""):
-    out = os.path.join(folder, "transformers-%s.ptape" % (fault or "clean"))
-    subprocess.run(
-        ["bash", os.path.join(ROOT, "capture/python/record_transformers.sh"),
-         os.environ["PAGETAPE_ENGINES"], out, fault],
-        env=dict(os.environ, PAGETAPE_LIBRARY=LIBRARY), check=True, timeout=600)
-    return out
+    return script("record_transformers.sh", folder, "transformers-" + fault, None, fault)
+
+
+def record_vllm(folder, what=""):
+    return script("record_vllm.sh", folder, "vllm-" + what, None, what)
 
 
 def run(*arguments):
@@ -93,6 +97,152 @@ class LiveSglang(unittest.TestCase):
                        if name.startswith("sglang-") and name.endswith("-%s.ptape" % release)]
             self.assertEqual(len(shipped), 1, shipped)
             self.assertEqual(events(trace), events(os.path.join(GOLDEN, shipped[0])))
+
+
+class LiveSglangBackends(unittest.TestCase):
+    """The backends that no release has the defect in: metadata and routing their own, the Triton
+    backend's attention kernels in Triton's interpreter, those of trtllm_mha stand-ins."""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = folder.name
+
+    def clean(self, backend, launches):
+        trace = record("fixed", self.folder, backend)
+        report = verify(trace)
+        self.assertEqual(report["verdict"], "pass")
+        self.assertEqual(report["launches"], launches)
+        recorded = [e for e in events(trace) if e["ev"] == "attention"]
+        # Both index spaces, by target and draft, and the sliding layers with their window.
+        self.assertEqual({(e["backend"], e["space"], "window" in e) for e in recorded},
+                         {(b, s, s == "swa0") for b in ("backend0", "backend1")
+                          for s in ("full0", "swa0")})
+        return recorded
+
+    def found(self, backend, fault):
+        return verify(record("fixed", self.folder, backend, fault))
+
+    def test_triton_is_clean(self):
+        recorded = self.clean("triton", 260)
+        self.assertEqual({e["kernel"] for e in recorded},
+                         {"decode_attention_fwd", "extend_attention_fwd"})
+
+    def test_trtllm_mha_is_clean(self):
+        recorded = self.clean("trtllm_mha", 272)
+        self.assertEqual({e["kernel"] for e in recorded}, {
+            "trtllm_batch_decode_with_kv_cache", "trtllm_batch_context_with_kv_cache"})
+
+    def test_trtllm_mha_with_the_fact_it_once_cached(self):
+        report = self.found("trtllm_mha", "stale")
+        self.assertEqual(set(report["counts"]), {"OOB_PAGE", "WRONG_SPACE", "STALE_BINDING",
+                                                 "FREED_PAGE", "WRONG_OWNER"})
+        self.assertEqual({f["backend"] for f in report["findings"]}, {"backend1"})
+        outside = [f for f in report["findings"] if f["rule"] == "OOB_PAGE"]
+        self.assertEqual(outside[0]["page"], outside[0]["bound"])
+
+    def test_a_row_that_names_another_requests_page(self):
+        for backend in ("triton", "trtllm_mha"):
+            report = self.found(backend, "row")
+            self.assertEqual(set(report["counts"]), {"WRONG_OWNER"}, backend)
+            self.assertEqual({(f["layer"], f["req"]) for f in report["findings"]}, {(5, "A")})
+            self.assertEqual(len({f["event"] for f in report["findings"]}), 1)
+
+
+class LiveVllm(unittest.TestCase):
+    """EngineCore itself: a small random model on the CPU, and faults planted from outside."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.clean = record_vllm(cls.folder.name)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.folder.cleanup()
+
+    def planted(self, fault):
+        report = verify(record_vllm(self.folder.name, fault))
+        self.assertEqual(report["verdict"], "fail")
+        return report["findings"]
+
+    def test_the_engine_as_it_is_is_clean(self):
+        report = verify(self.clean)
+        self.assertEqual(report["verdict"], "pass")
+        self.assertEqual(report["counts"], {})
+        for rule in ("OOB_PAGE", "WRONG_SPACE", "STALE_BINDING", "SHORT_TABLE", "FREED_PAGE",
+                     "WRONG_OWNER", "ALIASED_WRITE", "UNINIT_READ", "FREELIST", "WINDOW_EVICTED"):
+            self.assertGreater(report["rules"][rule]["judged"], 100, rule)
+
+    def test_the_recording_holds_what_the_engine_did(self):
+        recorded = events(self.clean)
+        kinds = {e["ev"] for e in recorded}
+        self.assertLessEqual({"alloc", "free", "evict", "share", "prefix_key", "prefix_hit",
+                              "prefix_drop", "accept", "rewind"}, kinds)
+        # No step went by unseen, and no hook was left out.
+        self.assertFalse({"gap", "note"} & kinds)
+        states = {e["state"] for e in recorded if e["ev"] == "request"}
+        self.assertEqual(states, {"arrive", "run", "preempt", "resume", "finish", "abort"})
+        pools = {e["pool"]: e for e in recorded if e["ev"] == "pool"}
+        self.assertEqual(len(pools), 6)
+        self.assertEqual({e["allocator"] for e in pools.values()}, {"blocks"})
+        launches = [e for e in recorded if e["ev"] == "attention"]
+        self.assertEqual({e["layer"] for e in launches}, set(range(6)))
+        for one in launches:
+            self.assertEqual(one["space"], one["bound"]["pool"])
+            self.assertEqual(one.get("window"), 40 if pools[one["space"]]["kind"] == "swa"
+                             else None)
+
+    def test_drafts_are_accepted_and_rejected(self):
+        drafts = [(e["drafted"], e["accepted"]) for e in events(self.clean) if e["ev"] == "accept"]
+        self.assertTrue(any(accepted for _, accepted in drafts))
+        self.assertTrue(any(accepted < drafted for drafted, accepted in drafts))
+
+    def test_no_token_is_in_the_recording(self):
+        keys = [e["key"] for e in events(self.clean) if e["ev"] == "prefix_key"]
+        self.assertTrue(all(len(key) == 16 for key in keys))
+        fields = {name for e in events(self.clean) for name in e}
+        self.assertFalse([name for name in fields if "token" in name or "prompt" in name])
+
+    def test_a_scheduler_that_is_a_step_ahead_is_clean(self):
+        report = verify(record_vllm(self.folder.name, "async"))
+        self.assertEqual((report["verdict"], report["counts"]), ("pass", {}))
+        self.assertGreater(report["launches"], 1000)
+
+    def test_a_draft_model_gets_another_groups_table(self):
+        findings = self.planted("draft")
+        self.assertEqual(findings[0]["rule"], "WRONG_SPACE")
+        self.assertEqual({str(f["layer"]).split(".")[0] for f in findings}, {"draft_model"})
+
+    def test_a_draft_model_with_its_own_groups_table_is_clean(self):
+        trace = record_vllm(self.folder.name, "group")
+        self.assertEqual(verify(trace)["verdict"], "pass")
+        self.assertTrue([e for e in events(trace) if e["ev"] == "attention"
+                         and str(e["layer"]).startswith("draft_model")])
+
+    def test_a_cell_that_names_another_requests_block(self):
+        findings = self.planted("cell")
+        self.assertEqual([(f["rule"], f["layer"]) for f in findings], [("WRONG_OWNER", 5)])
+
+    def test_a_token_stored_in_another_requests_block(self):
+        findings = self.planted("slot")
+        self.assertEqual((findings[0]["rule"], findings[0]["layer"]), ("WRONG_OWNER", 5))
+        # What should have been written there was not.
+        self.assertEqual({f["rule"] for f in findings[1:]}, {"UNINIT_READ"})
+
+    def test_a_block_freed_under_a_request_that_goes_on(self):
+        findings = self.planted("freed")
+        self.assertEqual(findings[0]["rule"], "FREED_PAGE")
+        self.assertEqual({f["layer"] for f in findings}, {5})
+
+    def test_a_block_that_is_given_out_twice(self):
+        findings = self.planted("twice")
+        self.assertEqual(findings[0]["rule"], "ALIASED_WRITE")
+
+    def test_a_layer_that_gets_another_groups_table(self):
+        findings = self.planted("table")
+        self.assertEqual({(f["rule"], f["layer"]) for f in findings}, {("WRONG_SPACE", 0)})
+        self.assertEqual(len({f["event"] for f in findings}), 1)
 
 
 class LiveTransformers(unittest.TestCase):

@@ -238,6 +238,17 @@ class CommandLine(unittest.TestCase):
         fixed = os.path.join(GOLDEN, "sglang-0.5.20-fixed.ptape")
         self.assertEqual(run("verify", fixed).returncode, 0)
 
+    def test_the_shipped_recordings_of_vllm_show_the_drafter_that_has_another_groups_table(self):
+        draft = os.path.join(GOLDEN, "vllm-0.32.0-draft.ptape")
+        report = json.loads(run("verify", "--format", "json", "--max-findings", "0", draft).stdout)
+        self.assertEqual(report["findings"][0]["rule"], "WRONG_SPACE")
+        self.assertEqual({str(f["layer"]).split(".")[0] for f in report["findings"]},
+                         {"draft_model"})
+        for clean in ("vllm-0.32.0.ptape", "vllm-0.32.0-draft-rerouted.ptape"):
+            done = run("verify", "--require", "WRONG_SPACE,WRONG_OWNER,FREED_PAGE,UNINIT_READ,"
+                       "ALIASED_WRITE,FREELIST", os.path.join(GOLDEN, clean))
+            self.assertEqual(done.returncode, 0, done.stdout)
+
     def test_debug_runs_a_script_and_prints_each_command(self):
         script = self.path("s", b"# the crash\nuntil rule OOB_PAGE\nshow backend d\nback\nwhere\n")
         done = run("debug", CRASH, "--script", script)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "capture" / "python"))
 
-from pagetape.importhook import PostImportHooks, after, expect, wrap  # noqa: E402
+from pagetape.importhook import Guard, PostImportHooks, after, expect, wrap  # noqa: E402
 
 
 class ImportHookTest(unittest.TestCase):
@@ -118,6 +118,48 @@ class ImportHookTest(unittest.TestCase):
         wrap(Pool, "alloc", make)
         self.assertEqual(Pool().alloc(), "page")
         self.assertEqual(calls, [1])
+
+    def test_observe_names_arguments_however_they_are_passed(self):
+        class Pool:
+            def take(self, n, kind="page"):
+                return n + 1
+
+        seen = []
+        Guard(self.fail).observe(Pool, "take", lambda pool, result, **given: seen.append(
+            (result, given)), "kind", "n")
+        Pool().take(2)
+        Pool().take(kind="slot", n=3)
+        self.assertEqual(seen, [(3, {"kind": "page", "n": 2}), (4, {"kind": "slot", "n": 3})])
+        with self.assertRaisesRegex(TypeError, "has no parameter pages"):
+            Guard(self.fail).observe(Pool, "take", print, "pages")
+
+    def test_a_hook_that_fails_stops_its_adapter_and_not_the_engine(self):
+        class Pool:
+            def take(self, n):
+                return n + 1
+
+            def give(self, n):
+                return n - 1
+
+        told, seen = [], []
+        guard = Guard(told.append)
+        guard.observe(Pool, "take", lambda pool, result: result.missing)
+        guard.observe(Pool, "give", lambda pool, result: seen.append(result))
+        self.assertEqual([Pool().give(2), Pool().take(2), Pool().take(3), Pool().give(4)],
+                         [1, 3, 4, 3])
+        self.assertEqual(seen, [1])
+        self.assertEqual(len(told), 1)
+        self.assertIn("Pool.take: AttributeError", told[0])
+
+    def test_strict_lets_a_failing_hook_raise(self):
+        class Pool:
+            def take(self):
+                return 1
+
+        os.environ["PAGETAPE_STRICT"] = "1"
+        Guard(self.fail).observe(Pool, "take", lambda pool, result: result.missing)
+        with self.assertRaises(AttributeError):
+            Pool().take()
 
 
 if __name__ == "__main__":

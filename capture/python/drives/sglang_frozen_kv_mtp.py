@@ -4,13 +4,16 @@
 Of the installed release and real: SWAKVPool, MHATokenToKVPool, SWATokenToKVPoolAllocator and the
 paged allocators, ReqToTokenPool, ReqKvInfo, ForwardBatch, SWAChunkCache, RadixAttention,
 ScheduleBatch.maybe_evict_swa, FrozenKVMTPContext, frozen_kv_target_view, target_kv_pool_view,
-Gemma4AssistantForCausalLM.bind_frozen_kv_context and AiterAttnBackend (construction, metadata,
-forward). Triton kernels run in Triton's interpreter. Stand-ins: the attention kernels
+Gemma4AssistantForCausalLM.bind_frozen_kv_context and the backend that $PAGETAPE_BACKEND names
+(construction, metadata, forward). Triton kernels run in Triton's interpreter, those that build
+tables and those of TritonAttnBackend's attention. Stand-ins: the attention kernels of the others
 (standins.py), the model runner, the requests, the sampler and the models' other layers.
 
-AiterAttnBackend, since no published release has the defect in TRTLLMHAAttnBackend: 0.5.12 asks
-the allocator, 0.5.13 has the final rule, what stood on the main branch between was not released.
-SGLANG_USE_AITER_UNIFIED_ATTN keeps a draft that believes to have no SWA pool on the paged kernel.
+AiterAttnBackend is the one where none is named, since no published release has the defect in
+TRTLLMHAAttnBackend: 0.5.12 asks the allocator, 0.5.13 has the final rule, what stood on the main
+branch between was not released. SGLANG_USE_AITER_UNIFIED_ATTN keeps a draft that believes to have
+no SWA pool on the paged kernel. $PAGETAPE_PLANT plants a fault: `stale`, which is that defect in
+TRTLLMHAAttnBackend, or `row`.
 
 The fixture keeps the geometry that matters: pages of 64, a window of 128, five sliding-window
 layers to one full layer, 7 usable SWA pages (a buffer of 8) against 20 full pages.
@@ -18,11 +21,13 @@ layers to one full layer, 7 usable SWA pages (a buffer of 8) against 20 full pag
 
 from __future__ import annotations
 
+import importlib
 import os
 from types import SimpleNamespace
 
 os.environ.setdefault("TRITON_INTERPRET", "1")
 os.environ.setdefault("SGLANG_USE_AITER_UNIFIED_ATTN", "1")
+os.environ.setdefault("SGLANG_DISABLE_LEAN_ATTENTION", "1")  # It asks CUDA for its cores.
 # Evict as soon as one page has left the window: the fixture is short.
 os.environ.setdefault("SGLANG_SWA_EVICTION_INTERVAL", "1")
 
@@ -88,20 +93,25 @@ class Engine:
 
     def _runner(self, pool, draft: bool):
         from sglang.srt.configs.model_config import AttentionArch
+        from transformers import PretrainedConfig
         from sglang.srt.speculative.spec_info import SpeculativeAlgorithm
 
         config = SimpleNamespace(
             dtype=torch.bfloat16, is_multimodal=False, num_attention_heads=Q_HEADS,
             head_dim=HEAD_DIM, v_head_dim=HEAD_DIM, hidden_size=Q_HEADS * HEAD_DIM,
             context_len=CONTEXT, attention_arch=AttentionArch.MHA, is_encoder_decoder=False,
-            get_num_kv_heads=lambda *a: KV_HEADS, hf_config=SimpleNamespace(architectures=[]))
+            get_num_kv_heads=lambda *a: KV_HEADS, hf_config=PretrainedConfig(architectures=[]),
+            get_max_num_attention_heads=lambda: Q_HEADS, swa_v_head_dim=HEAD_DIM,
+            linear_attn_registry_result=None)
         runner = SimpleNamespace(
             model_config=config, device="cpu", dtype=torch.bfloat16,
             kv_cache_dtype=torch.bfloat16, page_size=PAGE, sliding_window_size=WINDOW,
             req_to_token_pool=self.rows, token_to_kv_pool=pool,
             token_to_kv_pool_allocator=self.allocator, is_draft_worker=draft,
             spec_algorithm=SpeculativeAlgorithm.FROZEN_KV_MTP, max_running_requests=4,
-            prefill_attention_backend_str="aiter", decode_attention_backend_str="aiter")
+            prefill_attention_backend_str="aiter", decode_attention_backend_str="aiter",
+            gpu_id=0, server_args=SimpleNamespace(dllm_algorithm=None),
+            model=SimpleNamespace(modules=lambda: []))
         runner.kv_index_translator = _translator(runner)
         return runner
 
@@ -243,6 +253,7 @@ class Engine:
         batch = self.batch(requests, ForwardMode.TARGET_VERIFY, begins,
                            DRAFT_TOKENS * len(requests), self.slots(requests, begins, ends))
         batch.spec_info = SimpleNamespace(draft_token_num=DRAFT_TOKENS, custom_mask=None,
+                                          ragged_verify_layout=None,
                                           is_draft_input=lambda: False)
         self.forward_target(batch, DRAFT_TOKENS * len(requests))
         for request in requests:
@@ -299,17 +310,58 @@ def run(engine: Engine) -> None:
     engine.finish("C")
 
 
+# --- faults, planted from outside
+
+
+def plant_stale(engine: Engine) -> None:
+    """What the draft's trtllm_mha backend cached before releases asked the allocator: that its own
+    pool, the dummy, has no sliding-window part."""
+    engine.draft._swa_kv_pool = None
+    engine.draft.use_sliding_window_kv_pool = False
+
+
+def plant_row(engine: Engine) -> None:
+    """The second verify step's tables are built while A's row names B's first page."""
+    original, calls = engine.target.init_forward_metadata, [0]
+
+    def init_forward_metadata(batch):
+        calls[0] += batch.forward_mode.is_target_verify()
+        if calls[0] != 2 or not batch.forward_mode.is_target_verify():
+            return original(batch)
+        rows = engine.rows.req_to_token
+        mine, other = (request.kv.req_pool_idx for request in engine.running[:2])
+        kept = rows[mine, :PAGE].clone()
+        rows[mine, :PAGE] = rows[other, :PAGE]
+        original(batch)
+        rows[mine, :PAGE] = kept
+
+    engine.target.init_forward_metadata = init_forward_metadata
+
+
+PLANTS = {"stale": plant_stale, "row": plant_row}
+BACKENDS = {"aiter": "AiterAttnBackend", "triton": "TritonAttnBackend",
+            "trtllm_mha": "TRTLLMHAAttnBackend"}
+
+
 def main() -> None:
     import standins
 
-    standins.install_aiter()
+    kind = os.environ.get("PAGETAPE_BACKEND") or "aiter"
+    if kind == "aiter":
+        standins.install_aiter()
     import pagetape
 
     session = pagetape.active()
     held = publish_config()  # dropped, it would withdraw what it set
-    from sglang.srt.layers.attention.aiter_backend import AiterAttnBackend
+    if kind == "trtllm_mha":
+        import sglang.srt.models.gemma4_mtp  # noqa: F401  What is there finds no FlashInfer.
 
-    run(Engine(AiterAttnBackend, session.sglang if session else None))
+        standins.install_flashinfer()
+    module = importlib.import_module(f"sglang.srt.layers.attention.{kind}_backend")
+    engine = Engine(getattr(module, BACKENDS[kind]), session.sglang if session else None)
+    if os.environ.get("PAGETAPE_PLANT"):
+        PLANTS[os.environ["PAGETAPE_PLANT"]](engine)
+    run(engine)
     del held
 
 

@@ -7,6 +7,7 @@ computes nothing; the recorder reads the arguments before it is called.
 
 from __future__ import annotations
 
+import importlib
 import importlib.abc
 import importlib.machinery
 import sys
@@ -72,3 +73,34 @@ def install_aiter() -> None:
             "make_kernel_repr": lambda *args, **kwargs: None},
         "aiter.ops.triton.utils.types": {"e4m3_dtype": torch.float8_e4m3fn},
     }))
+
+
+class _Wrapper:
+    """An object that takes what it is built with and is not called on the paths driven here."""
+
+    def __init__(self, *args, **kwargs) -> None:
+        pass
+
+
+def _trtllm_batch(query, *args, **kwargs):
+    return torch.zeros_like(query)
+
+
+def install_flashinfer() -> None:
+    """FlashInfer needs CUDA, for which SGLang looks: modules imported from here on find both."""
+    import sglang.srt.utils as utils
+
+    utils.is_flashinfer_available = lambda: True
+    wrappers = {f"Batch{kind}Wrapper": _Wrapper for kind in (
+        "DecodeWithPagedKVCache", "PrefillWithPagedKVCache", "PrefillWithRaggedKVCache")}
+    sys.meta_path.append(_Finder("flashinfer", {
+        "flashinfer": wrappers,
+        "flashinfer.decode": {"trtllm_batch_decode_with_kv_cache": _trtllm_batch,
+                              "_grouped_size_compiled_for_decode_kernels": lambda *args: True},
+        "flashinfer.prefill": {"trtllm_batch_context_with_kv_cache": _trtllm_batch},
+        "flashinfer.utils": {
+            "get_device_sm_count": lambda device: 1,
+            "get_trtllm_gen_multi_ctas_kv_counter_bytes": lambda *args: 4},
+    }))
+    for name in ("flashinfer.decode", "flashinfer.prefill", "flashinfer.utils"):
+        importlib.import_module(name)  # by which they become attributes of their package

@@ -29,12 +29,13 @@ class Session:
     """One recording: the recorder, the hooks that feed it and the adapters' state."""
 
     def __init__(self, recorder: Recorder) -> None:
-        from . import hf_transformers, sglang
+        from . import hf_transformers, sglang, vllm
 
         self.recorder = recorder
         self.hooks = PostImportHooks()
         self.sglang = sglang.install(self.hooks, recorder)
         hf_transformers.install(self.hooks, recorder)
+        vllm.install(self.hooks, recorder)
         self.hooks.install()
 
     def close(self) -> None:

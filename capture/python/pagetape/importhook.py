@@ -135,3 +135,45 @@ def expect(function: Callable, *parameters: str) -> None:
     missing = [name for name in parameters if name not in known]
     if missing:
         raise TypeError(f"{function.__qualname__} has no parameter {', '.join(missing)}")
+
+
+class Guard:
+    """The hooks of one adapter while the engine runs. The first that fails, since what it was
+    called with does not look as it was written for, stops them all: what is recorded would be
+    wrong from there on. The engine goes on. PAGETAPE_STRICT=1 raises instead."""
+
+    def __init__(self, failed: Callable[[str], None]) -> None:
+        self._failed = failed
+        self.stopped = False
+
+    def __call__(self, name: str, hook: Callable) -> Callable:
+        def call(*args, **kwargs):
+            if self.stopped:
+                return None
+            try:
+                return hook(*args, **kwargs)
+            except Exception as error:
+                if strict():
+                    raise
+                self.stopped = True
+                text = f"pagetape: stopped at {name}: {type(error).__name__}: {error}"
+                print(text, file=sys.stderr)
+                self._failed(text)
+                return None
+
+        return call
+
+    def observe(self, owner, name: str, then: Callable, *parameters: str) -> None:
+        """then(self, result, **arguments) once the original has returned: with `parameters`
+        alone, by their names in the original's signature, however the engine passes them."""
+        original = getattr(owner, name)
+        expect(original, *parameters)
+        signature = inspect.signature(original)
+
+        def told(self, result, args, kwargs):
+            bound = signature.bind(self, *args, **kwargs)
+            bound.apply_defaults()
+            then(self, result, **{one: bound.arguments[one] for one in parameters})
+
+        hook = self(f"{owner.__name__}.{name}", told)
+        after(owner, name, lambda self, result, *args, **kwargs: hook(self, result, args, kwargs))

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The SGLang adapter: which hook stands on which module.
 
-Driven with SGLang 0.5.19 and 0.5.20; the hooks for the trtllm_mha backend and for releases to
-0.5.13 were written from their sources and have not run. Modules that moved are named at their old
-and new place; a class that is reached through both is patched once (importhook.wrap).
+Driven with SGLang 0.5.19 and 0.5.20 on a CPU (aiter, triton and trtllm_mha backends); the hooks
+for releases to 0.5.13 were written from their sources and have not run. Modules that moved are
+named at their old and new place; a class that is reached through both is patched once
+(importhook.wrap).
 """
 
 from __future__ import annotations
@@ -97,6 +98,9 @@ def install(hooks: PostImportHooks, recorder) -> Adapter:
     def aiter(module):
         backends.watch(module.AiterAttnBackend)
 
+    def triton(module):
+        backends.watch(module.TritonAttnBackend)
+
     cache, attention = "sglang.srt.mem_cache.", "sglang.srt.layers.attention."
     places = (
         ("sglang", header),
@@ -113,6 +117,9 @@ def install(hooks: PostImportHooks, recorder) -> Adapter:
         (attention + "aiter_backend", kernels.aiter_prefill),
         (attention + "aiter_backend", kernels.aiter_ragged),
         (attention + "aiter_backend", kernels.aiter_store),
+        (attention + "triton_backend", triton),
+        ("sglang.kernels.ops.attention.decode_attention", kernels.triton_decode),
+        ("sglang.kernels.ops.attention.extend_attention", kernels.triton_extend),
         ("flashinfer.decode", kernels.flashinfer_decode),
         ("flashinfer.prefill", kernels.flashinfer_prefill),
     )

@@ -13,7 +13,10 @@ from .sglang_pools import Pools
 SWA_POOLS = ("_swa_kv_pool", "swa_kv_pool")
 SWA_FLAG = "use_sliding_window_kv_pool"
 # Metadata fields that hold ids of the full pool and of the SWA pool, by backend.
-TABLES = (("page_table", "swa_page_table"), ("kv_indices", "swa_page_table"))
+TABLES = (("page_table", "swa_page_table"), ("kv_indices", "window_kv_indices"),
+          ("kv_indices", "swa_page_table"))
+# Backends that ask the pool itself at each call, whatever their flag says.
+WITHOUT_FACTS = ("TritonAttnBackend",)
 
 
 class Launch(NamedTuple):
@@ -80,6 +83,8 @@ class Backends:
     def state(self, backend) -> None:
         """The cached SWA facts. They derive from the pool object that is cached; where none is,
         from the runner's own pool at construction, which is what such releases looked at."""
+        if type(backend).__name__ in WITHOUT_FACTS:
+            return
         cached = next((getattr(backend, name) for name in SWA_POOLS
                        if getattr(backend, name, None) is not None), None)
         uses = bool(getattr(backend, SWA_FLAG, cached is not None))
@@ -127,11 +132,15 @@ class Backends:
         if built is None or data is None:
             return
         self.pools.settle()
-        fields = next((pair for pair in TABLES if hasattr(data, pair[0])), None)
+        fields = next((pair for pair in TABLES if all(hasattr(data, one) for one in pair)), None)
         if fields is None:
             return
         self.tables[id(backend)] = []
-        for field, space in zip(fields, built["spaces"]):
+        full, swa = built["spaces"]
+        # update_sliding_window_buffer translates by the pool that is bound when it is called.
+        if "window_kv_indices" in fields and not hasattr(backend.token_to_kv_pool, "swa_kv_pool"):
+            swa = full
+        for field, space in zip(fields, (full, swa)):
             tensor = getattr(data, field, None)
             if tensor is None:
                 continue
@@ -165,9 +174,11 @@ class Backends:
     # --- launches
 
     def attention(self, tensor, table, lengths, q_lengths, window, page_size, kernel,
-                  indptr=None) -> None:
+                  indptr=None, cached=False) -> None:
         """`tensor`: the K view that the kernel gets, pages first. `table`: 2-D, or flat with
-        `indptr` (CSR). `window` counts the query's own token; None: full."""
+        `indptr` (CSR), which has a row's last entries where it has fewer than `lengths`. `window`
+        counts the query's own token; None: full. `cached`: just what stood in the pool before
+        the new tokens is read from it, and `lengths` count that."""
         if not self.launches:
             return
         launch = self.launches[-1]
@@ -188,8 +199,12 @@ class Backends:
         rows = []
         for lane, (length, q_length) in enumerate(zip(lengths, q_lengths)):
             row = {"req": requests[lane], "len": length, "q_len": q_length}
+            if cached:
+                row["q_pos"] = length
             if indptr is not None:
                 row["pages"] = ints(table[indptr[lane]:indptr[lane + 1]])
+                if len(row["pages"]) < length:
+                    row["first"] = length - len(row["pages"])
             elif known.buffer is not None:
                 row["row"] = lane
             else:

@@ -118,6 +118,50 @@ class Kernels:
 
         wrap(module, "launch_reshape_and_cache_flash", make)
 
+    # ops/attention/decode_attention.py: k [slots, heads, dim], one entry a token, CSR
+    def triton_decode(self, module) -> None:
+        """It takes no window: a sliding layer's indices are of the window's tokens."""
+
+        def make(original):
+            def call(q, k_buffer, v_buffer, o, kv_indptr, kv_indices, *args, **kwargs):
+                if self.backends.launches:
+                    backend, layer, batch = self.backends.launches[-1]
+                    lengths = ints(batch.seq_lens)
+                    sliding = _window(layer.sliding_window_size) is not None
+                    self.backends.attention(
+                        k_buffer, kv_indices, lengths, [1] * len(lengths),
+                        backend.sliding_window_size if sliding else None, 1,
+                        "decode_attention_fwd", ints(kv_indptr))
+                return original(q, k_buffer, v_buffer, o, kv_indptr, kv_indices, *args, **kwargs)
+
+            return call
+
+        wrap(module, "decode_attention_fwd", make)
+
+    # ops/attention/extend_attention.py
+    def triton_extend(self, module) -> None:
+        """The new tokens are in k and v; of what the pool holds before them a sliding layer is
+        given the last `sliding_window_size` tokens."""
+
+        def make(original):
+            def call(q, k, v, o, k_buffer, v_buffer, qo_indptr, kv_indptr, kv_indices, *args,
+                     **kwargs):
+                if self.backends.launches:
+                    _, layer, batch = self.backends.launches[-1]
+                    verify = batch.forward_mode.is_target_verify()
+                    lengths = ints(batch.seq_lens if verify else batch.extend_prefix_lens)
+                    if any(lengths):
+                        self.backends.attention(
+                            k_buffer, kv_indices, lengths, _q_lengths(qo_indptr),
+                            _window(layer.sliding_window_size), 1, "extend_attention_fwd",
+                            ints(kv_indptr), cached=True)
+                return original(q, k, v, o, k_buffer, v_buffer, qo_indptr, kv_indptr, kv_indices,
+                                *args, **kwargs)
+
+            return call
+
+        wrap(module, "extend_attention_fwd", make)
+
     # pools: SWAKVPool.set_kv_buffer calls MHATokenToKVPool.set_kv_buffer of a pool of its own
     def set_store(self, module) -> None:
         def make(original):

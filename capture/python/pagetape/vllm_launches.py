@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What vLLM's attention layers store and read, as their backend's implementation gets it.
+
+Pool and space are told by addresses: the pool by the K/V tensor that is passed, the space by the
+block table, of which the worker has one for each group. The layers of a group get the same
+tensors, so that a table is read once in a forward pass, where the first layer uses it, and told as
+a buffer; a layer that gets another tensor has it read, too. What changes a table's cells between
+two layers of a pass is not seen.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Dict, List, NamedTuple, Optional
+
+from .recording import Written, ints
+from .vllm_blocks import Blocks, Group
+
+
+class Lane(NamedTuple):
+    """A row of a batch: its new tokens stand from `begin` on in the lists of tokens."""
+
+    row: int
+    req: Optional[str]
+    length: int
+    begin: int
+    new: int
+
+
+class Bound(NamedTuple):
+    group: Group
+    pages: int  # of the view that the kernel gets
+    text: Written
+
+
+class Worker:
+    """What is known of one model runner."""
+
+    def __init__(self, name: str, runner) -> None:
+        self.name = name
+        self.runner = runner
+        self.layers: Dict[str, object] = {}  # layer's name -> as the trace has it
+        self.group_of: Dict[str, Group] = {}
+        self.pool_at: Dict[int, List[Group]] = {}  # address of a K/V tensor -> its groups
+        self.table_at: Dict[int, Group] = {}  # address of a block table -> its group
+        self.forward: object = None  # the forward pass that the following is of
+        self.told: Dict[tuple, object] = {}  # tables, rows and slots
+        self.buffers: set = set()  # declared
+        self.launches = 0
+        self.steps = 0
+
+
+class Launches:
+    def __init__(self, blocks: Blocks) -> None:
+        self.blocks = blocks
+        self.recorder = blocks.recorder
+        self._workers: Dict[int, Worker] = {}  # by id(runner), which the recorder keeps
+        self._now: Optional[Worker] = None
+
+    # --- workers
+
+    def declare(self, runner, config) -> None:
+        """The runner's K/V tensors are there."""
+        groups = self.blocks.groups(config)
+        name = self.recorder.name(runner, "runner")
+        worker = self._workers[id(runner)] = Worker(name, runner)
+        self.recorder.emit("backend", backend=name, role="target",
+                           **{"class": type(runner).__name__})
+        layers = runner.vllm_config.compilation_config.static_forward_context
+        shared = getattr(runner, "shared_kv_cache_layers", {})
+        worker.layers = _numbered([one for group in groups for one in group.names] + list(shared))
+        for group in groups:
+            named = [one for one in worker.layers
+                     if one in group.names or shared.get(one) in group.names]
+            worker.group_of.update(dict.fromkeys(named, group))
+            for one in named:
+                self._declare_layer(worker, group, one, _tensor(layers.get(one)))
+            self.recorder.emit("pool_swap", backend=name, pool=group.pool,
+                               layers=[worker.layers[one] for one in named])
+
+    def _declare_layer(self, worker: Worker, group: Group, name: str, tensor) -> None:
+        if tensor is None:
+            return
+        groups = worker.pool_at.setdefault(tensor.data_ptr(), [])
+        if group not in groups:
+            groups.append(group)
+        where = {"k_ptr": tensor.data_ptr()} if self.blocks.addresses else {}
+        self.recorder.emit("pool_layer", pool=group.pool, layer=worker.layers[name],
+                           shape=list(tensor.shape), stride=list(tensor.stride()), **where)
+
+    def begin(self, runner, scheduled) -> None:
+        """A step begins. Which buffers the block tables have is looked up anew: the worker makes
+        others when it learns the groups' block sizes."""
+        worker = self._now = self._workers.get(id(runner))
+        if worker is None:
+            return
+        worker.launches = 0
+        lanes = dict(scheduled.num_scheduled_tokens)
+        if lanes:
+            decode = all(count == 1 for count in lanes.values())
+            self.recorder.emit("step", step=worker.steps, mode="decode" if decode else "extend",
+                               batch=len(lanes))
+            worker.steps += 1
+        tables = runner.input_batch.block_table.block_tables
+        groups = list(dict.fromkeys(worker.group_of.values()))
+        worker.table_at = {one.get_device_tensor(1).data_ptr(): group
+                           for one, group in zip(tables, groups)}
+
+    def end(self, scheduled) -> None:
+        """The model ran. Its drafts are made after this, and are this runner's, too."""
+        worker = self._now
+        if worker is not None and scheduled.num_scheduled_tokens and not worker.launches:
+            self.blocks.unseen("a step ran without an attention layer's call: a CUDA graph, or "
+                               "layers of a kind that is not recorded")
+
+    def split(self, table, result) -> None:
+        """A block table became one of kernel blocks: of the same group, at another address."""
+        worker = self._now
+        group = worker.table_at.get(table.data_ptr()) if worker is not None else None
+        if group is not None and result is not None and result is not table:
+            worker.table_at[result.data_ptr()] = group
+
+    def rest(self) -> None:
+        """What runs from here on is no request's: a dummy batch."""
+        self._now = None
+
+    # --- launches
+
+    def attention(self, layer, kv_cache, metadata, forward) -> None:
+        worker, name = self._now, layer.layer_name
+        if not self._recorded(worker, name, metadata, forward):
+            return
+        bound = self._bound(worker, name, kv_cache)
+        table = metadata.block_table
+        group = worker.table_at.get(table.data_ptr())
+        entry = bound.group.page_size * bound.group.pages // bound.pages
+        buffer, rows = self._rows(worker, metadata, group, entry)
+        fields: dict = {"page_size": entry} if entry != bound.group.page_size else {}
+        if group is not None:
+            fields["space"] = group.pool
+        window = getattr(layer, "sliding_window", None)
+        if window is not None:
+            fields["window"] = int(window)
+        worker.launches += 1
+        self.recorder.emit("attention", backend=worker.name, layer=worker.layers[name], rows=rows,
+                           table=buffer, table_rows=int(table.shape[0]),
+                           table_cols=int(table.shape[1]), bound=bound.text,
+                           kernel=type(layer.impl).__name__, **fields)
+
+    def store(self, layer, kv_cache, slots, metadata, forward) -> None:
+        worker, name = self._now, layer.layer_name
+        if slots is None or not self._recorded(worker, name, metadata, forward):
+            return
+        bound = self._bound(worker, name, kv_cache)
+        buffer, rows = self._slots(worker, worker.group_of[name], slots, metadata)
+        self.recorder.emit("store", backend=worker.name, layer=worker.layers[name], slots=buffer,
+                           rows=rows, bound=bound.text)
+
+    @staticmethod
+    def _recorded(worker: Optional[Worker], name: str, metadata, forward) -> bool:
+        if worker is None or name not in worker.group_of:
+            return False
+        if worker.forward is not forward:  # Tensors are written anew at the same addresses.
+            worker.forward, worker.told = forward, {}
+        return hasattr(metadata, "block_table") and hasattr(metadata, "seq_lens")
+
+    def _bound(self, worker: Worker, name: str, tensor) -> Bound:
+        own = worker.group_of[name]
+        groups = worker.pool_at.get(tensor.data_ptr(), [own])
+        group = own if own in groups else groups[0]
+        key = ("bound", tensor.data_ptr(), group.pool)
+        bound = worker.told.get(key)
+        if bound is None:
+            # [blocks, …], or [2, blocks, …] where K and V are apart.
+            pages = next(int(n) for n in tensor.shape if n and int(n) % group.pages == 0)
+            text = {"pool": group.pool, "pages": pages, "shape": list(tensor.shape),
+                    "stride": list(tensor.stride())}
+            if self.blocks.addresses:
+                text["ptr"] = tensor.data_ptr()
+            bound = worker.told[key] = Bound(group, pages, Written(json.dumps(text)))
+        return bound
+
+    def _lanes(self, worker: Worker, metadata) -> List[Lane]:
+        """Rows without new tokens are padding. So are a row's last tokens without a slot: rejected
+        drafts, which stand in a drafter's next batch, where nobody uses what they give."""
+        key = ("lanes", metadata.seq_lens.data_ptr(), metadata.query_start_loc.data_ptr())
+        lanes = worker.told.get(key)
+        if lanes is None:
+            begins, lengths = ints(metadata.query_start_loc), ints(metadata.seq_lens)
+            given = getattr(metadata, "slot_mapping", None)
+            slots = ints(given[:begins[-1]]) if given is not None else []
+            requests = worker.runner.input_batch.req_ids
+            lanes = worker.told[key] = []
+            for i, (length, begin, end) in enumerate(zip(lengths, begins, begins[1:])):
+                idle = 0
+                while begin + idle < end <= len(slots) and slots[end - 1 - idle] < 0:
+                    idle += 1
+                if end - begin > idle:
+                    req = str(requests[i]) if i < len(requests) else None
+                    lanes.append(Lane(i, req, length - idle, begin, end - begin - idle))
+        return lanes
+
+    def _rows(self, worker: Worker, metadata, group: Optional[Group], entry: int):
+        table, lanes = metadata.block_table, self._lanes(worker, metadata)
+        key = ("table", table.data_ptr(), entry, tuple(lanes))
+        known = worker.told.get(key)
+        if known is not None:
+            return known
+        space = group.pool if group is not None else "unknown"
+        buffer = f"{worker.name}.{space}"
+        self._declare_buffer(worker, buffer)
+        cells, rows = table.cpu(), []
+        for one in lanes:
+            count = min(-(-one.length // entry), int(table.shape[1]))
+            held = cells[one.row, :count].int().contiguous()
+            if group is not None:
+                self.recorder.table(buffer, one.row, held, one.req, space, "page")
+            else:
+                self.recorder.emit("table", buffer=buffer, row=one.row, col=0, req=one.req,
+                                   pages=ints(held))
+            rows.append({"req": one.req, "len": one.length, "q_len": one.new, "row": one.row})
+        known = worker.told[key] = (buffer, Written(json.dumps(rows)))
+        return known
+
+    def _slots(self, worker: Worker, group: Group, slots, metadata):
+        lanes = self._lanes(worker, metadata)
+        key = ("slots", slots.data_ptr(), tuple(lanes))
+        known = worker.told.get(key)
+        if known is None:
+            buffer = f"{worker.name}.{group.pool}.slots"
+            self._declare_buffer(worker, buffer)
+            total = max((one.begin + one.new for one in lanes), default=0)
+            self.recorder.slots(buffer, slots[:total].cpu().long().contiguous())
+            rows = [{"req": one.req, "row": one.begin, "n": one.new} for one in lanes]
+            known = worker.told[key] = (buffer, Written(json.dumps(rows)))
+        return known
+
+    def _declare_buffer(self, worker: Worker, buffer: str) -> None:
+        if buffer not in worker.buffers:
+            worker.buffers.add(buffer)
+            self.recorder.emit("buffer", buffer=buffer)
+
+
+def _tensor(layer):
+    """A layer's K/V tensor; releases up to early 2026 keep a list of one."""
+    cache = getattr(layer, "kv_cache", None)
+    return cache[0] if isinstance(cache, (list, tuple)) and cache else cache
+
+
+def _numbered(names: List[str]) -> Dict[str, object]:
+    """Layers by the number in their names, where that is their own; else by name."""
+    found = {name: re.search(r"\.(\d+)(\.|$)", name) for name in names}
+    numbers = [match.group(1) for match in found.values() if match is not None]
+    return {name: int(match.group(1)) if match is not None
+            and numbers.count(match.group(1)) == 1 else name for name, match in found.items()}

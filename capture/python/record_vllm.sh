@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Records vLLM's engine with the release that engines_env.sh installed:
+#   record_vllm.sh ENVDIR OUT.jsonl|OUT.ptape [async|draft|group|cell|slot|freed|twice|table]
+# The content is the same in every run: no timestamps, no addresses, keys of digests that are known.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+dir=${1:?ENVDIR}
+out=${2:?OUT}
+export PAGETAPE_TIMESTAMPS=0 PAGETAPE_ADDRESSES=0 PAGETAPE_OUT="$out" PAGETAPE_PLANT="${3:-}"
+export PAGETAPE_DIGEST_KEY=drive PYTHONHASHSEED=0
+export PYTHONPATH="$here:$here/drives:$dir/vllm" CUDA_VISIBLE_DEVICES="" PAGETAPE_STRICT=1
+exec "$dir/venv/bin/python" -W ignore -m pagetape run "$here/drives/vllm_v1.py"
