@@ -31,6 +31,7 @@ void Conflicts::on_event(const World& world, const Event& event, EventIndex inde
   const auto op = std::ranges::find(world.ops, end->op, &Op::name);
   if (op == world.ops.end()) return;
   ended_ = {index, op->stream, op->writes, op->pool, {}};
+  end_streams_[index] = op->stream;
   const std::uint32_t allocator = world.space_of(world.pool(op->pool)).allocator;
   for (PageId page : op->pages) ended_on_.push_back({Kind::kPage, rank_, allocator, raw(page)});
 }

@@ -37,6 +37,11 @@ class Conflicts final : public Observer {
   void applied(const Event& event, EventIndex index);
 
   const Acknowledged& acknowledged() const { return acknowledged_; }
+  // Of a completion: that of its operation.
+  std::int32_t stream_of(const Event& event, EventIndex index) const {
+    const auto end = end_streams_.find(index);
+    return end == end_streams_.end() ? event.stream : end->second;
+  }
   // Of most different kinds first: before a second one of a kind, one of every other.
   std::vector<Conflict> in_order() const;
   std::uint64_t too_far() const { return too_far_; }  // Apart; they are left out.
@@ -106,6 +111,7 @@ class Conflicts final : public Observer {
   std::unordered_map<Thing, History, Hash> histories_;
   std::unordered_map<EventIndex, Clock> clocks_;
   std::unordered_set<EventIndex> known_;  // Completions acknowledged or forgotten.
+  std::unordered_map<EventIndex, std::int32_t> end_streams_;
   std::size_t forget_at_ = 4096;
   std::int64_t rank_ = INT64_MIN;
   EventIndex index_ = 0;
