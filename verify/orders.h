@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "verify/dependencies.h"
-#include "verify/mutation.h"
+#include "verify/dice.h"
 
 namespace pagetape {
 
