@@ -124,6 +124,7 @@ WITHOUT_TEST = {
     "verify/mutation_entry.cc": "selfcheck_test",
     "verify/orders.cc": _EXPLORE,
     "verify/mutation_event.cc": "selfcheck_test",
+    "verify/mutation_write.cc": "selfcheck_test",
     "verify/selfcheck_text.cc": "selfcheck_test",
     "verify/selfcheck_verb.cc": _CLI,
     "verify/assert_github.cc": _ASSERT,

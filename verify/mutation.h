@@ -49,11 +49,19 @@ struct Mutation {
   bool (*make)(const Scene& scene, Fault& fault);
 };
 
-// Both in the order of the rules.
+// Each in the order of the rules.
 std::span<const Mutation> entry_mutations();
 std::span<const Mutation> event_mutations();
+std::span<const Mutation> write_mutations();
 
 // A planted event, with the rank and the stream of the scene's.
 Event planted(const Scene& scene, EventBody body);
+
+// A request that no trace has.
+Name stranger(const Scene& scene);
+// A page of the pool below `bound` that nobody owns, and one that others own: known to be so, and
+// not reserved. kUnknownPage where none was met.
+PageId free_page(const Scene& scene, const Pool& pool, std::int64_t bound);
+PageId page_of_others(const Scene& scene, const Pool& pool, std::int64_t bound, Name req);
 
 }  // namespace pagetape
