@@ -2,6 +2,7 @@
 #include "verify/conflicts.h"
 
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <tuple>
 

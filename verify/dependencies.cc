@@ -73,7 +73,9 @@ void Dependencies::on_wait(Rank& rank, const Event& event, const ev::StreamWait&
     const auto there = std::ranges::find(op.waits, on, &std::pair<std::int32_t, EventIndex>::first);
     if (op.stream != on && there == op.waits.end()) continue;
     if (wait.ops) need(op.stream == on ? op.begin : there->second);
-    op.waits.emplace_back(event.stream, index);
+    const auto known =
+        std::ranges::find(op.waits, event.stream, &std::pair<std::int32_t, EventIndex>::first);
+    if (known == op.waits.end()) op.waits.emplace_back(event.stream, index);
   }
 }
 
