@@ -43,7 +43,7 @@ void redirect_by(const Stretch& stretch, const std::vector<std::uint32_t>& place
   if (auto* done = std::get_if<ev::LaunchDone>(&event.body)) {
     done->event = static_cast<std::int64_t>(moved(stretch, places, done->event));
   } else if (auto* error = std::get_if<ev::CudaError>(&event.body)) {
-    if (error->after)
+    if (error->after.has_value())
       error->after = static_cast<std::int64_t>(moved(stretch, places, *error->after));
   }
 }
