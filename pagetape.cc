@@ -97,7 +97,7 @@ int main(int argc, char** argv) {
       pagetape::add_export_verb,    pagetape::add_compact_verb, pagetape::add_replay_verb,
       pagetape::add_synth_verb,     pagetape::add_debug_verb,   pagetape::add_view_verb,
       pagetape::add_shrink_verb,    pagetape::add_diff_verb,    pagetape::add_join_verb,
-      pagetape::add_selfcheck_verb,
+      pagetape::add_selfcheck_verb, pagetape::add_explore_verb,
   };
   for (AddVerb add : kVerbs) add(app, exit_code);
   pagetape::add_record_verb(app, exit_code, pagetape::companion, pagetape::checking);

@@ -43,6 +43,7 @@ _JUDGE = "golden_test: each rule's ok_ and bad_, and judge_launch_test"
 _DEBUGGER = "debugger_test: each condition and each thing to show"
 _CODEC = "codec_test"
 _WHAT_IF = "what_if_test: variants of whole traces"
+_EXPLORE = "explore_test: its goldens, and every order held to the dependencies pair by pair"
 _VIEWER = "viewer_test: what the panes are told"
 _PICTURE = "picture_test: drawn off the screen, with what the panes say"
 _ASSERT = "assert_traces_test, and test_cli.py reads what it writes"
@@ -115,8 +116,15 @@ WITHOUT_TEST = {
     "traces/limits.cc": "check_event_test and bad_input_test",
     "traces/names.cc": "text_parse_test and every other test: nothing goes without it",
     "traces/reader_index.cc": "reader_test",
+    "verify/conflicts.cc": _EXPLORE,
+    "verify/dependencies.cc": _EXPLORE,
+    "verify/explore_file.cc": _EXPLORE,
+    "verify/explore_text.cc": _EXPLORE,
+    "verify/explore_verb.cc": _CLI,
     "verify/mutation_entry.cc": "selfcheck_test",
+    "verify/orders.cc": _EXPLORE,
     "verify/mutation_event.cc": "selfcheck_test",
+    "verify/mutation_write.cc": "selfcheck_test",
     "verify/selfcheck_text.cc": "selfcheck_test",
     "verify/selfcheck_verb.cc": _CLI,
     "verify/assert_github.cc": _ASSERT,

@@ -12,29 +12,10 @@
 #include "replay/world.h"
 #include "traces/event.h"
 #include "traces/names.h"
+#include "verify/dice.h"
 #include "verify/rules.h"
 
 namespace pagetape {
-
-// splitmix64 (Steele, Lea, Flood 2014): the same on every machine and library.
-class Dice {
- public:
-  explicit Dice(std::uint64_t seed) : state_(seed) {}
-
-  std::uint64_t next() {
-    std::uint64_t z = (state_ += 0x9e3779b97f4a7c15u);
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-  }
-  // Uniform in [0, n), n >= 1; the bias is that of n in 2^64.
-  std::int64_t below(std::int64_t n) {
-    return static_cast<std::int64_t>(next() % static_cast<std::uint64_t>(n));
-  }
-
- private:
-  std::uint64_t state_;
-};
 
 // Where a fault may be planted: an event about to be applied, and a launch of it about to run.
 struct Scene {
@@ -68,11 +49,19 @@ struct Mutation {
   bool (*make)(const Scene& scene, Fault& fault);
 };
 
-// Both in the order of the rules.
+// Each in the order of the rules.
 std::span<const Mutation> entry_mutations();
 std::span<const Mutation> event_mutations();
+std::span<const Mutation> write_mutations();
 
 // A planted event, with the rank and the stream of the scene's.
 Event planted(const Scene& scene, EventBody body);
+
+// A request that no trace has.
+Name stranger(const Scene& scene);
+// A page of the pool below `bound` that nobody owns, and one that others own: known to be so, and
+// not reserved. kUnknownPage where none was met.
+PageId free_page(const Scene& scene, const Pool& pool, std::int64_t bound);
+PageId page_of_others(const Scene& scene, const Pool& pool, std::int64_t bound, Name req);
 
 }  // namespace pagetape

@@ -2,6 +2,7 @@
 // Faults of one live entry of an attention: the table's cell, or what happened to its page.
 #include <algorithm>
 
+#include "replay/lanes.h"
 #include "replay/quotient.h"
 #include "verify/mutation.h"
 
@@ -15,12 +16,26 @@ struct Entry {
   std::size_t lane_index = 0;
   const Lane* lane = nullptr;
   std::uint32_t pool = kNoPool;
-  std::int64_t logical = 0;
+  EntryUnit unit;
+  std::int64_t index = 0;       // In the row.
+  std::int64_t logical = 0;     // Which tokens it stands for, in entries.
   std::int64_t lo = 0, hi = 0;  // The lane's live entries that it holds.
   Cell cell;
 };
 
-// Any live entry of a request, of the size of a page, in a pool that is known.
+// Any of the row's entries in [lo, hi).
+bool pick_listed(const Scene& s, const Lane& lane, Entry& out) {
+  std::int64_t met = 0;
+  for (std::size_t j = 0; j < lane.logical->size(); ++j) {
+    const std::int64_t logical = (*lane.logical)[j];
+    if (logical < out.lo || logical >= out.hi || s.dice.below(++met) != 0) continue;
+    out.index = static_cast<std::int64_t>(j);
+    out.logical = logical;
+  }
+  return met > 0 && lane.entry(out.index, out.cell);
+}
+
+// Any live entry of a request, in a pool that is known.
 bool pick_entry(const Scene& s, Entry& out) {
   const LaunchView& view = *s.view;
   const ev::Attention& e = *view.attention;
@@ -32,33 +47,30 @@ bool pick_entry(const Scene& s, Entry& out) {
   const auto g = static_cast<std::size_t>(s.dice.below(static_cast<std::int64_t>(groups.size())));
   out.pool = groups[g].pool;
   if (out.pool == kNoPool || lane.req == kNone || lane.len < 0) return false;
-  if (lane.logical != nullptr || lane.spaces != nullptr) return false;
-  const Pool& pool = s.world.pool(out.pool);
-  if (e.page_size.value_or(pool.page_size) != pool.page_size) return false;
-  const std::int64_t size = pool.page_size;
+  out.lane = &lane;
+  out.unit = entry_unit(e, s.world.pool(out.pool));
+  const std::int64_t tokens = out.unit.tokens;
   const std::int64_t live =
       e.window.has_value() ? std::max<std::int64_t>(0, lane.q_pos + 1 - *e.window) : 0;
-  out.lo = std::max(live / size, lane.first);
-  out.hi = std::min(quotient(lane.len + size - 1, size), lane.first + lane.held());
+  out.lo = live / tokens;
+  out.hi = quotient(lane.len + tokens - 1, tokens);
+  if (lane.logical != nullptr) return pick_listed(s, lane, out);
+  out.lo = std::max(out.lo, lane.first);
+  out.hi = std::min(out.hi, lane.first + lane.held());
   if (out.lo >= out.hi) return false;
-  out.lane = &lane;
   out.logical = out.lo + s.dice.below(out.hi - out.lo);
-  return lane.entry(out.logical - lane.first, out.cell);
+  out.index = out.logical - lane.first;
+  return lane.entry(out.index, out.cell);
 }
 
-std::int64_t bound_of(const Scene& s, const Entry& at) {
-  const auto& bound = s.view->attention->bound;
-  const std::int64_t pages = s.world.pool(at.pool).pages;
-  return bound ? bound->pages.value_or(pages) : pages;
-}
-
-// An entry whose page is a common one of the pool: in bounds, known, not reserved, and the
+// An entry that is a page, and a common one of the pool: in bounds, known, not reserved, and the
 // request's at that column alone.
 bool pick_owned(const Scene& s, Entry& at) {
   if (!pick_entry(s, at)) return false;
   const Pool& pool = s.world.pool(at.pool);
   const Space& space = s.world.space_of(pool);
-  if (!pool.in_bounds(at.cell.page) || raw(at.cell.page) >= bound_of(s, at)) return false;
+  if (at.unit.tokens != pool.page_size) return false;
+  if (!pool.in_bounds(at.cell.page) || raw(at.cell.page) >= at.unit.bound) return false;
   if (pool.reserved_page(at.cell.page) != nullptr) return false;
   const PageInfo info = space.info(at.cell.page);
   const Holder* holder = space.holder(at.lane->req);
@@ -71,12 +83,11 @@ bool pick_owned(const Scene& s, Entry& at) {
 
 // The launch's table says another page, or other words about it.
 bool put_cell(const Scene& s, const Entry& at, PageId page, Tag tag, Fault& fault) {
-  const std::int64_t index = at.logical - at.lane->first;
   if (at.lane->table != nullptr) {
     ev::Table table;
     table.buffer = s.view->attention->table;
     table.row = at.lane->row;
-    table.col = index;
+    table.col = at.index;
     table.pages = {page};
     table.req = at.lane->req;
     table.space = tag.space;
@@ -88,7 +99,7 @@ bool put_cell(const Scene& s, const Entry& at, PageId page, Tag tag, Fault& faul
   fault.instead = s.event;
   auto& rows = std::get<ev::Attention>(fault.instead->body).rows;
   if (at.lane_index >= rows.size() || !rows[at.lane_index].pages) return false;
-  (*rows[at.lane_index].pages)[static_cast<std::size_t>(index)] = page;
+  (*rows[at.lane_index].pages)[static_cast<std::size_t>(at.index)] = page;
   return true;
 }
 
@@ -97,21 +108,20 @@ bool put_page(const Scene& s, const Entry& at, PageId page, Fault& fault) {
 }
 
 Name pool_name(const Scene& s, const Entry& at) { return s.world.pool(at.pool).name; }
-Name stranger(const Scene& s) { return s.names.intern("#selfcheck"); }
 
 bool beyond_the_pool(const Scene& s, Fault& fault) {
   Entry at;
   if (!pick_entry(s, at)) return false;
   fault.object = s.view->backend->name;
   const std::int64_t far = s.dice.below(8);
-  const std::int64_t page = far < 6 ? bound_of(s, at) + far : -1 - far;
+  const std::int64_t page = far < 6 ? at.unit.bound + far : -1 - far;
   return put_page(s, at, PageId{static_cast<std::int32_t>(page)}, fault);
 }
 
 bool of_another_unit(const Scene& s, Fault& fault) {
   Entry at;
   if (!pick_entry(s, at) || at.lane->table == nullptr) return false;
-  if (s.view->attention->unit != kNone || s.world.pool(at.pool).page_size == 1) return false;
+  if (s.view->attention->unit != kNone || at.unit.tokens == 1) return false;
   fault.object = s.view->backend->name;
   Tag tag = s.world.tags[at.cell.tag];
   tag.unit = s.names.intern("slot");
@@ -121,6 +131,7 @@ bool of_another_unit(const Scene& s, Fault& fault) {
 bool of_another_space(const Scene& s, Fault& fault) {
   Entry at;
   if (!pick_entry(s, at) || at.lane->table == nullptr || s.view->claim != kNoSpace) return false;
+  if (at.lane->spaces != nullptr) return false;
   fault.object = s.view->backend->name;
   const auto other =
       static_cast<std::uint32_t>(s.dice.below(static_cast<std::int64_t>(s.world.spaces.size())));
@@ -168,6 +179,7 @@ bool pool_swapped(const Scene& s, Fault& fault) {
 bool table_too_narrow(const Scene& s, Fault& fault) {
   Entry at;
   if (!pick_entry(s, at) || !std::holds_alternative<ev::Attention>(s.event.body)) return false;
+  if (at.lane->logical != nullptr) return false;
   fault.object = s.view->backend->name;
   fault.instead = s.event;
   std::get<ev::Attention>(fault.instead->body).table_cols = at.hi - at.lane->first - 1;
@@ -178,17 +190,9 @@ bool given_a_free_page(const Scene& s, Fault& fault) {
   Entry at;
   if (!pick_owned(s, at)) return false;
   const Pool& pool = s.world.pool(at.pool);
-  const Space& space = s.world.space_of(pool);
   fault.object = pool.name;
-  for (int i = 0; i < kTries; ++i) {
-    const PageId page{
-        static_cast<std::int32_t>(s.dice.below(std::min(pool.pages, bound_of(s, at))))};
-    const PageInfo info = space.info(page);
-    if (info.unknown || info.owner != kNone || pool.reserved_page(page) != nullptr) continue;
-    if (s.world.owner_elsewhere(space, page) != nullptr) continue;
-    return put_page(s, at, page, fault);
-  }
-  return false;
+  const PageId page = free_page(s, pool, at.unit.bound);
+  return page != kUnknownPage && put_page(s, at, page, fault);
 }
 
 bool freed_too_early(const Scene& s, Fault& fault) {
@@ -203,16 +207,9 @@ bool neighbours_page(const Scene& s, Fault& fault) {
   Entry at;
   if (!pick_owned(s, at)) return false;
   const Pool& pool = s.world.pool(at.pool);
-  const Space& space = s.world.space_of(pool);
   fault.object = pool.name;
-  std::int64_t met = 0;
-  PageId chosen = kUnknownPage;
-  space.for_each_owned([&](PageId page, const PageInfo& info) {
-    if (info.unknown || !pool.in_bounds(page) || raw(page) >= bound_of(s, at)) return;
-    if (space.owns(page, at.lane->req) || pool.reserved_page(page) != nullptr) return;
-    if (s.dice.below(++met) == 0) chosen = page;
-  });
-  return chosen != kUnknownPage && put_page(s, at, chosen, fault);
+  const PageId page = page_of_others(s, pool, at.unit.bound, at.lane->req);
+  return page != kUnknownPage && put_page(s, at, page, fault);
 }
 
 bool given_away(const Scene& s, Fault& fault) {
@@ -226,12 +223,13 @@ bool given_away(const Scene& s, Fault& fault) {
 
 bool page_listed_twice(const Scene& s, Fault& fault) {
   Entry at;
-  if (!pick_owned(s, at) || at.hi - at.lo < 2) return false;
+  if (!pick_owned(s, at) || at.hi - at.lo < 2 || at.lane->logical != nullptr) return false;
   fault.object = pool_name(s, at);
   const std::int64_t step = 1 + s.dice.below(at.hi - at.lo - 1);
   const PageId page = at.cell.page;
   at.logical = at.lo + (at.logical - at.lo + step) % (at.hi - at.lo);
-  return at.lane->entry(at.logical - at.lane->first, at.cell) && put_page(s, at, page, fault);
+  at.index = at.logical - at.lane->first;
+  return at.lane->entry(at.index, at.cell) && put_page(s, at, page, fault);
 }
 
 bool page_given_twice(const Scene& s, Fault& fault) {
@@ -280,7 +278,7 @@ bool reserved_read(const Scene& s, Fault& fault) {
   fault.object = pool.name;
   if (pool.reserved.empty()) return false;
   const PageId page = pool.reserved.front().page;
-  return raw(page) < bound_of(s, at) && put_page(s, at, page, fault);
+  return raw(page) < at.unit.bound && put_page(s, at, page, fault);
 }
 
 bool evicted_too_early(const Scene& s, Fault& fault) {
@@ -363,6 +361,31 @@ Event planted(const Scene& scene, EventBody body) {
   event.rank = scene.event.rank;
   event.stream = scene.event.stream;
   return event;
+}
+
+Name stranger(const Scene& s) { return s.names.intern("#selfcheck"); }
+
+PageId free_page(const Scene& s, const Pool& pool, std::int64_t bound) {
+  const Space& space = s.world.space_of(pool);
+  for (int i = 0; i < kTries; ++i) {
+    const PageId page{static_cast<std::int32_t>(s.dice.below(std::min(pool.pages, bound)))};
+    const PageInfo info = space.info(page);
+    if (info.unknown || info.owner != kNone || pool.reserved_page(page) != nullptr) continue;
+    if (s.world.owner_elsewhere(space, page) == nullptr) return page;
+  }
+  return kUnknownPage;
+}
+
+PageId page_of_others(const Scene& s, const Pool& pool, std::int64_t bound, Name req) {
+  const Space& space = s.world.space_of(pool);
+  std::int64_t met = 0;
+  PageId chosen = kUnknownPage;
+  space.for_each_owned([&](PageId page, const PageInfo& info) {
+    if (info.unknown || !pool.in_bounds(page) || raw(page) >= bound) return;
+    if (space.owns(page, req) || pool.reserved_page(page) != nullptr) return;
+    if (s.dice.below(++met) == 0) chosen = page;
+  });
+  return chosen;
 }
 
 std::span<const Mutation> entry_mutations() { return kMutations; }

@@ -64,7 +64,7 @@ class Draw final : public Observer {
   Draw(const SelfcheckOptions& options, Names& names, const Unchecked& unchecked)
       : options_(options), names_(names), unchecked_(unchecked) {
     std::uint64_t number = 0;
-    for (const auto& list : {entry_mutations(), event_mutations()}) {
+    for (const auto& list : {entry_mutations(), event_mutations(), write_mutations()}) {
       for (const Mutation& m : list) {
         Dice dice(options.seed * 1000 + number++);
         if (!options.rules[static_cast<std::size_t>(m.rule)]) continue;

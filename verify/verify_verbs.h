@@ -18,6 +18,7 @@ void add_replay_verb(CLI::App& app, int& exit_code);
 void add_debug_verb(CLI::App& app, int& exit_code);
 void add_shrink_verb(CLI::App& app, int& exit_code);
 void add_selfcheck_verb(CLI::App& app, int& exit_code);
+void add_explore_verb(CLI::App& app, int& exit_code);
 void add_diff_verb(CLI::App& app, int& exit_code);
 void add_export_verb(CLI::App& app, int& exit_code);
 void add_join_verb(CLI::App& app, int& exit_code);

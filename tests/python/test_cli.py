@@ -56,6 +56,47 @@ class CommandLine(unittest.TestCase):
             self.assertIn('HasFinding("OOB_PAGE")', f.read())
         self.assertIn("shrink: ", done.stderr)
 
+    def test_shrink_emits_the_package_that_bazel_builds(self):
+        out = self.path("repro.jsonl")
+        done = run("shrink", CRASH, "--rule", "OOB_PAGE", "-o", out, "--emit", "bazel", "--quiet")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        for emitted, kept in (("repro.jsonl", "repro.jsonl"), ("repro.BUILD", "BUILD")):
+            with open(self.path(emitted), encoding="utf-8") as f, \
+                    open(os.path.join(ROOT, "tests/emitted", kept), encoding="utf-8") as g:
+                self.assertEqual(f.read(), g.read())
+
+    def test_the_regression_that_bazel_runs_fails_where_the_finding_is_gone(self):
+        for trace, status in ((CRASH, 0), (CLEAN, 1)):
+            done = subprocess.run(
+                ["sh", os.path.join(ROOT, "verify/finds_one.sh"), PAGETAPE, "verify", "--rule",
+                 "OOB_PAGE", trace], stdout=subprocess.PIPE, check=False)
+            self.assertEqual(done.returncode, status)
+
+    def test_explore_gives_a_hazard_again_as_a_trace_that_verify_fails(self):
+        luck = os.path.join(GOLDEN, "explore/bad_inflight_hazard_loaded_in_time_by_luck.jsonl")
+        self.assertEqual(run("verify", luck).returncode, 0)
+        done = run("explore", luck, "--format", "json")
+        self.assertEqual(done.returncode, 1, done.stderr)
+        hazard = json.loads(done.stdout)["hazards"][0]
+        self.assertEqual(hazard["rule"], "INFLIGHT_HAZARD")
+        out = self.path("order.jsonl")
+        again = run("explore", luck, "--seed", str(hazard["seed"]), "-o", out)
+        self.assertEqual(again.returncode, 1, again.stderr)
+        found = run("verify", out)
+        self.assertEqual(found.returncode, 1)
+        self.assertIn("INFLIGHT_HAZARD", found.stdout)
+
+    def test_explore_exits_with_0_where_fences_stand_and_1_where_nothing_is_checked(self):
+        fenced = os.path.join(GOLDEN, "explore/ok_inflight_hazard_loaded_behind_a_wait.jsonl")
+        self.assertEqual(run("explore", fenced).returncode, 0)
+        done = run("explore", CLEAN)
+        self.assertEqual(done.returncode, 1)
+        self.assertTrue(done.stdout.startswith("NOT CHECKED"))
+        self.assertEqual(run("explore", CLEAN, "-o", self.path("order.jsonl")).returncode, 2)
+        self.assertFalse(os.path.exists(self.path("order.jsonl")))
+        self.assertEqual(run("explore", fenced, "-o", fenced).returncode, 2)
+        self.assertEqual(run("explore", self.path("nowhere.ptape")).returncode, 2)
+
     def test_shrink_without_the_finding_says_so_and_writes_nothing(self):
         out = self.path("repro.ptape")
         done = run("shrink", CLEAN, "--rule", "OOB_PAGE", "-o", out)

@@ -17,6 +17,7 @@
 #include "replay/state.h"
 #include "traces/source.h"
 #include "traces/text.h"
+#include "verify/dice.h"
 
 namespace pagetape {
 
@@ -44,26 +45,6 @@ inline std::string case_name(const std::string& path) {
   }
   return out;
 }
-
-// A small generator of its own, so that a seed gives the same events everywhere (splitmix64).
-class Dice {
- public:
-  explicit Dice(std::uint64_t seed) : state_(seed) {}
-  std::uint64_t next() {
-    std::uint64_t z = state_ += 0x9e3779b97f4a7c15;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
-    z = (z ^ z >> 27) * 0x94d049bb133111eb;
-    return z ^ z >> 31;
-  }
-  // 0 … n - 1.
-  std::int64_t below(std::int64_t n) {
-    return static_cast<std::int64_t>(next() % static_cast<std::uint64_t>(n));
-  }
-  bool one_in(std::int64_t n) { return below(n) == 0; }
-
- private:
-  std::uint64_t state_;
-};
 
 // A state with its table of names, fed with text lines.
 struct Machine {

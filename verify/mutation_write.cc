@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+// Faults of what is written: the slots of stores, the pages of fills and copies.
+#include <algorithm>
+
+#include "verify/mutation.h"
+
+namespace pagetape {
+namespace {
+
+// A slot that a lane stores, in a page of its own.
+struct Slot {
+  std::size_t row = 0, at = 0;
+  std::uint32_t pool = kNoPool;
+  PageId page{};
+  std::int64_t offset = 0;
+};
+
+// Of a store that lists its slots, whose page is in bounds, not reserved, the lane's alone, and not
+// one that was offered before it is written.
+bool pick_slot(const Scene& s, Slot& out) {
+  const LaunchView& view = *s.view;
+  const auto* store = std::get_if<ev::Store>(&s.event.body);
+  if (store == nullptr || store->rows.empty() || view.targets->groups.empty()) return false;
+  out.row = static_cast<std::size_t>(s.dice.below(static_cast<std::int64_t>(store->rows.size())));
+  const ev::Row& row = store->rows[out.row];
+  const auto& groups = view.targets->groups;
+  const auto g = static_cast<std::size_t>(s.dice.below(static_cast<std::int64_t>(groups.size())));
+  out.pool = groups[g].pool;
+  if (out.pool == kNoPool || row.req == kNone || !row.slots || row.slots->empty()) return false;
+  out.at = static_cast<std::size_t>(s.dice.below(static_cast<std::int64_t>(row.slots->size())));
+  const Pool& pool = s.world.pool(out.pool);
+  const std::int64_t slot = raw((*row.slots)[out.at]);
+  if (slot < 0 || slot / pool.page_size >= pool.pages) return false;
+  out.page = PageId{static_cast<std::int32_t>(slot / pool.page_size)};
+  out.offset = slot % pool.page_size;
+  const PageInfo info = s.world.space_of(pool).info(out.page);
+  return pool.reserved_page(out.page) == nullptr && !pool.keys.contains(raw(out.page)) &&
+         !info.unknown && info.owner == row.req && info.more == 0;
+}
+
+bool put_slot(const Scene& s, const Slot& at, std::int64_t page, Fault& fault) {
+  fault.instead = s.event;
+  ev::Row& row = std::get<ev::Store>(fault.instead->body).rows[at.row];
+  (*row.slots)[at.at] = SlotId{page * s.world.pool(at.pool).page_size + at.offset};
+  return true;
+}
+
+bool stores_beyond_the_pool(const Scene& s, Fault& fault) {
+  Slot at;
+  if (!pick_slot(s, at)) return false;
+  fault.object = s.view->backend->name;
+  return put_slot(s, at, s.world.pool(at.pool).pages + s.dice.below(8), fault);
+}
+
+bool stores_into_a_free_page(const Scene& s, Fault& fault) {
+  Slot at;
+  if (!pick_slot(s, at)) return false;
+  const Pool& pool = s.world.pool(at.pool);
+  fault.object = pool.name;
+  const PageId page = free_page(s, pool, pool.pages);
+  return page != kUnknownPage && put_slot(s, at, raw(page), fault);
+}
+
+bool stores_into_anothers_page(const Scene& s, Fault& fault) {
+  Slot at;
+  if (!pick_slot(s, at)) return false;
+  const Pool& pool = s.world.pool(at.pool);
+  fault.object = pool.name;
+  const Name req = std::get<ev::Store>(s.event.body).rows[at.row].req;
+  const PageId page = page_of_others(s, pool, pool.pages, req);
+  return page != kUnknownPage && put_slot(s, at, raw(page), fault);
+}
+
+bool stores_into_a_shared_page(const Scene& s, Fault& fault) {
+  Slot at;
+  if (!pick_slot(s, at)) return false;
+  fault.object = s.world.pool(at.pool).name;
+  fault.before.push_back(planted(s, ev::Share{fault.object, stranger(s), {at.page}, {}}));
+  return true;
+}
+
+bool stores_under_a_transfer(const Scene& s, Fault& fault) {
+  Slot at;
+  if (!pick_slot(s, at)) return false;
+  fault.object = s.world.pool(at.pool).name;
+  ev::AsyncBegin op;
+  op.op = s.names.intern("selfcheck");
+  op.kind = s.names.intern("read");
+  op.pool = fault.object;
+  op.pages = {at.page};
+  op.by = stranger(s);
+  Event begin = planted(s, op);
+  begin.stream = s.event.stream + 1 + static_cast<std::int32_t>(s.dice.below(4));
+  fault.before.push_back(std::move(begin));
+  return true;
+}
+
+// One page of a list becomes another one that nobody owns, or that others own.
+bool put_other_page(const Scene& s, Name pool_name, Name req, bool of_others, Pages& pages,
+                    Fault& fault) {
+  const Pool* pool = s.world.pools.find(pool_name);
+  fault.object = pool_name;
+  if (pool == nullptr || pages.empty()) return false;
+  const PageId page =
+      of_others ? page_of_others(s, *pool, pool->pages, req) : free_page(s, *pool, pool->pages);
+  if (page == kUnknownPage) return false;
+  pages[static_cast<std::size_t>(s.dice.below(static_cast<std::int64_t>(pages.size())))] = page;
+  return true;
+}
+
+ev::Fill& fill_of(const Scene& s, Fault& fault) {
+  fault.instead = s.event;
+  return std::get<ev::Fill>(fault.instead->body);
+}
+ev::Copy& copy_of(const Scene& s, Fault& fault) {
+  fault.instead = s.event;
+  return std::get<ev::Copy>(fault.instead->body);
+}
+
+bool fills_a_free_page(const Scene& s, Fault& fault) {
+  ev::Fill& e = fill_of(s, fault);
+  return put_other_page(s, e.pool, e.req, false, e.pages, fault);
+}
+bool fills_anothers_page(const Scene& s, Fault& fault) {
+  ev::Fill& e = fill_of(s, fault);
+  return put_other_page(s, e.pool, e.req, true, e.pages, fault);
+}
+bool copies_from_a_free_page(const Scene& s, Fault& fault) {
+  ev::Copy& e = copy_of(s, fault);
+  return put_other_page(s, e.from_pool, e.req, false, e.from, fault);
+}
+bool copies_into_anothers_page(const Scene& s, Fault& fault) {
+  ev::Copy& e = copy_of(s, fault);
+  return put_other_page(s, e.to_pool, e.req, true, e.to, fault);
+}
+
+constexpr Mutation of_store(Rule rule, std::string_view name, bool (*make)(const Scene&, Fault&)) {
+  return {rule, name, Site::kStore, kKinds, make};
+}
+template <class T>
+constexpr Mutation of_event(Rule rule, std::string_view name, bool (*make)(const Scene&, Fault&)) {
+  return {rule, name, Site::kEvent, kKindOf<T>, make};
+}
+
+constexpr Mutation kMutations[] = {
+    of_store(Rule::kOobPage, "a slot beyond the pool", stores_beyond_the_pool),
+    of_store(Rule::kFreedPage, "a slot of a free page", stores_into_a_free_page),
+    of_event<ev::Fill>(Rule::kFreedPage, "a free page filled", fills_a_free_page),
+    of_event<ev::Copy>(Rule::kFreedPage, "a free page copied", copies_from_a_free_page),
+    of_store(Rule::kWrongOwner, "a slot of another's page", stores_into_anothers_page),
+    of_event<ev::Fill>(Rule::kWrongOwner, "another's page filled", fills_anothers_page),
+    of_event<ev::Copy>(Rule::kWrongOwner, "another's page copied over", copies_into_anothers_page),
+    of_store(Rule::kAliasedWrite, "a page shared before it is stored to",
+             stores_into_a_shared_page),
+    of_store(Rule::kInflightHazard, "a slot stored under an unordered read",
+             stores_under_a_transfer),
+};
+
+}  // namespace
+
+std::span<const Mutation> write_mutations() { return kMutations; }
+
+}  // namespace pagetape
