@@ -181,32 +181,36 @@ bool Executor::run_lanes(const World& world, std::uint32_t pool, PoolRun& run, A
   return true;
 }
 
+// Counters that are zero: every launch leaves them so.
+std::uint32_t* Executor::arrivals_of(std::size_t count) {
+  if (count <= arrivals_room_) return arrivals_there_;
+  machine_.release(arrivals_there_);
+  arrivals_room_ = std::bit_ceil(count);
+  const std::size_t bytes = arrivals_room_ * sizeof(std::uint32_t);
+  arrivals_there_ = static_cast<std::uint32_t*>(machine_.allocate(bytes));
+  if (arrivals_there_ == nullptr && status_.ok()) {
+    status_ = usage(std::string(machine_.name()) + ": no memory for the counters of a launch");
+  }
+  return arrivals_there_;
+}
+
 // Cuts the work up and gives it to the machine. False where there is nothing to do or no memory.
 bool Executor::submit(AttentionArgs& args, const std::vector<AttentionLane>& lanes) {
-  const AttentionPlan work =
-      plan_of(args, lanes.data(), static_cast<std::uint32_t>(lanes.size()), options_.chunk_shift);
+  const std::vector<AttentionItem> items = plan_of(args, lanes, options_.chunk_shift);
   args.launch = static_cast<std::uint32_t>(launched_.size());
   args.sharers = sharers_there_;
   args.findings = findings_there_;
   args.findings_max = kFindingsKept;
   args.finding_count = finding_count_;
-  args.chunk_shift = work.chunk_shift;
-  args.chunks = work.chunks;
-  if (work.chunks > 1) {
-    args.partial_count = work.partials;
-    args.partials = static_cast<float*>(scratch(std::size_t{args.layer_count} * work.partials *
-                                                args.partial_floats() * sizeof(float)));
+  if (args.partial_count > 0) {
+    const std::size_t partials = std::size_t{args.layer_count} * args.partial_count;
+    args.partials = static_cast<float*>(scratch(partials * args.partial_floats() * sizeof(float)));
+    args.arrivals = arrivals_of(partials);
   }
-  args.items = send(work.items);
-  args.item_count = static_cast<std::uint32_t>(work.items.size());
-  const AttentionItem* firsts = work.chunks > 1 ? send(work.firsts) : nullptr;
-  if (!status_.ok() || work.items.empty()) return false;
+  args.items = send(items);
+  args.item_count = static_cast<std::uint32_t>(items.size());
+  if (!status_.ok() || items.empty()) return false;
   machine_.attend(args);
-  if (work.chunks > 1) {
-    args.items = firsts;
-    args.item_count = static_cast<std::uint32_t>(work.firsts.size());
-    machine_.combine(args);
-  }
   return true;
 }
 

@@ -88,7 +88,7 @@ struct Case {
 // A case in the GPU's memory.
 template <int D>
 struct Bench {
-  AttentionArgs args, combining;
+  AttentionArgs args;
   std::uint16_t* k = nullptr;
   std::uint16_t* v = nullptr;
   std::size_t numbers = 0;  // Of K.
@@ -125,6 +125,7 @@ struct Bench {
     cudaFree(k);
     cudaFree(v);
     cudaFree(args.partials);
+    cudaFree(args.arrivals);
   }
 
   void make_lanes(const Case& c, int each, int count) {
@@ -153,34 +154,23 @@ struct Bench {
         flops += 4.0 * (lane.live_end(q) - lane.live_begin(q, c.window)) * c.kv_heads * c.ratio * D;
       }
     }
-    const AttentionPlan plan =
-        plan_of(args, lanes.data(), static_cast<std::uint32_t>(lanes.size()), c.chunk_shift);
-    args.chunk_shift = plan.chunk_shift;
-    args.chunks = plan.chunks;
-    args.partial_count = plan.partials;
-    check(cudaMalloc(&args.partials, plan.partials * args.partial_floats() * sizeof(float)));
+    const std::vector<AttentionItem> items = plan_of(args, lanes, c.chunk_shift);
+    const std::size_t partials = args.partial_count + 1;
+    check(cudaMalloc(&args.partials, partials * args.partial_floats() * sizeof(float)));
+    args.arrivals = on_device(std::vector<std::uint32_t>(partials, 0));
     args.lanes = on_device(lanes);
     args.entries = on_device(entries);
     args.pages = on_device(pages);
-    args.items = on_device(plan.items);
-    args.item_count = static_cast<std::uint32_t>(plan.items.size());
-    combining = args;
-    combining.items = on_device(plan.firsts);
-    combining.item_count = static_cast<std::uint32_t>(plan.firsts.size());
+    args.items = on_device(items);
+    args.item_count = static_cast<std::uint32_t>(items.size());
   }
 
   template <bool kChecked>
   Time attend() {
     constexpr auto kernel = cuda::attend<cuda::Bf16, D, kChecked>;
-    constexpr int kShared = sizeof(cuda::BlockMemory<cuda::Bf16, D>);
-    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kShared));
-    AttentionArgs last = args;
-    last.items = combining.items;
-    last.item_count = combining.item_count;
-    return time_of([&] {
-      kernel<<<args.item_count, cuda::kThreads, kShared>>>(args);
-      if (args.chunks > 1) cuda::combine<D><<<last.item_count, cuda::kThreads>>>(last);
-    });
+    const auto shared = static_cast<int>(cuda::shared_bytes<cuda::Bf16, D>(args));
+    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared));
+    return time_of([&] { kernel<<<args.item_count, 32 * args.tiles, shared>>>(args); });
   }
 
   Time read_all() {
