@@ -165,9 +165,6 @@ struct Places {
     said = mine(step) ? said_at(a, *span.lane, logical(step)) : kNoEntry;
     ++step;
   }
-  __device__ void complete() {
-    while (step < steps) advance();
-  }
 };
 
 // K and V of leaves [leaf, end) on their way from global memory: units K, V, K, V, … of one block
@@ -205,35 +202,39 @@ struct Stream {
     next = next == kUnits - 1 ? 0 : next + 1;
     return last;
   }
+  // Loops that are not unrolled: the kernel's main loop has to fit the instruction cache.
   __device__ void copy_block(const typename T::Raw* base) {
     const std::uint32_t* places = memory.places[leaf & 1];
     const int mask = (1 << a.entry_shift) - 1;
     const int first = block + lane / S::kLanes;
-    typename T::Raw* to = unit(next);
+    typename T::Raw* to = unit(next) + 32 * S::kPieces * warp;
     if (a.entry_shift >= 4) {  // One entry holds the block.
       const std::uint32_t place = places[first >> a.entry_shift];
       const bool good = place != kNowhere;
-      if (good) base += place + (first & mask) * token_stride;
-#pragma unroll
-      for (int t = 0; t < S::kSteps; ++t) {
-        if ((t & (warps - 1)) == warp) copy(to, t, base + t * S::kSubs * token_stride, good);
+      const std::uint32_t step = S::kSubs * token_stride;
+      if (good) base += place + (first & mask) * token_stride + warp * step;
+#pragma unroll 2
+      for (int t = warp; t < S::kSteps; t += warps) {
+        copy(to, base, good);
+        to += 32 * S::kPieces * warps;
+        base += step * warps;
       }
     } else {
-#pragma unroll
-      for (int t = 0; t < S::kSteps; ++t) {
-        if ((t & (warps - 1)) != warp) continue;
+#pragma unroll 2
+      for (int t = warp; t < S::kSteps; t += warps) {
         const int position = first + t * S::kSubs;
         const std::uint32_t place = places[position >> a.entry_shift];
         const bool good = place != kNowhere;
-        copy(to, t, good ? base + place + (position & mask) * token_stride : base, good);
+        copy(to, good ? base + place + (position & mask) * token_stride : base, good);
+        to += 32 * S::kPieces * warps;
       }
     }
   }
-  __device__ void copy(typename T::Raw* to, int t, const typename T::Raw* from, bool there) const {
+  __device__ void copy(typename T::Raw* to, const typename T::Raw* from, bool there) const {
 #pragma unroll
     for (int c = 0; c < S::kPieces; ++c) {
       const bool held = 8 * (32 * c + lane % S::kLanes) < a.kv.head_dim;
-      copy_async(to + 32 * (t * S::kPieces + c), held ? from + 32 * c : from, there && held);
+      copy_async(to + 32 * c, held ? from + 32 * c : from, there && held);
     }
   }
   // Bit t: position t of this lane, in the block of the leaf, may not be read and came as zeros.
@@ -277,11 +278,11 @@ struct Rows {
 #pragma unroll
       for (int c = 0; c < S::kPieces; ++c) {
         const std::uint64_t bytes = contents_of(key, 32 * c + in_group);
-        const bool held = 8 * (32 * c + in_group) < a.kv.head_dim;
+        Logits logits = a.logits;
+        if (8 * (32 * c + in_group) >= a.kv.head_dim) logits.q_scale = 0.0f;
 #pragma unroll
         for (int i = 0; i < 8; ++i) {
-          const auto byte = static_cast<std::uint32_t>(bytes >> 8 * i & 0xff);
-          q[r][8 * c + i] = held ? query_of(byte, a.logits) : 0.0f;
+          q[r][8 * c + i] = query_of(static_cast<std::uint32_t>(bytes >> 8 * i & 0xff), logits);
         }
       }
     }
@@ -394,18 +395,18 @@ struct Node {
       ends[1] = make_float4(l[0], l[1], l[2], l[3]);
     }
   }
-  template <bool kGlobal>
+  // From shared or global memory, where other multiprocessors may have written since.
   __device__ static void take(const float* from, float (&x)[4]) {
-    const auto* at = reinterpret_cast<const float4*>(from);
-    const float4 four = kGlobal ? __ldcg(at) : *at;
-    x[0] = four.x, x[1] = four.y, x[2] = four.z, x[3] = four.w;
+    asm volatile("ld.volatile.v4.f32 {%0, %1, %2, %3}, [%4];"
+                 : "=f"(x[0]), "=f"(x[1]), "=f"(x[2]), "=f"(x[3])
+                 : "l"(from)
+                 : "memory");
   }
   // With the neighbour that was put there, which is the left or the right one.
-  template <bool kGlobal>
   __device__ void merge(const float* from, bool left) {
     float their_m[4], their_l[4];
-    take<kGlobal>(from + kTileRows * D, their_m);
-    take<kGlobal>(from + kTileRows * D + 4, their_l);
+    take(from + kTileRows * D, their_m);
+    take(from + kTileRows * D + 4, their_l);
 #pragma unroll
     for (int r = 0; r < kTileRows; ++r) {
       const Merge by = left ? merge_of(their_m[r], m[r]) : merge_of(m[r], their_m[r]);
@@ -414,7 +415,7 @@ struct Node {
 #pragma unroll
       for (int i = 0; i < S::kDims; i += 4) {
         float x[4];
-        take<kGlobal>(from + r * D + dim_of(i, lane % S::kLanes), x);
+        take(from + r * D + dim_of(i, lane % S::kLanes), x);
 #pragma unroll
         for (int j = 0; j < 4; ++j) {
           float& mine = acc[r][i + j];
@@ -439,40 +440,39 @@ struct Climb {
   }
   // Takes a leaf as far as it gets. True where that is the top.
   __device__ bool up(Node<T, D>& node, int leaf) const {
+#pragma unroll 1
     for (int height = 0;; ++height) {
       const int number = leaf >> height, from = number << height, size = 1 << height;
       if (from <= leaves.first && from + size >= leaves.end) return true;
       const int other = (number ^ 1) << height;
       // A node without a neighbour stands for its parent.
       if (other >= leaves.end || other + size <= leaves.first) continue;
-      const bool left = (number & 1) != 0;
-      if (height < a.chunk_shift) {
-        float* at = waiting + height * Node<T, D>::kFloats;
-        __syncwarp();
-        if (!left) {
-          node.put(at);
-          return false;
-        }
-        node.template merge<false>(at, true);
-      } else if (!meet(node, slot(from), slot(other), slot((number | 1) << height), left)) {
-        return false;
+      const bool left = (number & 1) != 0, within = height < a.chunk_shift;
+      const float* theirs = waiting + height * Node<T, D>::kFloats;
+      __syncwarp();
+      if (!within || !left) {
+        node.put(within ? waiting + height * Node<T, D>::kFloats : partial(slot(from)));
       }
+      if (within) {
+        if (!left) return false;  // The left one waits for the right one.
+      } else {
+        if (!second(node.lane, slot((number | 1) << height))) return false;
+        theirs = partial(slot(other));
+      }
+      node.merge(theirs, left);
     }
   }
-  // True where the neighbour had come before, and is merged.
-  __device__ bool meet(Node<T, D>& node, std::size_t mine, std::size_t other, std::size_t arrival,
-                       bool left) const {
-    __syncwarp();
-    node.put(a.partials + mine * Node<T, D>::kFloats);
+  __device__ float* partial(std::size_t at) const { return a.partials + at * Node<T, D>::kFloats; }
+  // Whether the neighbour had come before.
+  __device__ bool second(int lane, std::size_t arrival) const {
     __threadfence();
     __syncwarp();
     std::uint32_t before = 0;
-    if (node.lane == 0) before = atomicAdd(a.arrivals + arrival, 1u);
+    if (lane == 0) before = atomicAdd(a.arrivals + arrival, 1u);
     before = __shfl_sync(~0u, before, 0);
     if (before == 0) return false;
-    if (node.lane == 0) a.arrivals[arrival] = 0;
+    if (lane == 0) a.arrivals[arrival] = 0;
     __threadfence();
-    node.template merge<true>(a.partials + other * Node<T, D>::kFloats, left);
     return true;
   }
 };
@@ -587,7 +587,7 @@ __global__ void __launch_bounds__(kMostThreads, D <= 256 ? 3 : 2)
   Places<kChecked> places{a, item, span, memory.places, lane};
   if (warp == 0) {
     places.begin(begin, true);
-    places.complete();
+    while (places.step < places.steps) places.advance();
     places.begin(begin + 1, begin + 1 < end);
   }
   const std::int64_t mine = item.kv_head * a.kv.head_stride / 8 + lane % S::kLanes;
@@ -605,36 +605,45 @@ __global__ void __launch_bounds__(kMostThreads, D <= 256 ? 3 : 2)
                       span.end};
   stream.block = first_block;
   stream.block_end = stream.positions_of(begin);
+  // Sends for one more unit; where it was a leaf's last, the next leaf's places are needed.
   const auto send = [&] {
-    if (stream.send() && warp == 0) places.complete();
+    const bool last = stream.send();
+    if (warp == 0) {
+#pragma unroll 1
+      do places.advance();
+      while (last && places.step < places.steps);
+    }
   };
+#pragma unroll 1
   for (int u = 0; u < kUnits - 1; ++u) {
     __syncthreads();
     send();
   }
-  int unit = kUnits - 1;
-  // The next unit is there, and the one before it was read by all.
-  const auto turn = [&] {
-    wait_copies<kUnits - 2>();
-    __syncthreads();
-    send();
-    unit = unit == kUnits - 1 ? 0 : unit + 1;
-  };
   Rows<S> rows;
   rows.start(a, layer, item, tile, lane % S::kLanes);
   Node<T, D> node{rows.acc, lane};
+  int unit = 0;
+#pragma unroll 1
   for (int leaf = begin; leaf < end; ++leaf) {
     rows.clear();
-    const int from = leaf == begin ? first_block : 0;
-    for (int block = from; block < stream.positions_of(leaf); block += S::kTokens) {
-      const int position = leaf * kLeafTokens + block;
-      const bool seen = position < tile.end && position + S::kTokens > tile.begin;
-      float weights[S::kKept];
-      turn();
-      if (warp == 0) places.advance();
-      if (seen) weigh<T, D>(a, stream, unit, leaf, block, rows, weights);
-      turn();
-      if (seen) add_values<T, D>(stream, unit, rows, weights);
+    float weights[S::kKept];
+    const int blocks = (stream.positions_of(leaf) + S::kTokens - 1) / S::kTokens;
+    const int to = 2 * S::kTokens * blocks;
+    // K and V of a block after one another.
+#pragma unroll 1
+    for (int at = 2 * (leaf == begin ? first_block : 0); at < to; at += S::kTokens) {
+      wait_copies<kUnits - 2>();
+      __syncthreads();  // All of the unit is there, and the one before it was read by all.
+      send();
+      const int block = at / (2 * S::kTokens) * S::kTokens, position = leaf * kLeafTokens + block;
+      if (position < tile.end && position + S::kTokens > tile.begin) {
+        if (at % (2 * S::kTokens) == 0) {
+          weigh<T, D>(a, stream, unit, leaf, block, rows, weights);
+        } else {
+          add_values<T, D>(stream, unit, rows, weights);
+        }
+      }
+      unit = unit == kUnits - 1 ? 0 : unit + 1;
     }
     if (warp == 0) places.begin(leaf + 2, leaf + 2 < end);
     node.gather(rows);
