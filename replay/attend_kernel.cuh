@@ -14,7 +14,10 @@
 
 namespace pagetape::cuda {
 
-inline constexpr int kMostThreads = 32 * kGroupTiles;
+#ifndef PT_BLOCKS
+#define PT_BLOCKS 3
+#endif
+inline constexpr int kThreads = 32 * kGroupTiles;
 inline constexpr std::uint32_t kNowhere = UINT32_MAX;
 
 // Eight numbers as a thread loads them, and as floats (each exactly).
@@ -78,13 +81,17 @@ struct Shape {
       kSteps * kPieces * 32 * static_cast<int>(sizeof(typename T::Raw));
 };
 
-// Shared memory of a block. Behind it, for each warp, lie as many nodes as a chunk is high.
-inline constexpr int kUnits = 4;
+// Shared memory of a warp, or of the warps that share K and V: units, then the places of the
+// entries of a leaf and of the next.
+inline constexpr int kUnits = 3;
+__host__ __device__ inline int entries_of_leaf(const AttentionArgs& a) {
+  return kLeafTokens >> a.entry_shift;
+}
 template <class T, int D>
-struct BlockMemory {
-  unsigned char units[kUnits][Shape<T, D>::kUnitBytes];
-  std::uint32_t places[2][kLeafTokens];  // Of the entries of a leaf and of the next.
-};
+__host__ __device__ int stream_bytes(const AttentionArgs& a) {
+  const int places = 2 * entries_of_leaf(a) * static_cast<int>(sizeof(std::uint32_t));
+  return kUnits * Shape<T, D>::kUnitBytes + (places + 15) / 16 * 16;
+}
 
 __device__ inline void tell(const AttentionArgs& a, const DeviceFinding& finding) {
   if (a.on_oob == OnOob::kTrap) __trap();
@@ -107,16 +114,14 @@ __device__ inline void reduce_scores(float (&s)[S::kScores], int lane) {
   if constexpr (kOffset > 1) reduce_scores<S, kOffset / 2>(s, lane);
 }
 
-// Starts a copy of one Raw from global to shared memory; zeros where `there` is false.
+// Starts a copy of so many bytes from global to shared memory, one Raw or none; zeros for the rest.
 template <class Raw>
-__device__ inline void copy_async(Raw* to, const void* from, bool there) {
-  const auto at = static_cast<std::uint32_t>(__cvta_generic_to_shared(to));
-  const int bytes = there ? static_cast<int>(sizeof(Raw)) : 0;
+__device__ inline void copy_async(std::uint32_t to, const void* from, int bytes) {
   if constexpr (sizeof(Raw) == 16) {
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(at), "l"(from), "r"(bytes)
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(bytes)
                  : "memory");
   } else {
-    asm volatile("cp.async.ca.shared.global [%0], [%1], 8, %2;" ::"r"(at), "l"(from), "r"(bytes)
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 8, %2;" ::"r"(to), "l"(from), "r"(bytes)
                  : "memory");
   }
 }
@@ -134,13 +139,13 @@ struct Places {
   const AttentionArgs& a;
   const AttentionItem& item;
   const Span& span;
-  std::uint32_t (&places)[2][kLeafTokens];  // In eights of elements.
+  std::uint32_t* places;  // In eights of elements; of leaves by turns.
   int lane;
   int leaf = 0, step = 0, steps = 0;
   std::int32_t said = 0, page_said = 0;
   PageEntry page;
 
-  __device__ int entries() const { return kLeafTokens >> a.entry_shift; }
+  __device__ int entries() const { return entries_of_leaf(a); }
   __device__ void begin(int which, bool there) {
     leaf = which;
     step = 0;
@@ -155,7 +160,7 @@ struct Places {
                                                  [&](const DeviceFinding& f) {
                                                    if (blockIdx.y == 0) tell(a, f);
                                                  });
-      places[leaf & 1][32 * (step - 2) + lane] =
+      places[(leaf & 1) * entries() + 32 * (step - 2) + lane] =
           at == kSkip ? kNowhere : static_cast<std::uint32_t>(at / 8);
     }
     if (step >= 1) {
@@ -173,14 +178,19 @@ template <class T, int D>
 struct Stream {
   using S = Shape<T, D>;
   const AttentionArgs& a;
-  BlockMemory<T, D>& memory;
+  unsigned char* memory;
   const typename T::Raw *k, *v;  // This lane's part of the head.
   std::uint32_t token_stride;    // In eights of elements.
-  int lane, warp, warps, leaf, end, span_end;
+  int pieces;  // That this lane has: fewer where the head has not so many dimensions.
+  int lane, warp, leaf, end, span_end;
   int block, block_end;  // Of the leaf.
   bool value = false;    // The next unit is V.
   int next = 0;          // Where it goes.
 
+  __device__ const std::uint32_t* places_of(int which) const {
+    return reinterpret_cast<const std::uint32_t*>(memory + kUnits * S::kUnitBytes) +
+           (which & 1) * entries_of_leaf(a);
+  }
   __device__ int positions_of(int which) const {
     return min(span_end - which * kLeafTokens, kLeafTokens);
   }
@@ -188,7 +198,12 @@ struct Stream {
   __device__ bool send() {
     bool last = false;
     if (leaf < end) {
-      copy_block(value ? v : k);
+      const typename T::Raw* base = value ? v : k;
+      if (a.tiles == 1) {
+        copy_block<1>(base);
+      } else {
+        copy_block<kGroupTiles>(base);
+      }
       if (value) block += S::kTokens;
       value = !value;
       last = block >= block_end;
@@ -202,44 +217,51 @@ struct Stream {
     next = next == kUnits - 1 ? 0 : next + 1;
     return last;
   }
-  // Loops that are not unrolled: the kernel's main loop has to fit the instruction cache.
+  // This warp's share of a block: every kWarps-th position of each lane.
+  template <int kWarps>
   __device__ void copy_block(const typename T::Raw* base) {
-    const std::uint32_t* places = memory.places[leaf & 1];
-    const int mask = (1 << a.entry_shift) - 1;
-    const int first = block + lane / S::kLanes;
-    typename T::Raw* to = unit(next) + 32 * S::kPieces * warp;
+    const std::uint32_t* places = places_of(leaf);
+    const int mask = (1 << a.entry_shift) - 1, of_warp = kWarps == 1 ? 0 : warp;
+    const int first = block + lane / S::kLanes + of_warp * S::kSubs;
+    auto to = static_cast<std::uint32_t>(__cvta_generic_to_shared(unit(next)));
+    to += of_warp * kStepBytes;
     if (a.entry_shift >= 4) {  // One entry holds the block.
       const std::uint32_t place = places[first >> a.entry_shift];
       const bool good = place != kNowhere;
-      const std::uint32_t step = S::kSubs * token_stride;
-      if (good) base += place + (first & mask) * token_stride + warp * step;
-#pragma unroll 2
-      for (int t = warp; t < S::kSteps; t += warps) {
-        copy(to, base, good);
-        to += 32 * S::kPieces * warps;
-        base += step * warps;
+      if (good) base += place + (first & mask) * token_stride;
+      const std::uint32_t step = kWarps * S::kSubs * token_stride;
+#pragma unroll
+      for (int j = 0; j < S::kSteps / kWarps; ++j) {
+        copy(to + j * kWarps * kStepBytes, base, good);
+        base += step;
       }
     } else {
-#pragma unroll 2
-      for (int t = warp; t < S::kSteps; t += warps) {
-        const int position = first + t * S::kSubs;
-        const std::uint32_t place = places[position >> a.entry_shift];
-        const bool good = place != kNowhere;
-        copy(to, good ? base + place + (position & mask) * token_stride : base, good);
-        to += 32 * S::kPieces * warps;
+      std::uint32_t place[S::kSteps / kWarps];  // All of them before the first copy.
+#pragma unroll
+      for (int j = 0; j < S::kSteps / kWarps; ++j) {
+        place[j] = places[(first + j * kWarps * S::kSubs) >> a.entry_shift];
+      }
+#pragma unroll
+      for (int j = 0; j < S::kSteps / kWarps; ++j) {
+        const int within = (first + j * kWarps * S::kSubs) & mask;
+        const bool good = place[j] != kNowhere;
+        const std::uint32_t at = good ? place[j] + within * token_stride : 0;
+        copy(to + j * kWarps * kStepBytes, base + at, good);
       }
     }
   }
-  __device__ void copy(typename T::Raw* to, const typename T::Raw* from, bool there) const {
+  static constexpr int kStepBytes = 32 * S::kPieces * static_cast<int>(sizeof(typename T::Raw));
+  __device__ void copy(std::uint32_t to, const typename T::Raw* from, bool there) const {
 #pragma unroll
     for (int c = 0; c < S::kPieces; ++c) {
-      const bool held = 8 * (32 * c + lane % S::kLanes) < a.kv.head_dim;
-      copy_async(to + 32 * c, held ? from + 32 * c : from, there && held);
+      copy_async<typename T::Raw>(to + c * 32 * static_cast<int>(sizeof(typename T::Raw)),
+                                  from + (c < pieces ? 32 * c : 0),
+                                  there && c < pieces ? sizeof(typename T::Raw) : 0);
     }
   }
   // Bit t: position t of this lane, in the block of the leaf, may not be read and came as zeros.
   __device__ std::uint32_t skipped(int of_leaf, int of_block) const {
-    const std::uint32_t* places = memory.places[of_leaf & 1];
+    const std::uint32_t* places = places_of(of_leaf);
     const int first = of_block + lane / S::kLanes;
     if (a.entry_shift >= 4) return places[first >> a.entry_shift] == kNowhere ? ~0u : 0u;
     std::uint32_t bits = 0;
@@ -250,7 +272,7 @@ struct Stream {
     return bits;
   }
   __device__ typename T::Raw* unit(int u) const {
-    return reinterpret_cast<typename T::Raw*>(memory.units[u]) + lane;
+    return reinterpret_cast<typename T::Raw*>(memory + u * S::kUnitBytes) + lane;
   }
   // Position t of unit u, as floats.
   __device__ void read(int u, int t, float (&x)[S::kDims]) const {
@@ -260,6 +282,16 @@ struct Stream {
     }
   }
 };
+
+// Every row to the place before.
+template <int kDims>
+__device__ inline void shift(float (&rows)[kTileRows][kDims]) {
+#pragma unroll
+  for (int r = 1; r < kTileRows; ++r) {
+#pragma unroll
+    for (int i = 0; i < kDims; ++i) rows[r - 1][i] = rows[r][i];
+  }
+}
 
 // The rows of a tile in the registers of a warp.
 template <class S>
@@ -272,19 +304,23 @@ struct Rows {
 
   __device__ void start(const AttentionArgs& a, const AttentionLayer& layer,
                         const AttentionItem& item, const Span& tile, int in_group) {
-#pragma unroll
+    Logits logits = a.logits;
+    // Row by row, each time in the last place: the code is there once.
+#pragma unroll 1
     for (int r = 0; r < kTileRows; ++r) {
       const std::uint64_t key = tile.query_key(a, layer, item, max(min(r, tile.rows - 1), 0));
+      shift(q);
 #pragma unroll
       for (int c = 0; c < S::kPieces; ++c) {
         const std::uint64_t bytes = contents_of(key, 32 * c + in_group);
-        Logits logits = a.logits;
         if (8 * (32 * c + in_group) >= a.kv.head_dim) logits.q_scale = 0.0f;
 #pragma unroll
         for (int i = 0; i < 8; ++i) {
-          q[r][8 * c + i] = query_of(static_cast<std::uint32_t>(bytes >> 8 * i & 0xff), logits);
+          const auto byte = static_cast<std::uint32_t>(bytes >> 8 * i & 0xff);
+          q[kTileRows - 1][8 * c + i] = query_of(byte, logits);
         }
       }
+      logits.q_scale = a.logits.q_scale;
     }
     const int row = in_group / S::kRowLanes;
     if (row < tile.rows) begin = tile.begin_of(a, row), end = tile.end_of(a, row);
@@ -375,6 +411,12 @@ struct Node {
       m[r] = __shfl_sync(~0u, rows.m, r * S::kRowLanes);
       l[r] = __shfl_sync(~0u, w[0], r * S::kRowLanes);
     }
+  }
+  // The second row comes first: loops that need its registers by name have their code once.
+  __device__ void shift_rows() {
+    shift(acc);
+#pragma unroll
+    for (int r = 1; r < kTileRows; ++r) m[r - 1] = m[r], l[r - 1] = l[r];
   }
   __device__ static int dim_of(int i, int in_group) { return 256 * (i / 8) + 8 * in_group + i % 8; }
 
@@ -481,26 +523,26 @@ struct Climb {
 // in turn.
 template <class T, int D>
 __device__ void end_rows(const AttentionArgs& a, const AttentionLayer& layer,
-                         const AttentionItem& item, const Span& tile, const Node<T, D>& node) {
+                         const AttentionItem& item, const Span& tile, Node<T, D>& node) {
   using S = Shape<T, D>;
   const int in_group = node.lane % S::kLanes, sub = node.lane / S::kLanes;
   std::uint64_t digest = 0;
-#pragma unroll
-  for (int r = 0; r < kTileRows; ++r) {
-    if (r >= tile.rows || r % S::kSubs != sub) continue;
+#pragma unroll 1
+  for (int r = 0; r < tile.rows; ++r, node.shift_rows()) {
+    if (r % S::kSubs != sub) continue;
     const int query = tile.query_of_row(a, r), head = tile.head_of_row(a, item, r);
     const float sink = a.sinks ? sink_of(layer.sinks, head) : 0.0f;
-    const Mean mean = mean_of(node.m[r], node.l[r], a.sinks, sink);
+    const Mean mean = mean_of(node.m[0], node.l[0], a.sinks, sink);
     const std::uint64_t key = row_digest_key(layer.digest_key, item.lane, query, head);
+    const std::size_t row = layer.out == nullptr ? 0 : a.out_rows[item.lane] + std::size_t(query);
 #pragma unroll
     for (int i = 0; i < S::kDims; ++i) {
       const int dim = Node<T, D>::dim_of(i, in_group);
       if (dim >= a.kv.head_dim) continue;
-      const float value = output_of(mean, node.acc[r][i]);
+      const float value = output_of(mean, node.acc[0][i]);
       digest += element_digest(key, dim, value);
       if (layer.out != nullptr) {
-        const std::size_t at = a.out_rows[item.lane] + static_cast<std::size_t>(query);
-        layer.out[(at * a.kv.heads * a.ratio + head) * a.kv.head_dim + dim] = value;
+        layer.out[(row * a.kv.heads * a.ratio + head) * a.kv.head_dim + dim] = value;
       }
     }
   }
@@ -563,29 +605,41 @@ __device__ void add_values(const Stream<T, D>& stream, int unit, Rows<Shape<T, D
   }
 }
 
-// A block for each item (x) and layer (y), of 32 * a.tiles threads.
+// Blocks of four warps, for each layer (y): an item's tiles, or four items of one tile.
 template <class T, int D, bool kChecked>
-__global__ void __launch_bounds__(kMostThreads, D <= 256 ? 3 : 2)
+__global__ void __launch_bounds__(kThreads, D <= 256 ? PT_BLOCKS : 2)
     attend(const __grid_constant__ AttentionArgs a) {
   using S = Shape<T, D>;
   extern __shared__ __align__(16) unsigned char shared[];
-  auto& memory = *reinterpret_cast<BlockMemory<T, D>*>(shared);
-  const AttentionItem item = a.items[blockIdx.x];
-  const AttentionLayer layer = a.layers[blockIdx.y];
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
-  const Span span(a, item, 0, a.tiles), tile(a, item, warp, 1);
+  const bool group = a.tiles > 1, leads = !group || warp == 0;
+  const std::uint32_t number = group ? blockIdx.x : blockIdx.x * kGroupTiles + warp;
+  if (number >= a.item_count) return;
+  // Read where they are needed: registers are what bounds the warps of a multiprocessor.
+  const AttentionItem& item = a.items[number];
+  const AttentionLayer& layer = a.layers[blockIdx.y];
+  const int bytes = stream_bytes<T, D>(a), streams = group ? 1 : kGroupTiles;
+  unsigned char* memory = shared + (group ? 0 : warp * bytes);
+  auto* waiting = reinterpret_cast<float*>(shared + streams * bytes) +
+                  warp * a.chunk_shift * Node<T, D>::kFloats;
+  const Span span(a, item, 0, a.tiles), tile(a, item, group ? warp : 0, 1);
+  const auto wait = [&] {
+    if (group) {
+      __syncthreads();
+    } else {
+      __syncwarp();
+    }
+  };
   const Range leaves = leaves_of(span), chunks = chunks_of(a, leaves);
   const int begin = max(item.chunk << a.chunk_shift, leaves.first);
   const int end = min((item.chunk + 1) << a.chunk_shift, leaves.end);
-  const Climb<T, D> climb{
-      a,
-      reinterpret_cast<float*>(shared + sizeof memory) + warp * a.chunk_shift * Node<T, D>::kFloats,
-      leaves, chunks,
-      blockIdx.y * std::size_t{a.partial_count} + item.partial +
-          warp * (chunks.end - chunks.first)};
+  const Climb<T, D> climb{a, waiting, leaves, chunks,
+                          blockIdx.y * std::size_t{a.partial_count} + item.partial +
+                              (group ? warp : 0) * (chunks.end - chunks.first)};
 
-  Places<kChecked> places{a, item, span, memory.places, lane};
-  if (warp == 0) {
+  Places<kChecked> places{a, item, span,
+                          reinterpret_cast<std::uint32_t*>(memory + kUnits * S::kUnitBytes), lane};
+  if (leads) {
     places.begin(begin, true);
     while (places.step < places.steps) places.advance();
     places.begin(begin + 1, begin + 1 < end);
@@ -597,9 +651,9 @@ __global__ void __launch_bounds__(kMostThreads, D <= 256 ? 3 : 2)
                       static_cast<const typename T::Raw*>(layer.k) + mine,
                       static_cast<const typename T::Raw*>(layer.v) + mine,
                       static_cast<std::uint32_t>(a.kv.token_stride / 8),
+                      (a.kv.head_dim - 8 * (lane % S::kLanes) + 255) / 256,
                       lane,
                       warp,
-                      a.tiles,
                       begin,
                       span.begin < span.end ? end : begin,
                       span.end};
@@ -608,7 +662,7 @@ __global__ void __launch_bounds__(kMostThreads, D <= 256 ? 3 : 2)
   // Sends for one more unit; where it was a leaf's last, the next leaf's places are needed.
   const auto send = [&] {
     const bool last = stream.send();
-    if (warp == 0) {
+    if (leads) {
 #pragma unroll 1
       do places.advance();
       while (last && places.step < places.steps);
@@ -616,7 +670,7 @@ __global__ void __launch_bounds__(kMostThreads, D <= 256 ? 3 : 2)
   };
 #pragma unroll 1
   for (int u = 0; u < kUnits - 1; ++u) {
-    __syncthreads();
+    wait();
     send();
   }
   Rows<S> rows;
@@ -633,7 +687,7 @@ __global__ void __launch_bounds__(kMostThreads, D <= 256 ? 3 : 2)
 #pragma unroll 1
     for (int at = 2 * (leaf == begin ? first_block : 0); at < to; at += S::kTokens) {
       wait_copies<kUnits - 2>();
-      __syncthreads();  // All of the unit is there, and the one before it was read by all.
+      wait();  // All of the unit is there, and the one before it was read by all.
       send();
       const int block = at / (2 * S::kTokens) * S::kTokens, position = leaf * kLeafTokens + block;
       if (position < tile.end && position + S::kTokens > tile.begin) {
@@ -645,17 +699,25 @@ __global__ void __launch_bounds__(kMostThreads, D <= 256 ? 3 : 2)
       }
       unit = unit == kUnits - 1 ? 0 : unit + 1;
     }
-    if (warp == 0) places.begin(leaf + 2, leaf + 2 < end);
+    if (leads) places.begin(leaf + 2, leaf + 2 < end);
     node.gather(rows);
-    if (climb.up(node, leaf)) end_rows<T, D>(a, layer, item, tile, node);
+    if (climb.up(node, leaf)) {
+      end_rows<T, D>(a, layer, item, Span(a, item, group ? warp : 0, 1), node);
+    }
   }
 }
 
-// What the kernel needs of shared memory.
+// How the kernel is launched.
 template <class T, int D>
 std::size_t shared_bytes(const AttentionArgs& a) {
-  return sizeof(BlockMemory<T, D>) +
-         static_cast<std::size_t>(a.tiles * a.chunk_shift * Node<T, D>::kFloats) * sizeof(float);
+  const int streams = a.tiles == 1 ? kGroupTiles : 1;
+  const int nodes = kGroupTiles * a.chunk_shift * Node<T, D>::kFloats;
+  return static_cast<std::size_t>(streams * stream_bytes<T, D>(a)) +
+         static_cast<std::size_t>(nodes) * sizeof(float);
+}
+inline dim3 grid_of(const AttentionArgs& a) {
+  const std::uint32_t each = a.tiles == 1 ? kGroupTiles : 1;
+  return {(a.item_count + each - 1) / each, a.layer_count};
 }
 
 }  // namespace pagetape::cuda

@@ -135,8 +135,7 @@ class CudaMachine final : public Machine {
                                 static_cast<int>(allowed)),
            "shared memory for the attention kernel");
     }
-    const dim3 grid(args.item_count, args.layer_count);
-    kernel.attend<<<grid, 32 * args.tiles, kernel.shared>>>(args);
+    kernel.attend<<<cuda::grid_of(args), cuda::kThreads, kernel.shared>>>(args);
     note(cudaGetLastError(), "launching the attention kernel");
   }
   Status finish() override {

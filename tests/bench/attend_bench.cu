@@ -170,7 +170,7 @@ struct Bench {
     constexpr auto kernel = cuda::attend<cuda::Bf16, D, kChecked>;
     const auto shared = static_cast<int>(cuda::shared_bytes<cuda::Bf16, D>(args));
     check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared));
-    return time_of([&] { kernel<<<args.item_count, 32 * args.tiles, shared>>>(args); });
+    return time_of([&] { kernel<<<cuda::grid_of(args), cuda::kThreads, shared>>>(args); });
   }
 
   Time read_all() {
