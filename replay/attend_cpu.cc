@@ -80,7 +80,7 @@ struct Bench {
   std::vector<std::byte> padded;  // K and V of a leaf, where heads have fewer dimensions than D.
 
   void aim(const AttentionArgs& a, const AttentionLayer& layer, const AttentionItem& item,
-           const Span& tile) {
+           const Tile& tile) {
     const int dims = padded_dim(a.kv.head_dim);
     in.rows = tile.rows;
     in.logits = a.logits;
@@ -98,19 +98,20 @@ struct Bench {
     }
   }
 
-  // Where the positions of a leaf are, which several tiles read.
+  // Where the positions of a leaf are.
   void place(const AttentionArgs& a, const AttentionLayer& layer, const AttentionItem& item,
-             const Span& span, int leaf) {
+             const Tile& tile, int leaf) {
+    const int tokens = block_tokens(padded_dim(a.kv.head_dim));
     in.position = leaf * kLeafTokens;
+    in.first_block = std::max(tile.begin - in.position, 0) / tokens;
+    in.last_block = (std::min(tile.end - in.position, kLeafTokens) + tokens - 1) / tokens;
     const int bytes = bytes_of(a.kv.dtype), entry_tokens = 1 << a.entry_shift;
     const auto* k = static_cast<const std::byte*>(layer.k);
     const auto* v = static_cast<const std::byte*>(layer.v);
     for (int t = 0; t < kLeafTokens; t += entry_tokens) {
       const int logical = (in.position + t) >> a.entry_shift;
-      const std::int32_t said = said_at(a, *span.lane, logical);
-      const PageEntry page = page_of(a, usable<true>(a, said));
       const std::int64_t at =
-          place_of<true>(a, item, span, logical, said, page, [&](const DeviceFinding& finding) {
+          place_of<true>(a, item, tile, logical, [&](const DeviceFinding& finding) {
             if (&layer == a.layers) tell(a, finding);
           });
       for (int i = 0; i < entry_tokens; ++i) {
@@ -132,19 +133,10 @@ struct Bench {
       }
     }
   }
-  // The leaf's blocks with positions that the tile sees. False where there are none.
-  bool narrow(const AttentionArgs& a, const Span& tile) {
-    const int tokens = block_tokens(padded_dim(a.kv.head_dim));
-    const int begin = std::max(tile.begin - in.position, 0);
-    const int end = std::min(tile.end - in.position, kLeafTokens);
-    in.first_block = begin / tokens;
-    in.last_block = (end + tokens - 1) / tokens;
-    return begin < end;
-  }
 };
 
 void end_rows(const AttentionArgs& a, const AttentionLayer& layer, const AttentionItem& item,
-              const Span& tile, const Node& node) {
+              const Tile& tile, const Node& node) {
   const int dims = padded_dim(a.kv.head_dim);
   std::uint64_t digest = 0;
   for (int r = 0; r < tile.rows; ++r) {
@@ -166,80 +158,61 @@ void end_rows(const AttentionArgs& a, const AttentionLayer& layer, const Attenti
   std::atomic_ref(layer.digests[item.lane]).fetch_add(digest);
 }
 
-// Results of the item's tiles, each over the item's chunk.
-std::vector<Node> nodes_of(const AttentionArgs& a, const AttentionLayer& layer,
-                           const AttentionItem& item, const Range& leaves, LeafFunction leaf_of,
-                           Bench& bench) {
-  const int dims = padded_dim(a.kv.head_dim);
-  const Span span(a, item, 0, a.tiles);
-  std::vector<Node> nodes;
-  std::vector<Stack> stacks(static_cast<std::size_t>(a.tiles), Stack(a.chunk_shift));
-  const int begin = std::max(item.chunk << a.chunk_shift, leaves.first);
-  const int end = std::min((item.chunk + 1) << a.chunk_shift, leaves.end);
-  for (int leaf = begin; leaf < end; ++leaf) {
-    bench.place(a, layer, item, span, leaf);
-    for (int t = 0; t < a.tiles; ++t) {
-      const Span tile(a, item, t, 1);
-      Node node(dims);
-      if (bench.narrow(a, tile)) {
-        if (a.tiles > 1 || leaf == begin) bench.aim(a, layer, item, tile);
-        LeafOut out{.m = {}, .l = {}, .acc = node.acc.data()};
-        leaf_of(bench.in, out);
-        std::copy_n(out.m, tile.rows, node.m);
-        std::copy_n(out.l, tile.rows, node.l);
-      }
-      stacks[static_cast<std::size_t>(t)].push(std::move(node), static_cast<std::uint32_t>(leaf));
-    }
-  }
-  for (Stack& stack : stacks) nodes.push_back(std::move(stack.top()));
-  return nodes;
-}
-
-// The place of a tile's chunk among the partial results.
+// The place of a tile's chunk among the partial results, counted from the tile's first one.
 float* partial_of(const AttentionArgs& a, const AttentionLayer& layer, const AttentionItem& item,
-                  int tile, const Range& chunks, int chunk) {
+                  int chunk) {
   const auto number = static_cast<std::size_t>(&layer - a.layers);
-  const auto slot =
-      static_cast<std::size_t>(tile * (chunks.end - chunks.first) + chunk - chunks.first);
-  return a.partials + (number * a.partial_count + item.partial + slot) * a.partial_floats();
+  const std::size_t at = number * a.partial_count + item.partial + static_cast<std::size_t>(chunk);
+  return a.partials + at * a.partial_floats();
 }
 
-void attend_item(const AttentionArgs& a, std::size_t at, LeafFunction leaf_of, Bench& bench) {
+void attend_item(const AttentionArgs& a, std::size_t at, LeafFunction leaf_function, Bench& bench) {
   const AttentionItem& item = a.items[at % a.item_count];
   const AttentionLayer& layer = a.layers[at / a.item_count];
-  const Range leaves = leaves_of(Span(a, item, 0, a.tiles)), chunks = chunks_of(a, leaves);
-  const std::vector<Node> nodes = nodes_of(a, layer, item, leaves, leaf_of, bench);
-  for (int t = 0; t < a.tiles; ++t) {
-    const Node& node = nodes[static_cast<std::size_t>(t)];
-    if (chunks.end - chunks.first == 1) {
-      end_rows(a, layer, item, Span(a, item, t, 1), node);
-      continue;
+  const Tile tile(a, item);
+  const int leaves = 1 << a.chunk_shift, dims = padded_dim(a.kv.head_dim);
+  const int begin = std::max(item.chunk * leaves, tile.begin / kLeafTokens);
+  const int end = std::min((item.chunk + 1) * leaves, (tile.end + kLeafTokens - 1) / kLeafTokens);
+  Node node(dims);
+  if (begin < end) {
+    bench.aim(a, layer, item, tile);
+    Stack stack(a.chunk_shift);
+    for (int leaf = begin; leaf < end; ++leaf) {
+      bench.place(a, layer, item, tile, leaf);
+      Node one(dims);
+      LeafOut out{.m = {}, .l = {}, .acc = one.acc.data()};
+      leaf_function(bench.in, out);
+      std::copy_n(out.m, tile.rows, one.m);
+      std::copy_n(out.l, tile.rows, one.l);
+      stack.push(std::move(one), static_cast<std::uint32_t>(leaf));
     }
-    float* out = partial_of(a, layer, item, t, chunks, item.chunk);
-    out = std::copy_n(node.m, kTileRows, out);
-    out = std::copy_n(node.l, kTileRows, out);
-    std::ranges::copy(node.acc, out);
+    node = std::move(stack.top());
   }
+  const Range chunks = chunks_of(a, tile);
+  if (chunks.end - chunks.first == 1) return end_rows(a, layer, item, tile, node);
+  float* out = partial_of(a, layer, item, item.chunk - chunks.first);
+  out = std::copy_n(node.m, kTileRows, out);
+  out = std::copy_n(node.l, kTileRows, out);
+  std::ranges::copy(node.acc, out);
 }
 
-// Ends the rows of tiles that were done in several chunks; once for all of them.
+// Ends the rows of a tile that was done in several chunks; once, for all of them.
 void combine_item(const AttentionArgs& a, std::size_t which) {
   const AttentionItem& item = a.items[which % a.item_count];
   const AttentionLayer& layer = a.layers[which / a.item_count];
-  const Range chunks = chunks_of(a, leaves_of(Span(a, item, 0, a.tiles)));
+  const Tile tile(a, item);
+  const Range chunks = chunks_of(a, tile);
   if (item.chunk != chunks.first || chunks.end - chunks.first == 1) return;
-  for (int t = 0; t < a.tiles; ++t) {
-    Stack stack(32);
-    for (int chunk = chunks.first; chunk < chunks.end; ++chunk) {
-      const float* in = partial_of(a, layer, item, t, chunks, chunk);
-      Node node(padded_dim(a.kv.head_dim));
-      std::copy_n(in, kTileRows, node.m);
-      std::copy_n(in + kTileRows, kTileRows, node.l);
-      std::copy_n(in + 2 * kTileRows, node.acc.size(), node.acc.data());
-      stack.push(std::move(node), static_cast<std::uint32_t>(chunk));
-    }
-    end_rows(a, layer, item, Span(a, item, t, 1), stack.top());
+  Stack stack(32);
+  for (int chunk = chunks.first; chunk < chunks.end; ++chunk) {
+    const float* in = partial_of(a, layer, item, chunk - chunks.first);
+    Node node(padded_dim(a.kv.head_dim));
+    std::copy_n(in, kTileRows, node.m);
+    std::copy_n(in + kTileRows, kTileRows, node.l);
+    std::copy_n(in + 2 * kTileRows, node.acc.size(), node.acc.data());
+    stack.push(std::move(node), static_cast<std::uint32_t>(chunk));
   }
+  end_rows(a, layer, item, tile, stack.top());
 }
 
 }  // namespace

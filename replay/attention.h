@@ -63,15 +63,12 @@ struct AttentionLane {
 // Rows that one warp (or one call of the CPU's leaf) has at once: they read K and V together.
 inline constexpr int kTileRows = 4;
 
-// Tiles that are done together where a launch has many rows: they read K and V together.
-inline constexpr int kGroupTiles = 4;
-
-// A part of the work: AttentionArgs::tiles tiles of one K/V head over one chunk of leaves.
+// A part of the work: a tile of rows of one K/V head over one chunk of leaves.
 struct AttentionItem {
   std::uint32_t lane = 0;
   std::uint16_t kv_head = 0, chunk = 0;
-  std::uint32_t tile = 0;     // The first.
-  std::uint32_t partial = 0;  // Where the partial results of its tiles begin: chunks_of() of each.
+  std::uint32_t tile = 0;
+  std::uint32_t partial = 0;  // Where the tile's partial results begin, where it has many chunks.
 };
 
 struct DeviceFinding {
@@ -116,11 +113,10 @@ struct AttentionArgs {
   const std::int32_t* entries = nullptr;
   const AttentionItem* items = nullptr;
   std::uint32_t item_count = 0;
-  std::int32_t tiles = 1;        // Of an item: 1 or kGroupTiles.
-  std::int32_t chunk_shift = 0;  // log2 of the leaves of a chunk.
+  std::int32_t chunk_shift = 2;  // log2 of the leaves of a chunk; at least 2.
 
-  // Results of parts of a tile, waiting for their neighbours: partial_count of partial_floats() a
-  // layer, and as many counters, zero before and after.
+  // Results of the chunks of tiles that have more than one: for each row m, l, then its sums; and
+  // as many counters, zero before and after. partial_count of both a layer.
   float* partials = nullptr;
   std::uint32_t* arrivals = nullptr;
   std::uint32_t partial_count = 0;

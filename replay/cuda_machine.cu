@@ -77,13 +77,13 @@ template <class T>
 Kernel kernel_for(const AttentionArgs& a) {
   switch (padded_dim(a.kv.head_dim)) {
     case 64:
-      return {cuda::attend<T, 64, true>, cuda::shared_bytes<T, 64>(a)};
+      return {cuda::attend<T, 64, true>, sizeof(cuda::BlockMemory<T, 64>)};
     case 128:
-      return {cuda::attend<T, 128, true>, cuda::shared_bytes<T, 128>(a)};
+      return {cuda::attend<T, 128, true>, sizeof(cuda::BlockMemory<T, 128>)};
     case 256:
-      return {cuda::attend<T, 256, true>, cuda::shared_bytes<T, 256>(a)};
+      return {cuda::attend<T, 256, true>, sizeof(cuda::BlockMemory<T, 256>)};
     default:
-      return {cuda::attend<T, 512, true>, cuda::shared_bytes<T, 512>(a)};
+      return {cuda::attend<T, 512, true>, sizeof(cuda::BlockMemory<T, 512>)};
   }
 }
 Kernel kernel_for(const AttentionArgs& a) {
@@ -135,7 +135,8 @@ class CudaMachine final : public Machine {
                                 static_cast<int>(allowed)),
            "shared memory for the attention kernel");
     }
-    kernel.attend<<<cuda::grid_of(args), cuda::kThreads, kernel.shared>>>(args);
+    const dim3 grid(args.item_count, args.layer_count);
+    kernel.attend<<<grid, cuda::kThreads, kernel.shared>>>(args);
     note(cudaGetLastError(), "launching the attention kernel");
   }
   Status finish() override {

@@ -57,10 +57,9 @@ struct GpuInfo {
 };
 std::vector<GpuInfo> gpus(Status& status);
 
-// The work of an attention whose geometry stands in `args`: sets args.tiles, chunk_shift and
-// partial_count. `lanes` are in the caller's memory. `chunk_shift` -1: as suits the work; other
-// cuts change no result.
+// The work of an attention whose geometry stands in `args`: its tiles, cut into chunks of at least
+// four leaves. Sets args.chunk_shift and partial_count. `lanes` are in the caller's memory.
 std::vector<AttentionItem> plan_of(AttentionArgs& args, const std::vector<AttentionLane>& lanes,
-                                   int chunk_shift = -1);
+                                   int chunk_shift);
 
 }  // namespace pagetape

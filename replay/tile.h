@@ -7,19 +7,16 @@
 
 namespace pagetape {
 
-// Rows of a lane (its queries' heads of one K/V head) that are done together, from one on.
-struct Span {
+// The rows of an item: kTileRows of the lane's rows, which are its queries' heads of one K/V head.
+struct Tile {
   const AttentionLane* lane = nullptr;
   int first_row = 0, rows = 0;
   int begin = INT32_MAX, end = 0;  // Positions that any row sees.
 
-  PAGETAPE_HD Span(const AttentionArgs& a, const AttentionItem& item, int tile, int tiles)
-      : lane(a.lanes + item.lane),
-        first_row((static_cast<int>(item.tile) + tile) * kTileRows),
-        rows(tiles * kTileRows) {
+  PAGETAPE_HD Tile(const AttentionArgs& a, const AttentionItem& item)
+      : lane(a.lanes + item.lane), first_row(static_cast<int>(item.tile) * kTileRows) {
     const int left = a.rows_of(*lane) - first_row;
-    if (rows > left) rows = left > 0 ? left : 0;
-    if (rows == 0) return;
+    rows = left < kTileRows ? left : kTileRows;
     for (int q = query_of_row(a, 0); q <= query_of_row(a, rows - 1); ++q) {
       const int from = lane->live_begin(q, a.window), to = lane->live_end(q);
       if (from >= to) continue;
@@ -56,65 +53,47 @@ struct Span {
   }
 };
 
-// The leaves with live positions, and the chunks that these lie in: [first, end). Rows that see
-// nothing have one leaf too, so that they are ended.
+// The chunks with live positions: [first, end). Rows that see nothing have one too, so that they
+// are ended.
 struct Range {
   int first, end;
 };
-PAGETAPE_HD Range leaves_of(const Span& span) {
-  if (span.begin >= span.end) return {0, 1};
-  return {span.begin / kLeafTokens, (span.end + kLeafTokens - 1) / kLeafTokens};
-}
-PAGETAPE_HD Range chunks_of(const AttentionArgs& a, const Range& leaves) {
-  return {leaves.first >> a.chunk_shift, ((leaves.end - 1) >> a.chunk_shift) + 1};
+PAGETAPE_HD Range chunks_of(const AttentionArgs& a, const Tile& tile) {
+  if (tile.begin >= tile.end) return {0, 1};
+  const int tokens = kLeafTokens << a.chunk_shift;
+  return {tile.begin / tokens, (tile.end - 1) / tokens + 1};
 }
 
-// ---- which entries may become addresses, in steps that a machine may put other work between ----
-
-// Entry `logical` of the sequence as the table says it; kNoEntry where it says nothing.
-PAGETAPE_HD std::int32_t said_at(const AttentionArgs& a, const AttentionLane& lane, int logical) {
-  const int entry = logical - lane.first;
-  if (entry < 0 || entry >= static_cast<int>(lane.entries)) return kNoEntry;
-  return a.entries[lane.entries_begin + static_cast<std::uint32_t>(entry)];
-}
-
-// The id to be used for what was said; kSkip: none may be.
+// Where in a layer's storage the first position of an entry lies, in elements; kSkip where it may
+// not be read. `logical` is the entry's number in the sequence; `tell` is called with a finding.
 inline constexpr std::int64_t kSkip = -1;
-template <bool kChecked>
-PAGETAPE_HD std::int64_t usable(const AttentionArgs& a, std::int32_t said) {
-  if (said == kNoEntry) return kSkip;
-  if (!kChecked || (said >= 0 && said < a.bound)) return said;
-  if (a.on_oob != OnOob::kClamp || a.bound <= 0) return kSkip;
-  return said < 0 ? 0 : a.bound - 1;
-}
 
-PAGETAPE_HD PageEntry page_of(const AttentionArgs& a, std::int64_t id) {
-  if (id == kSkip) return {};
-  const std::int64_t number = id >> (a.page_shift - a.entry_shift);
-  return number < a.page_count ? a.pages[number] : a.rest;
-}
-
-// Where in a layer's storage the entry's first position lies, in elements; kSkip where it may not
-// be read. `tell` is called with a finding.
 template <bool kChecked, class Tell>
 PAGETAPE_HD std::int64_t place_of(const AttentionArgs& a, const AttentionItem& item,
-                                  const Span& span, int logical, std::int32_t said,
-                                  const PageEntry& page, Tell tell) {
+                                  const Tile& tile, int logical, Tell tell) {
+  const AttentionLane& lane = *tile.lane;
+  const int entry = logical - lane.first;
+  if (entry < 0 || entry >= static_cast<int>(lane.entries)) return kSkip;
+  const std::int32_t said = a.entries[lane.entries_begin + static_cast<std::uint32_t>(entry)];
   if (said == kNoEntry) return kSkip;
   const int from = logical << a.entry_shift, to = from + (1 << a.entry_shift);
   const auto wrong = [&](std::uint32_t owner) {
-    if (!span.tells(a, item, from, to)) return;
-    const auto entry = static_cast<std::uint32_t>(logical - span.lane->first);
-    tell(DeviceFinding{a.launch, item.lane, entry, said, owner});
+    if (!tile.tells(a, item, from, to)) return;
+    tell(DeviceFinding{a.launch, item.lane, static_cast<std::uint32_t>(entry), said, owner});
   };
-  if (kChecked && (said < 0 || said >= a.bound)) wrong(kAnybody);
-  const std::int64_t id = usable<kChecked>(a, said);
-  if (id == kSkip) return kSkip;
-  if (kChecked && a.check_owner && !owns(a.sharers, page.owner, span.lane->owner)) {
+  std::int64_t id = said;
+  if (kChecked && (id < 0 || id >= a.bound)) {
+    wrong(kAnybody);
+    if (a.on_oob != OnOob::kClamp || a.bound <= 0) return kSkip;
+    id = id < 0 ? 0 : a.bound - 1;
+  }
+  const int shift = a.page_shift - a.entry_shift;
+  const std::int64_t number = id >> shift;
+  const PageEntry page = number < a.page_count ? a.pages[number] : a.rest;
+  if (kChecked && a.check_owner && !owns(a.sharers, page.owner, lane.owner)) {
     wrong(page.owner);
     if (a.on_oob != OnOob::kClamp) return kSkip;
   }
-  const int shift = a.page_shift - a.entry_shift;
   const std::int64_t offset = (id & ((1 << shift) - 1)) << a.entry_shift;
   return page.frame * a.kv.page_stride + offset * a.kv.token_stride;
 }

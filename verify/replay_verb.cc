@@ -111,7 +111,7 @@ int verify_again(const Flags& flags, const ReplayReport& first) {
   for (int run = 1; run < flags.verify; ++run) {
     Status status;
     Flags other = flags;
-    other.options.executor.chunk_shift = run % 5 - 1;
+    other.options.executor.chunk_shift = 2 + run % 5;
     other.threads = 1 + static_cast<unsigned>(run);
     const std::unique_ptr<Machine> machine = machine_for(other, status);
     if (machine == nullptr) return 2;
