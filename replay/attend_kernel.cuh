@@ -122,11 +122,11 @@ __device__ inline void reduce_scores(float (&s)[S::kScores], int lane) {
   if constexpr (kOffset > 1) reduce_scores<S, kOffset / 2>(s, lane);
 }
 
-// Starts a copy of one Raw from global to shared memory; zeros where `there` is false.
+// Starts a copy of one Raw from global to shared memory; of so many bytes, all or none, with zeros
+// for the rest.
 template <class Raw>
-__device__ inline void copy_async(Raw* to, const void* from, bool there) {
+__device__ inline void copy_async(Raw* to, const void* from, int bytes) {
   const auto at = static_cast<std::uint32_t>(__cvta_generic_to_shared(to));
-  const int bytes = there ? static_cast<int>(sizeof(Raw)) : 0;
   if constexpr (sizeof(Raw) == 16) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(at), "l"(from), "r"(bytes)
                  : "memory");
@@ -188,8 +188,8 @@ struct Stream {
   __device__ void copy(typename T::Raw* to, int t, const typename T::Raw* from, bool there) const {
 #pragma unroll
     for (int c = 0; c < S::kPieces; ++c) {
-      const bool held = c < pieces;
-      copy_async(to + 32 * (t * S::kPieces + c), held ? from + 32 * c : from, there && held);
+      const int bytes = there && c < pieces ? static_cast<int>(sizeof(typename T::Raw)) : 0;
+      copy_async(to + 32 * (t * S::kPieces + c), from + 32 * c, bytes);
     }
   }
   __device__ typename T::Raw* unit(int u) const {
@@ -511,32 +511,35 @@ __device__ Node<D> take(const float* from) {
 }
 
 // Whether the other `count` - 1 chunks of the tile have all been put before; the same for all
-// threads of the block.
-__device__ inline bool comes_last(const AttentionArgs& a, const AttentionItem& item, int count) {
-  __shared__ bool last;
+// threads of the block. `last` is in the block's dynamic memory: a static variable would move that
+// off its alignment, which costs every copy to it a fifth.
+__device__ inline bool comes_last(const AttentionArgs& a, const AttentionItem& item, int count,
+                                  std::uint32_t& last) {
   __threadfence();
   __syncthreads();
   if (threadIdx.x == 0) {
     std::uint32_t* arrived = a.arrivals + blockIdx.y * std::size_t{a.partial_count} + item.partial;
-    last = atomicAdd(arrived, 1u) == static_cast<std::uint32_t>(count - 1);
-    if (last) *arrived = 0;
+    last = atomicAdd(arrived, 1u) == static_cast<std::uint32_t>(count - 1) ? 1 : 0;
+    if (last != 0) *arrived = 0;
   }
   __syncthreads();
-  if (last) __threadfence();
-  return last;
+  if (last == 0) return false;
+  __threadfence();
+  return true;
 }
 
-// The tile's chunks, of which this block has one.
+// Merges the tile's chunks and ends its rows. Not inlined: the loops before are short of registers.
 template <int D>
-__device__ Node<D> combine(const AttentionArgs& a, const AttentionItem& item, const Range& chunks) {
+__device__ __noinline__ void combine(const AttentionArgs& a) {
+  const AttentionItem item = a.items[blockIdx.x];
+  const Tile tile(a, item);
+  const Range chunks = chunks_of(a, tile);
   Stack<D, kMostChunksShift> stack;
-  Node<D> next = take<D>(partial_of(a, item, 0));
   for (int chunk = chunks.first; chunk < chunks.end; ++chunk) {
-    const Node<D> node = next;
-    if (chunk + 1 < chunks.end) next = take<D>(partial_of(a, item, chunk + 1 - chunks.first));
+    const Node<D> node = take<D>(partial_of(a, item, chunk - chunks.first));
     stack.push(node, static_cast<std::uint32_t>(chunk), 32);
   }
-  return stack.top();
+  end_rows(a, a.layers[blockIdx.y], item, tile, stack.top());
 }
 
 // A block for each item (x) and layer (y).
@@ -572,10 +575,10 @@ __global__ void __launch_bounds__(kThreads, D <= 256 ? 4 : 2)
   const int count = chunks.end - chunks.first;
   if (count > 1) {
     put(node, partial_of(a, item, item.chunk - chunks.first));
-    if (!comes_last(a, item, count)) return;
-    node = combine<D>(a, item, chunks);
+    if (comes_last(a, item, count, memory.places[0][0])) combine<D>(a);
+  } else {
+    end_rows(a, layer, item, tile, node);
   }
-  end_rows(a, layer, item, tile, node);
 }
 
 }  // namespace pagetape::cuda

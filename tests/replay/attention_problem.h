@@ -227,7 +227,7 @@ inline std::vector<Problem> problems() {
     p.tokens_first = random() % 2 == 0;
     p.sinks = random() % 3 == 0;
     p.cap = random() % 4 == 0 ? 30.0 : 0.0;
-    p.chunk_shift = 2 + static_cast<int>(random() % 3);
+    p.chunk_shift = i % 2 == 0 ? kAnyChunk : 2 + static_cast<int>(random() % 3);
     p.seed = random();
     all.push_back(p);
   }

@@ -106,7 +106,7 @@ TEST(Machine, GivesTheSameBitsWithAnyInstructionsThreadsAndChunks) {
     const Answer first = solve(p, *scalar);
     for (int isa = 0; isa <= static_cast<int>(widest_isa()); ++isa) {
       Problem other = p;
-      other.chunk_shift = 2 + (p.chunk_shift + isa) % 4;
+      other.chunk_shift = 2 + (p.chunk_shift + 1 + isa) % 4;
       const auto machine = make_cpu_machine(3, static_cast<Isa>(isa));
       const Answer again = solve(other, *machine);
       EXPECT_EQ(first.digest, again.digest) << p.text() << ", " << kIsaNames[isa];
@@ -238,6 +238,24 @@ TEST(Plan, CoversEveryLiveChunkOnce) {
     if (is.size() > 1) partials += is.size();
   }
   EXPECT_EQ(a.partial_count, partials);
+}
+
+TEST(Plan, MakesChunksAsGreatAsKeepEverythingBusy) {
+  AttentionArgs a;
+  a.layer_count = 1;
+  AttentionLane lane;
+  lane.len = 8192;
+  lane.q_pos = 8191;
+  a.kv.heads = 8;
+  EXPECT_EQ(plan_of(a, std::vector(64, lane)).size(), 64u * 8);  // A chunk a tile.
+  EXPECT_EQ(a.partial_count, 0u);
+  a.ratio = 4;
+  EXPECT_EQ(plan_of(a, std::vector(1, lane)).size(), 8u * 8);  // No smaller ones than these.
+  EXPECT_EQ(a.chunk_shift, 2);
+  a.layer_count = 16;
+  EXPECT_EQ(plan_of(a, std::vector(1, lane)).size(), 8u * 2);  // Times 16 layers.
+  a.window = 512;
+  EXPECT_EQ(plan_of(a, std::vector(64, lane)).size(), 64u * 8);
 }
 
 }  // namespace
