@@ -196,13 +196,13 @@ void attend_item(const AttentionArgs& a, std::size_t at, LeafFunction leaf_funct
   std::ranges::copy(node.acc, out);
 }
 
-// Ends the rows of a tile that was done in several chunks; once, for all of them.
+// Ends the rows of a tile that was done in several chunks.
 void combine_item(const AttentionArgs& a, std::size_t which) {
-  const AttentionItem& item = a.items[which % a.item_count];
-  const AttentionLayer& layer = a.layers[which / a.item_count];
+  const AttentionItem& item = a.items[which % a.tile_count];
+  const AttentionLayer& layer = a.layers[which / a.tile_count];
   const Tile tile(a, item);
   const Range chunks = chunks_of(a, tile);
-  if (item.chunk != chunks.first || chunks.end - chunks.first == 1) return;
+  if (chunks.end - chunks.first == 1) return;
   Stack stack(32);
   for (int chunk = chunks.first; chunk < chunks.end; ++chunk) {
     const float* in = partial_of(a, layer, item, chunk - chunks.first);
@@ -224,7 +224,8 @@ void attend_cpu(const AttentionArgs& args, Isa isa, Team& team) {
   team.run(items,
            [&](std::size_t at, unsigned member) { attend_item(args, at, leaf, benches[member]); });
   if (args.partial_count == 0) return;
-  team.run(items, [&](std::size_t at, unsigned) { combine_item(args, at); });
+  team.run(std::size_t{args.tile_count} * args.layer_count,
+           [&](std::size_t at, unsigned) { combine_item(args, at); });
 }
 
 }  // namespace pagetape

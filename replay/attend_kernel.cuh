@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Paged attention on the device, as arithmetic.h defines it. A block is four warps: each does one
 // leaf for a tile of rows, then the block merges the four. Page ids are checked leaf by leaf,
-// all lanes at once, before any of them becomes an address. Of the blocks that have a tile's chunks
-// the last one to be done merges them all, in their order: who it is changes nothing.
+// all lanes at once, before any of them becomes an address. A second kernel merges the chunks of
+// tiles that have several: left to the last block of a tile, which has to wait until its writes are
+// seen, that took longer than the launch.
 #pragma once
 
 #include <cuda_fp16.h>
@@ -496,50 +497,17 @@ __device__ void put(const Node<D>& node, float* to) {
     if (Node<D>::dim_of(k) == 0) row[0] = node.m[k], row[1] = node.l[k];
   }
 }
-// Written by other multiprocessors: not to be taken from this one's cache.
 template <int D>
 __device__ Node<D> take(const float* from) {
   Node<D> node;
 #pragma unroll
   for (int k = 0; k < Node<D>::kEach; ++k) {
     const float* row = from + Node<D>::row_of(k) * (D + 2);
-    node.acc[k] = __ldcg(row + 2 + Node<D>::dim_of(k));
-    node.m[k] = __ldcg(row);
-    node.l[k] = __ldcg(row + 1);
+    node.acc[k] = row[2 + Node<D>::dim_of(k)];
+    node.m[k] = row[0];
+    node.l[k] = row[1];
   }
   return node;
-}
-
-// Whether the other `count` - 1 chunks of the tile have all been put before; the same for all
-// threads of the block. `last` is in the block's dynamic memory: a static variable would move that
-// off its alignment, which costs every copy to it a fifth.
-__device__ inline bool comes_last(const AttentionArgs& a, const AttentionItem& item, int count,
-                                  std::uint32_t& last) {
-  __threadfence();
-  __syncthreads();
-  if (threadIdx.x == 0) {
-    std::uint32_t* arrived = a.arrivals + blockIdx.y * std::size_t{a.partial_count} + item.partial;
-    last = atomicAdd(arrived, 1u) == static_cast<std::uint32_t>(count - 1) ? 1 : 0;
-    if (last != 0) *arrived = 0;
-  }
-  __syncthreads();
-  if (last == 0) return false;
-  __threadfence();
-  return true;
-}
-
-// Merges the tile's chunks and ends its rows. Not inlined: the loops before are short of registers.
-template <int D>
-__device__ __noinline__ void combine(const AttentionArgs& a) {
-  const AttentionItem item = a.items[blockIdx.x];
-  const Tile tile(a, item);
-  const Range chunks = chunks_of(a, tile);
-  Stack<D, kMostChunksShift> stack;
-  for (int chunk = chunks.first; chunk < chunks.end; ++chunk) {
-    const Node<D> node = take<D>(partial_of(a, item, chunk - chunks.first));
-    stack.push(node, static_cast<std::uint32_t>(chunk), 32);
-  }
-  end_rows(a, a.layers[blockIdx.y], item, tile, stack.top());
 }
 
 // A block for each item (x) and layer (y).
@@ -572,13 +540,23 @@ __global__ void __launch_bounds__(kThreads, D <= 256 ? 4 : 2)
   }
   if (begin + 1 < end) node = stack.top();
   const Range chunks = chunks_of(a, tile);
-  const int count = chunks.end - chunks.first;
-  if (count > 1) {
-    put(node, partial_of(a, item, item.chunk - chunks.first));
-    if (comes_last(a, item, count, memory.places[0][0])) combine<D>(a);
-  } else {
-    end_rows(a, layer, item, tile, node);
+  if (chunks.end - chunks.first == 1) return end_rows(a, layer, item, tile, node);
+  put(node, partial_of(a, item, item.chunk - chunks.first));
+}
+
+// A block for each tile (x), whose first chunk's item is given, and layer (y).
+template <int D>
+__global__ void __launch_bounds__(kThreads) combine(const __grid_constant__ AttentionArgs a) {
+  const AttentionItem item = a.items[blockIdx.x];
+  const Tile tile(a, item);
+  const Range chunks = chunks_of(a, tile);
+  if (chunks.end - chunks.first == 1) return;
+  Stack<D, kMostChunksShift> stack;
+  for (int chunk = chunks.first; chunk < chunks.end; ++chunk) {
+    const Node<D> node = take<D>(partial_of(a, item, chunk - chunks.first));
+    stack.push(node, static_cast<std::uint32_t>(chunk), 32);
   }
+  end_rows(a, a.layers[blockIdx.y], item, tile, stack.top());
 }
 
 }  // namespace pagetape::cuda

@@ -113,12 +113,12 @@ struct AttentionArgs {
   const std::int32_t* entries = nullptr;
   const AttentionItem* items = nullptr;
   std::uint32_t item_count = 0;
+  std::uint32_t tile_count = 0;  // The first items are the tiles' first chunks, one a tile.
   std::int32_t chunk_shift = 2;  // log2 of the leaves of a chunk; at least 2.
 
-  // Results of the chunks of tiles that have more than one: for each row m, l, then its sums; and
-  // as many counters, zero before and after. partial_count of both a layer.
+  // Results of the chunks of tiles that have more than one: for each row m, l, then its sums;
+  // partial_count of them a layer.
   float* partials = nullptr;
-  std::uint32_t* arrivals = nullptr;
   std::uint32_t partial_count = 0;
   const std::uint32_t* out_rows = nullptr;  // First output row of each lane; where there is `out`.
   DeviceFinding* findings = nullptr;        // Of the first layer: the others have the same.

@@ -70,6 +70,7 @@ __global__ void copy_tokens(const __grid_constant__ CopyArgs a) {
 
 struct Kernel {
   void (*attend)(AttentionArgs);
+  void (*combine)(AttentionArgs);
   std::size_t shared;
 };
 
@@ -77,13 +78,13 @@ template <class T>
 Kernel kernel_for(const AttentionArgs& a) {
   switch (padded_dim(a.kv.head_dim)) {
     case 64:
-      return {cuda::attend<T, 64, true>, sizeof(cuda::BlockMemory<T, 64>)};
+      return {cuda::attend<T, 64, true>, cuda::combine<64>, sizeof(cuda::BlockMemory<T, 64>)};
     case 128:
-      return {cuda::attend<T, 128, true>, sizeof(cuda::BlockMemory<T, 128>)};
+      return {cuda::attend<T, 128, true>, cuda::combine<128>, sizeof(cuda::BlockMemory<T, 128>)};
     case 256:
-      return {cuda::attend<T, 256, true>, sizeof(cuda::BlockMemory<T, 256>)};
+      return {cuda::attend<T, 256, true>, cuda::combine<256>, sizeof(cuda::BlockMemory<T, 256>)};
     default:
-      return {cuda::attend<T, 512, true>, sizeof(cuda::BlockMemory<T, 512>)};
+      return {cuda::attend<T, 512, true>, cuda::combine<512>, sizeof(cuda::BlockMemory<T, 512>)};
   }
 }
 Kernel kernel_for(const AttentionArgs& a) {
@@ -138,6 +139,9 @@ class CudaMachine final : public Machine {
     const dim3 grid(args.item_count, args.layer_count);
     kernel.attend<<<grid, cuda::kThreads, kernel.shared>>>(args);
     note(cudaGetLastError(), "launching the attention kernel");
+    if (args.partial_count == 0) return;
+    kernel.combine<<<dim3(args.tile_count, args.layer_count), cuda::kThreads>>>(args);
+    note(cudaGetLastError(), "launching the combining kernel");
   }
   Status finish() override {
     note(cudaDeviceSynchronize(), "the kernels");

@@ -181,19 +181,6 @@ bool Executor::run_lanes(const World& world, std::uint32_t pool, PoolRun& run, A
   return true;
 }
 
-// Counters that are zero: every launch leaves them so.
-std::uint32_t* Executor::arrivals_of(std::size_t count) {
-  if (count <= arrivals_room_) return arrivals_there_;
-  machine_.release(arrivals_there_);
-  arrivals_room_ = std::bit_ceil(count);
-  const std::size_t bytes = arrivals_room_ * sizeof(std::uint32_t);
-  arrivals_there_ = static_cast<std::uint32_t*>(machine_.allocate(bytes));
-  if (arrivals_there_ == nullptr && status_.ok()) {
-    status_ = usage(std::string(machine_.name()) + ": no memory for the counters of a launch");
-  }
-  return arrivals_there_;
-}
-
 // Cuts the work up and gives it to the machine. False where there is nothing to do or no memory.
 bool Executor::submit(AttentionArgs& args, const std::vector<AttentionLane>& lanes) {
   const std::vector<AttentionItem> items = plan_of(args, lanes, options_.chunk_shift);
@@ -205,7 +192,6 @@ bool Executor::submit(AttentionArgs& args, const std::vector<AttentionLane>& lan
   if (args.partial_count > 0) {
     const std::size_t partials = std::size_t{args.layer_count} * args.partial_count;
     args.partials = static_cast<float*>(scratch(partials * args.partial_floats() * sizeof(float)));
-    args.arrivals = arrivals_of(partials);
   }
   args.items = send(items);
   args.item_count = static_cast<std::uint32_t>(items.size());

@@ -27,8 +27,7 @@ Executor::~Executor() {
   }
   for (const Slab& slab : slabs_) machine_.release(slab.memory);
   for (void* memory : {static_cast<void*>(digests_there_), static_cast<void*>(findings_there_),
-                       static_cast<void*>(finding_count_), static_cast<void*>(sharers_there_),
-                       static_cast<void*>(arrivals_there_)}) {
+                       static_cast<void*>(finding_count_), static_cast<void*>(sharers_there_)}) {
     machine_.release(memory);
   }
 }

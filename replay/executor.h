@@ -157,7 +157,6 @@ class Executor : public Observer {
                std::vector<AttentionLayer>& layers, Launched&& launched);
   void tell_errors();
   bool submit(AttentionArgs& args, const std::vector<AttentionLane>& lanes);
-  std::uint32_t* arrivals_of(std::size_t count);
   void refresh(const World& world, std::uint32_t pool, PoolRun& run);
   std::uint32_t owner_of(const Space& space, PageId page);
   void flush();
@@ -200,8 +199,6 @@ class Executor : public Observer {
   std::size_t digests_ = 0;
   DeviceFinding* findings_there_ = nullptr;
   std::uint32_t* finding_count_ = nullptr;
-  std::uint32_t* arrivals_there_ = nullptr;
-  std::size_t arrivals_room_ = 0;
   std::vector<Launched> launched_;
   struct Compared {  // Outputs, [layer][row][query head][head_dim], as given and as they ought to.
     Name backend = kNone;

@@ -13,63 +13,52 @@ bool executes(std::int64_t head_dim, std::int64_t page_size) {
          std::ranges::find(kPages, page_size) != std::end(kPages);
 }
 
-// Items that keep a GPU busy: about as many blocks as it has at a time.
+// A GPU is busy with about so many items, a block each.
 static constexpr std::size_t kEnoughItems = 256;
-static constexpr int kLeastChunkShift = 2, kMostChunkShift = 8;
+static constexpr int kLeastChunkShift = 2, kMostChunkShift = 5;
 
-// The items of one chunk shift; sets what goes with it.
-static std::vector<AttentionItem> cut(AttentionArgs& a, const std::vector<AttentionLane>& lanes,
-                                      int chunk_shift) {
-  a.chunk_shift = chunk_shift;
+static std::int32_t tiles_of(const AttentionArgs& a, const AttentionLane& lane) {
+  return (a.rows_of(lane) + kTileRows - 1) / kTileRows;
+}
+
+// Where a window lets rows see a few leaves only, they are one chunk, wherever they begin: two
+// parts of it, and merging them, cost more than what their running at once saves.
+static int chunk_shift_for(const AttentionArgs& a, const std::vector<AttentionLane>& lanes) {
+  if (a.window == 0 || a.window > kLeafTokens << kMostChunkShift) return kLeastChunkShift;
+  std::size_t items = 0;
+  for (const AttentionLane& lane : lanes) items += static_cast<std::size_t>(tiles_of(a, lane));
+  items *= std::size_t{a.layer_count} * static_cast<std::size_t>(a.kv.heads);
+  return items >= kEnoughItems ? kMostChunkShift : kLeastChunkShift;
+}
+
+std::vector<AttentionItem> plan_of(AttentionArgs& a, const std::vector<AttentionLane>& lanes,
+                                   int chunk_shift) {
+  a.chunk_shift = chunk_shift == kAnyChunk ? chunk_shift_for(a, lanes)
+                                           : std::max(chunk_shift, kLeastChunkShift);
   a.partial_count = 0;
   AttentionArgs there = a;
   there.lanes = lanes.data();
-  std::vector<AttentionItem> items;
+  std::vector<AttentionItem> firsts, others;
   for (std::uint32_t lane = 0; lane < lanes.size(); ++lane) {
-    const int tiles = (a.rows_of(lanes[lane]) + kTileRows - 1) / kTileRows;
     for (int head = 0; head < a.kv.heads; ++head) {
-      for (int tile = 0; tile < tiles; ++tile) {
+      for (int tile = 0; tile < tiles_of(a, lanes[lane]); ++tile) {
         AttentionItem item{.lane = lane,
                            .kv_head = static_cast<std::uint16_t>(head),
                            .tile = static_cast<std::uint32_t>(tile),
                            .partial = a.partial_count};
         const Range chunks = chunks_of(a, Tile(there, item));
-        if (chunks.end - chunks.first > 1) {
-          a.partial_count += static_cast<std::uint32_t>(chunks.end - chunks.first);
-        }
+        const int count = chunks.end - chunks.first;
+        if (count > 1) a.partial_count += static_cast<std::uint32_t>(count);
         for (int chunk = chunks.first; chunk < chunks.end; ++chunk) {
           item.chunk = static_cast<std::uint16_t>(chunk);
-          items.push_back(item);
+          (chunk == chunks.first ? firsts : others).push_back(item);
         }
       }
     }
   }
-  return items;
-}
-
-// The greatest chunks that still give every part of a GPU something to do: each costs a start, and
-// neighbours that have to be merged.
-static int chunk_shift_for(const AttentionArgs& a, const std::vector<AttentionLane>& lanes) {
-  const std::size_t times =
-      std::size_t{std::max(a.layer_count, 1u)} * static_cast<std::size_t>(std::max(a.kv.heads, 1));
-  for (int shift = kMostChunkShift; shift > kLeastChunkShift; --shift) {
-    const int tokens = kLeafTokens << shift;
-    std::size_t items = 0;
-    for (const AttentionLane& lane : lanes) {
-      const int tiles = (a.rows_of(lane) + kTileRows - 1) / kTileRows;
-      const int seen = a.window == 0 ? lane.len : std::min(lane.len, a.window + lane.q_len);
-      items +=
-          static_cast<std::size_t>(tiles) * static_cast<std::size_t>((seen + tokens - 1) / tokens);
-    }
-    if (items * times >= kEnoughItems) return shift;
-  }
-  return kLeastChunkShift;
-}
-
-std::vector<AttentionItem> plan_of(AttentionArgs& a, const std::vector<AttentionLane>& lanes,
-                                   int chunk_shift) {
-  if (chunk_shift == kAnyChunk) return cut(a, lanes, chunk_shift_for(a, lanes));
-  return cut(a, lanes, std::clamp(chunk_shift, kLeastChunkShift, kMostChunkShift));
+  a.tile_count = static_cast<std::uint32_t>(firsts.size());
+  firsts.insert(firsts.end(), others.begin(), others.end());
+  return firsts;
 }
 
 }  // namespace pagetape

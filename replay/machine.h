@@ -58,8 +58,8 @@ struct GpuInfo {
 std::vector<GpuInfo> gpus(Status& status);
 
 // The work of an attention whose geometry and layers stand in `args`: its tiles, cut into chunks of
-// at least four leaves. Sets args.chunk_shift and partial_count. `lanes` are in the caller's
-// memory. kAnyChunk: cut as suits the work; no cut changes a result.
+// at least four leaves. Sets args.chunk_shift, partial_count and tile_count. `lanes` are in the
+// caller's memory. kAnyChunk: cut as suits the work; no cut changes a result.
 inline constexpr int kAnyChunk = -1;
 std::vector<AttentionItem> plan_of(AttentionArgs& args, const std::vector<AttentionLane>& lanes,
                                    int chunk_shift = kAnyChunk);

@@ -125,7 +125,6 @@ struct Bench {
     cudaFree(k);
     cudaFree(v);
     cudaFree(args.partials);
-    cudaFree(args.arrivals);
   }
 
   void make_lanes(const Case& c, int each, int count) {
@@ -157,7 +156,6 @@ struct Bench {
     const std::vector<AttentionItem> items = plan_of(args, lanes, c.chunk_shift);
     const std::size_t partials = args.partial_count + 1;
     check(cudaMalloc(&args.partials, partials * args.partial_floats() * sizeof(float)));
-    args.arrivals = on_device(std::vector<std::uint32_t>(partials, 0));
     args.lanes = on_device(lanes);
     args.entries = on_device(entries);
     args.pages = on_device(pages);
@@ -170,7 +168,10 @@ struct Bench {
     constexpr auto kernel = cuda::attend<cuda::Bf16, D, kChecked>;
     constexpr int kShared = sizeof(cuda::BlockMemory<cuda::Bf16, D>);
     check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kShared));
-    return time_of([&] { kernel<<<args.item_count, cuda::kThreads, kShared>>>(args); });
+    return time_of([&] {
+      kernel<<<args.item_count, cuda::kThreads, kShared>>>(args);
+      if (args.partial_count > 0) cuda::combine<D><<<args.tile_count, cuda::kThreads>>>(args);
+    });
   }
 
   Time read_all() {

@@ -156,7 +156,6 @@ inline Answer solve(const Problem& p, Machine& machine) {
   a.entries = memory.of(given.entries);
   a.out_rows = memory.of(given.out_rows);
   a.partials = memory.zeros<float>(kLayers * a.partial_count * a.partial_floats());
-  a.arrivals = memory.zeros<std::uint32_t>(kLayers * a.partial_count);
   const std::size_t outputs =
       given.rows * static_cast<std::size_t>(p.kv_heads * p.ratio * p.head_dim);
   const std::vector<float> poison(kLayers * outputs, NAN);

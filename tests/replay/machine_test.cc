@@ -240,22 +240,21 @@ TEST(Plan, CoversEveryLiveChunkOnce) {
   EXPECT_EQ(a.partial_count, partials);
 }
 
-TEST(Plan, MakesChunksAsGreatAsKeepEverythingBusy) {
+TEST(Plan, LeavesOfAWindowAreOneChunkWhereThereIsWorkEnough) {
   AttentionArgs a;
   a.layer_count = 1;
-  AttentionLane lane;
-  lane.len = 8192;
-  lane.q_pos = 8191;
   a.kv.heads = 8;
-  EXPECT_EQ(plan_of(a, std::vector(64, lane)).size(), 64u * 8);  // A chunk a tile.
-  EXPECT_EQ(a.partial_count, 0u);
-  a.ratio = 4;
-  EXPECT_EQ(plan_of(a, std::vector(1, lane)).size(), 8u * 8);  // No smaller ones than these.
-  EXPECT_EQ(a.chunk_shift, 2);
-  a.layer_count = 16;
-  EXPECT_EQ(plan_of(a, std::vector(1, lane)).size(), 8u * 2);  // Times 16 layers.
-  a.window = 512;
+  AttentionLane lane;
+  lane.len = 8000;
+  lane.q_pos = 7999;
+  EXPECT_EQ(plan_of(a, std::vector(64, lane)).size(), 64u * 8 * 8);
+  EXPECT_EQ(a.tile_count, 64u * 8);
+  a.window = 1024;  // From position 6976 on: a border of chunks of four leaves is within.
   EXPECT_EQ(plan_of(a, std::vector(64, lane)).size(), 64u * 8);
+  EXPECT_EQ(a.partial_count, 0u);
+  EXPECT_EQ(plan_of(a, std::vector(1, lane)).size(), 8u * 2);
+  a.layer_count = 35;
+  EXPECT_EQ(plan_of(a, std::vector(1, lane)).size(), 8u);
 }
 
 }  // namespace
