@@ -170,12 +170,27 @@ TEST_F(SessionTest, SaysWhatItAssumesAndWhatItDoesNotExecute) {
   const ReplayReport assumed = replay();
   EXPECT_THAT(assumed.assumed, ::testing::ElementsAre("P"));
   EXPECT_EQ(assumed.launches, 1u);
-  text(trace_of(R"(, "kv_heads": 2, "head_dim": 80)", lane));
+  text(trace_of(R"(, "kv_heads": 2, "head_dim": 84)", lane));
   const ReplayReport refused = replay();
   EXPECT_EQ(refused.launches, 0u);
   ASSERT_EQ(refused.not_executed.size(), 1u);
-  EXPECT_THAT(refused.not_executed.begin()->first, HasSubstr("heads of 80"));
+  EXPECT_THAT(refused.not_executed.begin()->first, HasSubstr("heads of 84"));
   EXPECT_EQ(refused.not_executed.begin()->second.first, 6u);
+}
+
+// Their heads have 16 numbers: fewer than any kernel's.
+TEST_F(SessionTest, ExecutesTheRecordedRunsOfAnEngine) {
+  const auto machine = make_cpu_machine();
+  const std::string defect = "traces/golden/sglang-0.5.19-defect.ptape";
+  const ReplayReport bad = replay_trace(defect, {}, *machine);
+  EXPECT_EQ(bad.launches, 200u);
+  EXPECT_TRUE(bad.not_executed.empty());
+  EXPECT_FALSE(bad.findings.empty());
+  EXPECT_EQ(found(bad), judged(defect));
+  const ReplayReport good = replay_trace("traces/golden/sglang-0.5.20-fixed.ptape", {}, *machine);
+  EXPECT_EQ(good.launches, 200u);
+  EXPECT_TRUE(good.not_executed.empty());
+  EXPECT_TRUE(good.findings.empty());
 }
 
 TEST_F(SessionTest, HostileNumbersCostNoMemory) {
