@@ -29,6 +29,13 @@
 
 namespace pagetape {
 
+// Heads of another dimension than 64, 128, 256 and 512 are done as the next greater of these, with
+// zeros behind; a multiple of 8 they must be.
+inline constexpr int kMostHeadDim = 512;
+PAGETAPE_HD int padded_dim(int head_dim) {
+  return head_dim <= 64 ? 64 : head_dim <= 128 ? 128 : head_dim <= 256 ? 256 : 512;
+}
+
 inline constexpr int kLeafTokens = 256;
 constexpr int block_tokens(int head_dim) { return head_dim >= 256 ? 8 : 16; }
 

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <bit>
 #include <csignal>
+#include <cstring>
 #include <mutex>
 #include <vector>
 
@@ -72,22 +73,24 @@ void tell(const AttentionArgs& a, const DeviceFinding& finding) {
   if (at < a.findings_max) a.findings[at] = finding;
 }
 
-// What a thread needs for one item after another.
+// What a thread needs for one tile after another.
 struct Bench {
   LeafIn in;
   std::vector<float> q;
+  std::vector<std::byte> padded;  // K and V of a leaf, where heads have fewer dimensions than D.
 
   void aim(const AttentionArgs& a, const AttentionLayer& layer, const AttentionItem& item,
            const Tile& tile) {
+    const int dims = padded_dim(a.kv.head_dim);
     in.rows = tile.rows;
     in.logits = a.logits;
-    q.resize(static_cast<std::size_t>(tile.rows) * static_cast<std::size_t>(a.kv.head_dim));
+    q.assign(static_cast<std::size_t>(tile.rows) * static_cast<std::size_t>(dims), 0.0f);
     in.q = q.data();
     for (int r = 0; r < tile.rows; ++r) {
-      in.begin[r] = tile.begin[r];
-      in.end[r] = tile.end[r];
+      in.begin[r] = tile.begin_of(a, r);
+      in.end[r] = tile.end_of(a, r);
       const std::uint64_t key = tile.query_key(a, layer, item, r);
-      float* to = q.data() + r * a.kv.head_dim;
+      float* to = q.data() + r * dims;
       for (int d = 0; d < a.kv.head_dim; ++d) {
         const std::uint64_t bytes = contents_of(key, static_cast<std::uint32_t>(d / 8));
         to[d] = query_of(static_cast<std::uint32_t>(bytes >> d % 8 * 8 & 0xff), a.logits);
@@ -98,22 +101,35 @@ struct Bench {
   // Where the positions of a leaf are.
   void place(const AttentionArgs& a, const AttentionLayer& layer, const AttentionItem& item,
              const Tile& tile, int leaf) {
-    const int tokens = block_tokens(a.kv.head_dim);
+    const int tokens = block_tokens(padded_dim(a.kv.head_dim));
     in.position = leaf * kLeafTokens;
-    in.first_block = std::max(tile.all_begin - in.position, 0) / tokens;
-    in.last_block = (std::min(tile.all_end - in.position, kLeafTokens) + tokens - 1) / tokens;
+    in.first_block = std::max(tile.begin - in.position, 0) / tokens;
+    in.last_block = (std::min(tile.end - in.position, kLeafTokens) + tokens - 1) / tokens;
     const int bytes = bytes_of(a.kv.dtype), entry_tokens = 1 << a.entry_shift;
     const auto* k = static_cast<const std::byte*>(layer.k);
     const auto* v = static_cast<const std::byte*>(layer.v);
     for (int t = 0; t < kLeafTokens; t += entry_tokens) {
-      const std::int64_t at = locate<true>(a, item, tile, (in.position + t) >> a.entry_shift,
-                                           [&](const DeviceFinding& finding) {
-                                             if (&layer == a.layers) tell(a, finding);
-                                           });
+      const int logical = (in.position + t) >> a.entry_shift;
+      const std::int64_t at =
+          place_of<true>(a, item, tile, logical, [&](const DeviceFinding& finding) {
+            if (&layer == a.layers) tell(a, finding);
+          });
       for (int i = 0; i < entry_tokens; ++i) {
         const std::int64_t element = at + i * a.kv.token_stride + item.kv_head * a.kv.head_stride;
         in.k[t + i] = at == kSkip ? nullptr : k + element * bytes;
         in.v[t + i] = at == kSkip ? nullptr : v + element * bytes;
+      }
+    }
+    if (padded_dim(a.kv.head_dim) != a.kv.head_dim) pad(a.kv);
+  }
+  void pad(const KvShape& kv) {
+    const auto bytes = static_cast<std::size_t>(kv.head_dim * bytes_of(kv.dtype));
+    const auto room = static_cast<std::size_t>(padded_dim(kv.head_dim) * bytes_of(kv.dtype));
+    padded.assign(2 * kLeafTokens * room, std::byte{0});
+    std::byte* to = padded.data();
+    for (auto* list : {in.k, in.v}) {
+      for (int t = 0; t < kLeafTokens; ++t, to += room) {
+        if (list[t] != nullptr) list[t] = std::memcpy(to, list[t], bytes);
       }
     }
   }
@@ -121,6 +137,7 @@ struct Bench {
 
 void end_rows(const AttentionArgs& a, const AttentionLayer& layer, const AttentionItem& item,
               const Tile& tile, const Node& node) {
+  const int dims = padded_dim(a.kv.head_dim);
   std::uint64_t digest = 0;
   for (int r = 0; r < tile.rows; ++r) {
     const auto query = static_cast<std::uint32_t>(tile.query_of_row(a, r));
@@ -129,7 +146,7 @@ void end_rows(const AttentionArgs& a, const AttentionLayer& layer, const Attenti
     const Mean mean = mean_of(node.m[r], node.l[r], a.sinks, sink);
     const std::uint64_t key = row_digest_key(layer.digest_key, item.lane, query, head);
     const std::size_t row = layer.out == nullptr ? 0 : a.out_rows[item.lane] + query;
-    const int element = r * a.kv.head_dim;
+    const int element = r * dims;
     for (int d = 0; d < a.kv.head_dim; ++d) {
       const float value = output_of(mean, node.acc[static_cast<std::size_t>(element + d)]);
       digest += element_digest(key, static_cast<std::uint32_t>(d), value);
@@ -141,26 +158,28 @@ void end_rows(const AttentionArgs& a, const AttentionLayer& layer, const Attenti
   std::atomic_ref(layer.digests[item.lane]).fetch_add(digest);
 }
 
-float* partial_of(const AttentionArgs& a, const AttentionLayer& layer, std::uint32_t partial) {
+// The place of a tile's chunk among the partial results, counted from the tile's first one.
+float* partial_of(const AttentionArgs& a, const AttentionLayer& layer, const AttentionItem& item,
+                  int chunk) {
   const auto number = static_cast<std::size_t>(&layer - a.layers);
-  return a.partials + (number * a.partial_count + partial) * a.partial_floats();
+  const std::size_t at = number * a.partial_count + item.partial + static_cast<std::size_t>(chunk);
+  return a.partials + at * a.partial_floats();
 }
 
 void attend_item(const AttentionArgs& a, std::size_t at, LeafFunction leaf_function, Bench& bench) {
   const AttentionItem& item = a.items[at % a.item_count];
   const AttentionLayer& layer = a.layers[at / a.item_count];
   const Tile tile(a, item);
-  const int leaves = 1 << a.chunk_shift;
-  const int begin = std::max(item.chunk * leaves, tile.all_begin / kLeafTokens);
-  const int end =
-      std::min((item.chunk + 1) * leaves, (tile.all_end + kLeafTokens - 1) / kLeafTokens);
-  Node node(a.kv.head_dim);
+  const int leaves = 1 << a.chunk_shift, dims = padded_dim(a.kv.head_dim);
+  const int begin = std::max(item.chunk * leaves, tile.begin / kLeafTokens);
+  const int end = std::min((item.chunk + 1) * leaves, (tile.end + kLeafTokens - 1) / kLeafTokens);
+  Node node(dims);
   if (begin < end) {
     bench.aim(a, layer, item, tile);
     Stack stack(a.chunk_shift);
     for (int leaf = begin; leaf < end; ++leaf) {
       bench.place(a, layer, item, tile, leaf);
-      Node one(a.kv.head_dim);
+      Node one(dims);
       LeafOut out{.m = {}, .l = {}, .acc = one.acc.data()};
       leaf_function(bench.in, out);
       std::copy_n(out.m, tile.rows, one.m);
@@ -169,31 +188,28 @@ void attend_item(const AttentionArgs& a, std::size_t at, LeafFunction leaf_funct
     }
     node = std::move(stack.top());
   }
-  if (a.chunks == 1) return end_rows(a, layer, item, tile, node);
-  float* out = partial_of(a, layer, item.partial);
-  for (int r = 0; r < kTileRows; ++r, out += a.kv.head_dim + 2) {
-    out[0] = node.m[r];
-    out[1] = node.l[r];
-    std::copy_n(node.acc.data() + r * a.kv.head_dim, a.kv.head_dim, out + 2);
-  }
+  const Range chunks = chunks_of(a, tile);
+  if (chunks.end - chunks.first == 1) return end_rows(a, layer, item, tile, node);
+  float* out = partial_of(a, layer, item, item.chunk - chunks.first);
+  out = std::copy_n(node.m, kTileRows, out);
+  out = std::copy_n(node.l, kTileRows, out);
+  std::ranges::copy(node.acc, out);
 }
 
+// Ends the rows of a tile that was done in several chunks.
 void combine_item(const AttentionArgs& a, std::size_t which) {
-  const AttentionItem& item = a.items[which % a.item_count];
-  const AttentionLayer& layer = a.layers[which / a.item_count];
+  const AttentionItem& item = a.items[which % a.tile_count];
+  const AttentionLayer& layer = a.layers[which / a.tile_count];
   const Tile tile(a, item);
-  const int tokens = kLeafTokens << a.chunk_shift;
-  const int end = std::max((tile.all_end + tokens - 1) / tokens, item.chunk + 1);
+  const Range chunks = chunks_of(a, tile);
+  if (chunks.end - chunks.first == 1) return;
   Stack stack(32);
-  for (int chunk = item.chunk; chunk < end; ++chunk) {
-    const auto at = item.partial + static_cast<std::uint32_t>(chunk - item.chunk);
-    const float* in = partial_of(a, layer, at);
-    Node node(a.kv.head_dim);
-    for (int r = 0; r < kTileRows; ++r, in += a.kv.head_dim + 2) {
-      node.m[r] = in[0];
-      node.l[r] = in[1];
-      std::copy_n(in + 2, a.kv.head_dim, node.acc.data() + r * a.kv.head_dim);
-    }
+  for (int chunk = chunks.first; chunk < chunks.end; ++chunk) {
+    const float* in = partial_of(a, layer, item, chunk - chunks.first);
+    Node node(padded_dim(a.kv.head_dim));
+    std::copy_n(in, kTileRows, node.m);
+    std::copy_n(in + kTileRows, kTileRows, node.l);
+    std::copy_n(in + 2 * kTileRows, node.acc.size(), node.acc.data());
     stack.push(std::move(node), static_cast<std::uint32_t>(chunk));
   }
   end_rows(a, layer, item, tile, stack.top());
@@ -202,14 +218,13 @@ void combine_item(const AttentionArgs& a, std::size_t which) {
 }  // namespace
 
 void attend_cpu(const AttentionArgs& args, Isa isa, Team& team) {
-  const LeafFunction leaf = leaf_function(isa, args.kv.dtype, args.kv.head_dim);
+  const LeafFunction leaf = leaf_function(isa, args.kv.dtype, padded_dim(args.kv.head_dim));
   std::vector<Bench> benches(team.size());
-  team.run(std::size_t{args.item_count} * args.layer_count,
+  const std::size_t items = std::size_t{args.item_count} * args.layer_count;
+  team.run(items,
            [&](std::size_t at, unsigned member) { attend_item(args, at, leaf, benches[member]); });
-}
-
-void combine_cpu(const AttentionArgs& args, Team& team) {
-  team.run(std::size_t{args.item_count} * args.layer_count,
+  if (args.partial_count == 0) return;
+  team.run(std::size_t{args.tile_count} * args.layer_count,
            [&](std::size_t at, unsigned) { combine_item(args, at); });
 }
 

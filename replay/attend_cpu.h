@@ -8,12 +8,8 @@
 
 namespace pagetape {
 
-// Does args.items, then, where args.chunks is more than 1, nothing more: combine_cpu() ends the
-// rows. The results do not depend on the team nor on the instruction set, which must be one that
-// leaf_function() has for the head dimension.
+// The results do not depend on the team nor on the instruction set, which must be one that the
+// machine has.
 void attend_cpu(const AttentionArgs& args, Isa isa, Team& team);
-
-// Merges chunks: args.items are the first chunks of each tile, as for the kernel.
-void combine_cpu(const AttentionArgs& args, Team& team);
 
 }  // namespace pagetape

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Paged attention on the device, as arithmetic.h defines it. A block is four warps: each does one
 // leaf for a tile of rows, then the block merges the four. Page ids are checked leaf by leaf,
-// all lanes at once, before any of them becomes an address.
+// all lanes at once, before any of them becomes an address. A second kernel merges the chunks of
+// tiles that have several: left to the last block of a tile, which has to wait until its writes are
+// seen, that took longer than the launch.
 #pragma once
 
 #include <cuda_fp16.h>
@@ -121,11 +123,11 @@ __device__ inline void reduce_scores(float (&s)[S::kScores], int lane) {
   if constexpr (kOffset > 1) reduce_scores<S, kOffset / 2>(s, lane);
 }
 
-// Starts a copy of one Raw from global to shared memory; zeros where `there` is false.
+// Starts a copy of one Raw from global to shared memory; of so many bytes, all or none, with zeros
+// for the rest.
 template <class Raw>
-__device__ inline void copy_async(Raw* to, const void* from, bool there) {
+__device__ inline void copy_async(Raw* to, const void* from, int bytes) {
   const auto at = static_cast<std::uint32_t>(__cvta_generic_to_shared(to));
-  const int bytes = there ? static_cast<int>(sizeof(Raw)) : 0;
   if constexpr (sizeof(Raw) == 16) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(at), "l"(from), "r"(bytes)
                  : "memory");
@@ -149,6 +151,7 @@ struct Stream {
   const std::uint32_t* places;  // Of the leaf's entries, in eights of elements.
   unsigned char* units;
   int lane, sub, leaf_begin;
+  int pieces;  // That this lane has: fewer where the head has not so many dimensions.
   std::uint32_t mine, token_stride;  // In eights of elements.
   int next = 0;                      // Where the next unit goes.
 
@@ -186,7 +189,8 @@ struct Stream {
   __device__ void copy(typename T::Raw* to, int t, const typename T::Raw* from, bool there) const {
 #pragma unroll
     for (int c = 0; c < S::kPieces; ++c) {
-      copy_async(to + 32 * (t * S::kPieces + c), from + 32 * c, there);
+      const int bytes = there && c < pieces ? static_cast<int>(sizeof(typename T::Raw)) : 0;
+      copy_async(to + 32 * (t * S::kPieces + c), from + 32 * c, bytes);
     }
   }
   __device__ typename T::Raw* unit(int u) const {
@@ -218,15 +222,18 @@ struct Rows {
 #pragma unroll
       for (int c = 0; c < S::kPieces; ++c) {
         const std::uint64_t bytes = contents_of(key, 32 * c + in_group);
+        Logits logits = a.logits;
+        if (8 * (32 * c + in_group) >= a.kv.head_dim) logits.q_scale = 0.0f;
 #pragma unroll
         for (int i = 0; i < 8; ++i) {
           const auto byte = static_cast<std::uint32_t>(bytes >> 8 * i & 0xff);
-          q[r][8 * c + i] = query_of(byte, a.logits);
+          q[r][8 * c + i] = query_of(byte, logits);
           acc[r][8 * c + i] = 0.0f;
         }
       }
-      if (r == in_group / S::kRowLanes) begin = tile.begin[r], end = tile.end[r];
     }
+    const int row = in_group / S::kRowLanes;
+    if (row < tile.rows) begin = tile.begin_of(a, row), end = tile.end_of(a, row);
 #pragma unroll
     for (int j = 0; j < S::kKept; ++j) weights[j] = 0.0f;
   }
@@ -277,21 +284,22 @@ __device__ void leaf_of(const AttentionArgs& a, const AttentionLayer& layer,
   const int first_entry = leaf_begin >> a.entry_shift, entries = kLeafTokens >> a.entry_shift;
   for (int i = lane; i < entries; i += 32) {
     const std::int64_t at =
-        locate<kChecked>(a, item, tile, first_entry + i, [&](const DeviceFinding& f) {
+        place_of<kChecked>(a, item, tile, first_entry + i, [&](const DeviceFinding& f) {
           if (blockIdx.y == 0) tell(a, f);
         });
     places[i] = at == kSkip ? kNowhere : static_cast<std::uint32_t>(at / 8);
   }
   __syncwarp();
 
-  const int begin = max(tile.all_begin - leaf_begin, 0) / S::kTokens * S::kTokens;
-  const int end = min(tile.all_end - leaf_begin, kLeafTokens);
+  const int begin = max(tile.begin - leaf_begin, 0) / S::kTokens * S::kTokens;
+  const int end = min(tile.end - leaf_begin, kLeafTokens);
   Stream<T, D> stream{a,
                       places,
                       memory.units[0],
                       lane,
                       sub,
                       leaf_begin,
+                      (a.kv.head_dim - 8 * in_group + 255) / 256,
                       static_cast<std::uint32_t>(item.kv_head * a.kv.head_stride / 8 + in_group),
                       static_cast<std::uint32_t>(a.kv.token_stride / 8)};
   std::uint32_t skipped_next = stream.send(layer.k, begin, begin < end);
@@ -426,14 +434,14 @@ __device__ void end_rows(const AttentionArgs& a, const AttentionLayer& layer,
 #pragma unroll
   for (int k = 0; k < Node<D>::kEach; ++k) {
     const int r = Node<D>::row_of(k), dim = Node<D>::dim_of(k);
-    if (r >= tile.rows) continue;
+    if (r >= tile.rows || dim >= a.kv.head_dim) continue;
     const int query = tile.query_of_row(a, r), head = tile.head_of_row(a, item, r);
     const float sink = a.sinks ? sink_of(layer.sinks, head) : 0.0f;
     const float value = output_of(mean_of(node.m[k], node.l[k], a.sinks, sink), node.acc[k]);
     digest += element_digest(row_digest_key(layer.digest_key, item.lane, query, head), dim, value);
     if (layer.out != nullptr) {
       const std::size_t at = a.out_rows[item.lane] + static_cast<std::size_t>(query);
-      layer.out[(at * a.kv.heads * a.ratio + head) * D + dim] = value;
+      layer.out[(at * a.kv.heads * a.ratio + head) * a.kv.head_dim + dim] = value;
     }
   }
 #pragma unroll
@@ -475,8 +483,31 @@ struct Stack {
   }
 };
 
-__device__ inline float* partial_of(const AttentionArgs& a, std::uint32_t partial) {
-  return a.partials + (blockIdx.y * std::size_t{a.partial_count} + partial) * a.partial_floats();
+// The partial result of a tile's chunk, counted from the tile's first one.
+__device__ inline float* partial_of(const AttentionArgs& a, const AttentionItem& item, int chunk) {
+  const std::size_t at = blockIdx.y * std::size_t{a.partial_count} + item.partial + chunk;
+  return a.partials + at * a.partial_floats();
+}
+template <int D>
+__device__ void put(const Node<D>& node, float* to) {
+#pragma unroll
+  for (int k = 0; k < Node<D>::kEach; ++k) {
+    float* row = to + Node<D>::row_of(k) * (D + 2);
+    row[2 + Node<D>::dim_of(k)] = node.acc[k];
+    if (Node<D>::dim_of(k) == 0) row[0] = node.m[k], row[1] = node.l[k];
+  }
+}
+template <int D>
+__device__ Node<D> take(const float* from) {
+  Node<D> node;
+#pragma unroll
+  for (int k = 0; k < Node<D>::kEach; ++k) {
+    const float* row = from + Node<D>::row_of(k) * (D + 2);
+    node.acc[k] = row[2 + Node<D>::dim_of(k)];
+    node.m[k] = row[0];
+    node.l[k] = row[1];
+  }
+  return node;
 }
 
 // A block for each item (x) and layer (y).
@@ -490,8 +521,8 @@ __global__ void __launch_bounds__(kThreads, D <= 256 ? 4 : 2)
   const Tile tile(a, item);
   const int warp = static_cast<int>(threadIdx.x) / 32;
   const int group_shift = a.chunk_shift - kWarpsShift;
-  const int live_begin = tile.all_begin / (kLeafTokens * kWarps);
-  const int live_end = (tile.all_end + kLeafTokens * kWarps - 1) / (kLeafTokens * kWarps);
+  const int live_begin = tile.begin / (kLeafTokens * kWarps);
+  const int live_end = (tile.end + kLeafTokens * kWarps - 1) / (kLeafTokens * kWarps);
   const int begin = max(static_cast<int>(item.chunk) << group_shift, live_begin);
   const int end = min((static_cast<int>(item.chunk) + 1) << group_shift, live_end);
 
@@ -508,38 +539,24 @@ __global__ void __launch_bounds__(kThreads, D <= 256 ? 4 : 2)
     __syncthreads();
   }
   if (begin + 1 < end) node = stack.top();
-  if (a.chunks == 1) return end_rows(a, layer, item, tile, node);
-  float* out = partial_of(a, item.partial);
-#pragma unroll
-  for (int k = 0; k < Node<D>::kEach; ++k) {
-    float* row = out + Node<D>::row_of(k) * (D + 2);
-    row[2 + Node<D>::dim_of(k)] = node.acc[k];
-    if (Node<D>::dim_of(k) == 0) row[0] = node.m[k], row[1] = node.l[k];
-  }
+  const Range chunks = chunks_of(a, tile);
+  if (chunks.end - chunks.first == 1) return end_rows(a, layer, item, tile, node);
+  put(node, partial_of(a, item, item.chunk - chunks.first));
 }
 
-// Merges the chunks of a tile: items are those of the tiles' first chunks.
+// A block for each tile (x), whose first chunk's item is given, and layer (y).
 template <int D>
 __global__ void __launch_bounds__(kThreads) combine(const __grid_constant__ AttentionArgs a) {
   const AttentionItem item = a.items[blockIdx.x];
-  const AttentionLayer layer = a.layers[blockIdx.y];
   const Tile tile(a, item);
-  const int tokens = kLeafTokens << a.chunk_shift;
-  const int end = max((tile.all_end + tokens - 1) / tokens, item.chunk + 1);
+  const Range chunks = chunks_of(a, tile);
+  if (chunks.end - chunks.first == 1) return;
   Stack<D, kMostChunksShift> stack;
-  for (int chunk = item.chunk; chunk < end; ++chunk) {
-    const float* in = partial_of(a, item.partial + chunk - item.chunk);
-    Node<D> node;
-#pragma unroll
-    for (int k = 0; k < Node<D>::kEach; ++k) {
-      const float* row = in + Node<D>::row_of(k) * (D + 2);
-      node.acc[k] = row[2 + Node<D>::dim_of(k)];
-      node.m[k] = row[0];
-      node.l[k] = row[1];
-    }
+  for (int chunk = chunks.first; chunk < chunks.end; ++chunk) {
+    const Node<D> node = take<D>(partial_of(a, item, chunk - chunks.first));
     stack.push(node, static_cast<std::uint32_t>(chunk), 32);
   }
-  end_rows(a, layer, item, tile, stack.top());
+  end_rows(a, a.layers[blockIdx.y], item, tile, stack.top());
 }
 
 }  // namespace pagetape::cuda

@@ -34,7 +34,7 @@ inline constexpr std::uint32_t kSharedOwner = 0x80000000u;  // Or-ed with a plac
 // multiples of 8.
 struct KvShape {
   Dtype dtype = Dtype::kBf16;
-  std::int32_t head_dim = 128;  // 64, 128, 256 or 512.
+  std::int32_t head_dim = 128;
   std::int32_t heads = 1;
   std::int64_t page_stride = 0, token_stride = 0, head_stride = 0;
 };
@@ -68,7 +68,7 @@ struct AttentionItem {
   std::uint32_t lane = 0;
   std::uint16_t kv_head = 0, chunk = 0;
   std::uint32_t tile = 0;
-  std::uint32_t partial = 0;  // Where its partial result goes; of no use where chunks is 1.
+  std::uint32_t partial = 0;  // Where the tile's partial results begin, where it has many chunks.
 };
 
 struct DeviceFinding {
@@ -113,11 +113,11 @@ struct AttentionArgs {
   const std::int32_t* entries = nullptr;
   const AttentionItem* items = nullptr;
   std::uint32_t item_count = 0;
+  std::uint32_t tile_count = 0;  // The first items are the tiles' first chunks, one a tile.
   std::int32_t chunk_shift = 2;  // log2 of the leaves of a chunk; at least 2.
-  std::int32_t chunks = 1;       // That the longest lane has. 1: items end their rows themselves.
 
-  // Partial results of an item and layer: for each row m, l, then head_dim sums; partial_count of
-  // them a layer. Null where chunks is 1.
+  // Results of the chunks of tiles that have more than one: for each row m, l, then its sums;
+  // partial_count of them a layer.
   float* partials = nullptr;
   std::uint32_t partial_count = 0;
   const std::uint32_t* out_rows = nullptr;  // First output row of each lane; where there is `out`.
@@ -127,7 +127,8 @@ struct AttentionArgs {
 
   PAGETAPE_HD std::int32_t rows_of(const AttentionLane& lane) const { return lane.q_len * ratio; }
   PAGETAPE_HD std::size_t partial_floats() const {
-    return static_cast<std::size_t>(kTileRows) * static_cast<std::size_t>(kv.head_dim + 2);
+    return static_cast<std::size_t>(kTileRows) *
+           static_cast<std::size_t>(padded_dim(kv.head_dim) + 2);
   }
 };
 

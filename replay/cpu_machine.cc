@@ -55,7 +55,6 @@ class CpuMachine final : public Machine {
     }
   }
   void attend(const AttentionArgs& args) override { attend_cpu(args, isa_, team_); }
-  void combine(const AttentionArgs& args) override { combine_cpu(args, team_); }
   Status finish() override { return {}; }
 
  private:

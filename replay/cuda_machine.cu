@@ -3,6 +3,8 @@
 // a machine that has neither driver nor GPU.
 #include <cuda_runtime.h>
 
+#include <map>
+
 #include "replay/attend_kernel.cuh"
 #include "replay/machine.h"
 
@@ -66,37 +68,33 @@ __global__ void copy_tokens(const __grid_constant__ CopyArgs a) {
   move(source.v, target.v);
 }
 
-using AttendKernel = void (*)(AttentionArgs);
-struct Kernels {
-  AttendKernel attend, combine;
+struct Kernel {
+  void (*attend)(AttentionArgs);
+  void (*combine)(AttentionArgs);
   std::size_t shared;
 };
 
-template <class T, int D>
-constexpr Kernels kernels() {
-  return {cuda::attend<T, D, true>, cuda::combine<D>, sizeof(cuda::BlockMemory<T, D>)};
-}
 template <class T>
-Kernels kernels_for(int head_dim) {
-  switch (head_dim) {
+Kernel kernel_for(const AttentionArgs& a) {
+  switch (padded_dim(a.kv.head_dim)) {
     case 64:
-      return kernels<T, 64>();
+      return {cuda::attend<T, 64, true>, cuda::combine<64>, sizeof(cuda::BlockMemory<T, 64>)};
     case 128:
-      return kernels<T, 128>();
+      return {cuda::attend<T, 128, true>, cuda::combine<128>, sizeof(cuda::BlockMemory<T, 128>)};
     case 256:
-      return kernels<T, 256>();
+      return {cuda::attend<T, 256, true>, cuda::combine<256>, sizeof(cuda::BlockMemory<T, 256>)};
     default:
-      return kernels<T, 512>();
+      return {cuda::attend<T, 512, true>, cuda::combine<512>, sizeof(cuda::BlockMemory<T, 512>)};
   }
 }
-Kernels kernels_for(Dtype type, int head_dim) {
-  switch (type) {
+Kernel kernel_for(const AttentionArgs& a) {
+  switch (a.kv.dtype) {
     case Dtype::kBf16:
-      return kernels_for<cuda::Bf16>(head_dim);
+      return kernel_for<cuda::Bf16>(a);
     case Dtype::kFp16:
-      return kernels_for<cuda::Fp16>(head_dim);
+      return kernel_for<cuda::Fp16>(a);
     default:
-      return kernels_for<cuda::E4m3>(head_dim);
+      return kernel_for<cuda::E4m3>(a);
   }
 }
 
@@ -130,17 +128,19 @@ class CudaMachine final : public Machine {
   void copy(const CopyArgs& args) override { launch_pieces(copy_tokens, args, args.copy_count); }
   void attend(const AttentionArgs& args) override {
     if (args.item_count == 0 || args.layer_count == 0 || !good()) return;
-    const Kernels kernels = kernels_for(args.kv.dtype, args.kv.head_dim);
-    note(cudaFuncSetAttribute(kernels.attend, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                              static_cast<int>(kernels.shared)),
-         "shared memory for the attention kernel");
-    kernels.attend<<<grid_of(args), cuda::kThreads, kernels.shared>>>(args);
+    const Kernel kernel = kernel_for(args);
+    std::size_t& allowed = shared_[reinterpret_cast<const void*>(kernel.attend)];
+    if (kernel.shared > allowed) {
+      allowed = kernel.shared;
+      note(cudaFuncSetAttribute(kernel.attend, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                static_cast<int>(allowed)),
+           "shared memory for the attention kernel");
+    }
+    const dim3 grid(args.item_count, args.layer_count);
+    kernel.attend<<<grid, cuda::kThreads, kernel.shared>>>(args);
     note(cudaGetLastError(), "launching the attention kernel");
-  }
-  void combine(const AttentionArgs& args) override {
-    if (args.item_count == 0 || args.layer_count == 0 || !good()) return;
-    const Kernels kernels = kernels_for(args.kv.dtype, args.kv.head_dim);
-    kernels.combine<<<grid_of(args), cuda::kThreads>>>(args);
+    if (args.partial_count == 0) return;
+    kernel.combine<<<dim3(args.tile_count, args.layer_count), cuda::kThreads>>>(args);
     note(cudaGetLastError(), "launching the combining kernel");
   }
   Status finish() override {
@@ -149,7 +149,6 @@ class CudaMachine final : public Machine {
   }
 
  private:
-  static dim3 grid_of(const AttentionArgs& args) { return {args.item_count, args.layer_count}; }
   bool good() const { return status_.ok(); }
   void note(cudaError_t error, const char* what) {
     if (error == cudaSuccess || !good()) return;
@@ -165,6 +164,7 @@ class CudaMachine final : public Machine {
   }
 
   std::string name_;
+  std::map<const void*, std::size_t> shared_;  // That each kernel may have.
   Status status_;
 };
 

@@ -183,30 +183,20 @@ bool Executor::run_lanes(const World& world, std::uint32_t pool, PoolRun& run, A
 
 // Cuts the work up and gives it to the machine. False where there is nothing to do or no memory.
 bool Executor::submit(AttentionArgs& args, const std::vector<AttentionLane>& lanes) {
-  const AttentionPlan work =
-      plan_of(args, lanes.data(), static_cast<std::uint32_t>(lanes.size()), options_.chunk_shift);
+  const std::vector<AttentionItem> items = plan_of(args, lanes, options_.chunk_shift);
   args.launch = static_cast<std::uint32_t>(launched_.size());
   args.sharers = sharers_there_;
   args.findings = findings_there_;
   args.findings_max = kFindingsKept;
   args.finding_count = finding_count_;
-  args.chunk_shift = work.chunk_shift;
-  args.chunks = work.chunks;
-  if (work.chunks > 1) {
-    args.partial_count = work.partials;
-    args.partials = static_cast<float*>(scratch(std::size_t{args.layer_count} * work.partials *
-                                                args.partial_floats() * sizeof(float)));
+  if (args.partial_count > 0) {
+    const std::size_t partials = std::size_t{args.layer_count} * args.partial_count;
+    args.partials = static_cast<float*>(scratch(partials * args.partial_floats() * sizeof(float)));
   }
-  args.items = send(work.items);
-  args.item_count = static_cast<std::uint32_t>(work.items.size());
-  const AttentionItem* firsts = work.chunks > 1 ? send(work.firsts) : nullptr;
-  if (!status_.ok() || work.items.empty()) return false;
+  args.items = send(items);
+  args.item_count = static_cast<std::uint32_t>(items.size());
+  if (!status_.ok() || items.empty()) return false;
   machine_.attend(args);
-  if (work.chunks > 1) {
-    args.items = firsts;
-    args.item_count = static_cast<std::uint32_t>(work.firsts.size());
-    machine_.combine(args);
-  }
   return true;
 }
 

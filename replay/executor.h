@@ -33,7 +33,7 @@ struct ExecutorOptions {
   std::uint64_t seed = 1;
   OnOob on_oob = OnOob::kRecord;
   Reference* reference = nullptr;
-  int chunk_shift = 2;  // Changes how work is cut, and no result.
+  int chunk_shift = kAnyChunk;  // As plan_of() takes it: changes no result.
 };
 
 // An id that a launch must not use, as the machine found it.

@@ -27,6 +27,7 @@ struct LeafRow {
   }
 };
 
+#define PAGETAPE_PAIRS 1
 namespace scalar {
 #include "replay/leaf_wide.h"
 //
@@ -47,6 +48,8 @@ namespace avx2 {
 #pragma GCC push_options
 #pragma GCC optimize("O3")
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,fma")
+#undef PAGETAPE_PAIRS
+#define PAGETAPE_PAIRS 2  // There are 32 registers.
 namespace avx512 {
 #include "replay/leaf_wide.h"
 //

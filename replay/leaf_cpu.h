@@ -5,20 +5,24 @@
 // Vectors run over the positions of a block for scores, and over dimensions for values: what a GPU
 // adds across lanes is here added across vectors, in the same tree.
 
-// The types of K and V: words in memory, and eight of them as numbers.
+// The types of K and V: words in memory, two at a time as the two numbers of a pair: a vector reads
+// pairs of neighbours and gives the even numbers and the odd ones.
 struct Bf16Words {
   using Word = std::uint16_t;
-  static inline Wide wide(const Word* from) { return shifted(from, 16); }
+  static inline Wide even(Pairs pairs) { return as_wide(pairs << 16); }
+  static inline Wide odd(Pairs pairs) { return as_wide(pairs & 0xffff0000u); }
 };
 // The fields of a small float moved into a float's have the wrong bias: a product with a power of
 // two, exact, puts it right, for subnormal numbers too.
 struct Fp16Words {
   using Word = std::uint16_t;
-  static inline Wide wide(const Word* from) { return rebiased(from, 0x8000, 13, 0x1p112f); }
+  static inline Wide even(Pairs pairs) { return rebiased(pairs & 0xffffu, 0x8000, 13, 0x1p112f); }
+  static inline Wide odd(Pairs pairs) { return rebiased(pairs >> 16, 0x8000, 13, 0x1p112f); }
 };
 struct E4m3Words {
   using Word = std::uint8_t;
-  static inline Wide wide(const Word* from) { return rebiased(from, 0x80, 20, 0x1p120f); }
+  static inline Wide even(Pairs pairs) { return rebiased(pairs & 0xffu, 0x80, 20, 0x1p120f); }
+  static inline Wide odd(Pairs pairs) { return rebiased(pairs >> 8, 0x80, 20, 0x1p120f); }
 };
 
 // A block's K, a vector a position, to a row a dimension: [D][T].
@@ -26,9 +30,12 @@ template <class Words, int D, int T>
 static inline void turn(const typename Words::Word* const* from, float* __restrict to) {
   for (int t = 0; t < T; t += 8) {
     for (int d = 0; d < D; d += 8) {
-      Wide rows[8];
-      for (int i = 0; i < 8; ++i) rows[i] = Words::wide(from[t + i] + d);
-      transpose(rows, to + d * T + t, T);
+      Pairs rows[4];
+      transpose(from + t, d, rows);
+      for (int i = 0; i < 4; ++i) {
+        Words::even(rows[i]).store(to + (d + 2 * i) * T + t);
+        Words::odd(rows[i]).store(to + (d + 2 * i + 1) * T + t);
+      }
     }
   }
 }
@@ -47,33 +54,38 @@ static inline Wide exp2_each(Wide x) {
   return zero_unless_above(p * power_of(t), x, Wide(kExpLeast));
 }
 
-// Scores of R rows at the positions of a block: `k` is [D][T], `q` [R][D].
+// Scores of R rows at the positions of a block: `k` is [D][T], `q` [R][D]. Lanes x and x + half are
+// done together, so that there are chains enough to keep the core busy.
 template <int D, int T, int R>
 static inline void scores_of(const float* __restrict q, const float* __restrict k,
                              float (&scores)[kTileRows][T]) {
-  constexpr int kLanes = dot_lanes(D), N = T / kWide;
-  Wide sums[kLanes][R][N];
-  for (int x = 0; x < kLanes; ++x) {
-    Wide s[R][N];
-    for (int r = 0; r < R; ++r) {
-      for (int n = 0; n < N; ++n) s[r][n] = Wide(0.0f);
+  constexpr int kHalf = dot_lanes(D) / 2, N = T / kWide;
+  Wide sums[kHalf][R][N];
+  for (int x = 0; x < kHalf; ++x) {
+    Wide s[2][R][N];
+    for (auto& half : s) {
+      for (auto& row : half) {
+        for (Wide& sum : row) sum = Wide(0.0f);
+      }
     }
     for (int c = 0; c < D; c += 256) {
       for (int i = 0; i < 8; ++i) {
-        const int d = c + 8 * x + i;
-        Wide at[N];
-        for (int n = 0; n < N; ++n) at[n] = Wide::load(k + d * T + n * kWide);
-        for (int r = 0; r < R; ++r) {
-          const Wide by(q[r * D + d]);
-          for (int n = 0; n < N; ++n) s[r][n] = fma_of(by, at[n], s[r][n]);
+        for (int h = 0; h < 2; ++h) {
+          const int d = c + 8 * (x + h * kHalf) + i;
+          Wide at[N];
+          for (int n = 0; n < N; ++n) at[n] = Wide::load(k + d * T + n * kWide);
+          for (int r = 0; r < R; ++r) {
+            const Wide by(q[r * D + d]);
+            for (int n = 0; n < N; ++n) s[h][r][n] = fma_of(by, at[n], s[h][r][n]);
+          }
         }
       }
     }
     for (int r = 0; r < R; ++r) {
-      for (int n = 0; n < N; ++n) sums[x][r][n] = s[r][n];
+      for (int n = 0; n < N; ++n) sums[x][r][n] = s[0][r][n] + s[1][r][n];
     }
   }
-  for (int o = kLanes / 2; o > 0; o /= 2) {
+  for (int o = kHalf / 2; o > 0; o /= 2) {
     for (int x = 0; x < o; ++x) {
       for (int r = 0; r < R; ++r) {
         for (int n = 0; n < N; ++n) sums[x][r][n] = sums[x][r][n] + sums[x + o][r][n];
@@ -118,32 +130,44 @@ static inline void soften(const LeafIn& in, int r, int position, const bool* ski
   }
 }
 
-// Adds a block's values by weight, a vector a position.
+// Adds a block's values by weight, a vector a position. A row's sums lie as pairs are read: of each
+// 2 * kWide dimensions the even ones, then the odd ones.
 template <class Words, int D, int T, int R>
 static inline void add_values(const float (&weights)[kTileRows][T],
                               const typename Words::Word* const* v, LeafRow<D>* rows) {
-  constexpr int kSubs = dot_tokens(D), kStep = 2 * kWide;
+  constexpr int kSubs = dot_tokens(D), kStep = 2 * kWide * kPairsAtOnce;
   for (int sub = 0; sub < kSubs; ++sub) {
     for (int d = 0; d < D; d += kStep) {
-      Wide acc[R][2];
+      Wide acc[R][2 * kPairsAtOnce];
       for (int r = 0; r < R; ++r) {
-        acc[r][0] = Wide::load(rows[r].acc[sub] + d);
-        acc[r][1] = Wide::load(rows[r].acc[sub] + d + kWide);
+        for (int i = 0; i < 2 * kPairsAtOnce; ++i) {
+          acc[r][i] = Wide::load(rows[r].acc[sub] + d + i * kWide);
+        }
       }
       for (int t = sub; t < T; t += kSubs) {
-        const Wide a = Words::wide(v[t] + d), b = Words::wide(v[t] + d + kWide);
+        Wide x[2 * kPairsAtOnce];
+        for (int i = 0; i < kPairsAtOnce; ++i) {
+          const Pairs pairs = pairs_of(v[t] + d + 2 * i * kWide);
+          x[2 * i] = Words::even(pairs);
+          x[2 * i + 1] = Words::odd(pairs);
+        }
         for (int r = 0; r < R; ++r) {
           const Wide p(weights[r][t]);
-          acc[r][0] = fma_of(p, a, acc[r][0]);
-          acc[r][1] = fma_of(p, b, acc[r][1]);
+          for (int i = 0; i < 2 * kPairsAtOnce; ++i) acc[r][i] = fma_of(p, x[i], acc[r][i]);
         }
       }
       for (int r = 0; r < R; ++r) {
-        acc[r][0].store(rows[r].acc[sub] + d);
-        acc[r][1].store(rows[r].acc[sub] + d + kWide);
+        for (int i = 0; i < 2 * kPairsAtOnce; ++i) {
+          acc[r][i].store(rows[r].acc[sub] + d + i * kWide);
+        }
       }
     }
   }
+}
+// Where dimension d of a row's sums lies.
+static inline int place_of_dim(int d) {
+  const int within = d % (2 * kWide);
+  return d - within + within % 2 * kWide + within / 2;
 }
 
 template <class Words, int D, int T>
@@ -197,7 +221,7 @@ static void leaf_of(const LeafIn& in, LeafOut& out) {
     }
     out.m[r] = row.m;
     out.l[r] = row.weights[0];
-    for (int d = 0; d < D; ++d) out.acc[r * D + d] = row.acc[0][d];
+    for (int d = 0; d < D; ++d) out.acc[r * D + d] = row.acc[0][place_of_dim(d)];
   }
 }
 

@@ -3,6 +3,8 @@
 // Included within a namespace, under the target that its functions are compiled for.
 
 static constexpr int kWide = 8;  // NOLINT(misc-definitions-in-headers)
+// Vectors of pairs that a core's registers hold the sums of.
+static constexpr int kPairsAtOnce = PAGETAPE_PAIRS;  // NOLINT(misc-definitions-in-headers)
 
 #ifdef PAGETAPE_WIDE_AVX2
 
@@ -36,45 +38,53 @@ static inline float greatest_of(Wide a) {
   return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
 }
 
-static inline __m256i words_of(const std::uint16_t* from) {
-  return _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+// Eight times two words, the first one low.
+struct Pairs {
+  __m256i x;
+};
+static inline Pairs operator<<(Pairs a, int by) { return {_mm256_slli_epi32(a.x, by)}; }
+static inline Pairs operator>>(Pairs a, int by) { return {_mm256_srli_epi32(a.x, by)}; }
+static inline Pairs operator&(Pairs a, std::uint32_t mask) {
+  return {_mm256_and_si256(a.x, _mm256_set1_epi32(static_cast<int>(mask)))};
 }
-static inline __m256i words_of(const std::uint8_t* from) {
-  return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from)));
+static inline Pairs pairs_of(const std::uint16_t* from) {
+  return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from))};
 }
-// Words as the upper bits of floats.
-template <class Word>
-static inline Wide shifted(const Word* from, int by) {
-  return Wide(_mm256_castsi256_ps(_mm256_slli_epi32(words_of(from), by)));
+static inline Pairs pairs_of(const std::uint8_t* from) {
+  return {_mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)))};
 }
+static inline Wide as_wide(Pairs a) { return Wide(_mm256_castsi256_ps(a.x)); }
 // Words of a sign bit and what lies below it, whose exponents lack a bias.
-template <class Word>
-static inline Wide rebiased(const Word* from, int sign, int by, float bias) {
-  const __m256i words = words_of(from), signs = _mm256_set1_epi32(sign);
-  const __m256i magnitudes = _mm256_slli_epi32(_mm256_andnot_si256(signs, words), by);
-  const __m256 x = _mm256_mul_ps(_mm256_castsi256_ps(magnitudes), _mm256_set1_ps(bias));
-  const int to_top = 31 - __builtin_ctz(static_cast<unsigned>(sign));
-  const __m256i tops = _mm256_slli_epi32(_mm256_and_si256(words, signs), to_top);
-  return Wide(_mm256_or_ps(x, _mm256_castsi256_ps(tops)));
+static inline Wide rebiased(Pairs words, std::uint32_t sign, int by, float bias) {
+  const int to_top = __builtin_clz(sign);
+  const Wide x = as_wide(words << by & ~(sign << by)) * Wide(bias);
+  return Wide(_mm256_or_ps(x.x, as_wide((words & sign) << to_top).x));
 }
 
-// Row i of eight goes to element i of rows that are `stride` apart.
-static inline void transpose(Wide (&rows)[8], float* to, int stride) {
-  __m256 s[8], r[8];
-  for (int i = 0; i < 8; i += 2) {
-    s[i] = _mm256_unpacklo_ps(rows[i].x, rows[i + 1].x);
-    s[i + 1] = _mm256_unpackhi_ps(rows[i].x, rows[i + 1].x);
+// Four pairs of each of two vectors.
+static inline __m256i two_of(const std::uint16_t* a, const std::uint16_t* b) {
+  const __m128i low = _mm_loadu_si128(reinterpret_cast<const __m128i*>(a));
+  const __m128i high = _mm_loadu_si128(reinterpret_cast<const __m128i*>(b));
+  return _mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1);
+}
+static inline __m256i two_of(const std::uint8_t* a, const std::uint8_t* b) {
+  const __m128i low = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(a));
+  const __m128i high = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(b));
+  return _mm256_cvtepu16_epi32(_mm_unpacklo_epi64(low, high));
+}
+// Pair i of eight vectors' four that begin at `d` goes to row i.
+template <class Word>
+static inline void transpose(const Word* const* from, int d, Pairs (&rows)[4]) {
+  __m256i x[4], y[4];
+  for (int i = 0; i < 4; ++i) x[i] = two_of(from[i] + d, from[i + 4] + d);
+  for (int i = 0; i < 4; i += 2) {
+    y[i] = _mm256_unpacklo_epi32(x[i], x[i + 1]);
+    y[i + 1] = _mm256_unpackhi_epi32(x[i], x[i + 1]);
   }
-  for (int i = 0; i < 8; i += 4) {
-    r[i] = _mm256_shuffle_ps(s[i], s[i + 2], 0x44);
-    r[i + 1] = _mm256_shuffle_ps(s[i], s[i + 2], 0xee);
-    r[i + 2] = _mm256_shuffle_ps(s[i + 1], s[i + 3], 0x44);
-    r[i + 3] = _mm256_shuffle_ps(s[i + 1], s[i + 3], 0xee);
-  }
-  for (int i = 0; i < 4; ++i) {
-    _mm256_storeu_ps(to + i * stride, _mm256_permute2f128_ps(r[i], r[i + 4], 0x20));
-    _mm256_storeu_ps(to + (i + 4) * stride, _mm256_permute2f128_ps(r[i], r[i + 4], 0x31));
-  }
+  rows[0].x = _mm256_unpacklo_epi64(y[0], y[2]);
+  rows[1].x = _mm256_unpackhi_epi64(y[0], y[2]);
+  rows[2].x = _mm256_unpacklo_epi64(y[1], y[3]);
+  rows[3].x = _mm256_unpackhi_epi64(y[1], y[3]);
 }
 
 #else
@@ -121,26 +131,47 @@ static inline Wide greater(Wide a, Wide b) {
   return a;
 }
 static inline float greatest_of(Wide a) { return *std::max_element(a.x, a.x + kWide); }
+struct Pairs {
+  std::uint32_t x[kWide];
+};
+static inline Pairs operator<<(Pairs a, int by) {
+  for (std::uint32_t& each : a.x) each <<= by;
+  return a;
+}
+static inline Pairs operator>>(Pairs a, int by) {
+  for (std::uint32_t& each : a.x) each >>= by;
+  return a;
+}
+static inline Pairs operator&(Pairs a, std::uint32_t mask) {
+  for (std::uint32_t& each : a.x) each &= mask;
+  return a;
+}
 template <class Word>
-static inline Wide shifted(const Word* from, int by) {
+static inline std::uint32_t pair_of(const Word* from) {
+  return std::uint32_t{from[0]} | std::uint32_t{from[1]} << 8 * sizeof(Word);
+}
+template <class Word>
+static inline Pairs pairs_of(const Word* from) {
+  Pairs out;
+  for (int i = 0; i < kWide; ++i) out.x[i] = pair_of(from + 2 * i);
+  return out;
+}
+static inline Wide as_wide(Pairs a) {
   Wide out;
-  for (int i = 0; i < kWide; ++i) out.x[i] = float_of(std::uint32_t{from[i]} << by);
+  std::memcpy(out.x, a.x, sizeof out.x);
+  return out;
+}
+static inline Wide rebiased(Pairs words, std::uint32_t sign, int by, float bias) {
+  const Wide x = as_wide(words << by & ~(sign << by)) * Wide(bias);
+  const Pairs tops = (words & sign) << __builtin_clz(sign);
+  Wide out;
+  for (int i = 0; i < kWide; ++i) out.x[i] = float_of(bits_of(x.x[i]) | tops.x[i]);
   return out;
 }
 template <class Word>
-static inline Wide rebiased(const Word* from, int sign, int by, float bias) {
-  const int to_top = 31 - __builtin_ctz(static_cast<unsigned>(sign));
-  Wide out;
-  for (int i = 0; i < kWide; ++i) {
-    const std::uint32_t word = from[i], top = word & static_cast<std::uint32_t>(sign);
-    const float x = float_of((word ^ top) << by) * bias;
-    out.x[i] = float_of(bits_of(x) | top << to_top);
-  }
-  return out;
-}
-static inline void transpose(Wide (&rows)[8], float* to, int stride) {
-  for (int i = 0; i < 8; ++i) {
-    for (int j = 0; j < 8; ++j) to[j * stride + i] = rows[i].x[j];
+static inline void transpose(const Word* const* from, int d, Pairs (&rows)[4]) {
+  for (int i = 0; i < 4; ++i) {
+    for (int j = 0; j < 8; ++j) rows[i].x[j] = pair_of(from[j] + d + 2 * i);
   }
 }
 

@@ -8,41 +8,57 @@
 namespace pagetape {
 
 bool executes(std::int64_t head_dim, std::int64_t page_size) {
-  constexpr std::int64_t kDims[] = {64, 128, 256, 512}, kPages[] = {1, 16, 32, 64, 128};
-  return std::ranges::find(kDims, head_dim) != std::end(kDims) &&
+  constexpr std::int64_t kPages[] = {1, 16, 32, 64, 128};
+  return head_dim > 0 && head_dim <= kMostHeadDim && head_dim % 8 == 0 &&
          std::ranges::find(kPages, page_size) != std::end(kPages);
 }
 
-AttentionPlan plan_of(const AttentionArgs& args, const AttentionLane* lanes,
-                      std::uint32_t lane_count, int chunk_shift) {
-  AttentionPlan plan;
-  plan.chunk_shift = std::max(chunk_shift, 2);
-  AttentionArgs a = args;
-  a.lanes = lanes;
-  const int tokens = kLeafTokens << plan.chunk_shift;
-  for (std::uint32_t lane = 0; lane < lane_count; ++lane) {
-    const int tiles = (a.rows_of(lanes[lane]) + kTileRows - 1) / kTileRows;
+// A GPU is busy with about so many items, a block each.
+static constexpr std::size_t kEnoughItems = 256;
+static constexpr int kLeastChunkShift = 2, kMostChunkShift = 5;
+
+static std::int32_t tiles_of(const AttentionArgs& a, const AttentionLane& lane) {
+  return (a.rows_of(lane) + kTileRows - 1) / kTileRows;
+}
+
+// Where a window lets rows see a few leaves only, they are one chunk, wherever they begin: two
+// parts of it, and merging them, cost more than what their running at once saves.
+static int chunk_shift_for(const AttentionArgs& a, const std::vector<AttentionLane>& lanes) {
+  if (a.window == 0 || a.window > kLeafTokens << kMostChunkShift) return kLeastChunkShift;
+  std::size_t items = 0;
+  for (const AttentionLane& lane : lanes) items += static_cast<std::size_t>(tiles_of(a, lane));
+  items *= std::size_t{a.layer_count} * static_cast<std::size_t>(a.kv.heads);
+  return items >= kEnoughItems ? kMostChunkShift : kLeastChunkShift;
+}
+
+std::vector<AttentionItem> plan_of(AttentionArgs& a, const std::vector<AttentionLane>& lanes,
+                                   int chunk_shift) {
+  a.chunk_shift = chunk_shift == kAnyChunk ? chunk_shift_for(a, lanes)
+                                           : std::max(chunk_shift, kLeastChunkShift);
+  a.partial_count = 0;
+  AttentionArgs there = a;
+  there.lanes = lanes.data();
+  std::vector<AttentionItem> firsts, others;
+  for (std::uint32_t lane = 0; lane < lanes.size(); ++lane) {
     for (int head = 0; head < a.kv.heads; ++head) {
-      for (int tile = 0; tile < tiles; ++tile) {
+      for (int tile = 0; tile < tiles_of(a, lanes[lane]); ++tile) {
         AttentionItem item{.lane = lane,
                            .kv_head = static_cast<std::uint16_t>(head),
                            .tile = static_cast<std::uint32_t>(tile),
-                           .partial = plan.partials};
-        const Tile rows(a, item);
-        // A tile without a live position has one chunk too: its rows are zeros.
-        const int begin = rows.all_begin < rows.all_end ? rows.all_begin / tokens : 0;
-        const int end = std::max((rows.all_end + tokens - 1) / tokens, begin + 1);
-        plan.chunks = std::max(plan.chunks, end - begin);
-        for (int chunk = begin; chunk < end; ++chunk, ++item.partial) {
+                           .partial = a.partial_count};
+        const Range chunks = chunks_of(a, Tile(there, item));
+        const int count = chunks.end - chunks.first;
+        if (count > 1) a.partial_count += static_cast<std::uint32_t>(count);
+        for (int chunk = chunks.first; chunk < chunks.end; ++chunk) {
           item.chunk = static_cast<std::uint16_t>(chunk);
-          if (chunk == begin) plan.firsts.push_back(item);
-          plan.items.push_back(item);
+          (chunk == chunks.first ? firsts : others).push_back(item);
         }
-        plan.partials = item.partial;
       }
     }
   }
-  return plan;
+  a.tile_count = static_cast<std::uint32_t>(firsts.size());
+  firsts.insert(firsts.end(), others.begin(), others.end());
+  return firsts;
 }
 
 }  // namespace pagetape

@@ -33,8 +33,6 @@ class Machine {
   virtual void store(const StoreArgs& args) = 0;
   virtual void copy(const CopyArgs& args) = 0;
   virtual void attend(const AttentionArgs& args) = 0;
-  // Ends the rows of an attention with more than one chunk; args.items are the first of each tile.
-  virtual void combine(const AttentionArgs& args) = 0;
 
   virtual Status finish() = 0;
 };
@@ -59,15 +57,11 @@ struct GpuInfo {
 };
 std::vector<GpuInfo> gpus(Status& status);
 
-// The work of an attention: its tiles cut into chunks of at least `chunk_leaves` leaves. What is
-// in `args` of geometry and lanes (in the caller's memory) must be set; chunk_shift and chunks are.
-struct AttentionPlan {
-  std::vector<AttentionItem> items;
-  std::vector<AttentionItem> firsts;  // Of each tile's first chunk, for combine().
-  std::uint32_t partials = 0;
-  std::int32_t chunk_shift = 2, chunks = 1;
-};
-AttentionPlan plan_of(const AttentionArgs& args, const AttentionLane* lanes,
-                      std::uint32_t lane_count, int chunk_shift);
+// The work of an attention whose geometry and layers stand in `args`: its tiles, cut into chunks of
+// at least four leaves. Sets args.chunk_shift, partial_count and tile_count. `lanes` are in the
+// caller's memory. kAnyChunk: cut as suits the work; no cut changes a result.
+inline constexpr int kAnyChunk = -1;
+std::vector<AttentionItem> plan_of(AttentionArgs& args, const std::vector<AttentionLane>& lanes,
+                                   int chunk_shift = kAnyChunk);
 
 }  // namespace pagetape

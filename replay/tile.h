@@ -11,23 +11,17 @@ namespace pagetape {
 struct Tile {
   const AttentionLane* lane = nullptr;
   int first_row = 0, rows = 0;
-  int begin[kTileRows] = {}, end[kTileRows] = {};  // Live positions.
-  int all_begin = INT32_MAX, all_end = 0;          // Of any row.
+  int begin = INT32_MAX, end = 0;  // Positions that any row sees.
 
   PAGETAPE_HD Tile(const AttentionArgs& a, const AttentionItem& item)
       : lane(a.lanes + item.lane), first_row(static_cast<int>(item.tile) * kTileRows) {
     const int left = a.rows_of(*lane) - first_row;
     rows = left < kTileRows ? left : kTileRows;
-#ifdef __CUDA_ARCH__
-#pragma unroll
-#endif
-    for (int r = 0; r < kTileRows; ++r) {
-      if (r >= rows) continue;
-      begin[r] = lane->live_begin(query_of_row(a, r), a.window);
-      end[r] = lane->live_end(query_of_row(a, r));
-      if (begin[r] >= end[r]) continue;
-      if (begin[r] < all_begin) all_begin = begin[r];
-      if (end[r] > all_end) all_end = end[r];
+    for (int q = query_of_row(a, 0); q <= query_of_row(a, rows - 1); ++q) {
+      const int from = lane->live_begin(q, a.window), to = lane->live_end(q);
+      if (from >= to) continue;
+      if (from < begin) begin = from;
+      if (to > end) end = to;
     }
   }
   PAGETAPE_HD int query_of_row(const AttentionArgs& a, int r) const {
@@ -36,6 +30,13 @@ struct Tile {
   PAGETAPE_HD int head_of_row(const AttentionArgs& a, const AttentionItem& item, int r) const {
     return item.kv_head * a.ratio + (first_row + r) % a.ratio;
   }
+  // Live positions of row r.
+  PAGETAPE_HD int begin_of(const AttentionArgs& a, int r) const {
+    return lane->live_begin(query_of_row(a, r), a.window);
+  }
+  PAGETAPE_HD int end_of(const AttentionArgs& a, int r) const {
+    return lane->live_end(query_of_row(a, r));
+  }
   // The key of a row's query vector.
   PAGETAPE_HD std::uint64_t query_key(const AttentionArgs& a, const AttentionLayer& layer,
                                       const AttentionItem& item, int r) const {
@@ -43,22 +44,33 @@ struct Tile {
     return vector_key(layer.queries, lane->request, position,
                       static_cast<std::uint32_t>(head_of_row(a, item, r)));
   }
-  // Whether this tile is the one to tell of what is wrong with positions [from, to): the first in
-  // which they are live.
+  // Whether these rows are the ones to tell of what is wrong with positions [from, to): the first
+  // in which they are live.
   PAGETAPE_HD bool tells(const AttentionArgs& a, const AttentionItem& item, int from,
                          int to) const {
-    if (item.kv_head != 0 || to <= all_begin || from >= all_end) return false;
+    if (item.kv_head != 0 || to <= begin || from >= end) return false;
     return first_row == 0 || from >= lane->live_end((first_row - 1) / a.ratio);
   }
 };
+
+// The chunks with live positions: [first, end). Rows that see nothing have one too, so that they
+// are ended.
+struct Range {
+  int first, end;
+};
+PAGETAPE_HD Range chunks_of(const AttentionArgs& a, const Tile& tile) {
+  if (tile.begin >= tile.end) return {0, 1};
+  const int tokens = kLeafTokens << a.chunk_shift;
+  return {tile.begin / tokens, (tile.end - 1) / tokens + 1};
+}
 
 // Where in a layer's storage the first position of an entry lies, in elements; kSkip where it may
 // not be read. `logical` is the entry's number in the sequence; `tell` is called with a finding.
 inline constexpr std::int64_t kSkip = -1;
 
 template <bool kChecked, class Tell>
-PAGETAPE_HD std::int64_t locate(const AttentionArgs& a, const AttentionItem& item, const Tile& tile,
-                                int logical, Tell tell) {
+PAGETAPE_HD std::int64_t place_of(const AttentionArgs& a, const AttentionItem& item,
+                                  const Tile& tile, int logical, Tell tell) {
   const AttentionLane& lane = *tile.lane;
   const int entry = logical - lane.first;
   if (entry < 0 || entry >= static_cast<int>(lane.entries)) return kSkip;

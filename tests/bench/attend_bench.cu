@@ -88,7 +88,7 @@ struct Case {
 // A case in the GPU's memory.
 template <int D>
 struct Bench {
-  AttentionArgs args, combining;
+  AttentionArgs args;
   std::uint16_t* k = nullptr;
   std::uint16_t* v = nullptr;
   std::size_t numbers = 0;  // Of K.
@@ -153,20 +153,14 @@ struct Bench {
         flops += 4.0 * (lane.live_end(q) - lane.live_begin(q, c.window)) * c.kv_heads * c.ratio * D;
       }
     }
-    const AttentionPlan plan =
-        plan_of(args, lanes.data(), static_cast<std::uint32_t>(lanes.size()), c.chunk_shift);
-    args.chunk_shift = plan.chunk_shift;
-    args.chunks = plan.chunks;
-    args.partial_count = plan.partials;
-    check(cudaMalloc(&args.partials, plan.partials * args.partial_floats() * sizeof(float)));
+    const std::vector<AttentionItem> items = plan_of(args, lanes, c.chunk_shift);
+    const std::size_t partials = args.partial_count + 1;
+    check(cudaMalloc(&args.partials, partials * args.partial_floats() * sizeof(float)));
     args.lanes = on_device(lanes);
     args.entries = on_device(entries);
     args.pages = on_device(pages);
-    args.items = on_device(plan.items);
-    args.item_count = static_cast<std::uint32_t>(plan.items.size());
-    combining = args;
-    combining.items = on_device(plan.firsts);
-    combining.item_count = static_cast<std::uint32_t>(plan.firsts.size());
+    args.items = on_device(items);
+    args.item_count = static_cast<std::uint32_t>(items.size());
   }
 
   template <bool kChecked>
@@ -174,12 +168,9 @@ struct Bench {
     constexpr auto kernel = cuda::attend<cuda::Bf16, D, kChecked>;
     constexpr int kShared = sizeof(cuda::BlockMemory<cuda::Bf16, D>);
     check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kShared));
-    AttentionArgs last = args;
-    last.items = combining.items;
-    last.item_count = combining.item_count;
     return time_of([&] {
       kernel<<<args.item_count, cuda::kThreads, kShared>>>(args);
-      if (args.chunks > 1) cuda::combine<D><<<last.item_count, cuda::kThreads>>>(last);
+      if (args.partial_count > 0) cuda::combine<D><<<args.tile_count, cuda::kThreads>>>(args);
     });
   }
 
@@ -209,17 +200,20 @@ void run(const Case& c) {
 }  // namespace pagetape
 
 int main() {
+  using pagetape::kAnyChunk;
   using pagetape::run;
   for (int round = 0; round < 2; ++round) {
-    run<128>({"decode 64 x 8192, 8 x 128, page 16, NHD", 64, 8192, 8, 4, 16, 0, 1, 2, true});
-    run<128>({"decode 64 x 8192, 8 x 128, page 16, HND", 64, 8192, 8, 4, 16, 0, 1, 2, false});
-    run<128>({"decode 64 x 8192, 8 x 128, page 1, NHD", 64, 8192, 8, 4, 1, 0, 1, 2, true});
-    run<128>({"decode 256 x 8192, 8 x 128, page 16", 256, 8192, 8, 4, 16, 0, 1, 2, false});
-    run<512>({"E4B full 64 x 8192, 2 x 512, page 64", 64, 8192, 2, 4, 64, 0, 1, 2, false});
-    run<256>({"E4B window 512, 2 x 256, page 64", 64, 8192, 2, 4, 64, 512, 1, 2, false});
-    run<256>({"26B window 1024, 8 x 256, page 64", 64, 8192, 8, 2, 64, 1024, 1, 2, false});
-    run<512>({"E4B full, verify of 4 tokens", 64, 8192, 2, 4, 64, 0, 4, 2, false});
-    run<128>({"short 8 x 1024, 8 x 128, page 16", 8, 1024, 8, 4, 16, 0, 1, 2, false});
-    run<128>({"extend 4 x 2048 of 4096, 8 x 128", 4, 4096, 8, 4, 16, 0, 2048, 4, false});
+    run<128>(
+        {"decode 64 x 8192, 8 x 128, page 16, NHD", 64, 8192, 8, 4, 16, 0, 1, kAnyChunk, true});
+    run<128>(
+        {"decode 64 x 8192, 8 x 128, page 16, HND", 64, 8192, 8, 4, 16, 0, 1, kAnyChunk, false});
+    run<128>({"decode 64 x 8192, 8 x 128, page 1, NHD", 64, 8192, 8, 4, 1, 0, 1, kAnyChunk, true});
+    run<128>({"decode 256 x 8192, 8 x 128, page 16", 256, 8192, 8, 4, 16, 0, 1, kAnyChunk, false});
+    run<512>({"E4B full 64 x 8192, 2 x 512, page 64", 64, 8192, 2, 4, 64, 0, 1, kAnyChunk, false});
+    run<256>({"E4B window 512, 2 x 256, page 64", 64, 8192, 2, 4, 64, 512, 1, kAnyChunk, false});
+    run<256>({"26B window 1024, 8 x 256, page 64", 64, 8192, 8, 2, 64, 1024, 1, kAnyChunk, false});
+    run<512>({"E4B full, verify of 4 tokens", 64, 8192, 2, 4, 64, 0, 4, kAnyChunk, false});
+    run<128>({"short 8 x 1024, 8 x 128, page 16", 8, 1024, 8, 4, 16, 0, 1, kAnyChunk, false});
+    run<128>({"extend 4 x 2048 of 4096, 8 x 128", 4, 4096, 8, 4, 16, 0, 2048, kAnyChunk, false});
   }
 }

@@ -147,8 +147,7 @@ class Memory {
 inline Answer solve(const Problem& p, Machine& machine) {
   Given given(p);
   AttentionArgs& a = given.args;
-  const AttentionPlan plan =
-      plan_of(a, given.lanes.data(), static_cast<std::uint32_t>(given.lanes.size()), p.chunk_shift);
+  const std::vector<AttentionItem> plan = plan_of(a, given.lanes, p.chunk_shift);
   Memory memory(machine);
   a.pages = memory.of(given.pages);
   a.page_count = static_cast<std::int64_t>(given.pages.size());
@@ -156,10 +155,7 @@ inline Answer solve(const Problem& p, Machine& machine) {
   a.lanes = memory.of(given.lanes);
   a.entries = memory.of(given.entries);
   a.out_rows = memory.of(given.out_rows);
-  a.chunk_shift = plan.chunk_shift;
-  a.chunks = plan.chunks;
-  a.partial_count = plan.partials;
-  a.partials = memory.zeros<float>(kLayers * plan.partials * a.partial_floats());
+  a.partials = memory.zeros<float>(kLayers * a.partial_count * a.partial_floats());
   const std::size_t outputs =
       given.rows * static_cast<std::size_t>(p.kv_heads * p.ratio * p.head_dim);
   const std::vector<float> poison(kLayers * outputs, NAN);
@@ -187,16 +183,9 @@ inline Answer solve(const Problem& p, Machine& machine) {
   store.token_count = static_cast<std::uint32_t>(given.tokens.size());
   machine.store(store);
   a.layers = memory.of(layers);
-  AttentionItem* items = memory.of(plan.items);
-  AttentionItem* firsts = memory.of(plan.firsts);
-  a.items = items;
-  a.item_count = static_cast<std::uint32_t>(plan.items.size());
+  a.items = memory.of(plan);
+  a.item_count = static_cast<std::uint32_t>(plan.size());
   machine.attend(a);
-  if (a.chunks > 1) {
-    a.items = firsts;
-    a.item_count = static_cast<std::uint32_t>(plan.firsts.size());
-    machine.combine(a);
-  }
   Answer answer;
   answer.out.resize(kLayers * outputs);
   std::uint32_t found = 0;
@@ -219,13 +208,13 @@ inline std::vector<Problem> problems() {
   std::vector<Problem> all;
   std::mt19937 random(7);
   const auto pick = [&](const auto& list) { return list[random() % std::size(list)]; };
-  const int dims[] = {64, 128, 256, 512}, pages[] = {1, 16, 32, 64, 128};
+  const int dims[] = {64, 128, 256, 512}, odd[] = {16, 80, 96, 192}, pages[] = {1, 16, 32, 64, 128};
   const int ratios[] = {1, 2, 3, 4, 8, 16}, queries[] = {1, 1, 2, 4, 8, 37};
   const int windows[] = {0, 0, 1, 100, 512};
   const Dtype types[] = {Dtype::kBf16, Dtype::kFp16, Dtype::kE4m3};
   for (int i = 0; i < 60; ++i) {
     Problem p;
-    p.head_dim = dims[i % 4];
+    p.head_dim = i < 48 ? dims[i % 4] : odd[i % 4];
     p.page_size = pages[i % 5];
     p.entry_tokens = i % 7 == 3 ? 1 : 0;
     p.dtype = types[i % 3];
@@ -237,7 +226,7 @@ inline std::vector<Problem> problems() {
     p.tokens_first = random() % 2 == 0;
     p.sinks = random() % 3 == 0;
     p.cap = random() % 4 == 0 ? 30.0 : 0.0;
-    p.chunk_shift = 2 + static_cast<int>(random() % 3);
+    p.chunk_shift = i % 2 == 0 ? kAnyChunk : 2 + static_cast<int>(random() % 3);
     p.seed = random();
     all.push_back(p);
   }

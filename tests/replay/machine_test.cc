@@ -4,6 +4,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <map>
+#include <tuple>
+
 #include "tests/replay/attention_problem.h"
 
 namespace pagetape {
@@ -103,7 +106,7 @@ TEST(Machine, GivesTheSameBitsWithAnyInstructionsThreadsAndChunks) {
     const Answer first = solve(p, *scalar);
     for (int isa = 0; isa <= static_cast<int>(widest_isa()); ++isa) {
       Problem other = p;
-      other.chunk_shift = 2 + (p.chunk_shift + isa) % 4;
+      other.chunk_shift = 2 + (p.chunk_shift + 1 + isa) % 4;
       const auto machine = make_cpu_machine(3, static_cast<Isa>(isa));
       const Answer again = solve(other, *machine);
       EXPECT_EQ(first.digest, again.digest) << p.text() << ", " << kIsaNames[isa];
@@ -213,16 +216,45 @@ TEST(Machine, CopiesTokensAsTheyAre) {
   }
 }
 
-TEST(Plan, CoversEveryLiveLeafOnce) {
+TEST(Plan, CoversEveryLiveChunkOnce) {
   Problem p;
   p.q_len = 8;
   p.window = 300;
-  p.longest = 2000;
-  const Given given(p);
-  const AttentionPlan plan = plan_of(given.args, given.lanes.data(), 3, 2);
-  EXPECT_EQ(plan.firsts.size(), 3u * 2 * 8);
-  EXPECT_EQ(plan.partials, plan.items.size());
-  for (std::size_t i = 0; i < plan.items.size(); ++i) EXPECT_EQ(plan.items[i].partial, i);
+  p.longest = 3000;
+  Given given(p);
+  AttentionArgs& a = given.args;
+  a.lanes = given.lanes.data();
+  const std::vector<AttentionItem> items = plan_of(a, given.lanes, 2);
+  std::map<std::tuple<unsigned, unsigned, unsigned>, std::vector<int>> chunks;
+  for (const AttentionItem& i : items) chunks[{i.lane, i.kv_head, i.tile}].push_back(i.chunk);
+  EXPECT_EQ(chunks.size(), 3u * 2 * 8);
+  std::size_t partials = 0;
+  for (const auto& [what, is] : chunks) {
+    const auto& [lane, head, tile] = what;
+    const Range live = chunks_of(a, Tile(a, {.lane = lane, .tile = tile}));
+    std::vector<int> all(static_cast<std::size_t>(live.end - live.first));
+    std::iota(all.begin(), all.end(), live.first);
+    EXPECT_EQ(is, all);
+    if (is.size() > 1) partials += is.size();
+  }
+  EXPECT_EQ(a.partial_count, partials);
+}
+
+TEST(Plan, LeavesOfAWindowAreOneChunkWhereThereIsWorkEnough) {
+  AttentionArgs a;
+  a.layer_count = 1;
+  a.kv.heads = 8;
+  AttentionLane lane;
+  lane.len = 8000;
+  lane.q_pos = 7999;
+  EXPECT_EQ(plan_of(a, std::vector(64, lane)).size(), 64u * 8 * 8);
+  EXPECT_EQ(a.tile_count, 64u * 8);
+  a.window = 1024;  // From position 6976 on: a border of chunks of four leaves is within.
+  EXPECT_EQ(plan_of(a, std::vector(64, lane)).size(), 64u * 8);
+  EXPECT_EQ(a.partial_count, 0u);
+  EXPECT_EQ(plan_of(a, std::vector(1, lane)).size(), 8u * 2);
+  a.layer_count = 35;
+  EXPECT_EQ(plan_of(a, std::vector(1, lane)).size(), 8u);
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <fstream>
 #include <set>
+#include <sstream>
 
 #include "capture/sim/synth.h"
 #include "verify/verify.h"
@@ -170,12 +171,57 @@ TEST_F(SessionTest, SaysWhatItAssumesAndWhatItDoesNotExecute) {
   const ReplayReport assumed = replay();
   EXPECT_THAT(assumed.assumed, ::testing::ElementsAre("P"));
   EXPECT_EQ(assumed.launches, 1u);
-  text(trace_of(R"(, "kv_heads": 2, "head_dim": 80)", lane));
+  text(trace_of(R"(, "kv_heads": 2, "head_dim": 84)", lane));
   const ReplayReport refused = replay();
   EXPECT_EQ(refused.launches, 0u);
   ASSERT_EQ(refused.not_executed.size(), 1u);
-  EXPECT_THAT(refused.not_executed.begin()->first, HasSubstr("heads of 80"));
+  EXPECT_THAT(refused.not_executed.begin()->first, HasSubstr("heads of 84"));
   EXPECT_EQ(refused.not_executed.begin()->second.first, 6u);
+}
+
+// Every rank has pools and pages of its own, under the same names.
+TEST_F(SessionTest, RanksAreExecutedApart) {
+  const std::string geometry = R"(, "kv_heads": 2, "head_dim": 64)";
+  const std::string right = trace_of(geometry, R"({"req": "r", "len": 20, "pages": [3, 5]})");
+  const std::string wrong = trace_of(geometry, R"({"req": "r", "len": 20, "pages": [3, 7]})");
+  const auto both = [&](const std::string& first, const std::string& second) {
+    std::istringstream a(first), b(second);
+    std::string out, line;
+    while (std::getline(a, line)) {
+      out += R"({"rank": 0, )" + line.substr(1) + '\n';
+      std::getline(b, line);
+      out += R"({"rank": 1, )" + line.substr(1) + '\n';
+    }
+    return out;
+  };
+  text(right);
+  const ReplayReport alone = replay();
+  text(both(right, right));
+  const ReplayReport clean = replay();
+  EXPECT_EQ(clean.launches, 2 * alone.launches);
+  EXPECT_TRUE(clean.findings.empty());
+  text(both(right, wrong));
+  const ReplayReport report = replay();
+  EXPECT_EQ(report.launches, 2u);
+  ASSERT_EQ(report.findings.size(), 1u);
+  EXPECT_EQ(report.findings[0].event, 13u);  // The last one, which is rank 1's.
+  EXPECT_EQ(found(report), judged(path_));
+  EXPECT_NE(report.digest, clean.digest);
+}
+
+// Their heads have 16 numbers: fewer than any kernel's.
+TEST_F(SessionTest, ExecutesTheRecordedRunsOfAnEngine) {
+  const auto machine = make_cpu_machine();
+  const std::string defect = "traces/golden/sglang-0.5.19-defect.ptape";
+  const ReplayReport bad = replay_trace(defect, {}, *machine);
+  EXPECT_EQ(bad.launches, 200u);
+  EXPECT_TRUE(bad.not_executed.empty());
+  EXPECT_FALSE(bad.findings.empty());
+  EXPECT_EQ(found(bad), judged(defect));
+  const ReplayReport good = replay_trace("traces/golden/sglang-0.5.20-fixed.ptape", {}, *machine);
+  EXPECT_EQ(good.launches, 200u);
+  EXPECT_TRUE(good.not_executed.empty());
+  EXPECT_TRUE(good.findings.empty());
 }
 
 TEST_F(SessionTest, HostileNumbersCostNoMemory) {
