@@ -34,7 +34,7 @@ class Session:
         self.recorder = recorder
         self.hooks = PostImportHooks()
         self.sglang = sglang.install(self.hooks, recorder)
-        hf_transformers.install(self.hooks, recorder)
+        self.transformers = hf_transformers.install(self.hooks, recorder)
         self.hooks.install()
 
     def close(self) -> None:
@@ -44,6 +44,7 @@ class Session:
             print(text, file=sys.stderr)
             self.recorder.emit("note", text=text)
         self.sglang.finish()
+        self.transformers.buffers.close()
         self.recorder.close()
 
 

@@ -38,17 +38,25 @@ class Group:
 class Cache:
     """What is known of one PagedAttentionCache, without a reference to its tensors."""
 
-    def __init__(self, name: str, block_size: int) -> None:
+    def __init__(self, name: str, cache) -> None:
         self.name = name
-        self.block_size = block_size
+        self.block_size = size = int(cache.block_size)
+        # Slots of reserved blocks; before 5.17 one was for writes alone. No read of padding's may
+        # be the sentinel, which stands for a token of the batch's own.
+        self.read_trash = int(getattr(cache, "read_trash_index", cache.num_blocks * size))
+        self.write_trash = int(cache.write_trash_index if hasattr(cache, "write_trash_index")
+                               else cache.trash_index)
+        self.sentinel = int(cache.sentinel_index)
         self.groups: List[Group] = []
         self.of_layer: Dict[int, Group] = {}
         self.building: List[Lane] = []
         self.lanes: List[Lane] = []
-        self.tables: Dict[int, int] = {}  # address of a group's indices -> group
+        self.decode = False  # of the batch: each lane brings one new token
         self.listed: Dict[tuple, tuple] = {}  # what the batch's index lists were told as
+        self.compared: set = set()  # tables of the batch's that all groups share
         self.buffers: set = set()  # declared
         self.bounds: Dict[tuple, str] = {}  # of launches, as written
+        self.begun: List[int] = []  # the last launch of each batch that has not completed
         self.updates = 0  # calls of update() seen
 
 
@@ -71,7 +79,7 @@ class Blocks:
         self._header()
         manager = cache._block_manager
         name = self.recorder.name(manager, "cache")
-        known = self._caches[id(manager)] = Cache(name, int(cache.block_size))
+        known = self._caches[id(manager)] = Cache(name, cache)
         self.recorder.emit("backend", backend=name, role="target",
                            **{"class": type(cache).__name__})
         for index, allocator in enumerate(cache.group_cache_managers):
@@ -90,7 +98,7 @@ class Blocks:
         first = cache.key_cache[0]
         blocks, size = int(cache.num_blocks), known.block_size
         pages = int(first.shape[0]) // size
-        marks = {int(cache.sentinel_index) // size, int(cache.trash_index) // size}
+        marks = {known.sentinel // size, known.write_trash // size}
         reserved = [{"page": page, "role": "pad" if page in marks else "null"}
                     for page in range(blocks, pages)]
         self.recorder.emit(
@@ -117,6 +125,10 @@ class Blocks:
         known = self.of(cache)
         if known is not None:
             self.recorder.emit("gap", why=why, pools=[group.pool for group in known.groups])
+
+    def gap(self, group: Group, why: str) -> None:
+        """Likewise, of one group."""
+        self.recorder.emit("gap", why=why, pools=[group.pool])
 
     # --- requests
 

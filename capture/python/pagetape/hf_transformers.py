@@ -13,12 +13,13 @@ import os
 from importlib import metadata
 
 from .hf_blocks import Blocks, Lane
+from .hf_buffers import Buffers
 from .hf_launches import Launches
 from .importhook import PostImportHooks, after, expect, wrap
 
 RECORDS = ["pool", "pool_layer", "backend", "pool_swap", "request", "alloc", "share", "free",
            "prefix_key", "prefix_hit", "prefix_drop", "copy", "buffer", "table", "slots",
-           "attention", "store", "step", "note", "gap", "end"]
+           "attention", "store", "launch_done", "step", "note", "gap", "end"]
 
 
 class Hooks:
@@ -28,7 +29,8 @@ class Hooks:
         addresses = os.environ.get("PAGETAPE_ADDRESSES", "1") not in ("", "0")
         self.recorder = recorder
         self.blocks = Blocks(recorder, addresses, self._header)
-        self.launches = Launches(self.blocks)
+        self.buffers = Buffers(recorder)
+        self.launches = Launches(self.blocks, self.buffers)
 
     def _header(self) -> None:
         """At the first cache: other engines import these modules and never build one."""
@@ -49,13 +51,12 @@ class Hooks:
 
     def _make_update(self, original):
         def update(cache, key_states, value_states, layer_idx, read_index, write_index):
-            def run():
-                return original(cache, key_states, value_states, layer_idx, read_index,
-                                write_index)
+            def run(reads, writes):
+                return original(cache, key_states, value_states, layer_idx, reads, writes)
 
             known = self.blocks.of(cache)
             if known is None:
-                return run()
+                return run(read_index, write_index)
             return self.launches.update(known, cache, layer_idx, read_index, write_index, run)
 
         return update
@@ -198,8 +199,20 @@ class Hooks:
             known = self.blocks.of(inputs.cache)
             if known is not None:
                 self.blocks.step(known)
-                self.launches.batch(known, inputs)
+                self.launches.batch(known)
 
+        def built(inputs, _result, *_args, **_kwargs):
+            known = self.blocks.of(inputs.cache)
+            if known is not None:
+                self.buffers.add(known, inputs)
+
+        def returned(inputs, _result):
+            known = self.blocks.of(inputs.cache)
+            if known is not None:
+                self.launches.completed(known)
+
+        after(module.ContinuousBatchingIOs, "__init__", built)
+        after(module.ContinuousBatchingIOs, "prepare_batch_update", returned)
         after(module.ContinuousBatchingIOs, "prepare_batch_tensors", prepared)
 
     # continuous_api.py
@@ -208,7 +221,14 @@ class Hooks:
             def step(processor, *args, **kwargs):
                 known = self.blocks.of(processor.cache)
                 before = known.updates if known is not None else None
-                result = original(processor, *args, **kwargs)
+                try:
+                    result = original(processor, *args, **kwargs)
+                except Exception:
+                    if known is not None:
+                        self.buffers.note(known)
+                    raise
+                if known is not None:
+                    self.launches.ended(known)
                 if known is not None and known.updates == before:
                     self.blocks.unseen(processor.cache, "a step ran without PagedAttentionCache."
                                        "update: a CUDA graph, or decoding by block table")

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tensors in which Transformers keeps a batch's index lists: where a list that a launch gets
+stands, what compares it on the GPU, and the guard before the launch.
+
+A group's reads and writes are a line each of two tensors that stay where they are; each request's
+part of a line begins where the cumulative sequence lengths say, which are on the device, too.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import Dict, List, NamedTuple, Optional
+
+from .devices import (DeviceTable, Finding, Guard, Guarded, OutOfBounds, mode_asked, stream_of,
+                      view_of)
+from .hf_blocks import Cache, Group
+
+# Of a table that is compared: 8 bytes of the GPU's memory and 16 of the host's each.
+_CELLS_MOST, _COLUMNS_MOST = 1 << 22, 1 << 15
+
+
+class Line(NamedTuple):
+    """One group's list of one set of tensors."""
+
+    group: int
+    buffer: str
+    table: Optional[DeviceTable]  # of tensors on a GPU
+    offset: int  # of its first entry in the buffer, where that is one row
+    guarded: Optional[Guarded]
+
+
+class Buffers:
+    """The lines of all sets of tensors, by address."""
+
+    def __init__(self, recorder) -> None:
+        self.recorder = recorder
+        self.lines: Dict[int, Line] = {}
+        self.mode = mode_asked()
+        self._guards: Dict[tuple, Guard] = {}  # by whether it is of writes, and on the host
+        self._sets = 0
+        self._open: Dict[int, list] = {}  # what each set has open
+
+    def add(self, known: Cache, inputs) -> None:
+        """`inputs` has its tensors. Waits for the GPU."""
+        cache = inputs.cache
+        if inputs.read_index_storage.device != cache.key_cache[0].device:
+            return  # Those of the host whose copies on the GPU are read.
+        if self.mode in ("raise", "clamp"):
+            for tensor in (*cache.key_cache, *cache.value_cache):
+                tensor[known.read_trash].zero_()  # What stands in for a bad read.
+        prefix = known.name + (f".{self._sets}" if self._sets else "")
+        self._sets += 1
+        opened: list = []
+        lines = [*self._reads(known, inputs, prefix, opened),
+                 *self._writes(known, inputs, prefix, opened)]
+        self.lines.update(lines)
+        self._open[id(inputs)] = opened
+        addresses = [address for address, _ in lines]
+        weakref.finalize(inputs, self._remove, id(inputs), addresses).atexit = False
+
+    def _reads(self, known: Cache, inputs, prefix: str, opened: list) -> List[tuple]:
+        lines = []
+        for index, group in enumerate(known.groups):
+            cells = inputs.read_index_storage[index]
+            starts = inputs.cumulative_seqlens_k[
+                "full_attention" if group.window is None else "sliding_attention"]
+            buffer, table = f"{prefix}.reads{index}", None
+            if cells.is_cuda and self.recorder.native() is not None:
+                longest = cells.numel() if group.window is None else group.window - 1
+                cols = max(min(longest, cells.numel(), _COLUMNS_MOST), 1)
+                rows = min(starts.numel() - 1, _CELLS_MOST // cols)
+                table = self._table(view_of(cells, cols, starts, rows), buffer, group.pool, "slot")
+                opened.append(table)
+            guarded = self._guarded(cells, starts, known.read_trash, False, opened)
+            lines.append((cells.data_ptr(), Line(index, buffer, table, 0, guarded)))
+        return lines
+
+    def _writes(self, known: Cache, inputs, prefix: str, opened: list) -> List[tuple]:
+        """On a GPU one buffer has all groups' lists: one compare a batch instead of one each."""
+        storage, table = inputs.write_index_storage, None
+        if storage.is_cuda and self.recorder.native() is not None:
+            flat = storage.view(-1)
+            table = self._table(view_of(flat, flat.numel()), f"{prefix}.writes", "", "", True)
+            opened.append(table)
+        lines = []
+        for index in range(len(known.groups)):
+            cells = storage[index]
+            buffer = f"{prefix}.writes{index}" if table is None else table.buffer
+            guarded = self._guarded(cells, inputs.cumulative_seqlens_q, known.write_trash, True,
+                                    opened)
+            offset = index * cells.numel() if table is not None else 0
+            lines.append((cells.data_ptr(), Line(index, buffer, table, offset, guarded)))
+        return lines
+
+    def _table(self, view, buffer: str, space: str, unit: str, slots: bool = False) -> DeviceTable:
+        self.recorder.emit("buffer", buffer=buffer)
+        return DeviceTable(self.recorder.native(), view, buffer, space, unit, slots)
+
+    def _guarded(self, cells, starts, reserved: int, writes: bool,
+                 opened: list) -> Optional[Guarded]:
+        native = self.recorder.native()
+        if self.mode is None or native is None:
+            return None
+        kind = (writes, not cells.is_cuda)
+        if kind not in self._guards:
+            self._guards[kind] = Guard(native, self.mode, not cells.is_cuda)
+        opened.append(Guarded(self._guards[kind], cells, starts, reserved))
+        return opened[-1]
+
+    def _remove(self, key: int, addresses: List[int]) -> None:
+        for address in addresses:
+            self.lines.pop(address, None)
+        for one in self._open.pop(key, []):
+            one.close()
+
+    def close(self) -> None:
+        for key in list(self._open):
+            self._remove(key, [])
+        self.lines.clear()
+        for guard in self._guards.values():
+            guard.close()
+        self._guards.clear()
+
+    # --- the guard
+
+    def guard(self, indices: list, index: int, layer: int, bound: int) -> list:
+        """Has one of a launch's lists checked before it; what the launch is to be given instead."""
+        cells = indices[index]
+        line = self.lines.get(cells.data_ptr())
+        if line is None or line.guarded is None:
+            return indices
+        line.guarded.check(layer, bound, stream_of(cells))
+        if line.guarded.copy is None:
+            return indices
+        given = list(indices)
+        given[index] = line.guarded.copy[:cells.numel()]
+        return given
+
+    def report(self, known: Cache) -> None:
+        """Notes what the guards have found by now; in the mode raise, raises the first of it."""
+        found = self.note(known)
+        if found and self.mode == "raise":
+            raise found[0]
+
+    def note(self, known: Cache) -> List[OutOfBounds]:
+        errors = []
+        for (writes, _), guard in self._guards.items():
+            found = guard.poll()
+            while found is not None:
+                errors.append(self._error(known, found, writes))
+                self.recorder.emit("note", text=f"guard {self.mode}: {errors[-1]}; entries "
+                                                f"outside: {found.bad}")
+                found = guard.poll()
+        return errors
+
+    @staticmethod
+    def _error(known: Cache, found: Finding, writes: bool) -> OutOfBounds:
+        lane = known.lanes[found.row] if found.row < len(known.lanes) else None
+        return OutOfBounds("a write" if writes else "a read", lane.req if lane else None,
+                           found.layer, found.column, found.id, found.bound)
