@@ -120,7 +120,7 @@ def main() -> None:
     elif fault:
         plant_in_batch({"cell": plant_cell, "freed": plant_freed}[fault])
     batching = ContinuousBatchingConfig(block_size=BLOCK, num_blocks=60, max_batch_tokens=64,
-                                        seed=1)
+                                        use_cuda_graph=False, use_async_batching=False, seed=1)
     generation = GenerationConfig(max_new_tokens=NEW_TOKENS, do_sample=True, eos_token_id=-1,
                                   pad_token_id=0, num_return_sequences=2)
     answers = model().generate_batch(inputs=prompts(), generation_config=generation,

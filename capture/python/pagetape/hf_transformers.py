@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The adapter for continuous batching in Hugging Face transformers: which hook stands where.
 
-Driven on a CPU with transformers 5.12.1. Launches are seen in PagedAttentionCache.update, which
+Driven with transformers 5.12.1 on a CPU and 5.17.0 on a GPU. Launches are seen in PagedAttentionCache.update, which
 the eager, SDPA and variable-length flash attentions call. The decode path through a block table
 and replayed CUDA graphs do not come by there, and blocks restored from the host are written by
 neither: a step in which that happens is recorded as a gap, and nothing is judged on what it wrote.
@@ -191,7 +191,8 @@ class Hooks:
         after(cls, "add_waiting_request", lambda _s, _r, state: blocks.arrive(state.request_id))
         wrap(cls, "finish_request", make_finish)
         after(cls, "clear_cancelled_requests", cancelled)
-        after(cls, "pop_request_to_evict", lambda _s, result: blocks.preempt(result[0]))
+        if hasattr(cls, "pop_request_to_evict"):  # Until 5.16; then see offloading().
+            after(cls, "pop_request_to_evict", lambda _s, result: blocks.preempt(result[0]))
 
     # input_outputs.py
     def inputs(self, module) -> None:
@@ -250,7 +251,14 @@ class Hooks:
 
             return restore
 
+        def evicted(_manager, _result, victims):
+            for state in victims:
+                self.blocks.preempt(state.request_id)
+
         wrap(module.OffloadingManager, "restore_scheduled_requests", make)
+        if hasattr(module.OffloadingManager, "offload_requests"):  # Some at once, since 5.17.
+            expect(module.OffloadingManager._offload_to_cpu, "victims")
+            after(module.OffloadingManager, "_offload_to_cpu", evicted)
 
 
 def install(hooks: PostImportHooks, recorder) -> Hooks:
