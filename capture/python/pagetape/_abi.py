@@ -263,17 +263,18 @@ class NativeRecorder:
         self.recorded(self.library.ptape_launch_done(self.handle, self.at(t, stream), ticket))
 
     def stream(self, address: int) -> int:
-        """What events call a CUDA stream; the host's own work is on stream 0."""
+        """What events call the CUDA stream at that address."""
         found = self._streams.get(address)
         if found is None:
             found = self._streams[address] = self.library.ptape_stream(address)
         return found
 
     def at(self, t: Optional[int], stream: int = 0):
+        """When, and on which CUDA stream, by its address; 0: the host's own work."""
         if t is None and stream == 0:
             return None
         self._place.t = ABSENT if t is None else t
-        self._place.stream = stream
+        self._place.stream = self.stream(stream) if stream else 0
         return self._place_given
 
     def name(self, text: Optional[str]) -> int:

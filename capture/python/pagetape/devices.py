@@ -80,9 +80,9 @@ class DeviceTable:
 
     def compare(self, t: Optional[int], stream: int) -> None:
         """Told here, in the trace, is what the table holds by then on the stream at this address."""
-        place = self._native.at(t, self._native.stream(stream) if stream else 0)
+        library = self._native.library
         self._native.recorded(
-            self._native.library.ptape_table_compare(self._handle, place, stream))
+            library.ptape_table_compare(self._handle, self._native.at(t, stream), stream))
 
     def holds(self, rows: int, cols: int) -> bool:
         return rows <= self.rows and cols <= self.cols

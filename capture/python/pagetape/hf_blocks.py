@@ -17,7 +17,7 @@ PREFIX = "#prefix"  # holds the blocks that are offered for reuse
 
 
 class Lane(NamedTuple):
-    """A request's part of a batch. `reads` and `writes` count index entries, by group."""
+    """A request's part of a batch, and by group how many entries the lists have with it."""
 
     req: str
     past: int
@@ -53,6 +53,7 @@ class Cache:
         self.lanes: List[Lane] = []
         self.decode = False  # of the batch: each lane brings one new token
         self.listed: Dict[tuple, tuple] = {}  # what the batch's index lists were told as
+        self.pairs: Dict[int, tuple] = {}  # and what its layers last got, by group
         self.compared: set = set()  # tables of the batch's that all groups share
         self.buffers: set = set()  # declared
         self.bounds: Dict[tuple, str] = {}  # of launches, as written
@@ -189,13 +190,13 @@ class Blocks:
         self.taken(group, req, blocks[shared:], shared)
         group.forked.update(dict.fromkeys(blocks[shared:], req))
 
-    def copied(self, known: Cache, sources: List[int], targets: List[int]) -> None:
+    def copied(self, known: Cache, sources: List[int], targets: List[int], stream: int) -> None:
         for source, target in zip(sources, targets):
             group = next((g for g in known.groups if target in g.forked), None)
             if group is not None:
                 self.recorder.emit("copy", from_pool=group.pool, to_pool=group.pool,
                                    req=group.forked.pop(target), **{"from": [source]},
-                                   to=[target])
+                                   to=[target], **self.recorder.on_stream(stream))
 
     # --- blocks offered for reuse
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 from itertools import accumulate
-from typing import Dict, List, NamedTuple, Optional
+from typing import Any, Dict, List, NamedTuple, Optional
 
 from ._abi import ABSENT, Launch, Rows
 from .devices import capturing, stream_of
@@ -29,11 +29,14 @@ from .recording import Written
 IDS = (1 - (1 << 31), (1 << 31) - 1)  # One beyond them is told as the nearest, which no pool holds.
 
 
-class Listed(NamedTuple):
-    """An index list as the trace has it, and a launch that reads or writes it."""
+class Pair(NamedTuple):
+    """What a layer got, and its launches in their order: as the library takes them or, for the text
+    form, their events' fields but for the layer; the bound is its pages."""
 
-    fields: Dict  # of the launch's event, but for the layer and the bound's address
-    launch: Optional[Launch]  # where the library takes it so
+    reads: Any
+    writes: Any
+    group: Group
+    launches: List
 
 
 class Launches:
@@ -44,7 +47,7 @@ class Launches:
 
     def batch(self, known: Cache) -> None:
         """A batch's tensors are there."""
-        known.listed, known.compared = {}, set()
+        known.listed, known.pairs, known.compared = {}, {}, set()
         known.decode = all(lane.new == 1 for lane in known.lanes)
 
     def update(self, known: Cache, cache, layer: int, read_index, write_index, run):
@@ -54,21 +57,36 @@ class Launches:
         if capturing(tensor):
             return run(read_index, write_index)
         known.updates += 1
-        group = known.of_layer[layer]
         reads, writes = read_index[index], write_index[index]
         # An index out of bounds ends `run`: what it was given is written before it is called.
-        if group.window is None:
-            self._launch(known, group, layer, writes, index, tensor, self._writes)
-            self._launch(known, group, layer, reads, index, tensor, self._reads)
-        else:
-            self._launch(known, group, layer, reads, index, tensor, self._reads)
-            self._launch(known, group, layer, writes, index, tensor, self._writes)
+        pair = known.pairs.get(index)
+        if pair is None or pair.reads is not reads or pair.writes is not writes:
+            pair = known.pairs[index] = self._pair(known, known.of_layer[layer], index, reads,
+                                                   writes, tensor)
+        self._record(known, pair, layer, tensor)
         if self.buffers.mode is not None:
             slots = int(tensor.shape[0])
             read_index = self.buffers.guard(read_index, index, layer, slots)
             write_index = self.buffers.guard(write_index, index, layer, slots)
             self.buffers.report(known)
         return run(read_index, write_index)
+
+    def _pair(self, known: Cache, group: Group, index: int, reads, writes, tensor) -> Pair:
+        launches = [self._listed(known, group, tell, index, indices, tensor)
+                    for indices, tell in ((reads, self._reads), (writes, self._writes))
+                    if indices.numel()]
+        if group.window is None:
+            launches.reverse()
+        return Pair(reads, writes, group, [one for one in launches if one is not None])
+
+    def _record(self, known: Cache, pair: Pair, layer: int, tensor) -> None:
+        if not pair.launches or isinstance(pair.launches[0], Launch):
+            at = tensor.data_ptr() if self.blocks.addresses else ABSENT
+            self.recorder.launches(pair.launches, layer, at, stream_of(tensor))
+            return
+        for fields in pair.launches:
+            bound = self._bound(known, pair.group, tensor, fields["bound"])
+            self.recorder.emit(**{**fields, "layer": layer, "bound": bound})
 
     def ended(self, known: Cache) -> None:
         """A batch's launches are on their stream, or were, on the host."""
@@ -81,30 +99,21 @@ class Launches:
         if known.begun:
             self.recorder.launch_done(known.begun.pop(0))
 
-    def _launch(self, known: Cache, group: Group, layer: int, indices, index: int, tensor,
-                tell) -> None:
-        count, address = indices.numel(), indices.data_ptr()
-        if count == 0:
-            return
-        key = (tell.__name__, address, count, group.pool)
-        listed = known.listed.get(key)
-        if listed is None:
-            line = self.buffers.lines.get(address)
-            listed = known.listed[key] = tell(known, group, line, index, indices, tensor)
-        if listed.launch is not None:
-            at = tensor.data_ptr() if self.blocks.addresses else ABSENT
-            self.recorder.launch(listed.launch, layer, at, stream_of(indices))
-        elif listed.fields:
-            bound = self._bound(known, group, tensor, listed.fields["bound"])
-            self.recorder.emit(**{**listed.fields, "layer": layer, "bound": bound})
+    def _listed(self, known: Cache, group: Group, tell, index: int, indices, tensor):
+        """A launch on this list, which is told where it was not yet in this batch."""
+        key = (tell.__name__, indices.data_ptr(), indices.numel(), group.pool)
+        if key not in known.listed:
+            line = self.buffers.lines.get(indices.data_ptr())
+            known.listed[key] = tell(known, group, line, index, indices, tensor)
+        return known.listed[key]
 
     def _reads(self, known: Cache, group: Group, line: Optional[Line], index: int, indices,
-               tensor) -> Listed:
+               tensor):
         """A row a lane. Entry j of a sliding group's is the j-th token that is still in its
         window. What stands behind the last lane's is a row of nobody's."""
         lanes, table = known.lanes, line.group if line is not None else index
         pool = known.groups[table].pool
-        counts = _within([lane.reads[table] for lane in lanes], indices.numel())
+        counts = _parts([lane.reads[table] for lane in lanes], indices.numel())
         news = [lane.new for lane in lanes]
         rows = Rows([lane.req for lane in lanes], [lane.past + lane.new for lane in lanes],
                     list(range(len(lanes))), news, n=counts)
@@ -120,12 +129,12 @@ class Launches:
             self.recorder.compare(line.table, stream_of(indices))
             if not line.table.holds(len(lanes), max(rows.n, default=0)):
                 self.blocks.gap(group, "a batch is larger than the table that is compared")
-                return Listed({}, None)
+                return None
         fields = dict(table=buffer, unit="slot", page_size=1, space=pool, kernel="paged_attention",
                       mode="decode" if known.decode else "extend")
         if group.window is not None:
             fields["window"] = group.window
-        return self._listed(known, group, rows, int(tensor.shape[0]), False, fields)
+        return self._made(known, group, rows, int(tensor.shape[0]), False, fields)
 
     def _tell_rows(self, known: Cache, buffer: str, rows: Rows, counts: List[int], indices,
                    pool: str) -> Rows:
@@ -144,9 +153,9 @@ class Launches:
                       for name, column in zip(Rows._fields, rows)))
 
     def _writes(self, known: Cache, group: Group, line: Optional[Line], index: int, indices,
-                tensor) -> Listed:
+                tensor):
         lanes, table = known.lanes, line.group if line is not None else index
-        counts = _within([lane.writes[table] for lane in lanes], indices.numel())
+        counts = _parts([lane.writes[table] for lane in lanes], indices.numel())
         owners = [lane.req for lane in lanes]
         if sum(counts) < indices.numel():  # Padding's.
             counts, owners = [*counts, indices.numel() - sum(counts)], [*owners, None]
@@ -161,20 +170,19 @@ class Launches:
             self.recorder.compare(line.table, stream_of(indices))
         fields = dict(slots=buffer, space=known.groups[table].pool)
         pages = int(tensor.shape[0]) // known.block_size
-        return self._listed(known, group, Rows(owners, row=places, n=counts), pages, True, fields)
+        return self._made(known, group, Rows(owners, row=places, n=counts), pages, True, fields)
 
-    def _listed(self, known: Cache, group: Group, rows: Rows, pages: int, store: bool,
-                fields: Dict) -> Listed:
+    def _made(self, known: Cache, group: Group, rows: Rows, pages: int, store: bool,
+              fields: Dict):
         native = self.recorder.native()
         if native is not None:
-            made = Launch(native, store, rows, backend=known.name, bound_pool=group.pool,
+            return Launch(native, store, rows, backend=known.name, bound_pool=group.pool,
                           bound_pages=pages, **fields)
-            return Listed(fields, made)
         text = json.dumps([{name: value for name, value in zip(Rows._fields, row)
                             if name == "req" or value not in (None, ABSENT)}
                            for row in zip(*(column or [None] * len(rows.req) for column in rows))])
-        return Listed(dict(ev="store" if store else "attention", backend=known.name,
-                           rows=Written(text), bound=pages, **fields), None)
+        return dict(ev="store" if store else "attention", backend=known.name, rows=Written(text),
+                    bound=pages, **fields)
 
     def _declare(self, known: Cache, buffer: str) -> None:
         if buffer not in known.buffers:
@@ -194,9 +202,7 @@ class Launches:
         return text
 
 
-def _within(counts: List[int], available: int) -> List[int]:
+def _parts(ends: List[int], available: int) -> List[int]:
     """Each lane's part of a list, as far as that reaches."""
-    if sum(counts) <= available:
-        return counts
-    ends = [min(end, available) for end in accumulate(counts, initial=0)]
+    ends = [0, *(min(end, available) for end in ends)]
     return [end - begin for begin, end in zip(ends, ends[1:])]

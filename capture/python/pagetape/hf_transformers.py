@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from importlib import metadata
 
+from .devices import stream_of
 from .hf_blocks import Blocks, Lane
 from .hf_buffers import Buffers
 from .hf_launches import Launches
@@ -65,14 +66,13 @@ class Hooks:
         """Counts the entries that each request adds to the lists of each group."""
 
         def extend(cache, request_id, past_length, query_length, read_index, write_index):
+            result = original(cache, request_id, past_length, query_length, read_index,
+                              write_index)
             known = self.blocks.of(cache)
-            lists = (read_index, write_index)
-            before = [[len(group) for group in one or []] for one in lists]
-            result = original(cache, request_id, past_length, query_length, *lists)
             if known is not None:
-                reads, writes = ([len(group) - n for group, n in zip(one or [], ns)]
-                                 for one, ns in zip(lists, before))
-                known.building.append(Lane(request_id, past_length, query_length, reads, writes))
+                known.building.append(Lane(request_id, past_length, query_length,
+                                           [len(group) for group in read_index or ()],
+                                           [len(group) for group in write_index]))
             return result
 
         return extend
@@ -105,7 +105,8 @@ class Hooks:
         def copied(cache, _result, list_source_blocks, list_forked_blocks):
             known = blocks.of(cache)
             if known is not None:
-                blocks.copied(known, list_source_blocks, list_forked_blocks)
+                blocks.copied(known, list_source_blocks, list_forked_blocks,
+                              stream_of(cache.key_cache[0]))
 
         expect(cls.mark_shareable_blocks_as_complete, "state", "num_complete_blocks")
         expect(cls.search_prefix_match, "request_id", "prompt_ids")

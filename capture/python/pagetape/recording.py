@@ -156,14 +156,20 @@ class Recorder:
             native.slots(self._now(), buffer, values.data_ptr(), values.numel())
             self.events += 1
 
-    def launch(self, launch, layer: int, address: int, stream: int) -> None:
-        """An attention or a store (_abi.Launch) of one layer, on its K tensor; `stream` is a CUDA
+    def launches(self, launches: list, layer: int, address: int, stream: int) -> None:
+        """Attentions and stores (_abi.Launch) of one layer, on its K tensor; `stream` is a CUDA
         stream's address, or 0. Needs native()."""
         native = self.native()
         with self._lock:
-            launch.of_layer(layer, address)
-            native.launch(self._now(), native.stream(stream) if stream else 0, launch)
-            self.events += 1
+            for launch in launches:
+                launch.of_layer(layer, address)
+                native.launch(self._now(), stream, launch)
+            self.events += len(launches)
+
+    def on_stream(self, stream: int) -> Dict[str, int]:
+        """An event's field for what is put on the CUDA stream at that address; 0: the host's."""
+        native = self.native()
+        return {"stream": native.stream(stream)} if stream and native is not None else {}
 
     def compare(self, table, stream: int) -> None:
         """Tells what a DeviceTable holds by then on that stream. Needs native()."""
