@@ -90,7 +90,7 @@ def plant_index(storage: str) -> None:
                     if not hasattr(one, "sliding_window"))
         if steps[0] >= AT_STEP and not done and inputs.max_kv_read > 0:
             done.append(True)
-            getattr(inputs, storage)[full, 2] = OUTSIDE
+            getattr(inputs, storage)[full, 0] = OUTSIDE
         return result
 
     ContinuousBatchingIOs.prepare_batch_tensors = prepare

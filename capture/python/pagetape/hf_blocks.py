@@ -51,6 +51,7 @@ class Cache:
         self.of_layer: Dict[int, Group] = {}
         self.building: List[Lane] = []
         self.lanes: List[Lane] = []
+        self.batches = 0
         self.decode = False  # of the batch: each lane brings one new token
         self.listed: Dict[tuple, tuple] = {}  # what the batch's index lists were told as
         self.pairs: Dict[int, tuple] = {}  # and what its layers last got, by group

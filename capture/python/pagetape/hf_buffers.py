@@ -19,11 +19,33 @@ from .hf_blocks import Cache, Group
 _CELLS_MOST, _COLUMNS_MOST = 1 << 22, 1 << 15
 
 
+class Starts:
+    """Where each lane's part of a list begins, of this batch's lanes alone: behind them the engine's
+    tensor holds what is left of earlier, larger batches."""
+
+    def __init__(self, cumulative) -> None:
+        self._engines = cumulative
+        self.own = cumulative.new_zeros(cumulative.shape)
+        self._count = 0
+        self._batch = -1
+
+    def of_batch(self, batch: int, lanes: int) -> None:
+        """On the current stream, which is the launches'."""
+        if batch == self._batch:
+            return
+        count = min(lanes + 1, self.own.numel())
+        self.own[:count].copy_(self._engines[:count])
+        if count < self._count:
+            self.own[count:self._count].zero_()  # A list that ends before it begins is empty.
+        self._batch, self._count = batch, count
+
+
 class Line(NamedTuple):
     """One group's list of one set of tensors."""
 
     group: int
     buffer: str
+    starts: Starts
     table: Optional[DeviceTable]  # of tensors on a GPU
     offset: int  # of its first entry in the buffer, where that is one row
     guarded: Optional[Guarded]
@@ -51,28 +73,31 @@ class Buffers:
         prefix = known.name + (f".{self._sets}" if self._sets else "")
         self._sets += 1
         opened: list = []
-        lines = [*self._reads(known, inputs, prefix, opened),
+        starts = {kind: Starts(tensor) for kind, tensor in inputs.cumulative_seqlens_k.items()}
+        lines = [*self._reads(known, inputs, prefix, starts, opened),
                  *self._writes(known, inputs, prefix, opened)]
         self.lines.update(lines)
         self._open[id(inputs)] = opened
         addresses = [address for address, _ in lines]
         weakref.finalize(inputs, self._remove, id(inputs), addresses).atexit = False
 
-    def _reads(self, known: Cache, inputs, prefix: str, opened: list) -> List[tuple]:
+    def _reads(self, known: Cache, inputs, prefix: str, all_starts: Dict[str, Starts],
+               opened: list) -> List[tuple]:
         lines = []
         for index, group in enumerate(known.groups):
             cells = inputs.read_index_storage[index]
-            starts = inputs.cumulative_seqlens_k[
-                "full_attention" if group.window is None else "sliding_attention"]
+            starts = all_starts["full_attention" if group.window is None
+                                else "sliding_attention"]
             buffer, table = f"{prefix}.reads{index}", None
             if cells.is_cuda and self.recorder.native() is not None:
                 longest = cells.numel() if group.window is None else group.window - 1
                 cols = max(min(longest, cells.numel(), _COLUMNS_MOST), 1)
-                rows = min(starts.numel() - 1, _CELLS_MOST // cols)
-                table = self._table(view_of(cells, cols, starts, rows), buffer, group.pool, "slot")
+                rows = min(starts.own.numel() - 1, _CELLS_MOST // cols)
+                view = view_of(cells, cols, starts.own, rows)
+                table = self._table(view, buffer, group.pool, "slot")
                 opened.append(table)
             guarded = self._guarded(cells, starts, known.read_trash, False, opened)
-            lines.append((cells.data_ptr(), Line(index, buffer, table, 0, guarded)))
+            lines.append((cells.data_ptr(), Line(index, buffer, starts, table, 0, guarded)))
         return lines
 
     def _writes(self, known: Cache, inputs, prefix: str, opened: list) -> List[tuple]:
@@ -82,21 +107,20 @@ class Buffers:
             flat = storage.view(-1)
             table = self._table(view_of(flat, flat.numel()), f"{prefix}.writes", "", "", True)
             opened.append(table)
-        lines = []
+        lines, starts = [], Starts(inputs.cumulative_seqlens_q)
         for index in range(len(known.groups)):
             cells = storage[index]
             buffer = f"{prefix}.writes{index}" if table is None else table.buffer
-            guarded = self._guarded(cells, inputs.cumulative_seqlens_q, known.write_trash, True,
-                                    opened)
+            guarded = self._guarded(cells, starts, known.write_trash, True, opened)
             offset = index * cells.numel() if table is not None else 0
-            lines.append((cells.data_ptr(), Line(index, buffer, table, offset, guarded)))
+            lines.append((cells.data_ptr(), Line(index, buffer, starts, table, offset, guarded)))
         return lines
 
     def _table(self, view, buffer: str, space: str, unit: str, slots: bool = False) -> DeviceTable:
         self.recorder.emit("buffer", buffer=buffer)
         return DeviceTable(self.recorder.native(), view, buffer, space, unit, slots)
 
-    def _guarded(self, cells, starts, reserved: int, writes: bool,
+    def _guarded(self, cells, starts: Starts, reserved: int, writes: bool,
                  opened: list) -> Optional[Guarded]:
         native = self.recorder.native()
         if self.mode is None or native is None:
@@ -104,7 +128,7 @@ class Buffers:
         kind = (writes, not cells.is_cuda)
         if kind not in self._guards:
             self._guards[kind] = Guard(native, self.mode, not cells.is_cuda)
-        opened.append(Guarded(self._guards[kind], cells, starts, reserved))
+        opened.append(Guarded(self._guards[kind], cells, starts.own, reserved))
         return opened[-1]
 
     def _remove(self, key: int, addresses: List[int]) -> None:
@@ -123,12 +147,13 @@ class Buffers:
 
     # --- the guard
 
-    def guard(self, indices: list, index: int, layer: int, bound: int) -> list:
+    def guard(self, known: Cache, indices: list, index: int, layer: int, bound: int) -> list:
         """Has one of a launch's lists checked before it; what the launch is to be given instead."""
         cells = indices[index]
         line = self.lines.get(cells.data_ptr())
         if line is None or line.guarded is None:
             return indices
+        line.starts.of_batch(known.batches, len(known.lanes))
         line.guarded.check(layer, bound, stream_of(cells))
         if line.guarded.copy is None:
             return indices

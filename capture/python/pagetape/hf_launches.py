@@ -47,6 +47,7 @@ class Launches:
 
     def batch(self, known: Cache) -> None:
         """A batch's tensors are there."""
+        known.batches += 1
         known.listed, known.pairs, known.compared = {}, {}, set()
         known.decode = all(lane.new == 1 for lane in known.lanes)
 
@@ -66,8 +67,8 @@ class Launches:
         self._record(known, pair, layer, tensor)
         if self.buffers.mode is not None:
             slots = int(tensor.shape[0])
-            read_index = self.buffers.guard(read_index, index, layer, slots)
-            write_index = self.buffers.guard(write_index, index, layer, slots)
+            read_index = self.buffers.guard(known, read_index, index, layer, slots)
+            write_index = self.buffers.guard(known, write_index, index, layer, slots)
             self.buffers.report(known)
         return run(read_index, write_index)
 
@@ -126,6 +127,7 @@ class Launches:
         if line is None or line.table is None:
             rows = self._tell_rows(known, buffer, rows, counts, indices, pool)
         else:
+            line.starts.of_batch(known.batches, len(lanes))
             self.recorder.compare(line.table, stream_of(indices))
             if not line.table.holds(len(lanes), max(rows.n, default=0)):
                 self.blocks.gap(group, "a batch is larger than the table that is compared")
