@@ -24,13 +24,20 @@ def record(release, folder):
     return out
 
 
-def record_transformers(folder, fault=""):
-    out = os.path.join(folder, "transformers-%s.ptape" % (fault or "clean"))
-    subprocess.run(
+def run_transformers(folder, fault="", guard=""):
+    """The trace, what the engine printed and what it logged."""
+    out = os.path.join(folder, "transformers-%s%s.ptape" % (fault or "clean", guard))
+    done = subprocess.run(
         ["bash", os.path.join(ROOT, "capture/python/record_transformers.sh"),
          os.environ["PAGETAPE_ENGINES"], out, fault],
-        env=dict(os.environ, PAGETAPE_LIBRARY=LIBRARY), check=True, timeout=600)
-    return out
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=dict(os.environ, PAGETAPE_LIBRARY=LIBRARY, PAGETAPE_GUARD=guard), check=True,
+        timeout=600)
+    return out, done.stdout, done.stderr
+
+
+def record_transformers(folder, fault=""):
+    return run_transformers(folder, fault)[0]
 
 
 def run(*arguments):
@@ -157,6 +164,47 @@ class LiveTransformers(unittest.TestCase):
         self.assertEqual(set(report["counts"]), {"WRONG_SPACE"})
         self.assertEqual({f["layer"] for f in report["findings"]}, {0})
         self.assertEqual(len({f["event"] for f in report["findings"]}), 1)
+
+    # --- an index beyond the pool, which the CPU's kernels refuse and a GPU's would follow
+
+    def guarded(self, fault, guard):
+        """What the engine printed and logged, the guard's notes, the findings."""
+        trace, printed, logged = run_transformers(self.folder.name, fault, guard)
+        notes = [e["text"] for e in events(trace) if e["ev"] == "note"]
+        return printed, logged, notes, verify(trace)["findings"]
+
+    def test_log_notes_the_index_and_changes_nothing(self):
+        printed, logged, notes, findings = self.guarded("read", "log")
+        self.assertEqual(len(notes), 1)
+        self.assertRegex(notes[0], "guard log: a read of request req_.*, layer 5, column 0: id "
+                                   "1099511627776 is outside the bound pool of 992")
+        self.assertEqual(findings[0]["rule"], "OOB_PAGE")
+        self.assertIn(f"request {findings[0]['req']},", notes[0])
+        error = "IndexError: index out of range in self"
+        without = self.guarded("read", "")
+        self.assertEqual(printed, without[0])
+        self.assertTrue(error in logged and error in without[1])
+
+    def test_clamp_serves_on(self):
+        for fault in ("read", "write"):
+            printed, _, notes, findings = self.guarded(fault, "clamp")
+            self.assertEqual(printed, "24 requests, 576 new tokens\n")
+            self.assertEqual(len(notes), 1)
+            self.assertIn("OOB_PAGE", {f["rule"] for f in findings})
+
+    def test_raise_ends_the_step_with_where_it_was(self):
+        for fault in ("read", "write"):
+            _, logged, notes, findings = self.guarded(fault, "raise")
+            where = (f"a {fault} of request {findings[0]['req']}, layer 5, column 0: id "
+                     "1099511627776 is outside the bound pool of 992")
+            self.assertIn(f"pagetape.devices.OutOfBounds: {where}\n", logged)
+            self.assertEqual(len(notes), 1)
+            self.assertIn(where, notes[0])
+
+    def test_a_guard_that_finds_nothing_changes_nothing(self):
+        trace, printed, _ = run_transformers(self.folder.name, "", "clamp")
+        self.assertEqual(printed, "24 requests, 576 new tokens\n")
+        self.assertEqual(events(trace), events(self.clean))
 
 
 if __name__ == "__main__":
