@@ -182,8 +182,8 @@ class ModeTest(unittest.TestCase):
 
     def test_the_exception_says_where(self):
         error = devices.OutOfBounds("a read", "A", 5, 2, 992, 992)
-        self.assertEqual(str(error), "a read of request A, layer 5, column 2: id 992 is outside the "
-                                     "bound pool of 992")
+        self.assertEqual(str(error), "a read of request A, layer 5, column 2: id 992 is outside "
+                                     "the bound pool of 992")
         self.assertEqual((error.request, error.layer, error.column, error.id, error.bound),
                          ("A", 5, 2, 992, 992))
 

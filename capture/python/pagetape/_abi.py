@@ -9,7 +9,7 @@ from array import array
 from typing import Dict, List, NamedTuple, Optional
 
 ABI_MAJOR = 1
-E_DROPPED, E_WRITE = -2, -3
+E_DROPPED, E_WRITE, E_DEVICE = -2, -3, -5
 ABSENT = -(1 << 63)
 PAGES, LENS, SLOTS = 0, 1, 2  # kinds of device tables
 

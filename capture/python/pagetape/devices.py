@@ -14,8 +14,8 @@ import os
 import sys
 from typing import NamedTuple, Optional
 
-from ._abi import (PAGES, SLOTS, NativeRecorder, PtapeError, PtapeGuardFinding, PtapeGuardLaunch,
-                   PtapeTableView)
+from ._abi import (E_DEVICE, PAGES, SLOTS, NativeRecorder, PtapeError, PtapeGuardFinding,
+                   PtapeGuardLaunch, PtapeTableView)
 
 MODES = ("log", "raise", "clamp")  # as the library counts them
 _MOST_CELLS = (1 << 30) - 1  # of a view, with a length for each row
@@ -78,11 +78,15 @@ class DeviceTable:
         if not self._handle:
             raise PtapeError(native.library.ptape_last_error(None).decode())
 
-    def compare(self, t: Optional[int], stream: int) -> None:
-        """Told here, in the trace, is what the table holds by then on the stream at this address."""
+    def compare(self, t: Optional[int], stream: int) -> bool:
+        """Told here, in the trace, is what the table holds by then on the stream at this address.
+        False where the GPU refuses: the engine is about to learn that from its own call."""
         library = self._native.library
-        self._native.recorded(
-            library.ptape_table_compare(self._handle, self._native.at(t, stream), stream))
+        status = library.ptape_table_compare(self._handle, self._native.at(t, stream), stream)
+        if status == E_DEVICE:
+            return False
+        self._native.recorded(status)
+        return True
 
     def holds(self, rows: int, cols: int) -> bool:
         return rows <= self.rows and cols <= self.cols
@@ -146,10 +150,10 @@ class Guarded:
         if guard.mode != "log":
             self.copy = _tensor_at(self._library.ptape_guarded_cells(self._handle), cells)
 
-    def check(self, layer: int, bound: int, stream: int) -> None:
+    def check(self, layer: int, bound: int, stream: int) -> bool:
+        """False where the GPU refuses: see DeviceTable.compare."""
         self._launch.layer, self._launch.bound = layer, bound
-        if self._library.ptape_guard_check(self._handle, self._given, stream) != 0:
-            raise PtapeError(self._library.ptape_last_error(None).decode())
+        return self._library.ptape_guard_check(self._handle, self._given, stream) == 0
 
     def close(self) -> None:
         handle, self._handle = self._handle, None

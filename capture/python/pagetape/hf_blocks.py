@@ -126,11 +126,11 @@ class Blocks:
         """Something that this adapter does not record wrote blocks: nothing is claimed of them."""
         known = self.of(cache)
         if known is not None:
-            self.recorder.emit("gap", why=why, pools=[group.pool for group in known.groups])
+            self.gap(known.groups, why)
 
-    def gap(self, group: Group, why: str) -> None:
-        """Likewise, of one group."""
-        self.recorder.emit("gap", why=why, pools=[group.pool])
+    def gap(self, groups: List[Group], why: str) -> None:
+        """Likewise, of these groups."""
+        self.recorder.emit("gap", why=why, pools=[group.pool for group in groups])
 
     # --- requests
 

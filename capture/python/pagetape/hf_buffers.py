@@ -11,17 +11,19 @@ from __future__ import annotations
 import weakref
 from typing import Dict, List, NamedTuple, Optional
 
+from ._abi import PtapeError
 from .devices import (DeviceTable, Finding, Guard, Guarded, OutOfBounds, mode_asked, stream_of,
                       view_of)
-from .hf_blocks import Cache, Group
+from .hf_blocks import Cache
+from .importhook import strict
 
 # Of a table that is compared: 8 bytes of the GPU's memory and 16 of the host's each.
 _CELLS_MOST, _COLUMNS_MOST = 1 << 22, 1 << 15
 
 
 class Starts:
-    """Where each lane's part of a list begins, of this batch's lanes alone: behind them the engine's
-    tensor holds what is left of earlier, larger batches."""
+    """Where each lane's part of a list begins, of this batch's lanes alone: behind them the
+    engine's tensor holds what is left of earlier, larger batches."""
 
     def __init__(self, cumulative) -> None:
         self._engines = cumulative
@@ -88,25 +90,22 @@ class Buffers:
             cells = inputs.read_index_storage[index]
             starts = all_starts["full_attention" if group.window is None
                                 else "sliding_attention"]
-            buffer, table = f"{prefix}.reads{index}", None
-            if cells.is_cuda and self.recorder.native() is not None:
-                longest = cells.numel() if group.window is None else group.window - 1
-                cols = max(min(longest, cells.numel(), _COLUMNS_MOST), 1)
-                rows = min(starts.own.numel() - 1, _CELLS_MOST // cols)
-                view = view_of(cells, cols, starts.own, rows)
-                table = self._table(view, buffer, group.pool, "slot")
-                opened.append(table)
+            longest = cells.numel() if group.window is None else group.window - 1
+            cols = max(min(longest, cells.numel(), _COLUMNS_MOST), 1)
+            rows = min(starts.own.numel() - 1, _CELLS_MOST // cols)
+            buffer = f"{prefix}.reads{index}"
+            table = self._table(opened, cells, view_of(cells, cols, starts.own, rows), buffer,
+                                group.pool, "slot")
             guarded = self._guarded(cells, starts, known.read_trash, False, opened)
             lines.append((cells.data_ptr(), Line(index, buffer, starts, table, 0, guarded)))
         return lines
 
     def _writes(self, known: Cache, inputs, prefix: str, opened: list) -> List[tuple]:
         """On a GPU one buffer has all groups' lists: one compare a batch instead of one each."""
-        storage, table = inputs.write_index_storage, None
-        if storage.is_cuda and self.recorder.native() is not None:
-            flat = storage.view(-1)
-            table = self._table(view_of(flat, flat.numel()), f"{prefix}.writes", "", "", True)
-            opened.append(table)
+        storage = inputs.write_index_storage
+        flat = storage.view(-1)
+        table = self._table(opened, flat, view_of(flat, flat.numel()), f"{prefix}.writes", "", "",
+                            True)
         lines, starts = [], Starts(inputs.cumulative_seqlens_q)
         for index in range(len(known.groups)):
             cells = storage[index]
@@ -116,9 +115,23 @@ class Buffers:
             lines.append((cells.data_ptr(), Line(index, buffer, starts, table, offset, guarded)))
         return lines
 
-    def _table(self, view, buffer: str, space: str, unit: str, slots: bool = False) -> DeviceTable:
+    def _table(self, opened: list, cells, view, buffer: str, *what) -> Optional[DeviceTable]:
+        """None: the list is read by a copy."""
+        native = self.recorder.native()
+        if not cells.is_cuda or native is None:
+            return None
+        try:
+            opened.append(DeviceTable(native, view, buffer, *what))
+        except PtapeError as error:
+            self._refused(f"{buffer} is read by copies, which wait for the GPU", error)
+            return None
         self.recorder.emit("buffer", buffer=buffer)
-        return DeviceTable(self.recorder.native(), view, buffer, space, unit, slots)
+        return opened[-1]
+
+    def _refused(self, what: str, error: PtapeError) -> None:
+        if strict():
+            raise error
+        self.recorder.emit("note", text=f"{what}: {error}")
 
     def _guarded(self, cells, starts: Starts, reserved: int, writes: bool,
                  opened: list) -> Optional[Guarded]:
@@ -126,9 +139,13 @@ class Buffers:
         if self.mode is None or native is None:
             return None
         kind = (writes, not cells.is_cuda)
-        if kind not in self._guards:
-            self._guards[kind] = Guard(native, self.mode, not cells.is_cuda)
-        opened.append(Guarded(self._guards[kind], cells, starts.own, reserved))
+        try:
+            if kind not in self._guards:
+                self._guards[kind] = Guard(native, self.mode, not cells.is_cuda)
+            opened.append(Guarded(self._guards[kind], cells, starts.own, reserved))
+        except PtapeError as error:
+            self._refused("launches are not guarded", error)
+            return None
         return opened[-1]
 
     def _remove(self, key: int, addresses: List[int]) -> None:
@@ -154,8 +171,8 @@ class Buffers:
         if line is None or line.guarded is None:
             return indices
         line.starts.of_batch(known.batches, len(known.lanes))
-        line.guarded.check(layer, bound, stream_of(cells))
-        if line.guarded.copy is None:
+        checked = line.guarded.check(layer, bound, stream_of(cells))
+        if not checked or line.guarded.copy is None:
             return indices
         given = list(indices)
         given[index] = line.guarded.copy[:cells.numel()]

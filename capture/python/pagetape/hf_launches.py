@@ -128,10 +128,10 @@ class Launches:
             rows = self._tell_rows(known, buffer, rows, counts, indices, pool)
         else:
             line.starts.of_batch(known.batches, len(lanes))
-            self.recorder.compare(line.table, stream_of(indices))
+            if not self.recorder.compare(line.table, stream_of(indices)):
+                return self.blocks.gap([group], "a list could not be compared on the GPU")
             if not line.table.holds(len(lanes), max(rows.n, default=0)):
-                self.blocks.gap(group, "a batch is larger than the table that is compared")
-                return None
+                return self.blocks.gap([group], "a batch is larger than the table compared")
         fields = dict(table=buffer, unit="slot", page_size=1, space=pool, kernel="paged_attention",
                       mode="decode" if known.decode else "extend")
         if group.window is not None:
@@ -169,7 +169,8 @@ class Launches:
             self.recorder.slots(buffer, indices.cpu().long().contiguous())
         elif line.table not in known.compared:
             known.compared.add(line.table)
-            self.recorder.compare(line.table, stream_of(indices))
+            if not self.recorder.compare(line.table, stream_of(indices)):
+                return self.blocks.gap(known.groups, "lists could not be compared on the GPU")
         fields = dict(slots=buffer, space=known.groups[table].pool)
         pages = int(tensor.shape[0]) // known.block_size
         return self._made(known, group, Rows(owners, row=places, n=counts), pages, True, fields)

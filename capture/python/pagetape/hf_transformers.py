@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The adapter for continuous batching in Hugging Face transformers: which hook stands where.
 
-Driven with transformers 5.12.1 on a CPU and 5.17.0 on a GPU. Launches are seen in PagedAttentionCache.update, which
-the eager, SDPA and variable-length flash attentions call. The decode path through a block table
-and replayed CUDA graphs do not come by there, and blocks restored from the host are written by
-neither: a step in which that happens is recorded as a gap, and nothing is judged on what it wrote.
+Driven with transformers 5.12.1 on a CPU and 5.17.0 on a GPU. Launches are seen in
+PagedAttentionCache.update, which the eager, SDPA and variable-length flash attentions call. The
+decode path through a block table and replayed CUDA graphs do not come by there, and blocks restored
+from the host are written by neither: a step in which that happens is recorded as a gap, and nothing
+is judged on what it wrote.
 """
 
 from __future__ import annotations

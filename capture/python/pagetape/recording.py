@@ -171,11 +171,11 @@ class Recorder:
         native = self.native()
         return {"stream": native.stream(stream)} if stream and native is not None else {}
 
-    def compare(self, table, stream: int) -> None:
+    def compare(self, table, stream: int) -> bool:
         """Tells what a DeviceTable holds by then on that stream. Needs native()."""
         with self._lock:
-            table.compare(self._now(), stream)
             self.events += 1
+            return table.compare(self._now(), stream)
 
     def last_launch(self) -> int:
         """The launch that this thread recorded last, for launch_done(); 0: not known."""
