@@ -8,6 +8,7 @@ import os
 import subprocess
 import tempfile
 import unittest
+from concurrent.futures import ThreadPoolExecutor
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PAGETAPE = os.path.join(ROOT, "bazel-bin/pagetape")
@@ -205,6 +206,64 @@ class LiveTransformers(unittest.TestCase):
         trace, printed, _ = run_transformers(self.folder.name, "", "clamp")
         self.assertEqual(printed, "24 requests, 576 new tokens\n")
         self.assertEqual(events(trace), events(self.clean))
+
+
+class TransformersOnAGpu(unittest.TestCase):
+    """The same engine with its tensors on a GPU, where an index beyond the pool ends the context."""
+
+    RUNS = (("", ""), ("cell", ""), ("read", ""), ("read", "raise"), ("read", "clamp"),
+            ("write", "clamp"))
+
+    @classmethod
+    def setUpClass(cls):
+        python = os.path.join(os.environ["PAGETAPE_ENGINES"], "venv/bin/python")
+        seen = subprocess.run([python, "-c", "import torch; print(torch.cuda.is_available())"],
+                              stdout=subprocess.PIPE, text=True, check=False).stdout.strip()
+        if seen != "True":
+            raise unittest.SkipTest("torch sees no GPU")
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(cls.folder.cleanup)
+        os.environ["PAGETAPE_ON_GPU"] = "1"
+        cls.addClassCleanup(os.environ.pop, "PAGETAPE_ON_GPU")
+        with ThreadPoolExecutor() as pool:
+            done = pool.map(lambda run: run_transformers(cls.folder.name, *run), cls.RUNS)
+            cls.runs = dict(zip(cls.RUNS, done))
+
+    def of(self, fault="", guard=""):
+        """What the engine printed and logged, the notes, the report."""
+        trace, printed, logged = self.runs[fault, guard]
+        notes = [e["text"] for e in events(trace) if e["ev"] == "note"]
+        return printed, logged, notes, verify(trace)
+
+    def test_the_engine_as_it_is_is_clean(self):
+        printed, _, notes, report = self.of()
+        self.assertEqual(printed, "24 requests, 576 new tokens\n")
+        self.assertEqual((report["verdict"], report["counts"], notes), ("pass", {}, []))
+        self.assertGreater(report["rules"]["UNINIT_READ"]["judged"], 100)
+        self.assertEqual(report["suspects"]["total"], 0)
+
+    def test_a_cell_that_names_another_requests_block(self):
+        self.assertEqual(self.of("cell")[3]["findings"][0]["rule"], "WRONG_OWNER")
+
+    def test_the_launch_that_ends_the_context_is_a_suspect(self):
+        printed, _, _, report = self.of("read")
+        self.assertNotIn("576 new tokens", printed)
+        [outside] = [f for f in report["findings"] if f["rule"] == "OOB_PAGE"]
+        self.assertIn(outside["event"], report["suspects"]["events"])
+
+    def test_clamp_serves_on(self):
+        for fault in ("read", "write"):
+            printed, _, notes, report = self.of(fault, "clamp")
+            self.assertEqual(printed, "24 requests, 576 new tokens\n")
+            self.assertEqual(len(notes), 1)
+            self.assertIn("OOB_PAGE", report["counts"])
+
+    def test_raise_ends_the_step_with_where_it_was(self):
+        printed, logged, _, report = self.of("read", "raise")
+        where = (f"a read of request {report['findings'][0]['req']}, layer 5, column 0: id "
+                 "1099511627776 is outside the bound pool of 992")
+        self.assertIn(where, printed + logged)
+        self.assertNotIn("CUDA error", printed + logged)
 
 
 if __name__ == "__main__":

@@ -17,10 +17,11 @@ import os
 import sys
 from typing import Optional
 
+from .devices import OutOfBounds
 from .importhook import PostImportHooks
 from .recording import Recorder, TextRecorder, open_recorder
 
-__all__ = ["PostImportHooks", "Recorder", "TextRecorder", "active", "start", "stop"]
+__all__ = ["OutOfBounds", "PostImportHooks", "Recorder", "TextRecorder", "active", "start", "stop"]
 
 _active: Optional["Session"] = None
 
