@@ -253,7 +253,7 @@ class Collector {
     setenv(kRingFolderVariable, folder_.c_str(), 1);
     setenv(kRingSizeVariable, std::to_string(options_.ring_bytes).c_str(), 1);
     setenv(kTraceFolderVariable, out.c_str(), 1);
-    inject({options_.cupti, options_.python, out});
+    inject({options_.cupti, options_.python, options_.guard, out});
     signals.restore();
     std::vector<char*> arguments;
     for (const std::string& argument : options_.command) {

@@ -24,8 +24,8 @@ struct CollectorOptions {
   std::uint64_t ring_bytes = std::uint64_t{64} << 20;
   std::string shared_memory = "/dev/shm";
   int zstd_level = 3;
-  std::string cupti, python;   // As in Injection.
-  CompanionFactory companion;  // May be empty.
+  std::string cupti, python, guard;  // As in Injection.
+  CompanionFactory companion;        // May be empty.
 };
 
 // Runs the command to its end and returns its status, 128 + signal where it was killed, 127 where

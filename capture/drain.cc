@@ -66,8 +66,9 @@ bool Drain::serve() {
   // What waits for a device is not flushed before it is there.
   const bool wanted =
       header.flushes_done.load(std::memory_order_relaxed) != flushes && !tables_.waiting();
-  // A quarter of the ring that waits for its segment to fill is enough.
-  if (wanted || (options_.durable && reader_.held() > reader_.data_bytes() / 4)) flush();
+  // A quarter of the ring, or of a table's memory, that waits for its segment to fill is enough.
+  const bool crowded = reader_.held() > reader_.data_bytes() / 4 || tables_.crowded();
+  if (wanted || (options_.durable && crowded)) flush();
   header.file_bytes.store(writer_->bytes(), std::memory_order_relaxed);
   header.beats.fetch_add(1, std::memory_order_release);
   if (wanted) header.flushes_done.store(flushes, std::memory_order_release);

@@ -56,6 +56,7 @@ void inject(const Injection& injection) {
   const std::string capture = find(fs::exists(beside) ? beside : "",
                                    {"libpagetape_capture.so", "capture/libpagetape_capture.so"});
   if (!capture.empty()) setenv("PAGETAPE_LIBRARY", capture.c_str(), 0);
+  if (!injection.guard.empty()) setenv("PAGETAPE_GUARD", injection.guard.c_str(), 1);
   inject_cupti(cupti);
   inject_python(find(injection.python, {"python"}));
 }

@@ -16,6 +16,8 @@ struct Injection {
   // The folder of Python's package, for PYTHONPATH; "": python/ beside this program, kNotInjected:
   // not at all. Interpreters that ignore PYTHONPATH (-I, -E) are not reached.
   std::string python;
+  // log, raise or clamp, for the hooks of Python; "": no guard.
+  std::string guard;
   // Absolute. Python records where PAGETAPE_OUT, a file in here, is set.
   std::string out;
 };

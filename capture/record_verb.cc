@@ -41,6 +41,13 @@ void add_record_verb(CLI::App& app, int& exit_code, CompanionFactory companion,
                    "beside this program, if it is there")
       ->envname("PAGETAPE_PYTHON")
       ->type_name("DIR");
+  verb->add_option("--guard", options->guard,
+                   "Have engines compare each launch's page ids with the pool bound: log says what "
+                   "is outside, raise and clamp also give the launch a copy without it, and raise "
+                   "ends the step with an exception")
+      ->check(CLI::IsMember({"log", "raise", "clamp"}).description(""))
+      ->envname("PAGETAPE_GUARD")
+      ->type_name("log|raise|clamp");
   verb->add_option("COMMAND", options->command, "Behind --: what to run, and its arguments")
       ->required();
   verb->footer(

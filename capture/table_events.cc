@@ -72,6 +72,11 @@ TableEvents::Table* TableEvents::table_of(const Record& record) {
   return table.reader == nullptr ? nullptr : &table;
 }
 
+bool TableEvents::crowded() const {
+  return std::ranges::any_of(
+      tables_, [](const Table& t) { return t.reader != nullptr && t.reader->crowded(); });
+}
+
 bool TableEvents::waits(const Table& table) {
   if (table.hopeless || table.reader->failed()) return false;
   if (!std::exchange(waiting_, true)) since_ = now_ns();

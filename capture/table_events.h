@@ -30,6 +30,8 @@ class TableEvents {
   bool take(const Record& record, const RecordDecoder& names, bool now);
   const std::vector<EventBody>& bodies() const { return bodies_; }
   bool waiting() const { return waiting_; }
+  // A comparer has little room left before what was taken is in the file.
+  bool crowded() const;
 
   // The record taken last ends there, in the ring …
   void passed(std::uint64_t position);

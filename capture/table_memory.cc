@@ -18,7 +18,7 @@ namespace pagetape {
 namespace {
 
 constexpr std::size_t kHeaderPage = 4096;
-constexpr std::uint64_t kCellsLeast = 1u << 12;
+constexpr std::uint64_t kCellsLeast = 1u << 17;
 constexpr char kMagic[] = "ptaptabl";
 constexpr char kInfix[] = ".table";
 
@@ -172,6 +172,13 @@ bool TableReader::take_cells(std::uint64_t count, std::vector<CellWord>& cells) 
   }
   place_.cells += count;
   return true;
+}
+
+bool TableReader::crowded() const {
+  const TableHeader& header = memory_->header();
+  const std::uint64_t cells = place_.cells - header.cells_freed.load(std::memory_order_relaxed);
+  const std::uint64_t steps = place_.steps - header.steps_freed.load(std::memory_order_relaxed);
+  return cells > cells_held_ / 4 || steps > kStepsHeld / 4;
 }
 
 void TableReader::release(const Place& place) {

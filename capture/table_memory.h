@@ -98,6 +98,8 @@ class TableReader {
   };
   Place place() const { return place_; }
   void release(const Place& place);
+  // A quarter of the memory holds what was taken and not given back.
+  bool crowded() const;
 
   TableKind kind() const { return kind_; }
   std::uint32_t cols() const { return cols_; }

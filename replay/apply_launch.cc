@@ -289,7 +289,7 @@ void Applier::copy_page(const ev::Copy& e, std::size_t i, const LaunchView& view
     act.fate = Fate::kNoOwner;
   }
   tell(act);
-  const bool outside = act.fate == Fate::kOutside;
+  const bool outside = act.fate == Fate::kOutside, unknown = act.fate == Fate::kUnknown;
   act.act = Act::kCopyWrite;
   act.pool = to;
   act.page = e.to[i];
@@ -319,6 +319,7 @@ void Applier::copy_page(const ev::Copy& e, std::size_t i, const LaunchView& view
     *old = kNone;
   }
   world_.space_of(target).touch(e.to[i]);
+  if (unknown) world_.space_of(target).lose(e.to[i]);
 }
 
 void Applier::run_copy(const ev::Copy& e, const LaunchView& view) {

@@ -123,6 +123,13 @@ void Space::end_request(Name owner) {
   release(owner);
 }
 
+void Space::lose(PageId page) {
+  PageInfo* p = pages_.find(slot_of(page));
+  if (p == nullptr || p->unknown) return;
+  p->unknown = true;
+  bump_epoch();
+}
+
 void Space::forget() {
   pages_.clear();
   more_.clear();

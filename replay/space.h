@@ -96,6 +96,8 @@ class Space {
   void evict_column(Name owner, std::int64_t logical, EventIndex by);
   // The request is over: its columns and evictions are forgotten, its pages stay owned.
   void end_request(Name owner);
+  // What the page holds is no longer known: it got what was not.
+  void lose(PageId page);
   // All pages, columns and evictions become unknown.
   void forget();
 

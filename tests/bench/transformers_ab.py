@@ -1,36 +1,48 @@
 # SPDX-License-Identifier: Apache-2.0
 """What recording costs a whole engine: continuous batching of transformers, recorded and not.
 
-    PYTHONPATH=capture/python PAGETAPE_LIBRARY=.../libpagetape_capture.so \\
-        python tests/bench/transformers_ab.py --pagetape bazel-bin/pagetape --out traces-ab
+    python tests/bench/transformers_ab.py --pagetape bazel-bin/pagetape --python capture/python
 
-Two processes hold a model of the same random weights each, one of them under `pagetape record`.
-They take turns, in pairs whose order alternates: the other waits meanwhile. Throughput counts new
-tokens over a whole pass, time per output token the decoding behind each request's first token.
+Passes are alike: the same prompts, the same number of tokens, no sampling. A pass's figure is the
+median time between two tokens while all requests decode, by the engine's own clock. Passes take
+turns, in rounds whose order is shuffled by a fixed seed; one round goes before, uncounted. A
+pass compares with the plain one of its own round and process:
+
+  plain   the adapters' hooks are taken off the engine's classes
+  hooks   recorded, into the ring of `pagetape record`
+  guard   and each launch guarded, with a copy of what it reads (clamp)
+
+With --cupti a second process of the same model has CUPTI in it, which cannot be taken off: its
+plain pass compares with the first process's, and so does a third process's, where nothing differs
+but the process.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import math
 import os
+import random
 import statistics
 import subprocess
 import sys
-import time
 from typing import Dict, List
 
 # Two-sided 95% of Student's t, by degrees of freedom.
-STUDENT = {1: 12.71, 2: 4.30, 3: 3.18, 4: 2.78, 5: 2.57, 6: 2.45, 7: 2.36, 8: 2.31, 9: 2.26}
-NAMES = ("recorded", "plain")
+STUDENT = {1: 12.71, 2: 4.30, 3: 3.18, 4: 2.78, 5: 2.57, 6: 2.45, 7: 2.36, 8: 2.31, 9: 2.26,
+           10: 2.23, 11: 2.20, 12: 2.18, 13: 2.16, 14: 2.14, 15: 2.13}
+MODES = ("plain", "hooks", "guard")
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pagetape", default="pagetape", help="the program (default: of PATH)")
-    parser.add_argument("--out", default="traces-ab", help="folder of the trace")
-    parser.add_argument("--pairs", type=int, default=8)
+    parser.add_argument("--python", default="", help="folder of the Python package")
+    parser.add_argument("--cupti", default="", help="libpagetape_cupti.so, to measure it too")
+    parser.add_argument("--out", default="traces-ab", help="folder of the traces")
+    parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--sliding", action="store_true",
                         help="a Gemma-3-style model: five sliding layers, one full, and so on")
     parser.add_argument("--layers", type=int, default=30)
@@ -43,7 +55,7 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-# --- one of the two processes
+# --- one of the processes
 
 
 def build(args: argparse.Namespace):
@@ -69,50 +81,76 @@ def build(args: argparse.Namespace):
     return model
 
 
+def hooked() -> List[tuple]:
+    """The hooks of the adapter: class, name, the engine's function, the one in its place."""
+    found = []
+    for name, module in list(sys.modules.items()):
+        if not name.startswith("transformers.generation.continuous_batching."):
+            continue
+        for cls in vars(module).values():
+            for key, value in list(vars(cls).items()) if isinstance(cls, type) else []:
+                if getattr(value, "_pagetape", False):
+                    found.append((cls, key, value.__wrapped__, value))
+    return found
+
+
+def decode_gap_ms(done) -> float:
+    """The median time between tokens, from when the last request has its first to when the first
+    one ends."""
+    begin = max(one.timestamps[0] for one in done.values())
+    end = min(one.timestamps[-1] for one in done.values())
+    stamps = [t for t in min(done.values(), key=lambda one: one.timestamps[0]).timestamps
+              if begin <= t <= end]
+    return statistics.median(b - a for a, b in zip(stamps, stamps[1:])) * 1e3
+
+
 def worker(args: argparse.Namespace) -> None:
-    """A pass for each line of stdin; its figures are a line of stdout."""
+    """A pass for each line of stdin, which is its mode; its figure is a line of stdout."""
     answers, sys.stdout = sys.stdout, sys.stderr
     from transformers import ContinuousBatchingConfig, GenerationConfig
-    model = build(args)
+    import transformers.generation.continuous_batching  # noqa: F401
+    import pagetape
+    model, hooks, session = build(args), hooked(), pagetape.active()
     prompts = [[1 + (i * 31 + j * 7) % 31000 for j in range(args.prompt - i % 64)]
                for i in range(args.requests)]
     groups = 6 if args.sliding else 1
     blocks = groups * args.requests * (-(-(args.prompt + args.tokens) // 16) + 2)
     generation = GenerationConfig(max_new_tokens=args.tokens, do_sample=False, eos_token_id=-1,
                                   pad_token_id=0)
-    for _ in sys.stdin:
+    for line in sys.stdin:
+        mode = line.strip()
+        for cls, name, plain, hook in hooks:
+            setattr(cls, name, plain if mode == "plain" else hook)
+        session.transformers.buffers.mode = "clamp" if mode == "guard" else None
         batching = ContinuousBatchingConfig(block_size=16, num_blocks=blocks,
                                             max_batch_tokens=1024, use_cuda_graph=False,
                                             use_async_batching=False)
-        begin = time.perf_counter()
+        gc.collect()
         done = model.generate_batch(inputs=prompts, generation_config=generation,
                                     continuous_batching_config=batching, progress_bar=False,
                                     record_timestamps=True, warmup=False)
-        elapsed = time.perf_counter() - begin
-        tokens = sum(len(one.generated_tokens) for one in done.values())
-        apart = [(one.timestamps[-1] - one.timestamps[0]) / (len(one.timestamps) - 1)
-                 for one in done.values()]
-        figures = {"tokens": tokens, "per_second": tokens / elapsed,
-                   "per_token_ms": statistics.median(apart) * 1e3}
-        print(json.dumps(figures), file=answers, flush=True)
+        wrong = [one.error for one in done.values() if one.error]
+        if wrong or len(done) != len(prompts):
+            sys.exit(f"a {mode} pass failed: {wrong[:1]}")
+        sums = sum(sum(one.generated_tokens) for one in done.values())
+        print(json.dumps({"ms": decode_gap_ms(done), "sums": sums}), file=answers, flush=True)
 
 
-# --- who starts both
+# --- who starts them
 
 
-def start(args: argparse.Namespace, recorded: bool) -> subprocess.Popen:
-    script = [os.path.abspath(__file__), "--worker", *sys.argv[1:]]
-    command = [sys.executable, "-W", "ignore", *script]
-    if recorded:
-        os.makedirs(args.out, exist_ok=True)
-        command = [args.pagetape, "record", "--cupti", "none", "-o", args.out, "--", sys.executable,
-                   "-W", "ignore", "-m", "pagetape", "run", *script]
-        os.environ["PAGETAPE_OUT"] = os.path.join(args.out, "run.ptape")
+def start(args: argparse.Namespace, name: str, cupti: str) -> subprocess.Popen:
+    command = [args.pagetape, "record", "--cupti", cupti or "none", "-o",
+               os.path.join(args.out, name)]
+    if args.python:
+        command += ["--python", args.python]
+    command += ["--", sys.executable, "-W", "ignore", os.path.abspath(__file__), "--worker",
+                *sys.argv[1:]]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
-def turn(process: subprocess.Popen) -> Dict[str, float]:
-    process.stdin.write("\n")
+def turn(process: subprocess.Popen, mode: str) -> Dict[str, float]:
+    process.stdin.write(mode + "\n")
     process.stdin.flush()
     line = process.stdout.readline()
     if not line:
@@ -120,13 +158,13 @@ def turn(process: subprocess.Popen) -> Dict[str, float]:
     return json.loads(line)
 
 
-def ratio(pairs: List[Dict[str, Dict[str, float]]], figure: str) -> str:
-    """Recorded over plain: geometric mean of the pairs and its 95% interval."""
-    logs = [math.log(pair["recorded"][figure] / pair["plain"][figure]) for pair in pairs]
+def ratio(rounds: List[Dict[str, float]], name: str, base: str) -> str:
+    """Geometric mean of the rounds' ratios and its 95% interval."""
+    logs = [math.log(one[name] / one[base]) for one in rounds]
     mean, n = statistics.mean(logs), len(logs)
     if n < 2:
         return f"{math.exp(mean):.4f}"
-    half = STUDENT.get(n - 1, 2.0) * statistics.stdev(logs) / math.sqrt(n)
+    half = STUDENT.get(n - 1, 2.1) * statistics.stdev(logs) / math.sqrt(n)
     low, high = math.exp(mean - half), math.exp(mean + half)
     return f"{math.exp(mean):.4f} (95%: {low:.4f} to {high:.4f})"
 
@@ -135,20 +173,29 @@ def main() -> None:
     args = arguments()
     if args.worker:
         return worker(args)
-    processes = {name: start(args, name == "recorded") for name in NAMES}
-    for process in processes.values():
-        turn(process)  # Not counted: compilers, allocators and clocks warm up.
-    pairs = []
-    for i in range(args.pairs):
-        pairs.append({name: turn(processes[name]) for name in NAMES[::1 if i % 2 == 0 else -1]})
-        print(json.dumps(pairs[-1]), flush=True)
+    processes = {"": start(args, "hooks", "")}
+    turns = [("", mode) for mode in MODES]
+    if args.cupti:
+        processes.update({"cupti ": start(args, "cupti", args.cupti),
+                          "other ": start(args, "other", "")})
+        turns += [("cupti ", "plain"), ("cupti ", "hooks"), ("other ", "plain")]
+    order, rounds, answers = random.Random(0), [], set()
+    for i in range(args.rounds + 1):
+        order.shuffle(turns)
+        found = {where + mode: turn(processes[where], mode) for where, mode in turns}
+        answers |= {one["sums"] for one in found.values()}
+        if i > 0:
+            rounds.append({name: one["ms"] for name, one in found.items()})
+            print(json.dumps(rounds[-1]), flush=True)
     for process in processes.values():
         process.stdin.close()
         process.wait()
-    for figure in ("per_second", "per_token_ms"):
-        medians = [statistics.median(pair[name][figure] for pair in pairs) for name in NAMES]
-        print(f"{figure}: recorded {medians[0]:.2f}, plain {medians[1]:.2f}, "
-              f"ratio {ratio(pairs, figure)}")
+    print(f"answers: {'all the same' if len(answers) == 1 else answers}")
+    for where, mode in sorted(turns):
+        name = where + mode
+        median = statistics.median(one[name] for one in rounds)
+        line = f"{name}: {median:.3f} ms a token"
+        print(line if name == "plain" else f"{line}, of plain {ratio(rounds, name, 'plain')}")
     return None
 
 

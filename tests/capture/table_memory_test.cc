@@ -86,6 +86,25 @@ TEST_F(OneTable, AStepThatDidNotRunIsWaitedFor) {
   EXPECT_TRUE(reader.take(2, cells).all);
 }
 
+TEST_F(OneTable, TheReaderIsCrowdedFromAQuarterOnUntilItGivesBack) {
+  HostCompare compare(view_, *memory_);
+  TableReader reader(memory_);
+  std::vector<CellWord> cells;
+  const std::uint64_t quarter = memory_->header().cells_held / 4 / 64;
+  for (std::uint64_t step = 1; step <= quarter; ++step) {
+    for (std::int32_t& cell : table_) ++cell;
+    compare.compare();
+    EXPECT_TRUE(reader.take(step, cells).all);
+  }
+  EXPECT_FALSE(reader.crowded());
+  ++table_[0];
+  compare.compare();
+  EXPECT_TRUE(reader.take(quarter + 1, cells).all);
+  EXPECT_TRUE(reader.crowded());
+  reader.release(reader.place());
+  EXPECT_FALSE(reader.crowded());
+}
+
 TEST_F(OneTable, WhatFindsNoRoomIsLostAndTheNextStepIsTheWholeTable) {
   HostCompare compare(view_, *memory_);
   TableReader reader(memory_);

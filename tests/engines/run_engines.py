@@ -8,6 +8,7 @@ import os
 import subprocess
 import tempfile
 import unittest
+from concurrent.futures import ThreadPoolExecutor
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PAGETAPE = os.path.join(ROOT, "bazel-bin/pagetape")
@@ -29,8 +30,20 @@ def record(release, folder, backend="aiter", fault=""):
     return script("record_sglang.sh", folder, out, release, None, backend, fault)
 
 
+def run_transformers(folder, fault="", guard=""):
+    """The trace, what the engine printed and what it logged."""
+    out = os.path.join(folder, "transformers-%s%s.ptape" % (fault or "clean", guard))
+    done = subprocess.run(
+        ["bash", os.path.join(ROOT, "capture/python/record_transformers.sh"),
+         os.environ["PAGETAPE_ENGINES"], out, fault],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=dict(os.environ, PAGETAPE_LIBRARY=LIBRARY, PAGETAPE_GUARD=guard), check=True,
+        timeout=600)
+    return out, done.stdout, done.stderr
+
+
 def record_transformers(folder, fault=""):
-    return script("record_transformers.sh", folder, "transformers-" + fault, None, fault)
+    return run_transformers(folder, fault)[0]
 
 
 def record_vllm(folder, what=""):
@@ -307,6 +320,110 @@ class LiveTransformers(unittest.TestCase):
         self.assertEqual(set(report["counts"]), {"WRONG_SPACE"})
         self.assertEqual({f["layer"] for f in report["findings"]}, {0})
         self.assertEqual(len({f["event"] for f in report["findings"]}), 1)
+
+    # --- an index beyond the pool, which the CPU's kernels refuse and a GPU's would follow
+
+    def guarded(self, fault, guard):
+        """What the engine printed and logged, the guard's notes, the findings."""
+        trace, printed, logged = run_transformers(self.folder.name, fault, guard)
+        notes = [e["text"] for e in events(trace) if e["ev"] == "note"]
+        return printed, logged, notes, verify(trace)["findings"]
+
+    def test_log_notes_the_index_and_changes_nothing(self):
+        printed, logged, notes, findings = self.guarded("read", "log")
+        self.assertEqual(len(notes), 1)
+        self.assertRegex(notes[0], "guard log: a read of request req_.*, layer 5, column 0: id "
+                                   "1099511627776 is outside the bound pool of 992")
+        self.assertEqual(findings[0]["rule"], "OOB_PAGE")
+        self.assertIn(f"request {findings[0]['req']},", notes[0])
+        error = "IndexError: index out of range in self"
+        without = self.guarded("read", "")
+        self.assertEqual(printed, without[0])
+        self.assertTrue(error in logged and error in without[1])
+
+    def test_clamp_serves_on(self):
+        for fault in ("read", "write"):
+            printed, _, notes, findings = self.guarded(fault, "clamp")
+            self.assertEqual(printed, "24 requests, 576 new tokens\n")
+            self.assertEqual(len(notes), 1)
+            self.assertIn("OOB_PAGE", {f["rule"] for f in findings})
+
+    def test_raise_ends_the_step_with_where_it_was(self):
+        for fault in ("read", "write"):
+            _, logged, notes, findings = self.guarded(fault, "raise")
+            where = (f"a {fault} of request {findings[0]['req']}, layer 5, column 0: id "
+                     "1099511627776 is outside the bound pool of 992")
+            self.assertIn(f"pagetape.devices.OutOfBounds: {where}\n", logged)
+            self.assertEqual(len(notes), 1)
+            self.assertIn(where, notes[0])
+
+    def test_a_guard_that_finds_nothing_changes_nothing(self):
+        trace, printed, _ = run_transformers(self.folder.name, "", "clamp")
+        self.assertEqual(printed, "24 requests, 576 new tokens\n")
+        self.assertEqual(events(trace), events(self.clean))
+
+
+class TransformersOnAGpu(unittest.TestCase):
+    """The same engine with its tensors on a GPU, where an index beyond the pool ends the context."""
+
+    RUNS = (("", ""), ("cell", ""), ("read", ""), ("read", "raise"), ("read", "clamp"),
+            ("write", "clamp"))
+
+    @classmethod
+    def setUpClass(cls):
+        python = os.path.join(os.environ["PAGETAPE_ENGINES"], "venv/bin/python")
+        seen = subprocess.run([python, "-c", "import torch; print(torch.cuda.is_available())"],
+                              stdout=subprocess.PIPE, text=True, check=False).stdout.strip()
+        cls.runs = {}
+        if seen != "True":
+            return
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(cls.folder.cleanup)
+        os.environ["PAGETAPE_ON_GPU"] = "1"
+        cls.addClassCleanup(os.environ.pop, "PAGETAPE_ON_GPU")
+        with ThreadPoolExecutor() as pool:
+            done = pool.map(lambda run: run_transformers(cls.folder.name, *run), cls.RUNS)
+            cls.runs = dict(zip(cls.RUNS, done))
+
+    def setUp(self):
+        if not self.runs:
+            self.skipTest("torch sees no GPU")
+
+    def of(self, fault="", guard=""):
+        """What the engine printed and logged, the notes, the report."""
+        trace, printed, logged = self.runs[fault, guard]
+        notes = [e["text"] for e in events(trace) if e["ev"] == "note"]
+        return printed, logged, notes, verify(trace)
+
+    def test_the_engine_as_it_is_is_clean(self):
+        printed, _, notes, report = self.of()
+        self.assertEqual(printed, "24 requests, 576 new tokens\n")
+        self.assertEqual((report["verdict"], report["counts"], notes), ("pass", {}, []))
+        self.assertGreater(report["rules"]["UNINIT_READ"]["judged"], 100)
+        self.assertEqual(report["suspects"]["total"], 0)
+
+    def test_a_cell_that_names_another_requests_block(self):
+        self.assertEqual(self.of("cell")[3]["findings"][0]["rule"], "WRONG_OWNER")
+
+    def test_the_launch_that_ends_the_context_is_a_suspect(self):
+        printed, _, _, report = self.of("read")
+        self.assertNotIn("576 new tokens", printed)
+        [outside] = [f for f in report["findings"] if f["rule"] == "OOB_PAGE"]
+        self.assertIn(outside["event"], report["suspects"]["events"])
+
+    def test_clamp_serves_on(self):
+        for fault in ("read", "write"):
+            printed, _, notes, report = self.of(fault, "clamp")
+            self.assertEqual(printed, "24 requests, 576 new tokens\n")
+            self.assertEqual(len(notes), 1)
+            self.assertIn("OOB_PAGE", report["counts"])
+
+    def test_raise_ends_the_step_with_where_it_was(self):
+        printed, logged, _, report = self.of("read", "raise")
+        where = (f"a read of request {report['findings'][0]['req']}, layer 5, column 0: id "
+                 "1099511627776 is outside the bound pool of 992")
+        self.assertIn(where, printed + logged)
+        self.assertNotIn("CUDA error", printed + logged)
 
 
 if __name__ == "__main__":

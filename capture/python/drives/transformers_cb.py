@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Continuous batching of Hugging Face transformers on a CPU: generate_batch itself, with a small
+"""Continuous batching of Hugging Face transformers, on a GPU where torch sees one: generate_batch itself, with a small
 Gemma-3-style model of random weights (five sliding layers, one full) and more requests than there
 are blocks for at once: some lose their blocks and begin again. Each prompt is answered twice, by a
 fork of its cache. The attention is SDPA; nothing is replaced.
@@ -9,6 +9,8 @@ $PAGETAPE_PLANT perturbs the engine's own objects from outside, once, in the mid
   freed  a request's blocks are freed while it goes on using them; the engine, which then frees
          some of them twice, gives up in the end
   table  a sliding layer gets the indices of another group's table
+  read   an index of the full group's that the batch is about to read is beyond the pool
+  write  likewise, that it is about to write
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from transformers.generation.continuous_batching.cache import PagedAttentionCach
 from transformers.generation.continuous_batching.input_outputs import ContinuousBatchingIOs
 
 PROMPTS, NEW_TOKENS, AT_STEP = 24, 24, 30
+OUTSIDE = 1 << 40  # no slot of any pool's, and no address that is mapped
 WINDOW, BLOCK = 40, 16  # no multiple: the rolling buffer begins anew within a block
 
 
@@ -34,7 +37,7 @@ def model() -> Gemma3ForCausalLM:
         max_position_embeddings=1024, layer_types=["sliding_attention"] * 5 + ["full_attention"])
     built = Gemma3ForCausalLM(config).eval()
     built.set_attn_implementation("paged|sdpa")
-    return built
+    return built.to("cuda", torch.bfloat16) if torch.cuda.is_available() else built
 
 
 def prompts() -> List[List[int]]:
@@ -75,6 +78,24 @@ def plant_in_batch(plant) -> None:
     ContinuousBatchingIOs.prepare_batch_tensors = prepare
 
 
+def plant_index(storage: str) -> None:
+    """In the tensors that the kernels get, once there is a batch that reads the cache."""
+    original, steps, done = ContinuousBatchingIOs.prepare_batch_tensors, [0], []
+
+    def prepare(inputs, *args, **kwargs):
+        result = original(inputs, *args, **kwargs)
+        steps[0] += 1
+        cache = inputs.cache
+        full = next(i for i, one in enumerate(cache.group_cache_managers)
+                    if not hasattr(one, "sliding_window"))
+        if steps[0] >= AT_STEP and not done and inputs.max_kv_read > 0:
+            done.append(True)
+            getattr(inputs, storage)[full, 0] = OUTSIDE
+        return result
+
+    ContinuousBatchingIOs.prepare_batch_tensors = prepare
+
+
 def plant_table() -> None:
     original, calls, done = PagedAttentionCache.update, [0], []
 
@@ -94,14 +115,18 @@ def main() -> None:
     fault = os.environ.get("PAGETAPE_PLANT", "")
     if fault == "table":
         plant_table()
+    elif fault in ("read", "write"):
+        plant_index(fault + "_index_storage")
     elif fault:
         plant_in_batch({"cell": plant_cell, "freed": plant_freed}[fault])
     batching = ContinuousBatchingConfig(block_size=BLOCK, num_blocks=60, max_batch_tokens=64,
-                                        seed=1)
+                                        use_cuda_graph=False, use_async_batching=False, seed=1)
     generation = GenerationConfig(max_new_tokens=NEW_TOKENS, do_sample=True, eos_token_id=-1,
                                   pad_token_id=0, num_return_sequences=2)
     answers = model().generate_batch(inputs=prompts(), generation_config=generation,
                                      continuous_batching_config=batching, progress_bar=False)
+    for error in sorted({one.error for one in answers.values() if one.error}):
+        print("failed:", error)
     print(f"{len(answers)} requests, {sum(len(a.generated_tokens) for a in answers.values())} "
           "new tokens")
 

@@ -17,10 +17,11 @@ import os
 import sys
 from typing import Optional
 
+from .devices import OutOfBounds
 from .importhook import PostImportHooks
 from .recording import Recorder, TextRecorder, open_recorder
 
-__all__ = ["PostImportHooks", "Recorder", "TextRecorder", "active", "start", "stop"]
+__all__ = ["OutOfBounds", "PostImportHooks", "Recorder", "TextRecorder", "active", "start", "stop"]
 
 _active: Optional["Session"] = None
 
@@ -34,7 +35,7 @@ class Session:
         self.recorder = recorder
         self.hooks = PostImportHooks()
         self.sglang = sglang.install(self.hooks, recorder)
-        hf_transformers.install(self.hooks, recorder)
+        self.transformers = hf_transformers.install(self.hooks, recorder)
         vllm.install(self.hooks, recorder)
         self.hooks.install()
 
@@ -45,6 +46,7 @@ class Session:
             print(text, file=sys.stderr)
             self.recorder.emit("note", text=text)
         self.sglang.finish()
+        self.transformers.buffers.close()
         self.recorder.close()
 
 

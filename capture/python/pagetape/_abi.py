@@ -5,10 +5,13 @@ from __future__ import annotations
 
 import ctypes
 import os
-from typing import Dict, Optional
+from array import array
+from typing import Dict, List, NamedTuple, Optional
 
 ABI_MAJOR = 1
-E_DROPPED, E_WRITE = -2, -3
+E_DROPPED, E_WRITE, E_DEVICE = -2, -3, -5
+ABSENT = -(1 << 63)
+PAGES, LENS, SLOTS = 0, 1, 2  # kinds of device tables
 
 
 class PtapeOptions(ctypes.Structure):
@@ -38,6 +41,60 @@ class PtapeAt(ctypes.Structure):
         ("stream", ctypes.c_int32),
         ("rank", ctypes.c_int32),
         ("src", ctypes.c_uint32),
+    ]
+
+
+class PtapeLaunch(ctypes.Structure):
+    _fields_ = [
+        ("size", ctypes.c_uint32),
+        ("backend", ctypes.c_uint32),
+        ("layers", ctypes.c_void_p),
+        ("n_layers", ctypes.c_size_t),
+        ("rows", ctypes.c_void_p),
+        ("n_rows", ctypes.c_size_t),
+        *[(name, ctypes.c_uint32) for name in ("mode", "space", "unit", "table", "lens", "slots",
+                                               "kernel", "bound_pool")],
+        *[(name, ctypes.c_int64) for name in ("bound_pages", "bound_ptr", "window", "page_size",
+                                              "table_rows", "table_cols")],
+    ]
+
+
+class PtapeTableView(ctypes.Structure):
+    _fields_ = [
+        ("size", ctypes.c_uint32),
+        ("cell_bytes", ctypes.c_uint32),
+        ("cells", ctypes.c_void_p),
+        ("rows", ctypes.c_uint32),
+        ("cols", ctypes.c_uint32),
+        ("row_stride", ctypes.c_int64),
+        ("col_stride", ctypes.c_int64),
+        ("starts", ctypes.c_void_p),
+        ("start_bytes", ctypes.c_uint32),
+        ("on_host", ctypes.c_uint32),
+        ("capacity", ctypes.c_int64),
+    ]
+
+
+class PtapeGuardLaunch(ctypes.Structure):
+    _fields_ = [
+        ("size", ctypes.c_uint32),
+        ("layer", ctypes.c_int32),
+        *[(name, ctypes.c_int64) for name in ("bound", "page_size", "window", "q_len")],
+        ("lens", ctypes.c_void_p),
+        ("len_bytes", ctypes.c_uint32),
+        ("reserved", ctypes.c_uint32),
+    ]
+
+
+class PtapeGuardFinding(ctypes.Structure):
+    _fields_ = [
+        ("id", ctypes.c_int64),
+        ("bound", ctypes.c_int64),
+        ("bad", ctypes.c_uint64),
+        ("row", ctypes.c_uint32),
+        ("col", ctypes.c_uint32),
+        ("layer", ctypes.c_int32),
+        ("reserved", ctypes.c_uint32),
     ]
 
 
@@ -72,12 +129,8 @@ def load(path: Optional[str] = None):
     library.ptape_json.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t]
     library.ptape_intern.restype = ctypes.c_uint32
     library.ptape_intern.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
-    array = [ctypes.c_void_p, ctypes.c_size_t]
-    buffer = [ctypes.c_void_p, ctypes.POINTER(PtapeAt), ctypes.c_uint32, ctypes.c_int64]
-    library.ptape_table.restype = ctypes.c_int
-    library.ptape_table.argtypes = [*buffer, ctypes.c_int64, *array] + [ctypes.c_uint32] * 3
-    library.ptape_slots.restype = ctypes.c_int
-    library.ptape_slots.argtypes = [*buffer, *array]
+    _sign_events(library)
+    _sign_devices(library)
     for name in ("ptape_flush", "ptape_close"):
         getattr(library, name).restype = ctypes.c_int
         getattr(library, name).argtypes = [ctypes.c_void_p]
@@ -88,66 +141,170 @@ def load(path: Optional[str] = None):
     return library
 
 
+def _sign(library, name: str, result, *arguments) -> None:
+    function = getattr(library, name)
+    function.restype, function.argtypes = result, list(arguments)
+
+
+def _sign_events(library) -> None:
+    handle, at = ctypes.c_void_p, ctypes.POINTER(PtapeAt)
+    name, number, many = ctypes.c_uint32, ctypes.c_int64, (ctypes.c_void_p, ctypes.c_size_t)
+    _sign(library, "ptape_table", ctypes.c_int, handle, at, name, number, number, *many, name,
+          name, name)
+    _sign(library, "ptape_slots", ctypes.c_int, handle, at, name, number, *many)
+    for event in ("ptape_attention", "ptape_store"):
+        _sign(library, event, ctypes.c_int, handle, at, ctypes.POINTER(PtapeLaunch))
+    _sign(library, "ptape_launch_init", None, ctypes.POINTER(PtapeLaunch))
+    _sign(library, "ptape_last_launch", ctypes.c_uint64, handle)
+    _sign(library, "ptape_launch_done", ctypes.c_int, handle, at, ctypes.c_uint64)
+
+
+def _sign_devices(library) -> None:
+    """Tables and guards: since ABI 1.4; streams: since 1.5."""
+    handle, at, view = ctypes.c_void_p, ctypes.POINTER(PtapeAt), ctypes.POINTER(PtapeTableView)
+    _sign(library, "ptape_table_open", handle, handle, view, ctypes.c_int,
+          *[ctypes.c_uint32] * 4)
+    _sign(library, "ptape_table_compare", ctypes.c_int, handle, at, handle)
+    _sign(library, "ptape_guard_open", handle, handle, ctypes.c_int, ctypes.c_int)
+    _sign(library, "ptape_guard_table", handle, handle, view, ctypes.c_int64)
+    _sign(library, "ptape_guarded_cells", handle, handle)
+    _sign(library, "ptape_guard_check", ctypes.c_int, handle, ctypes.POINTER(PtapeGuardLaunch),
+          handle)
+    _sign(library, "ptape_guard_poll", ctypes.c_int, handle, ctypes.POINTER(PtapeGuardFinding))
+    for closing in ("ptape_table_close", "ptape_guarded_close", "ptape_guard_close"):
+        _sign(library, closing, ctypes.c_int, handle)
+    _sign(library, "ptape_stream", ctypes.c_int32, handle)
+
+
+class Rows(NamedTuple):
+    """A launch's lanes by column; a column of None says nothing of any lane."""
+
+    req: List[Optional[str]]
+    len: Optional[List[int]] = None
+    row: Optional[List[int]] = None
+    q_len: Optional[List[int]] = None
+    q_pos: Optional[List[int]] = None
+    first: Optional[List[int]] = None
+    n: Optional[List[int]] = None
+
+
+class Launch:
+    """A launch's record, made once for all the layers that are given the same."""
+
+    _WORDS = 11  # of a ptape_row: its name, six integers, two arrays that are left out
+
+    def __init__(self, native: "NativeRecorder", store: bool, rows: Rows, **fields) -> None:
+        library = native.library
+        self.call = library.ptape_store if store else library.ptape_attention
+        count = len(rows.req)
+        self._rows = array("q", [0, *[ABSENT] * 6, 0, 0, 0, 0]) * count
+        self._rows[0::self._WORDS] = array("q", [native.name(req) for req in rows.req])
+        for word, column in enumerate(rows[1:], start=1):
+            if column is not None:
+                self._rows[word::self._WORDS] = array("q", column)
+        self._layer = ctypes.c_int32()
+        self._made = PtapeLaunch()
+        library.ptape_launch_init(self._made)
+        made = self._made
+        made.layers, made.n_layers = ctypes.addressof(self._layer), 1
+        made.rows, made.n_rows = self._rows.buffer_info()[0], count
+        for field, value in fields.items():
+            setattr(made, field, native.name(value) if isinstance(value, str) else value)
+        self.record = ctypes.byref(made)
+
+    def of_layer(self, layer: int, address: int) -> None:
+        self._layer.value = layer
+        self._made.bound_ptr = address
+
+
 class NativeRecorder:
     """A sink that hands lines of the text form to the recorder's thread."""
 
     def __init__(self, library, path: str, rank: int = -1) -> None:
-        self._library = library
+        self.library = library
         options = PtapeOptions(size=ctypes.sizeof(PtapeOptions), path=path.encode(), rank=rank)
         # A driven recording must lose nothing and can wait. Under `pagetape record` it may be a
         # server's, which must not: what finds no room there is dropped, counted and marked.
         self._drops = "PAGETAPE_RING_DIR" in os.environ
         options.block = 0 if self._drops else 1
-        self._handle = library.ptape_open(ctypes.byref(options))
+        self.handle = library.ptape_open(ctypes.byref(options))
         self._names: Dict[Optional[str], int] = {None: 0}
-        if not self._handle:
+        self._streams: Dict[int, int] = {}
+        # Used by one thread at a time: the recorder's lock is held.
+        self._place = PtapeAt(t=ABSENT, stream=0, rank=-1, src=0)
+        self._place_given = ctypes.byref(self._place)
+        if not self.handle:
             raise PtapeError(library.ptape_last_error(None).decode())
 
     def write(self, line: str) -> None:
         data = line.encode()
-        self._recorded(self._library.ptape_json(self._handle, data, len(data)))
+        self.recorded(self.library.ptape_json(self.handle, data, len(data)))
 
     def table(self, t: Optional[int], buffer: str, row: int, address: int, count: int,
               req: Optional[str], space: str, unit: str) -> None:
         """`count` entries from `address` on, int32, to the row's first columns."""
-        self._recorded(self._library.ptape_table(
-            self._handle, self._at(t), self._name(buffer), row, 0, address, count,
-            self._name(req), self._name(space), self._name(unit)))
+        self.recorded(self.library.ptape_table(
+            self.handle, self.at(t), self.name(buffer), row, 0, address, count,
+            self.name(req), self.name(space), self.name(unit)))
 
     def slots(self, t: Optional[int], buffer: str, address: int, count: int) -> None:
         """`count` slots from `address` on, int64, to the buffer's first places."""
-        self._recorded(self._library.ptape_slots(self._handle, self._at(t), self._name(buffer), 0,
-                                                 address, count))
+        self.recorded(self.library.ptape_slots(self.handle, self.at(t), self.name(buffer), 0,
+                                                address, count))
 
-    @staticmethod
-    def _at(t: Optional[int]):
-        return None if t is None else ctypes.byref(PtapeAt(t=t, stream=0, rank=-1, src=0))
+    def launch(self, t: Optional[int], stream: int, launch: Launch) -> None:
+        self.recorded(launch.call(self.handle, self.at(t, stream), launch.record))
 
-    def _name(self, text: Optional[str]) -> int:
-        found = self._names.get(text)
+    def last_launch(self) -> int:
+        """The ticket of the launch that this thread recorded last."""
+        return self.library.ptape_last_launch(self.handle)
+
+    def launch_done(self, t: Optional[int], stream: int, ticket: int) -> None:
+        self.recorded(self.library.ptape_launch_done(self.handle, self.at(t, stream), ticket))
+
+    def stream(self, address: int) -> int:
+        """What events call the CUDA stream at that address."""
+        found = self._streams.get(address)
         if found is None:
-            found = self._names[text] = self._library.ptape_intern(self._handle, text.encode())
+            found = self._streams[address] = self.library.ptape_stream(address)
         return found
 
-    def _recorded(self, status: int) -> None:
+    def at(self, t: Optional[int], stream: int = 0):
+        """When, and on which CUDA stream, by its address; 0: the host's own work."""
+        if t is None and stream == 0:
+            return None
+        self._place.t = ABSENT if t is None else t
+        self._place.stream = self.stream(stream) if stream else 0
+        return self._place_given
+
+    def name(self, text: Optional[str]) -> int:
+        found = self._names.get(text)
+        if found is None:
+            found = self._names[text] = self.library.ptape_intern(self.handle, text.encode())
+        return found
+
+    def error(self) -> str:
+        return self.library.ptape_last_error(self.handle).decode()
+
+    def recorded(self, status: int) -> None:
         if status != 0 and not (self._drops and status in (E_DROPPED, E_WRITE)):
-            raise PtapeError(self._library.ptape_last_error(self._handle).decode())
+            raise PtapeError(self.error())
 
     def flush(self) -> None:
-        self._check(self._library.ptape_flush(self._handle))
+        self._check(self.library.ptape_flush(self.handle))
 
     def counts(self) -> PtapeCounts:
-        return self._library.ptape_stats(self._handle)
+        return self.library.ptape_stats(self.handle)
 
     def close(self) -> None:
         """Malformed events are found by the writer's thread: they are reported here."""
         self.flush()
         malformed = self.counts().malformed
-        message = self._library.ptape_last_error(self._handle).decode()
-        handle, self._handle = self._handle, None
-        if self._library.ptape_close(handle) != 0 or malformed:
+        message = self.library.ptape_last_error(self.handle).decode()
+        handle, self.handle = self.handle, None
+        if self.library.ptape_close(handle) != 0 or malformed:
             raise PtapeError(f"{malformed} malformed events; {message}")
 
     def _check(self, status: int) -> None:
         if status != 0:
-            raise PtapeError(self._library.ptape_last_error(self._handle).decode())
+            raise PtapeError(self.library.ptape_last_error(self.handle).decode())

@@ -17,7 +17,7 @@ PREFIX = "#prefix"  # holds the blocks that are offered for reuse
 
 
 class Lane(NamedTuple):
-    """A request's part of a batch. `reads` and `writes` count index entries, by group."""
+    """A request's part of a batch, and by group how many entries the lists have with it."""
 
     req: str
     past: int
@@ -38,17 +38,27 @@ class Group:
 class Cache:
     """What is known of one PagedAttentionCache, without a reference to its tensors."""
 
-    def __init__(self, name: str, block_size: int) -> None:
+    def __init__(self, name: str, cache) -> None:
         self.name = name
-        self.block_size = block_size
+        self.block_size = size = int(cache.block_size)
+        # Slots of reserved blocks; before 5.17 one was for writes alone. No read of padding's may
+        # be the sentinel, which stands for a token of the batch's own.
+        self.read_trash = int(getattr(cache, "read_trash_index", cache.num_blocks * size))
+        self.write_trash = int(cache.write_trash_index if hasattr(cache, "write_trash_index")
+                               else cache.trash_index)
+        self.sentinel = int(cache.sentinel_index)
         self.groups: List[Group] = []
         self.of_layer: Dict[int, Group] = {}
         self.building: List[Lane] = []
         self.lanes: List[Lane] = []
-        self.tables: Dict[int, int] = {}  # address of a group's indices -> group
+        self.batches = 0
+        self.decode = False  # of the batch: each lane brings one new token
         self.listed: Dict[tuple, tuple] = {}  # what the batch's index lists were told as
+        self.pairs: Dict[int, tuple] = {}  # and what its layers last got, by group
+        self.compared: set = set()  # tables of the batch's that all groups share
         self.buffers: set = set()  # declared
         self.bounds: Dict[tuple, str] = {}  # of launches, as written
+        self.begun: List[int] = []  # the last launch of each batch that has not completed
         self.updates = 0  # calls of update() seen
 
 
@@ -71,7 +81,7 @@ class Blocks:
         self._header()
         manager = cache._block_manager
         name = self.recorder.name(manager, "cache")
-        known = self._caches[id(manager)] = Cache(name, int(cache.block_size))
+        known = self._caches[id(manager)] = Cache(name, cache)
         self.recorder.emit("backend", backend=name, role="target",
                            **{"class": type(cache).__name__})
         for index, allocator in enumerate(cache.group_cache_managers):
@@ -90,7 +100,7 @@ class Blocks:
         first = cache.key_cache[0]
         blocks, size = int(cache.num_blocks), known.block_size
         pages = int(first.shape[0]) // size
-        marks = {int(cache.sentinel_index) // size, int(cache.trash_index) // size}
+        marks = {known.sentinel // size, known.write_trash // size}
         reserved = [{"page": page, "role": "pad" if page in marks else "null"}
                     for page in range(blocks, pages)]
         self.recorder.emit(
@@ -116,7 +126,11 @@ class Blocks:
         """Something that this adapter does not record wrote blocks: nothing is claimed of them."""
         known = self.of(cache)
         if known is not None:
-            self.recorder.emit("gap", why=why, pools=[group.pool for group in known.groups])
+            self.gap(known.groups, why)
+
+    def gap(self, groups: List[Group], why: str) -> None:
+        """Likewise, of these groups."""
+        self.recorder.emit("gap", why=why, pools=[group.pool for group in groups])
 
     # --- requests
 
@@ -177,13 +191,13 @@ class Blocks:
         self.taken(group, req, blocks[shared:], shared)
         group.forked.update(dict.fromkeys(blocks[shared:], req))
 
-    def copied(self, known: Cache, sources: List[int], targets: List[int]) -> None:
+    def copied(self, known: Cache, sources: List[int], targets: List[int], stream: int) -> None:
         for source, target in zip(sources, targets):
             group = next((g for g in known.groups if target in g.forked), None)
             if group is not None:
                 self.recorder.emit("copy", from_pool=group.pool, to_pool=group.pool,
                                    req=group.forked.pop(target), **{"from": [source]},
-                                   to=[target])
+                                   to=[target], **self.recorder.on_stream(stream))
 
     # --- blocks offered for reuse
 

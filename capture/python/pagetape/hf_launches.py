@@ -8,129 +8,189 @@ and only then writes over it; its new tokens never come from the cache, and sent
 their places. Where a batch reads nothing of the cache the lists to read are empty.
 
 The layers of a group get the same lists, so a batch's list is read once, where the first layer
-uses it, and told as a buffer; the launches name it. A layer that gets another tensor, or a part of
-one, has it read, too. What changes a list's cells between two layers of a batch is not seen.
+uses it, and told as a buffer; the launches name it. On a GPU it is compared there, on the stream of
+the launch. A layer that gets another tensor, or a part of one, has it read, too. What changes a
+list's cells between two layers of a batch is not seen, but by the guard.
 """
 
 from __future__ import annotations
 
 import json
-from typing import Dict, List, NamedTuple
+from itertools import accumulate
+from typing import Any, Dict, List, NamedTuple, Optional
 
-from .hf_blocks import Blocks, Cache, Group, Lane
+from ._abi import ABSENT, Launch, Rows
+from .devices import capturing, stream_of
+from .hf_blocks import Blocks, Cache, Group
+from .hf_buffers import Buffers, Line
 from .recording import Written
 
 
-class Listed(NamedTuple):
-    """An index list as the trace has it."""
+IDS = (1 - (1 << 31), (1 << 31) - 1)  # One beyond them is told as the nearest, which no pool holds.
 
-    buffer: str
-    rows: Written
+
+class Pair(NamedTuple):
+    """What a layer got, and its launches in their order: as the library takes them or, for the text
+    form, their events' fields but for the layer; the bound is its pages."""
+
+    reads: Any
+    writes: Any
+    group: Group
+    launches: List
 
 
 class Launches:
-    def __init__(self, blocks: Blocks) -> None:
+    def __init__(self, blocks: Blocks, buffers: Buffers) -> None:
         self.blocks = blocks
+        self.buffers = buffers
         self.recorder = blocks.recorder
 
-    def batch(self, known: Cache, inputs) -> None:
-        """A batch's tensors are there: learns where the groups' indices stand in them."""
-        known.tables = {}
-        known.listed = {}
-        for name in ("read_index_storage", "write_index_storage"):
-            storage = getattr(inputs, name, None)  # absent where two batches take turns
-            for group in range(len(known.groups) if storage is not None else 0):
-                known.tables[storage[group].data_ptr()] = group
+    def batch(self, known: Cache) -> None:
+        """A batch's tensors are there."""
+        known.batches += 1
+        known.listed, known.pairs, known.compared = {}, {}, set()
+        known.decode = all(lane.new == 1 for lane in known.lanes)
 
     def update(self, known: Cache, cache, layer: int, read_index, write_index, run):
-        """Records both launches of `layer` around `run`, in the order in which they happen."""
-        known.updates += 1
-        group = known.of_layer[layer]
+        """Records both launches of `layer` before `run`, in the order in which they happen."""
         index, place = cache.layer_index_to_group_indices[layer]
         tensor = cache.key_cache[place]
+        if capturing(tensor):
+            return run(read_index, write_index)
+        known.updates += 1
         reads, writes = read_index[index], write_index[index]
         # An index out of bounds ends `run`: what it was given is written before it is called.
+        pair = known.pairs.get(index)
+        if pair is None or pair.reads is not reads or pair.writes is not writes:
+            pair = known.pairs[index] = self._pair(known, known.of_layer[layer], index, reads,
+                                                   writes, tensor)
+        self._record(known, pair, layer, tensor)
+        if self.buffers.mode is not None:
+            slots = int(tensor.shape[0])
+            read_index = self.buffers.guard(known, read_index, index, layer, slots)
+            write_index = self.buffers.guard(known, write_index, index, layer, slots)
+            self.buffers.report(known)
+        return run(read_index, write_index)
+
+    def _pair(self, known: Cache, group: Group, index: int, reads, writes, tensor) -> Pair:
+        launches = [self._listed(known, group, tell, index, indices, tensor)
+                    for indices, tell in ((reads, self._reads), (writes, self._writes))
+                    if indices.numel()]
         if group.window is None:
-            self._store(known, group, layer, writes, index, tensor)
-            self._attention(known, group, layer, reads, index, tensor)
-        else:
-            self._attention(known, group, layer, reads, index, tensor)
-            self._store(known, group, layer, writes, index, tensor)
-        return run()
+            launches.reverse()
+        return Pair(reads, writes, group, [one for one in launches if one is not None])
 
-    def _attention(self, known: Cache, group: Group, layer: int, indices, index: int,
-                   tensor) -> None:
-        if indices.numel() == 0:
+    def _record(self, known: Cache, pair: Pair, layer: int, tensor) -> None:
+        if not pair.launches or isinstance(pair.launches[0], Launch):
+            at = tensor.data_ptr() if self.blocks.addresses else ABSENT
+            self.recorder.launches(pair.launches, layer, at, stream_of(tensor))
             return
-        table = known.tables.get(indices.data_ptr(), index)
-        listed = self._listed(known, group, "reads", table, indices, self._tell_reads)
-        fields = {} if group.window is None else {"window": group.window}
-        decode = all(lane.new == 1 for lane in known.lanes)
-        self.recorder.emit(
-            "attention", backend=known.name, layer=layer, table=listed.buffer, rows=listed.rows,
-            unit="slot", page_size=1, space=known.groups[table].pool,
-            mode="decode" if decode else "extend",
-            bound=self._bound(known, group, tensor, int(tensor.shape[0])),
-            kernel="paged_attention", **fields)
+        for fields in pair.launches:
+            bound = self._bound(known, pair.group, tensor, fields["bound"])
+            self.recorder.emit(**{**fields, "layer": layer, "bound": bound})
 
-    def _store(self, known: Cache, group: Group, layer: int, indices, index: int,
-               tensor) -> None:
-        table = known.tables.get(indices.data_ptr(), index)
-        listed = self._listed(known, group, "writes", table, indices, self._tell_writes)
-        pages = int(tensor.shape[0]) // known.block_size
-        self.recorder.emit("store", backend=known.name, layer=layer, slots=listed.buffer,
-                           rows=listed.rows, space=known.groups[table].pool,
-                           bound=self._bound(known, group, tensor, pages))
+    def ended(self, known: Cache) -> None:
+        """A batch's launches are on their stream, or were, on the host."""
+        known.begun.append(self.recorder.last_launch())
+        if self.buffers.mode is not None:
+            self.buffers.report(known)
 
-    def _listed(self, known: Cache, group: Group, what: str, table: int, indices, tell) -> Listed:
-        key = (what, indices.data_ptr(), indices.numel(), group.pool)
-        listed = known.listed.get(key)
-        if listed is None:
-            buffer = f"{known.name}.{what}{table}"
-            if buffer not in known.buffers:
-                known.buffers.add(buffer)
-                self.recorder.emit("buffer", buffer=buffer)
-            rows = tell(known, group, buffer, table, indices)
-            listed = known.listed[key] = Listed(buffer, Written(json.dumps(rows)))
-        return listed
+    def completed(self, known: Cache) -> None:
+        """The results of the batch that began first are there."""
+        if known.begun:
+            self.recorder.launch_done(known.begun.pop(0))
 
-    def _tell_reads(self, known: Cache, group: Group, buffer: str, table: int,
-                    indices) -> List[Dict]:
+    def _listed(self, known: Cache, group: Group, tell, index: int, indices, tensor):
+        """A launch on this list, which is told where it was not yet in this batch."""
+        key = (tell.__name__, indices.data_ptr(), indices.numel(), group.pool)
+        if key not in known.listed:
+            line = self.buffers.lines.get(indices.data_ptr())
+            known.listed[key] = tell(known, group, line, index, indices, tensor)
+        return known.listed[key]
+
+    def _reads(self, known: Cache, group: Group, line: Optional[Line], index: int, indices,
+               tensor):
         """A row a lane. Entry j of a sliding group's is the j-th token that is still in its
         window. What stands behind the last lane's is a row of nobody's."""
-        cells, at, rows = indices.cpu().int().contiguous(), 0, []
+        lanes, table = known.lanes, line.group if line is not None else index
         pool = known.groups[table].pool
-        for lane in known.lanes:
-            count = told = min(lane.reads[table], cells.numel() - at)
-            if group.window is None:
-                row = {"req": lane.req, "len": lane.past + lane.new, "q_len": lane.new}
-            else:
-                told = max(count - lane.new, 0)
-                row = {"req": lane.req, "len": lane.past, "q_len": lane.new, "q_pos": lane.past,
-                       "first": max(lane.past - told, 0)}
-            self._tell_row(buffer, rows, row, cells[at:at + told], pool)
-            at += count
-        if at < cells.numel():
-            self._tell_row(buffer, rows, {"req": None, "len": cells.numel() - at}, cells[at:], pool)
-        return rows
+        counts = _parts([lane.reads[table] for lane in lanes], indices.numel())
+        news = [lane.new for lane in lanes]
+        rows = Rows([lane.req for lane in lanes], [lane.past + lane.new for lane in lanes],
+                    list(range(len(lanes))), news, n=counts)
+        if group.window is not None:
+            pasts = [lane.past for lane in lanes]
+            told = [max(n - new, 0) for n, new in zip(counts, news)]
+            rows = rows._replace(len=pasts, q_pos=pasts, n=told,
+                                 first=[max(past - n, 0) for past, n in zip(pasts, told)])
+        buffer = line.buffer if line is not None else f"{known.name}.reads{table}"
+        if line is None or line.table is None:
+            rows = self._tell_rows(known, buffer, rows, counts, indices, pool)
+        else:
+            line.starts.of_batch(known.batches, len(lanes))
+            if not self.recorder.compare(line.table, stream_of(indices)):
+                return self.blocks.gap([group], "a list could not be compared on the GPU")
+            if not line.table.holds(len(lanes), max(rows.n, default=0)):
+                return self.blocks.gap([group], "a batch is larger than the table compared")
+        fields = dict(table=buffer, unit="slot", page_size=1, space=pool, kernel="paged_attention",
+                      mode="decode" if known.decode else "extend")
+        if group.window is not None:
+            fields["window"] = group.window
+        return self._made(known, group, rows, int(tensor.shape[0]), False, fields)
 
-    def _tell_row(self, buffer: str, rows: List[Dict], row: Dict, cells, pool: str) -> None:
-        if cells.numel():
-            self.recorder.table(buffer, len(rows), cells, row["req"], pool, "slot")
-        rows.append({**row, "row": len(rows), "n": cells.numel()})
-
-    def _tell_writes(self, known: Cache, _group: Group, buffer: str, table: int,
-                     indices) -> List[Dict]:
-        values, at, rows = indices.cpu().long().contiguous(), 0, []
-        if values.numel():
-            self.recorder.slots(buffer, values)
-        for lane in known.lanes:
-            count = min(lane.writes[table], values.numel() - at)
-            rows.append({"req": lane.req, "row": at, "n": count})
+    def _tell_rows(self, known: Cache, buffer: str, rows: Rows, counts: List[int], indices,
+                   pool: str) -> Rows:
+        self._declare(known, buffer)
+        cells, at = indices.cpu().clamp(*IDS).int().contiguous(), 0
+        for row, (req, count, told) in enumerate(zip(rows.req, counts, rows.n)):
+            if told:
+                self.recorder.table(buffer, row, cells[at:at + told], req, pool, "slot")
             at += count
-        if at < values.numel():
-            rows.append({"req": None, "row": at, "n": values.numel() - at})
-        return rows
+        left = cells.numel() - at
+        if left == 0:
+            return rows
+        self.recorder.table(buffer, len(counts), cells[at:], None, pool, "slot")
+        nobody = {"req": None, "len": left, "row": len(counts), "n": left}
+        return Rows(*(column and [*column, nobody.get(name, ABSENT)]
+                      for name, column in zip(Rows._fields, rows)))
+
+    def _writes(self, known: Cache, group: Group, line: Optional[Line], index: int, indices,
+                tensor):
+        lanes, table = known.lanes, line.group if line is not None else index
+        counts = _parts([lane.writes[table] for lane in lanes], indices.numel())
+        owners = [lane.req for lane in lanes]
+        if sum(counts) < indices.numel():  # Padding's.
+            counts, owners = [*counts, indices.numel() - sum(counts)], [*owners, None]
+        begin = line.offset if line is not None else 0
+        places = list(accumulate(counts[:-1], initial=begin))
+        buffer = line.buffer if line is not None else f"{known.name}.writes{table}"
+        if line is None or line.table is None:
+            self._declare(known, buffer)
+            self.recorder.slots(buffer, indices.cpu().long().contiguous())
+        elif line.table not in known.compared:
+            known.compared.add(line.table)
+            if not self.recorder.compare(line.table, stream_of(indices)):
+                return self.blocks.gap(known.groups, "lists could not be compared on the GPU")
+        fields = dict(slots=buffer, space=known.groups[table].pool)
+        pages = int(tensor.shape[0]) // known.block_size
+        return self._made(known, group, Rows(owners, row=places, n=counts), pages, True, fields)
+
+    def _made(self, known: Cache, group: Group, rows: Rows, pages: int, store: bool,
+              fields: Dict):
+        native = self.recorder.native()
+        if native is not None:
+            return Launch(native, store, rows, backend=known.name, bound_pool=group.pool,
+                          bound_pages=pages, **fields)
+        text = json.dumps([{name: value for name, value in zip(Rows._fields, row)
+                            if name == "req" or value not in (None, ABSENT)}
+                           for row in zip(*(column or [None] * len(rows.req) for column in rows))])
+        return dict(ev="store" if store else "attention", backend=known.name, rows=Written(text),
+                    bound=pages, **fields)
+
+    def _declare(self, known: Cache, buffer: str) -> None:
+        if buffer not in known.buffers:
+            known.buffers.add(buffer)
+            self.recorder.emit("buffer", buffer=buffer)
 
     def _bound(self, known: Cache, group: Group, tensor, pages: int) -> Written:
         """The same tensor is the same bound: caches are never reshaped."""
@@ -143,3 +203,9 @@ class Launches:
                 bound["ptr"] = tensor.data_ptr()
             text = known.bounds[key] = Written(json.dumps(bound))
         return text
+
+
+def _parts(ends: List[int], available: int) -> List[int]:
+    """Each lane's part of a list, as far as that reaches."""
+    ends = [0, *(min(end, available) for end in ends)]
+    return [end - begin for begin, end in zip(ends, ends[1:])]

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The adapter for continuous batching in Hugging Face transformers: which hook stands where.
 
-Driven on a CPU with transformers 5.12.1. Launches are seen in PagedAttentionCache.update, which
-the eager, SDPA and variable-length flash attentions call. The decode path through a block table
-and replayed CUDA graphs do not come by there, and blocks restored from the host are written by
-neither: a step in which that happens is recorded as a gap, and nothing is judged on what it wrote.
+Driven with transformers 5.12.1 on a CPU and 5.17.0 on a GPU. Launches are seen in
+PagedAttentionCache.update, which the eager, SDPA and variable-length flash attentions call. The
+decode path through a block table and replayed CUDA graphs do not come by there, and blocks restored
+from the host are written by neither: a step in which that happens is recorded as a gap, and nothing
+is judged on what it wrote.
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ from __future__ import annotations
 import os
 from importlib import metadata
 
+from .devices import stream_of
 from .hf_blocks import Blocks, Lane
+from .hf_buffers import Buffers
 from .hf_launches import Launches
 from .importhook import PostImportHooks, after, expect, wrap
 
 RECORDS = ["pool", "pool_layer", "backend", "pool_swap", "request", "alloc", "share", "free",
            "prefix_key", "prefix_hit", "prefix_drop", "copy", "buffer", "table", "slots",
-           "attention", "store", "step", "note", "gap", "end"]
+           "attention", "store", "launch_done", "step", "note", "gap", "end"]
 
 
 class Hooks:
@@ -28,7 +31,8 @@ class Hooks:
         addresses = os.environ.get("PAGETAPE_ADDRESSES", "1") not in ("", "0")
         self.recorder = recorder
         self.blocks = Blocks(recorder, addresses, self._header)
-        self.launches = Launches(self.blocks)
+        self.buffers = Buffers(recorder)
+        self.launches = Launches(self.blocks, self.buffers)
 
     def _header(self) -> None:
         """At the first cache: other engines import these modules and never build one."""
@@ -49,13 +53,12 @@ class Hooks:
 
     def _make_update(self, original):
         def update(cache, key_states, value_states, layer_idx, read_index, write_index):
-            def run():
-                return original(cache, key_states, value_states, layer_idx, read_index,
-                                write_index)
+            def run(reads, writes):
+                return original(cache, key_states, value_states, layer_idx, reads, writes)
 
             known = self.blocks.of(cache)
             if known is None:
-                return run()
+                return run(read_index, write_index)
             return self.launches.update(known, cache, layer_idx, read_index, write_index, run)
 
         return update
@@ -64,14 +67,13 @@ class Hooks:
         """Counts the entries that each request adds to the lists of each group."""
 
         def extend(cache, request_id, past_length, query_length, read_index, write_index):
+            result = original(cache, request_id, past_length, query_length, read_index,
+                              write_index)
             known = self.blocks.of(cache)
-            lists = (read_index, write_index)
-            before = [[len(group) for group in one or []] for one in lists]
-            result = original(cache, request_id, past_length, query_length, *lists)
             if known is not None:
-                reads, writes = ([len(group) - n for group, n in zip(one or [], ns)]
-                                 for one, ns in zip(lists, before))
-                known.building.append(Lane(request_id, past_length, query_length, reads, writes))
+                known.building.append(Lane(request_id, past_length, query_length,
+                                           [len(group) for group in read_index or ()],
+                                           [len(group) for group in write_index]))
             return result
 
         return extend
@@ -104,7 +106,8 @@ class Hooks:
         def copied(cache, _result, list_source_blocks, list_forked_blocks):
             known = blocks.of(cache)
             if known is not None:
-                blocks.copied(known, list_source_blocks, list_forked_blocks)
+                blocks.copied(known, list_source_blocks, list_forked_blocks,
+                              stream_of(cache.key_cache[0]))
 
         expect(cls.mark_shareable_blocks_as_complete, "state", "num_complete_blocks")
         expect(cls.search_prefix_match, "request_id", "prompt_ids")
@@ -190,7 +193,8 @@ class Hooks:
         after(cls, "add_waiting_request", lambda _s, _r, state: blocks.arrive(state.request_id))
         wrap(cls, "finish_request", make_finish)
         after(cls, "clear_cancelled_requests", cancelled)
-        after(cls, "pop_request_to_evict", lambda _s, result: blocks.preempt(result[0]))
+        if hasattr(cls, "pop_request_to_evict"):  # Until 5.16; then see offloading().
+            after(cls, "pop_request_to_evict", lambda _s, result: blocks.preempt(result[0]))
 
     # input_outputs.py
     def inputs(self, module) -> None:
@@ -198,8 +202,20 @@ class Hooks:
             known = self.blocks.of(inputs.cache)
             if known is not None:
                 self.blocks.step(known)
-                self.launches.batch(known, inputs)
+                self.launches.batch(known)
 
+        def built(inputs, _result, *_args, **_kwargs):
+            known = self.blocks.of(inputs.cache)
+            if known is not None:
+                self.buffers.add(known, inputs)
+
+        def returned(inputs, _result):
+            known = self.blocks.of(inputs.cache)
+            if known is not None:
+                self.launches.completed(known)
+
+        after(module.ContinuousBatchingIOs, "__init__", built)
+        after(module.ContinuousBatchingIOs, "prepare_batch_update", returned)
         after(module.ContinuousBatchingIOs, "prepare_batch_tensors", prepared)
 
     # continuous_api.py
@@ -208,7 +224,14 @@ class Hooks:
             def step(processor, *args, **kwargs):
                 known = self.blocks.of(processor.cache)
                 before = known.updates if known is not None else None
-                result = original(processor, *args, **kwargs)
+                try:
+                    result = original(processor, *args, **kwargs)
+                except Exception:
+                    if known is not None:
+                        self.buffers.note(known)
+                    raise
+                if known is not None:
+                    self.launches.ended(known)
                 if known is not None and known.updates == before:
                     self.blocks.unseen(processor.cache, "a step ran without PagedAttentionCache."
                                        "update: a CUDA graph, or decoding by block table")
@@ -230,7 +253,14 @@ class Hooks:
 
             return restore
 
+        def evicted(_manager, _result, victims):
+            for state in victims:
+                self.blocks.preempt(state.request_id)
+
         wrap(module.OffloadingManager, "restore_scheduled_requests", make)
+        if hasattr(module.OffloadingManager, "offload_requests"):  # Some at once, since 5.17.
+            expect(module.OffloadingManager._offload_to_cpu, "victims")
+            after(module.OffloadingManager, "_offload_to_cpu", evicted)
 
 
 def install(hooks: PostImportHooks, recorder) -> Hooks:

@@ -135,7 +135,7 @@ class Recorder:
               unit: str) -> None:
         """The entries of a row from its first column on: a tensor of int32 in this process's
         memory, one after the other. Many cells cost a copy, where the sink can take them so."""
-        native = self._native()
+        native = self.native()
         if native is None:
             owner = {} if req is None else {"req": req}
             self.emit("table", buffer=buffer, row=row, col=0, pages=ints(cells), space=space,
@@ -148,7 +148,7 @@ class Recorder:
 
     def slots(self, buffer: str, values) -> None:
         """The buffer's slots from the first on: a tensor of int64, as for `table`."""
-        native = self._native()
+        native = self.native()
         if native is None:
             self.emit("slots", buffer=buffer, values=ints(values))
             return
@@ -156,7 +156,43 @@ class Recorder:
             native.slots(self._now(), buffer, values.data_ptr(), values.numel())
             self.events += 1
 
-    def _native(self):
+    def launches(self, launches: list, layer: int, address: int, stream: int) -> None:
+        """Attentions and stores (_abi.Launch) of one layer, on its K tensor; `stream` is a CUDA
+        stream's address, or 0. Needs native()."""
+        native = self.native()
+        with self._lock:
+            for launch in launches:
+                launch.of_layer(layer, address)
+                native.launch(self._now(), stream, launch)
+            self.events += len(launches)
+
+    def on_stream(self, stream: int) -> Dict[str, int]:
+        """An event's field for what is put on the CUDA stream at that address; 0: the host's."""
+        native = self.native()
+        return {"stream": native.stream(stream)} if stream and native is not None else {}
+
+    def compare(self, table, stream: int) -> bool:
+        """Tells what a DeviceTable holds by then on that stream. Needs native()."""
+        with self._lock:
+            self.events += 1
+            return table.compare(self._now(), stream)
+
+    def last_launch(self) -> int:
+        """The launch that this thread recorded last, for launch_done(); 0: not known."""
+        native = self.native()
+        return native.last_launch() if native is not None else 0
+
+    def launch_done(self, ticket: int) -> None:
+        """That launch has completed, and with it what its stream was given before."""
+        native = self.native()
+        if native is not None and ticket:
+            with self._lock:
+                native.launch_done(self._now(), 0, ticket)
+                self.events += 1
+
+    def native(self):
+        """The library's recorder, where that is what is written to; else None. The trace is open
+        once something was recorded (LateSink)."""
         sink = getattr(self.sink, "sink", self.sink)
         return sink if not self._closed and hasattr(sink, "table") else None
 

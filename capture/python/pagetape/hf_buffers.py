@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tensors in which Transformers keeps a batch's index lists: where a list that a launch gets
+stands, what compares it on the GPU, and the guard before the launch.
+
+A group's reads and writes are a line each of two tensors that stay where they are; each request's
+part of a line begins where the cumulative sequence lengths say, which are on the device, too.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import Dict, List, NamedTuple, Optional
+
+from ._abi import PtapeError
+from .devices import (DeviceTable, Finding, Guard, Guarded, OutOfBounds, mode_asked, stream_of,
+                      view_of)
+from .hf_blocks import Cache
+from .importhook import strict
+
+# Of a table that is compared: 8 bytes of the GPU's memory and 16 of the host's each.
+_CELLS_MOST, _COLUMNS_MOST = 1 << 22, 1 << 15
+
+
+class Starts:
+    """Where each lane's part of a list begins, of this batch's lanes alone: behind them the
+    engine's tensor holds what is left of earlier, larger batches."""
+
+    def __init__(self, cumulative) -> None:
+        self._engines = cumulative
+        self.own = cumulative.new_zeros(cumulative.shape)
+        self._count = 0
+        self._batch = -1
+
+    def of_batch(self, batch: int, lanes: int) -> None:
+        """On the current stream, which is the launches'."""
+        if batch == self._batch:
+            return
+        count = min(lanes + 1, self.own.numel())
+        self.own[:count].copy_(self._engines[:count])
+        if count < self._count:
+            self.own[count:self._count].zero_()  # A list that ends before it begins is empty.
+        self._batch, self._count = batch, count
+
+
+class Line(NamedTuple):
+    """One group's list of one set of tensors."""
+
+    group: int
+    buffer: str
+    starts: Starts
+    table: Optional[DeviceTable]  # of tensors on a GPU
+    offset: int  # of its first entry in the buffer, where that is one row
+    guarded: Optional[Guarded]
+
+
+class Buffers:
+    """The lines of all sets of tensors, by address."""
+
+    def __init__(self, recorder) -> None:
+        self.recorder = recorder
+        self.lines: Dict[int, Line] = {}
+        self.mode = mode_asked()
+        self._guards: Dict[tuple, Guard] = {}  # by whether it is of writes, and on the host
+        self._sets = 0
+        self._open: Dict[int, list] = {}  # what each set has open
+
+    def add(self, known: Cache, inputs) -> None:
+        """`inputs` has its tensors. Waits for the GPU."""
+        cache = inputs.cache
+        if inputs.read_index_storage.device != cache.key_cache[0].device:
+            return  # Those of the host whose copies on the GPU are read.
+        if self.mode in ("raise", "clamp"):
+            for tensor in (*cache.key_cache, *cache.value_cache):
+                tensor[known.read_trash].zero_()  # What stands in for a bad read.
+        prefix = known.name + (f".{self._sets}" if self._sets else "")
+        self._sets += 1
+        opened: list = []
+        starts = {kind: Starts(tensor) for kind, tensor in inputs.cumulative_seqlens_k.items()}
+        lines = [*self._reads(known, inputs, prefix, starts, opened),
+                 *self._writes(known, inputs, prefix, opened)]
+        self.lines.update(lines)
+        self._open[id(inputs)] = opened
+        addresses = [address for address, _ in lines]
+        weakref.finalize(inputs, self._remove, id(inputs), addresses).atexit = False
+
+    def _reads(self, known: Cache, inputs, prefix: str, all_starts: Dict[str, Starts],
+               opened: list) -> List[tuple]:
+        lines = []
+        for index, group in enumerate(known.groups):
+            cells = inputs.read_index_storage[index]
+            starts = all_starts["full_attention" if group.window is None
+                                else "sliding_attention"]
+            longest = cells.numel() if group.window is None else group.window - 1
+            cols = max(min(longest, cells.numel(), _COLUMNS_MOST), 1)
+            rows = min(starts.own.numel() - 1, _CELLS_MOST // cols)
+            buffer = f"{prefix}.reads{index}"
+            table = self._table(opened, cells, view_of(cells, cols, starts.own, rows), buffer,
+                                group.pool, "slot")
+            guarded = self._guarded(cells, starts, known.read_trash, False, opened)
+            lines.append((cells.data_ptr(), Line(index, buffer, starts, table, 0, guarded)))
+        return lines
+
+    def _writes(self, known: Cache, inputs, prefix: str, opened: list) -> List[tuple]:
+        """On a GPU one buffer has all groups' lists: one compare a batch instead of one each."""
+        storage = inputs.write_index_storage
+        flat = storage.view(-1)
+        table = self._table(opened, flat, view_of(flat, flat.numel()), f"{prefix}.writes", "", "",
+                            True)
+        lines, starts = [], Starts(inputs.cumulative_seqlens_q)
+        for index in range(len(known.groups)):
+            cells = storage[index]
+            buffer = f"{prefix}.writes{index}" if table is None else table.buffer
+            guarded = self._guarded(cells, starts, known.write_trash, True, opened)
+            offset = index * cells.numel() if table is not None else 0
+            lines.append((cells.data_ptr(), Line(index, buffer, starts, table, offset, guarded)))
+        return lines
+
+    def _table(self, opened: list, cells, view, buffer: str, *what) -> Optional[DeviceTable]:
+        """None: the list is read by a copy."""
+        native = self.recorder.native()
+        if not cells.is_cuda or native is None:
+            return None
+        try:
+            opened.append(DeviceTable(native, view, buffer, *what))
+        except PtapeError as error:
+            self._refused(f"{buffer} is read by copies, which wait for the GPU", error)
+            return None
+        self.recorder.emit("buffer", buffer=buffer)
+        return opened[-1]
+
+    def _refused(self, what: str, error: PtapeError) -> None:
+        if strict():
+            raise error
+        self.recorder.emit("note", text=f"{what}: {error}")
+
+    def _guarded(self, cells, starts: Starts, reserved: int, writes: bool,
+                 opened: list) -> Optional[Guarded]:
+        native = self.recorder.native()
+        if self.mode is None or native is None:
+            return None
+        kind = (writes, not cells.is_cuda)
+        try:
+            if kind not in self._guards:
+                self._guards[kind] = Guard(native, self.mode, not cells.is_cuda)
+            opened.append(Guarded(self._guards[kind], cells, starts.own, reserved))
+        except PtapeError as error:
+            self._refused("launches are not guarded", error)
+            return None
+        return opened[-1]
+
+    def _remove(self, key: int, addresses: List[int]) -> None:
+        for address in addresses:
+            self.lines.pop(address, None)
+        for one in self._open.pop(key, []):
+            one.close()
+
+    def close(self) -> None:
+        for key in list(self._open):
+            self._remove(key, [])
+        self.lines.clear()
+        for guard in self._guards.values():
+            guard.close()
+        self._guards.clear()
+
+    # --- the guard
+
+    def guard(self, known: Cache, indices: list, index: int, layer: int, bound: int) -> list:
+        """Has one of a launch's lists checked before it; what the launch is to be given instead."""
+        cells = indices[index]
+        line = self.lines.get(cells.data_ptr())
+        if line is None or line.guarded is None:
+            return indices
+        line.starts.of_batch(known.batches, len(known.lanes))
+        checked = line.guarded.check(layer, bound, stream_of(cells))
+        if not checked or line.guarded.copy is None:
+            return indices
+        given = list(indices)
+        given[index] = line.guarded.copy[:cells.numel()]
+        return given
+
+    def report(self, known: Cache) -> None:
+        """Notes what the guards have found by now; in the mode raise, raises the first of it."""
+        found = self.note(known)
+        if found and self.mode == "raise":
+            raise found[0]
+
+    def note(self, known: Cache) -> List[OutOfBounds]:
+        errors = []
+        for (writes, _), guard in self._guards.items():
+            found = guard.poll()
+            while found is not None:
+                errors.append(self._error(known, found, writes))
+                self.recorder.emit("note", text=f"guard {self.mode}: {errors[-1]}; entries "
+                                                f"outside: {found.bad}")
+                found = guard.poll()
+        return errors
+
+    @staticmethod
+    def _error(known: Cache, found: Finding, writes: bool) -> OutOfBounds:
+        lane = known.lanes[found.row] if found.row < len(known.lanes) else None
+        return OutOfBounds("a write" if writes else "a read", lane.req if lane else None,
+                           found.layer, found.column, found.id, found.bound)
