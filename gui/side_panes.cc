@@ -22,6 +22,8 @@ void draw_status(Ink& ink, const Viewer& viewer, Rect rect) {
   if (viewer.playing()) where += "  ·  playing (Space stops)";
   if (ink.begin("pagetape", where, rect.at, rect.size)) {
     Line line{{"event " + grouped(moment.at), Tone::kStrong}};
+    const std::string seeking = viewer.seeking_text();
+    if (!seeking.empty()) line.insert(line.begin(), {seeking + "   ", Tone::kBad});
     if (moment.step >= 0) line.push_back({"   step " + std::to_string(moment.step)});
     if (moment.t) {
       char t[32];
@@ -50,8 +52,9 @@ void draw_status(Ink& ink, const Viewer& viewer, Rect rect) {
 }
 
 void draw_state(Ink& ink, const Viewer& viewer, Rect rect) {
-  if (ink.begin("State", "before event " + grouped(viewer.selected()) + "; flags against facts",
-                rect.at, rect.size)) {
+  const std::string seeking = viewer.seeking_text();
+  const std::string note = "before event " + grouped(viewer.moment().at) + "; flags against facts";
+  if (ink.begin("State", seeking.empty() ? note : seeking, rect.at, rect.size)) {
     for (const Block& block : viewer.moment().state) ink.write(block);
     if (viewer.moment().state.empty()) ink.write("Nothing is declared yet.", Tone::kDim);
   }
@@ -135,7 +138,8 @@ void draw_findings(Ink& ink, const Viewer& viewer, Rect rect) {
                            : index.total == 0
                                ? "none: no rule that could be judged is broken"
                                : counted(viewer.findings_shown(), "place") + " in time";
-  if (ink.begin("Findings", note, rect.at, rect.size)) {
+  const std::string seeking = viewer.seeking_text();
+  if (ink.begin("Findings", seeking.empty() ? note : seeking, rect.at, rect.size)) {
     if (!index.status.ok()) ink.write(index.status.message(), Tone::kBad);
     for (const std::string& warning : index.warnings) ink.write(warning, Tone::kDim);
     draw_filters(ink, viewer);

@@ -33,7 +33,7 @@ struct Side {
 using OnDeed = std::function<void(const std::string& req, std::uint64_t turn, const Deed& deed,
                                   EventIndex event, std::int64_t step)>;
 
-Status go_over(const std::string& path, Side& side, const OnDeed& on_deed) {
+Status go_over(const std::string& path, Side& side, const DiffWatch& watch, const OnDeed& on_deed) {
   Names names;
   Status status;
   const std::unique_ptr<Source> source = open_trace(path, names, status);
@@ -53,7 +53,11 @@ Status go_over(const std::string& path, Side& side, const OnDeed& on_deed) {
     ++side.deeds;
     if (on_deed) on_deed(req, turns.size() - 1, deed, source->position() - 1, step);
   };
+  constexpr EventIndex kAsk = 1024;
   while (source->next(event)) {
+    if (source->position() % kAsk == 0 && watch.goes_on && !watch.goes_on(source->position())) {
+      return usage(path + ": comparing it was stopped");
+    }
     if (const auto* header = std::get_if<ev::Header>(&event.body)) {
       side.engine = names.text(header->engine);
       side.version = names.text(header->engine_version);
@@ -112,8 +116,8 @@ std::pair<std::size_t, std::size_t> until_alike(const Turns& good, std::size_t i
 
 // Counts the turns that differ, by aspect, and finds the one that comes first. What the engine does
 // besides its requests may be more or less on one side; a request's steps stand side by side.
-void compare_turns(const std::string& req, const Turns& good, const Turns& bad, DiffReport& report,
-                   First& first) {
+void compare_turns(const std::string& req, const Turns& good, const Turns& bad,
+                   const DiffWatch& watch, DiffReport& report, First& first) {
   std::size_t i = 0, j = 0;
   while (i < good.size() || j < bad.size()) {
     std::size_t more_good = 1, more_bad = 1;
@@ -126,6 +130,7 @@ void compare_turns(const std::string& req, const Turns& good, const Turns& bad, 
     while (i < end_good || j < end_bad) {
       const Turn g = i < end_good ? good[i] : Turn{}, b = j < end_bad ? bad[j] : Turn{};
       ++report.compared;
+      if (watch.on_pair) watch.on_pair({g.event, b.event, g.said != b.said});
       if (g.said != b.said) {
         ++report.total;
         for (std::size_t a = 0; a < kAspects; ++a) report.counts[a] += g.said[a] != b.said[a];
@@ -146,9 +151,9 @@ struct Told {
 };
 
 Status turn_of(const std::string& path, const std::string& of, std::uint64_t which,
-               std::vector<Told>& out) {
+               const DiffWatch& watch, std::vector<Told>& out) {
   Side side;
-  return go_over(path, side,
+  return go_over(path, side, watch,
                  [&](const std::string& req, std::uint64_t turn, const Deed& deed, EventIndex event,
                      std::int64_t step) {
                    if (turn != which || req != of) return;
@@ -157,10 +162,10 @@ Status turn_of(const std::string& path, const std::string& of, std::uint64_t whi
 }
 
 // The first deed of that turn that the sides do not share.
-Status show_first(const First& first, DiffReport& report) {
+Status show_first(const First& first, const DiffWatch& watch, DiffReport& report) {
   std::vector<Told> good, bad;
-  Status status = turn_of(report.good, first.req, first.good, good);
-  if (status.ok()) status = turn_of(report.bad, first.req, first.bad, bad);
+  Status status = turn_of(report.good, first.req, first.good, watch, good);
+  if (status.ok()) status = turn_of(report.bad, first.req, first.bad, watch, bad);
   if (!status.ok()) return status;
   report.request = first.req;
   report.turn = std::min(first.good, first.bad);
@@ -191,25 +196,27 @@ nlohmann::ordered_json side_json(const std::optional<DiffSide>& side) {
 
 }  // namespace
 
-DiffReport diff_traces(const std::string& good, const std::string& bad, bool any_engine) {
+DiffReport diff_traces(const std::string& good, const std::string& bad, bool any_engine,
+                       const DiffWatch& watch) {
   DiffReport report;
   report.good = good;
   report.bad = bad;
   Side g, b;
-  report.status = go_over(good, g, nullptr);
-  if (report.status.ok()) report.status = go_over(bad, b, nullptr);
+  report.status = go_over(good, g, watch, nullptr);
+  if (report.status.ok()) report.status = go_over(bad, b, watch, nullptr);
   if (report.status.ok()) report.status = comparable(report, g, b, any_engine);
   if (!report.status.ok()) return report;
   First first;
   static const std::vector<Turn> kNothing;
   for (const auto& [req, turns] : g.turns) {
     const auto other = b.turns.find(req);
-    compare_turns(req, turns, other == b.turns.end() ? kNothing : other->second, report, first);
+    compare_turns(req, turns, other == b.turns.end() ? kNothing : other->second, watch, report,
+                  first);
   }
   for (const auto& [req, turns] : b.turns) {
-    if (!g.turns.contains(req)) compare_turns(req, kNothing, turns, report, first);
+    if (!g.turns.contains(req)) compare_turns(req, kNothing, turns, watch, report, first);
   }
-  if (report.total > 0) report.status = show_first(first, report);
+  if (report.total > 0) report.status = show_first(first, watch, report);
   return report;
 }
 

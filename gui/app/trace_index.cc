@@ -19,6 +19,13 @@ constexpr std::size_t kMostKinds = std::size_t{64} << 20;
 
 using Counts = std::array<std::uint64_t, kRuleCount>;
 
+// Into a table that is empty: the same ids.
+void copy_names(const Names& from, Names& to) {
+  for (std::size_t i = 1; i < from.size(); ++i) {
+    to.intern(from.text(Name{static_cast<std::uint32_t>(i)}));
+  }
+}
+
 // Builds the index while a timeline goes by.
 class Builder final : public JudgeWatch {
  public:
@@ -41,7 +48,9 @@ class Builder final : public JudgeWatch {
     while (kinds_.size() <= at && at < kMostKinds) kinds_.push_back(PoolHistory::kNoKind);
     if (at < kinds_.size()) kinds_[at] = static_cast<std::uint8_t>(event.kind());
     stream(event.stream);
-    index_.timed = index_.timed || event.t.has_value();
+    t_.reset();
+    if (event.t.has_value()) t_ = *event.t;
+    index_.timed = index_.timed || t_.has_value();
     for (PoolHistory& pool : index_.pools) {
       if (pool.rank == rank_) pool.sample(world, at, kinds_);
     }
@@ -78,16 +87,11 @@ class Builder final : public JudgeWatch {
     conclude(index_);
   }
 
-  // What is known before the event, with a timeline of its own. Null where the file is gone.
+  // What is known before the event.
   std::unique_ptr<OpenTrace> told(const std::string& path) {
     auto out = std::make_unique<OpenTrace>();
     out->path = path;
-    for (std::size_t i = 1; i < names_.size(); ++i) {
-      out->names.intern(names_.text(Name{static_cast<std::uint32_t>(i)}));
-    }
-    Status status;
-    out->timeline = Timeline::open(path, out->names, {}, status);
-    if (out->timeline == nullptr) return nullptr;
+    copy_names(names_, out->names);
     out->index = index_;
     out->index.read_to = at_ + 1;
     conclude(out->index);
@@ -172,7 +176,7 @@ class Builder final : public JudgeWatch {
                                  is_same_v<T, ev::Map> || is_same_v<T, ev::Gap>;
     unsettled_ = moves_facts;
     if constexpr (is_same_v<T, ev::Step>) {
-      index_.steps.push_back({.event = at_, .step = e.step, .mode = e.mode});
+      index_.steps.push_back({.event = at_, .step = e.step, .mode = e.mode, .t = t_});
     } else if constexpr (is_same_v<T, ev::Request>) {
       const std::string_view state = names_.text(e.state);
       live(e.req, state != "finish" && state != "abort");
@@ -353,6 +357,7 @@ class Builder final : public JudgeWatch {
   TraceIndex& index_;
   EventIndex at_ = 0;
   std::int64_t rank_ = 0;
+  std::optional<std::int64_t> t_;  // Of the event at hand.
   bool unsettled_ = false;  // Bindings, facts or what a graph used in their place may have moved.
   std::map<std::string, std::uint32_t> values_;
   std::map<std::pair<std::int64_t, Name>, std::size_t> lanes_, graphs_, living_;
@@ -397,13 +402,16 @@ static void add_summary(TraceIndex& index, const std::string& path) {
   index.summary.finish();
 }
 
-static std::unique_ptr<OpenTrace> open_unread(const std::string& path, Status& status) {
-  auto trace = std::make_unique<OpenTrace>();
-  trace->path = path;
-  trace->timeline = Timeline::open(path, trace->names, {}, status);
-  if (trace->timeline == nullptr) return nullptr;
-  trace->index.events = trace->timeline->end();
-  return trace;
+static std::unique_ptr<Place> open_place(const std::string& path, Status& status) {
+  auto place = std::make_unique<Place>();
+  place->path = path;
+  TimelineOptions options;
+  options.goes_on = [to = place.get()](EventIndex at) {
+    to->going = at;
+    return !to->stop;
+  };
+  place->timeline = Timeline::open(path, place->names, options, status);
+  return place->timeline == nullptr ? nullptr : std::move(place);
 }
 
 // Less and less often, so that what it costs stays a small share.
@@ -413,7 +421,7 @@ class Teller {
   void tell(Builder& builder, const std::string& path) {
     const auto now = std::chrono::steady_clock::now();
     if (!loading_.tell || now < next_) return;
-    if (auto trace = builder.told(path)) loading_.tell(std::move(trace));
+    loading_.tell(builder.told(path));
     next_ = std::chrono::steady_clock::now() + wait_;
     wait_ *= 2;
   }
@@ -424,25 +432,35 @@ class Teller {
   std::chrono::steady_clock::time_point next_ = std::chrono::steady_clock::now() + wait_;
 };
 
+// Before anything but the file's index was read.
+static bool tell_first(const std::string& path, Loading& loading, Status& status) {
+  auto first = std::make_unique<OpenTrace>();
+  first->path = path;
+  first->place = open_place(path, status);
+  if (first->place == nullptr) return false;
+  first->index.events = first->place->timeline->end();
+  copy_names(first->place->names, first->names);
+  add_summary(first->index, path);
+  loading.tell(std::move(first));
+  return true;
+}
+
 std::unique_ptr<OpenTrace> load_trace(const std::string& path, Loading& loading, Status& status) {
-  std::unique_ptr<OpenTrace> trace = open_unread(path, status);
-  if (trace == nullptr) return nullptr;
-  if (loading.tell) {
-    if (std::unique_ptr<OpenTrace> first = open_unread(path, status)) {
-      add_summary(first->index, path);
-      loading.tell(std::move(first));
-    }
-  }
-  Timeline& timeline = *trace->timeline;
+  if (loading.tell && !tell_first(path, loading, status)) return nullptr;
+  auto trace = std::make_unique<OpenTrace>();
+  trace->path = path;
+  trace->place = open_place(path, status);
+  if (trace->place == nullptr) return nullptr;
+  Timeline& timeline = *trace->place->timeline;
   loading.events = timeline.end();
-  Builder builder(trace->names, timeline, trace->index);
+  Builder builder(trace->place->names, timeline, trace->index);
   Teller teller(loading);
   constexpr EventIndex kTell = 256;  // Events from one look at the outside to the next.
   for (EventIndex n = 0; timeline.step(&builder); ++n) {
     builder.met();
     if (n % kTell != 0) continue;
     loading.done = timeline.at();
-    if (loading.cancel) {
+    if (loading.cancel || (loading.going && !loading.going(timeline.at()))) {
       status = usage(path + ": opening it was cancelled");
       return nullptr;
     }
@@ -458,6 +476,7 @@ std::unique_ptr<OpenTrace> load_trace(const std::string& path, Loading& loading,
     return nullptr;
   }
   (void)timeline.seek(0);  // Behind damage: to the first event that there is.
+  copy_names(trace->place->names, trace->names);
   return trace;
 }
 

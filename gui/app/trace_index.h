@@ -6,6 +6,7 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -70,6 +71,7 @@ struct StepStart {
   EventIndex event = 0;
   std::int64_t step = 0;
   Name mode = kNone;
+  std::optional<std::int64_t> t{};  // Nanoseconds.
 };
 
 struct TraceIndex {
@@ -116,18 +118,34 @@ struct TraceIndex {
   std::size_t first_finding_from(EventIndex event) const;
 };
 
-// A trace opened for viewing. Has identity; one thread at a time.
+// Where a trace is looked at, with names of its own: what is not read elsewhere yet has names there
+// that nobody else knows. One thread at a time, but for what is atomic.
+struct Place {
+  Place() = default;
+  Place(const Place&) = delete;  // The timeline refers to what is beside it.
+  Place& operator=(const Place&) = delete;
+
+  std::string path;
+  Names names;
+  std::atomic<bool> stop = false;       // Ends a seek on its way.
+  std::atomic<std::uint64_t> going{0};  // Where the seek is.
+  std::unique_ptr<Timeline> timeline;
+};
+
+// What is known of a trace opened for viewing.
 struct OpenTrace {
   std::string path;
   Names names;
-  std::unique_ptr<Timeline> timeline;
   TraceIndex index;
+  std::unique_ptr<Place> place;  // Null: the one that was given before is as good.
 };
 
 // Asked for and told while a trace is read, from any thread.
 struct Loading {
   std::atomic<std::uint64_t> done{0}, events{0};
   std::atomic<bool> cancel{false};
+  // Where set, asked now and then, with the place: false is as `cancel`.
+  std::function<bool(EventIndex)> going;
   // Where set, called with what is known so far: at once, and then less and less often.
   std::function<void(std::unique_ptr<OpenTrace>)> tell;
 };
