@@ -60,7 +60,12 @@ bool Ink::begin(const char* title, const std::string& note_text, ImVec2 at, ImVe
           (above ? 0 : ImGuiWindowFlags_NoBringToFrontOnFocus | ImGuiWindowFlags_NoBackground) |
           ImGuiWindowFlags_NoNav | ImGuiWindowFlags_NoScrollWithMouse);
   if (above) ImGui::PopStyleColor();
-  if (!above) fill(at, {at.x + size.x, at.y + size.y}, theme.panel);
+  if (!above) {
+    // What is drawn from here on is kept off the window's edges.
+    ImGui::GetWindowDrawList()->PushClipRectFullScreen();
+    fill(at, {at.x + size.x, at.y + size.y}, theme.panel);
+    ImGui::GetWindowDrawList()->PopClipRect();
+  }
   texts += "\n== " + std::string(title) + " ==\n";
   const ImVec2 place = ImGui::GetCursorScreenPos();
   put(place, size.x, title, theme.strong, strong);

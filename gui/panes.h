@@ -36,6 +36,8 @@ struct Arrangement {
   char typed[128] = "";
   int chosen = 0;
   bool was_palette = false;
+  std::string asked;               // Of the palette, …
+  std::vector<PaletteItem> found;  // … and what it found.
   // Of the table whose first wrong entry was brought into view.
   EventIndex table_event = kNever;
   std::size_t table_launch = 0;

@@ -281,6 +281,17 @@ std::vector<PaletteItem> Viewer::palette(std::string_view typed, std::size_t mos
   if (number_in(typed, event)) {
     items.push_back({"go to event " + std::string(typed), "goto " + std::string(typed)});
   }
+  if (const auto colon = typed.rfind(':'); colon != std::string_view::npos && colon > 0) {
+    std::int64_t page = 0;
+    const std::string pool(typed.substr(0, colon));
+    const bool is_pool = std::ranges::any_of(
+        index().pools, [&](const PoolHistory& history) { return text(history.name) == pool; });
+    if (is_pool && number_in(typed.substr(colon + 1), page)) {
+      items.push_back(
+          {"page " + std::to_string(page) + " of pool " + pool + ": who has it, and why",
+           "blame " + std::string(typed)});
+    }
+  }
   for (const Command& command : kCommands) {
     if (!command.arguments.empty() && command.arguments[0] != '[') continue;
     items.push_back(

@@ -300,6 +300,7 @@ TEST_F(ViewerTest, ThePaletteFindsRulesAndRequests) {
   const Viewer viewer(open());
   EXPECT_THAT(viewer.palette("first oob", 1).at(0).text, HasSubstr("OOB_PAGE"));
   EXPECT_EQ(viewer.palette("78", 1).at(0).command, "goto 78");
+  EXPECT_EQ(viewer.palette("F:3", 1).at(0).command, "blame F:3");
 }
 
 }  // namespace
