@@ -105,6 +105,13 @@ class PoolMap {
     } else if (cell.space != kNone) {
       owner = "owned in space " + viewer_.text(cell.space);
     }
+    // Who had it before; what is shorter than a bin is not seen.
+    const auto had = pool_.had(row, pool_.bin_of(event), 5);
+    for (std::size_t i = 1; i < had.size(); ++i) {
+      owner += (i == 1 ? "\nbefore: " : ", ") +
+               (had[i].owner == kNone ? "nobody" : viewer_.text(had[i].owner)) + " from about " +
+               grouped(had[i].begin * pool_.bin_events);
+    }
     ImGui::SetTooltip("%s, page %lld: %s%s\nclick: blame the page at this event", where.c_str(),
                       static_cast<long long>(page), owner.c_str(),
                       pool_.pages_a_row > 1 ? " (and its neighbours)" : "");

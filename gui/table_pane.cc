@@ -62,17 +62,9 @@ std::pair<std::size_t, std::size_t> first_wrong(const TableView& table) {
 
 // `find`: brings the first wrong entry into view.
 void draw_rows(Ink& ink, const Viewer& viewer, const TableView& table, bool find) {
-  bool any_right = false;
-  std::int64_t widest = 99;
-  for (const RowView& row : table.rows) {
-    for (const CellView& cell : row.cells) {
-      any_right = any_right || (cell.right && *cell.right != cell.id);
-      widest = std::max(widest, cell.id * (any_right ? 10 : 1));
-    }
-  }
-  const float digits = static_cast<float>(std::to_string(widest).size()) + 1;
+  const float digits = static_cast<float>(std::to_string(table.widest).size()) + 1;
   const float cell_width = ink.mono->FallbackAdvanceX * digits + ink.px(12);
-  const float height = ink.line_height() * (any_right ? 2.0F : 1.0F) + ink.px(2);
+  const float height = ink.line_height() * (table.any_other_right ? 2.0F : 1.0F) + ink.px(2);
   const float label = ink.px(112);
   const ImVec2 origin = ImGui::GetCursorScreenPos();
   const float head = ink.line_height();
@@ -109,6 +101,11 @@ void draw_rows(Ink& ink, const Viewer& viewer, const TableView& table, bool find
     const std::string len = row.len >= 0 ? "  " + grouped(static_cast<std::uint64_t>(row.len)) : "";
     // Names stay while columns scroll.
     ink.put({low.x, y + ink.px(2)}, label - ink.px(6), row.label + len, ink.theme.text);
+    if (inside && ImGui::IsMouseHoveringRect({low.x, y}, {low.x + label, y + height}) &&
+        row.label != "padding") {
+      ImGui::SetTooltip("request %s: click for where it began", row.label.c_str());
+      if (ImGui::IsMouseClicked(0)) ink.run("request " + row.label);
+    }
     for (std::size_t c = 0; c < row.cells.size(); ++c) {
       const ImVec2 a{origin.x + label + cell_width * static_cast<float>(c), y};
       const ImVec2 b{a.x + cell_width - 2, a.y + height - 2};

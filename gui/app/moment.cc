@@ -91,7 +91,19 @@ class Look final : public JudgeWatch {
       if (pool != nullptr && finding.pool != pool->name) continue;
       mark(out, finding);
     }
+    size_up(out);
     return out;
+  }
+
+  static void size_up(TableView& out) {
+    for (const RowView& row : out.rows) {
+      for (const CellView& cell : row.cells) {
+        const bool other = cell.right && *cell.right != cell.id;
+        out.any_other_right = out.any_other_right || other;
+        // An arrow stands before what should be there.
+        out.widest = std::max({out.widest, cell.id, other ? *cell.right * 10 : 0});
+      }
+    }
   }
 
   static void mark(TableView& out, const Finding& finding) {

@@ -52,7 +52,9 @@ struct TableView {
   std::size_t columns = 0;
   std::vector<RowView> rows;
   std::vector<std::string> owners;
-  std::uint64_t broken = 0;  // Cells that break a rule.
+  std::uint64_t broken = 0;      // Cells that break a rule.
+  bool any_other_right = false;  // Some cell says what should stand there instead.
+  std::int64_t widest = 99;      // The greatest number that is shown.
 };
 
 struct LaunchBrief {

@@ -26,6 +26,26 @@ void copy_names(const Names& from, Names& to) {
   }
 }
 
+// Whom findings are about, ascending.
+struct Concerned {
+  std::vector<Name> reqs;
+  std::vector<Layer> layers;  // Logical and physical ones.
+
+  void add(const Finding& finding) {
+    if (finding.req != kNone) insert(reqs, finding.req);
+    if (!finding.has_layer) return;
+    insert(layers, finding.layer);
+    insert(layers, finding.logical_layer);
+  }
+
+ private:
+  template <class T>
+  static void insert(std::vector<T>& sorted, T value) {
+    const auto at = std::ranges::lower_bound(sorted, value);
+    if (at == sorted.end() || *at != value) sorted.insert(at, value);
+  }
+};
+
 // Builds the index while a timeline goes by.
 class Builder final : public JudgeWatch {
  public:
@@ -34,8 +54,7 @@ class Builder final : public JudgeWatch {
     index_.events = timeline.end();
     index_.finding_density = Density(index_.events);
     judge().findings().watch([this](const Finding& finding) {
-      Concerned& who = concerned_[static_cast<std::size_t>(finding.rule)];
-      concern(who, finding);
+      concerned_[static_cast<std::size_t>(finding.rule)].add(finding);
     });
   }
 
@@ -112,7 +131,8 @@ class Builder final : public JudgeWatch {
     }
     std::ranges::sort(index.firsts, earlier);
     index.findings = merged_groups(findings.sorted());
-    index.concerned = index_.concerned;
+    index.req_sets = index_.req_sets;
+    index.layer_sets = index_.layer_sets;
     for (BackendLane& lane : index.backends) {
       lane.launches.finish();
       lane.pool.finish(index.read_to);
@@ -294,36 +314,17 @@ class Builder final : public JudgeWatch {
     for (std::size_t r = 0; r < kRuleCount; ++r) {
       const std::uint64_t more = counts[r] - counts_[r];
       if (more == 0) continue;
-      const std::uint32_t who = who_of(std::exchange(concerned_[r], {}));
+      Concerned who = std::exchange(concerned_[r], {});
       index_.finding_density.add(at_, more);
       if (index_.findings.size() < TraceIndex::kMostGroups) {
         index_.findings.push_back({.event = at_,
                                    .rule = static_cast<Rule>(r),
                                    .count = static_cast<std::uint32_t>(more),
-                                   .who = who});
+                                   .reqs = reqs_.of(std::move(who.reqs)),
+                                   .layers = layers_.of(std::move(who.layers))});
       }
     }
     counts_ = counts;
-  }
-
-  template <class T>
-  static void insert(std::vector<T>& sorted, T value) {
-    const auto at = std::ranges::lower_bound(sorted, value);
-    if (at == sorted.end() || *at != value) sorted.insert(at, value);
-  }
-  static void concern(Concerned& who, const Finding& finding) {
-    if (finding.req != kNone) insert(who.reqs, finding.req);
-    if (!finding.has_layer) return;
-    insert(who.layers, finding.layer);
-    insert(who.layers, finding.logical_layer);
-  }
-  std::uint32_t who_of(Concerned&& who) {
-    if (const auto it = whos_.find(who); it != whos_.end()) return it->second;
-    if (index_.concerned.size() >= TraceIndex::kMostConcerned) return 0;
-    const auto number = static_cast<std::uint32_t>(index_.concerned.size());
-    index_.concerned.push_back(who);
-    whos_.emplace(std::move(who), number);
-    return number;
   }
 
   // The earliest findings are known one by one. What was counted on the way may stand where a rule
@@ -336,7 +337,7 @@ class Builder final : public JudgeWatch {
       if (finding.event >= exact) continue;
       auto& [count, who] = groups[{finding.event, finding.rule}];
       ++count;
-      concern(who, finding);
+      who.add(finding);
     }
     std::vector<FindingGroup> out;
     out.reserve(groups.size());
@@ -344,7 +345,8 @@ class Builder final : public JudgeWatch {
       out.push_back({.event = key.first,
                      .rule = key.second,
                      .count = group.first,
-                     .who = who_of(std::move(group.second))});
+                     .reqs = reqs_.of(std::move(group.second.reqs)),
+                     .layers = layers_.of(std::move(group.second.layers))});
     }
     for (const FindingGroup& group : index_.findings) {
       if (exact != kNever && group.event >= exact) out.push_back(group);
@@ -365,7 +367,8 @@ class Builder final : public JudgeWatch {
   std::set<std::uint32_t> free_rows_;
   std::vector<std::uint8_t> kinds_;                // Of the first kMostKinds events.
   std::array<Concerned, kRuleCount> concerned_{};  // By what was found at the event at hand.
-  std::map<Concerned, std::uint32_t> whos_;
+  SetNumbers<Name> reqs_{index_.req_sets, TraceIndex::kMostMembers};
+  SetNumbers<Layer> layers_{index_.layer_sets, TraceIndex::kMostMembers};
   Counts counts_{};
 };
 

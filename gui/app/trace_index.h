@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "gui/app/pool_history.h"
+#include "gui/app/set_numbers.h"
 #include "gui/app/track.h"
 #include "replay/timeline.h"
 #include "verify/coverage.h"
@@ -52,19 +53,12 @@ struct Incident {
   std::string text;
 };
 
-// Requests and layers (logical and physical), ascending.
-struct Concerned {
-  std::vector<Name> reqs;
-  std::vector<Layer> layers;
-  auto operator<=>(const Concerned&) const = default;
-};
-
 // Findings of one rule at one event.
 struct FindingGroup {
   EventIndex event = 0;
   Rule rule = Rule::kOobPage;
   std::uint32_t count = 0;
-  std::uint32_t who = 0;  // Index of TraceIndex::concerned.
+  std::uint32_t reqs = 0, layers = 0;  // Which: of TraceIndex::req_sets and layer_sets.
 };
 
 struct StepStart {
@@ -78,7 +72,9 @@ struct TraceIndex {
   static constexpr std::size_t kMostGroups = std::size_t{1} << 20;
   static constexpr std::size_t kMostLives = std::size_t{1} << 17;
   static constexpr std::size_t kMostIncidents = 1000;
-  static constexpr std::size_t kMostConcerned = std::size_t{1} << 16;
+  // In sets of requests, and of layers. A hundred thousand requests that run by 64 fit: one comes
+  // and one goes, a set each.
+  static constexpr std::size_t kMostMembers = std::size_t{1} << 24;
   static constexpr std::size_t kMostStreams = 8;
 
   EventIndex events = 0;
@@ -97,8 +93,8 @@ struct TraceIndex {
   Track ops;                           // Asynchronous operations pending.
   std::vector<StreamLane> streams;     // In order of appearance.
   std::vector<FindingGroup> findings;  // By event, then rule.
-  // Index 0: not known, as of those beyond kMostConcerned.
-  std::vector<Concerned> concerned{Concerned{}};
+  Sets<Name> req_sets{{}};
+  Sets<Layer> layer_sets{{}};   // Logical and physical ones.
   std::vector<Finding> firsts;  // Of each rule.
   std::array<std::uint64_t, kRuleCount> counts{}, judged{};
   std::uint64_t total = 0;

@@ -20,6 +20,7 @@ constexpr Command kCommands[] = {
     {"follow", "NUMBER", "", "to the event of a line of the explanation (keys 1 to 9)"},
     {"return", "", "Backspace", "to the event selected before"},
     {"goto", "EVENT", "", "to an event"},
+    {"request", "NAME", "", "to where a request began that lives here, or lived last"},
     {"step", "", "Right", "to the next event"},
     {"back", "", "Left", "to the event before"},
     {"next-step", "", "Down", "to the engine's next step"},
@@ -98,6 +99,7 @@ bool Viewer::run(std::string_view line) {
   if (name == "next-step" || name == "previous-step") return go_step(name[0] == 'n');
   if (name == "next-launch" || name == "previous-launch") return go_launch(name[0] == 'n');
   if (name == "goto") return go_word(words);
+  if (name == "request") return go_request(words);
   if (name == "step") return go(selected() + 1);
   if (name == "back") return selected() > 0 ? go(selected() - 1) : fail("this is the first event");
   if (name == "first") return go(0);
@@ -203,6 +205,18 @@ bool Viewer::go_word(const Words& words) {
   EventIndex event = 0;
   if (words.empty() || !number_in(words[0], event)) return fail("it is: goto EVENT");
   return go(event);
+}
+
+bool Viewer::go_request(const Words& words) {
+  if (words.size() != 1) return fail("it is: request NAME");
+  const Name req = trace_->names.find(words[0]);
+  const RequestLife* best = nullptr;
+  for (const RequestLife& life : index().lives) {
+    if (life.req != req || req == kNone) continue;
+    if (best == nullptr || life.begin <= selected_) best = &life;
+  }
+  if (best == nullptr) return fail("this trace has no request \"" + words[0] + '"');
+  return go(best->begin);
 }
 
 bool Viewer::go_step(bool forward) {
@@ -319,8 +333,7 @@ std::vector<PaletteItem> Viewer::palette(std::string_view typed, std::size_t mos
         {"colour the pool map by " + std::string(colours), "colour " + std::string(colours)});
   }
   std::set<Layer> layers;
-  for (const Concerned& who : index().concerned)
-    layers.insert(who.layers.begin(), who.layers.end());
+  for (const auto& set : index().layer_sets) layers.insert(set.begin(), set.end());
   for (const Layer& layer : layers) {
     const std::string name = trace_->names.layer(layer);
     items.push_back({"only findings of layer " + name, "only layer " + name});

@@ -144,6 +144,7 @@ class Viewer {
   bool fail(std::string why);
   bool go(EventIndex event);
   bool go_word(const Words& words);
+  bool go_request(const Words& words);
   bool go_finding(bool forward);
   bool go_step(bool forward);
   bool go_launch(bool forward);

@@ -117,13 +117,13 @@ bool Viewer::only(const Words& words) {
 
 bool Viewer::shows(const FindingGroup& group) const {
   if (!rules_[static_cast<std::size_t>(group.rule)]) return false;
-  if (group.who == 0 || (only_layer_.empty() && only_request_.empty())) return true;
-  const Concerned& who = index().concerned[group.who];
-  if (!only_request_.empty() &&
-      !std::ranges::binary_search(who.reqs, trace_->names.find(only_request_))) {
+  if (!only_request_.empty() && group.reqs != 0 &&
+      !std::ranges::binary_search(index().req_sets[group.reqs],
+                                  trace_->names.find(only_request_))) {
     return false;
   }
-  return only_layer_.empty() || std::ranges::any_of(who.layers, [&](const Layer& layer) {
+  return only_layer_.empty() || group.layers == 0 ||
+         std::ranges::any_of(index().layer_sets[group.layers], [&](const Layer& layer) {
            return trace_->names.layer(layer) == only_layer_;
          });
 }

@@ -283,6 +283,15 @@ TEST_F(ViewerTest, LanesArePinnedHiddenAndFilteredAndKeptWithTheSession) {
   EXPECT_EQ(names(), all);
 }
 
+TEST_F(ViewerTest, ARequestLeadsToWhereItBegan) {
+  synth("none");
+  Viewer viewer(open());
+  viewer.run("last");
+  ASSERT_TRUE(viewer.run("request r0")) << viewer.message();
+  EXPECT_EQ(viewer.selected(), viewer.index().lives[0].begin);
+  EXPECT_FALSE(viewer.run("request nobody"));
+}
+
 TEST_F(ViewerTest, ACellIsCopiedAsText) {
   synth("stale-swa");
   Viewer viewer(open());
