@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "gui/app/compare_run.h"
-#include "gui/app/lanes.h"
+#include "gui/app/lane_view.h"
 #include "gui/app/lookup.h"
 #include "gui/app/palette.h"
 #include "gui/app/side_file.h"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "gui/app/lanes.h"
+#include "gui/app/lane_view.h"
 
 #include <algorithm>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "gui/app/lanes.h"
+#include "gui/app/lane_view.h"
 
 #include "tests/gui/gui_fixture.h"
 
@@ -9,7 +9,7 @@ namespace {
 using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::Not;
-using LanesTest = GuiTest;
+using LaneViewTest = GuiTest;
 
 std::vector<std::string> names_of(const std::vector<LaneView>& lanes) {
   std::vector<std::string> out;
@@ -17,7 +17,7 @@ std::vector<std::string> names_of(const std::vector<LaneView>& lanes) {
   return out;
 }
 
-TEST_F(LanesTest, ATraceHasALaneForEachOfItsKindsOfThings) {
+TEST_F(LaneViewTest, ATraceHasALaneForEachOfItsKindsOfThings) {
   synth("stale-swa");
   const auto trace = open();
   const auto names = names_of(lanes_of(trace->index, trace->names));
@@ -29,7 +29,7 @@ TEST_F(LanesTest, ATraceHasALaneForEachOfItsKindsOfThings) {
   EXPECT_THAT(names, Not(Contains("errors")));
 }
 
-TEST_F(LanesTest, WhatIsPinnedComesFirstAndPassesTheFilter) {
+TEST_F(LaneViewTest, WhatIsPinnedComesFirstAndPassesTheFilter) {
   std::vector<LaneView> lanes(4);
   lanes[0].name = "step";
   lanes[1].name = "draft launches";
