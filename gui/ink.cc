@@ -166,21 +166,19 @@ void Ink::note(std::string_view text) {
 
 void Ink::put(ImVec2 at, float width, std::string_view text, ImU32 colour, ImFont* font) {
   if (font == nullptr) font = ImGui::GetFont();
-  const auto wide = [&](std::string_view t) {
-    return font->CalcTextSizeA(font->FontSize, FLT_MAX, 0, t.data(), t.data() + t.size()).x;
-  };
-  std::string shorter(text);
-  if (wide(text) > width) {
-    while (!shorter.empty() && wide(shorter + "…") > width) {
-      while (!shorter.empty() && (static_cast<unsigned char>(shorter.back()) & 0xc0) == 0x80) {
-        shorter.pop_back();
-      }
-      if (!shorter.empty()) shorter.pop_back();
-    }
-    if (shorter.empty()) return;
-    shorter += "…";
+  const char *begin = text.data(), *end = begin + text.size(), *cut = end;
+  const float size = font->FontSize;
+  ImDrawList* draw = ImGui::GetWindowDrawList();
+  if (font->CalcTextSizeA(size, FLT_MAX, 0, begin, end).x <= width) {
+    draw->AddText(font, size, at, colour, begin, end);
+    return;
   }
-  ImGui::GetWindowDrawList()->AddText(font, font->FontSize, at, colour, shorter.c_str());
+  const float room = width - font->CalcTextSizeA(size, FLT_MAX, 0, "…").x;
+  if (room <= 0) return;
+  (void)font->CalcTextSizeA(size, room, 0, begin, end, &cut);
+  if (cut == begin) return;
+  const std::string shorter = std::string(begin, cut) + "…";
+  draw->AddText(font, size, at, colour, shorter.c_str());
 }
 
 ImU32 Ink::tone(Tone tone) const {

@@ -94,6 +94,7 @@ bool Viewer::run(std::string_view line) {
   if (words.empty() || words[0].starts_with('#')) return true;
   const std::string name = words[0];
   words.erase(words.begin());
+  (void)collect();
   message_.clear();
   if (name == "next-finding" || name == "previous-finding") return go_finding(name[0] == 'n');
   if (name == "next-step" || name == "previous-step") return go_step(name[0] == 'n');
