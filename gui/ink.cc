@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "gui/ink.h"
 
+#include <GL/gl.h>
+
 #include <algorithm>
+#include <cmath>
 
 #include "verify/report.h"
 
@@ -49,13 +52,20 @@ bool Ink::begin(const char* title, const std::string& note_text, ImVec2 at, ImVe
                 bool above) {
   ImGui::SetNextWindowPos(at);
   ImGui::SetNextWindowSize(size);
-  ImGui::PushStyleColor(ImGuiCol_WindowBg, theme.panel);
+  if (above) ImGui::PushStyleColor(ImGuiCol_WindowBg, theme.panel);
   ImGui::PushStyleVar(ImGuiStyleVar_WindowBorderSize, above ? 1.0F : 0.0F);
-  ImGui::Begin(title, nullptr,
-               ImGuiWindowFlags_NoDecoration | ImGuiWindowFlags_NoMove |
-                   ImGuiWindowFlags_NoSavedSettings |
-                   (above ? 0 : ImGuiWindowFlags_NoBringToFrontOnFocus) | ImGuiWindowFlags_NoNav |
-                   ImGuiWindowFlags_NoScrollWithMouse);
+  ImGui::Begin(
+      title, nullptr,
+      ImGuiWindowFlags_NoDecoration | ImGuiWindowFlags_NoMove | ImGuiWindowFlags_NoSavedSettings |
+          (above ? 0 : ImGuiWindowFlags_NoBringToFrontOnFocus | ImGuiWindowFlags_NoBackground) |
+          ImGuiWindowFlags_NoNav | ImGuiWindowFlags_NoScrollWithMouse);
+  if (above) ImGui::PopStyleColor();
+  if (!above) {
+    // What is drawn from here on is kept off the window's edges.
+    ImGui::GetWindowDrawList()->PushClipRectFullScreen();
+    fill(at, {at.x + size.x, at.y + size.y}, theme.panel);
+    ImGui::GetWindowDrawList()->PopClipRect();
+  }
   texts += "\n== " + std::string(title) + " ==\n";
   const ImVec2 place = ImGui::GetCursorScreenPos();
   put(place, size.x, title, theme.strong, strong);
@@ -72,7 +82,81 @@ void Ink::end() {
   ImGui::EndChild();
   ImGui::End();
   ImGui::PopStyleVar();
-  ImGui::PopStyleColor();
+}
+
+namespace {
+
+// The rectangle is the command's clipping, the colour its pointer.
+void clear_area(const ImDrawList*, const ImDrawCmd* command) {
+  const ImDrawData* data = ImGui::GetDrawData();
+  const auto colour =
+      static_cast<ImU32>(reinterpret_cast<std::uintptr_t>(command->UserCallbackData));
+  const auto pixel = [](float at, float origin, float scale) {
+    return static_cast<int>(std::round((at - origin) * scale));
+  };
+  const ImVec4& clip = command->ClipRect;
+  const ImVec2 scale = data->FramebufferScale;
+  const int x0 = pixel(clip.x, data->DisplayPos.x, scale.x);
+  const int x1 = pixel(clip.z, data->DisplayPos.x, scale.x);
+  const int y0 = pixel(clip.y, data->DisplayPos.y, scale.y);
+  const int y1 = pixel(clip.w, data->DisplayPos.y, scale.y);
+  if (x1 <= x0 || y1 <= y0) return;
+  const int height = pixel(data->DisplaySize.y, 0, scale.y);
+  const ImVec4 c = ImGui::ColorConvertU32ToFloat4(colour);
+  glScissor(x0, height - y1, x1 - x0, y1 - y0);
+  glClearColor(c.x, c.y, c.z, 1);
+  glClear(GL_COLOR_BUFFER_BIT);
+}
+
+}  // namespace
+
+void Ink::fill(ImVec2 a, ImVec2 b, ImU32 colour) {
+  constexpr float kSmall = 64 * 64;  // A state change costs as much.
+  ImDrawList* draw = ImGui::GetWindowDrawList();
+  if ((b.x - a.x) * (b.y - a.y) < kSmall) {
+    draw->AddRectFilled(a, b, colour);
+    return;
+  }
+  draw->PushClipRect(a, b, true);
+  draw->AddCallback(clear_area, reinterpret_cast<void*>(std::uintptr_t{colour}));
+  draw->PopClipRect();
+}
+
+Raster& Ink::place(Image& image, ImVec2 at, ImVec2 size, ImU32 back) {
+  image.raster.reset(static_cast<int>(size.x), static_cast<int>(size.y), back);
+  if (image.texture == 0) glGenTextures(1, &image.texture);
+  const auto width = static_cast<float>(image.raster.width());
+  const auto height = static_cast<float>(image.raster.height());
+  if (width > 0 && height > 0) {
+    ImGui::GetWindowDrawList()->AddImage(
+        reinterpret_cast<ImTextureID>(std::uintptr_t{image.texture}), at,
+        {at.x + width, at.y + height});
+  }
+  return image.raster;
+}
+
+void Ink::upload(Image& image) {
+  const Raster& raster = image.raster;
+  if (raster.width() == 0 || raster.height() == 0) return;
+  glBindTexture(GL_TEXTURE_2D, image.texture);
+  if (image.width != raster.width() || image.height != raster.height()) {
+    image.width = raster.width();
+    image.height = raster.height();
+    glTexParameteri(GL_TEXTURE_2D, GL_TEXTURE_MIN_FILTER, GL_NEAREST);
+    glTexParameteri(GL_TEXTURE_2D, GL_TEXTURE_MAG_FILTER, GL_NEAREST);
+    glTexImage2D(GL_TEXTURE_2D, 0, GL_RGBA, image.width, image.height, 0, GL_RGBA, GL_UNSIGNED_BYTE,
+                 raster.pixels().data());
+  } else {
+    glTexSubImage2D(GL_TEXTURE_2D, 0, 0, 0, image.width, image.height, GL_RGBA, GL_UNSIGNED_BYTE,
+                    raster.pixels().data());
+  }
+  glBindTexture(GL_TEXTURE_2D, 0);
+}
+
+void Ink::cut(float x, float top, float bottom, ImU32 colour) {
+  const float left = std::floor(x);
+  ImGui::GetWindowDrawList()->AddRectFilled({left, top}, {left + std::max(1.0F, px(1.5F)), bottom},
+                                            colour);
 }
 
 void Ink::note(std::string_view text) {
@@ -82,21 +166,19 @@ void Ink::note(std::string_view text) {
 
 void Ink::put(ImVec2 at, float width, std::string_view text, ImU32 colour, ImFont* font) {
   if (font == nullptr) font = ImGui::GetFont();
-  const auto wide = [&](std::string_view t) {
-    return font->CalcTextSizeA(font->FontSize, FLT_MAX, 0, t.data(), t.data() + t.size()).x;
-  };
-  std::string shorter(text);
-  if (wide(text) > width) {
-    while (!shorter.empty() && wide(shorter + "…") > width) {
-      while (!shorter.empty() && (static_cast<unsigned char>(shorter.back()) & 0xc0) == 0x80) {
-        shorter.pop_back();
-      }
-      if (!shorter.empty()) shorter.pop_back();
-    }
-    if (shorter.empty()) return;
-    shorter += "…";
+  const char *begin = text.data(), *end = begin + text.size(), *cut = end;
+  const float size = font->FontSize;
+  ImDrawList* draw = ImGui::GetWindowDrawList();
+  if (font->CalcTextSizeA(size, FLT_MAX, 0, begin, end).x <= width) {
+    draw->AddText(font, size, at, colour, begin, end);
+    return;
   }
-  ImGui::GetWindowDrawList()->AddText(font, font->FontSize, at, colour, shorter.c_str());
+  const float room = width - font->CalcTextSizeA(size, FLT_MAX, 0, "…").x;
+  if (room <= 0) return;
+  (void)font->CalcTextSizeA(size, room, 0, begin, end, &cut);
+  if (cut == begin) return;
+  const std::string shorter = std::string(begin, cut) + "…";
+  draw->AddText(font, size, at, colour, shorter.c_str());
 }
 
 ImU32 Ink::tone(Tone tone) const {
@@ -177,8 +259,71 @@ void Ink::write(const Block& block) {
   ImGui::Dummy({1, height});
   ImGui::Indent(px(8));
   for (const Line& line : block.lines) write(line);
+  write(block.chains);
   ImGui::Unindent(px(8));
   ImGui::Dummy({1, px(5)});
+}
+
+void Ink::write(const std::vector<Chain>& chains) {
+  if (chains.empty()) return;
+  std::vector<std::vector<std::string>> columns;
+  for (const Chain& chain : chains) {
+    std::string text;
+    for (std::size_t c = 0; c < chain.names.size(); ++c) {
+      if (c >= columns.size()) columns.emplace_back();
+      auto& column = columns[c];
+      if (std::ranges::find(column, chain.names[c]) == column.end()) {
+        column.push_back(chain.names[c]);
+      }
+      text += (c == 0 ? "" : " → ") + chain.names[c];
+    }
+    note(text);
+  }
+  ImDrawList* draw = ImGui::GetWindowDrawList();
+  const ImVec2 at = ImGui::GetCursorScreenPos();
+  const float high = std::floor(line_height() + px(4));
+  std::size_t rows = 0;
+  for (const auto& column : columns) rows = std::max(rows, column.size());
+  const float height = high * static_cast<float>(rows);
+  std::vector<float> lefts, rights;
+  float x = at.x;
+  for (const auto& column : columns) {
+    float wide = 0;
+    for (const std::string& name : column) {
+      wide = std::max(wide, ImGui::CalcTextSize(name.c_str()).x);
+    }
+    lefts.push_back(x);
+    rights.push_back(x + wide + px(12));
+    x = rights.back() + px(44);
+  }
+  // Names of a shorter column stand in the middle of its share.
+  const auto middle = [&](std::size_t c, std::size_t i) {
+    const float share = height / static_cast<float>(columns[c].size());
+    return std::floor(at.y + share * (static_cast<float>(i) + 0.5F));
+  };
+  const auto index = [&](std::size_t c, const std::string& name) {
+    return static_cast<std::size_t>(std::ranges::find(columns[c], name) - columns[c].begin());
+  };
+  for (const Chain& chain : chains) {
+    for (std::size_t c = 1; c < chain.names.size(); ++c) {
+      draw->AddLine({rights[c - 1], middle(c - 1, index(c - 1, chain.names[c - 1]))},
+                    {lefts[c], middle(c, index(c, chain.names[c]))}, theme.link, px(1.5F));
+    }
+  }
+  for (std::size_t c = 0; c < columns.size(); ++c) {
+    for (std::size_t i = 0; i < columns[c].size(); ++i) {
+      const float y = middle(c, i);
+      const ImVec2 low{lefts[c], y - high / 2 + px(2)}, top{rights[c], y + high / 2 - px(2)};
+      draw->AddRectFilled(low, top, theme.grid, px(3));
+      put({low.x + px(6), std::floor(y - ImGui::GetTextLineHeight() / 2)}, rights[c] - lefts[c],
+          columns[c][i], c == 0 ? theme.link : theme.text);
+      if (c == 0 && chains[i].link != kNever && ImGui::IsMouseHoveringRect(low, top) &&
+          ImGui::IsMouseClicked(0)) {
+        run("goto " + std::to_string(chains[i].link));
+      }
+    }
+  }
+  ImGui::Dummy({1, height + px(3)});
 }
 
 ImU32 Ink::owner(Name name) const {

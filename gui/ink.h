@@ -4,11 +4,13 @@
 
 #include <imgui.h>
 
+#include <chrono>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "gui/app/phrase.h"
+#include "gui/app/raster.h"
 #include "traces/ids.h"
 #include "verify/rules.h"
 
@@ -18,6 +20,27 @@ namespace pagetape {
 struct Theme {
   ImU32 back, panel, line, grid, text, dim, strong, link, good, bad, selection, hover, empty;
   static const Theme& of(bool dark);
+};
+
+// A raster and its texture, kept from frame to frame. The texture goes with its OpenGL context.
+struct Image {
+  Raster raster;
+  unsigned texture = 0;
+  int width = 0, height = 0;  // Of the texture.
+};
+
+// Adds to a sum of milliseconds, from here to the end of the scope.
+class Stopwatch {
+ public:
+  explicit Stopwatch(double& sum) : sum_(sum) {}
+  ~Stopwatch() { sum_ += std::chrono::duration<double, std::milli>(Clock::now() - begin_).count(); }
+  Stopwatch(const Stopwatch&) = delete;
+  Stopwatch& operator=(const Stopwatch&) = delete;
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  double& sum_;
+  const Clock::time_point begin_ = Clock::now();
 };
 
 // One frame's pen. Clicks become commands, which run after the frame.
@@ -32,11 +55,22 @@ class Ink {
   ImFont* const mono;
   std::vector<std::string> commands;  // That clicks asked for.
   std::string texts;                  // What was drawn, a line each, by pane.
+  double images_ms = 0;               // That looking up and drawing rasters took.
 
   // Begins a pane in a rectangle; its title is drawn. Each needs an end(). `above`: over others.
   bool begin(const char* title, const std::string& note, ImVec2 at, ImVec2 size,
              bool above = false);
   void end();
+
+  // A large opaque area, by glClear: software rendering is some 20 times faster at that than at
+  // triangles, which take their white from the font's texture.
+  void fill(ImVec2 a, ImVec2 b, ImU32 colour);
+  // Makes the raster so large and of one colour, and shows it from here on; what is drawn into it
+  // until upload() is seen.
+  Raster& place(Image& image, ImVec2 at, ImVec2 size, ImU32 back);
+  static void upload(Image& image);
+  // Upright, from `top` to `bottom`.
+  void cut(float x, float top, float bottom, ImU32 colour);
 
   void write(const Line& line);
   void write(std::string_view text, Tone tone = Tone::kPlain);
@@ -45,6 +79,8 @@ class Ink {
   void put(ImVec2 at, float width, std::string_view text, ImU32 colour, ImFont* font = nullptr);
   void note(std::string_view text);  // As if drawn.
   void run(std::string command) { commands.push_back(std::move(command)); }
+
+  void write(const std::vector<Chain>& chains);
 
   ImU32 tone(Tone tone) const;
   // By a name: the same name always has the same colour.

@@ -40,14 +40,27 @@ class Times {
   std::vector<double> all_;
 };
 
-void draw(Canvas& canvas, Viewer& viewer, Times& frames) {
-  const Clock::time_point begin = Clock::now();
-  canvas.draw(viewer);
-  frames.add(milliseconds(begin));
+// Of frames, whole and by their parts.
+struct Frames {
+  Times images, panes, lists, gl, whole, cpu;
+  void add(const FrameTimes& times) {
+    images.add(times.images);
+    panes.add(times.panes);
+    lists.add(times.lists);
+    gl.add(times.gl);
+    whole.add(times.whole);
+    cpu.add(times.cpu);
+  }
+};
+
+void draw(Canvas& canvas, Viewer& viewer, Frames& frames) {
+  FrameTimes times;
+  canvas.draw(viewer, &times);
+  frames.add(times);
 }
 
 // From far to near and along the trace, at several depths, and the same way back.
-void tour(Canvas& canvas, Viewer& viewer, Times& frames) {
+void tour(Canvas& canvas, Viewer& viewer, Frames& frames) {
   viewer.run("fit");
   for (const double depth : {0.5, 0.5, 0.1, 0.1, 0.1}) {
     for (int frame = 0; frame < 10; ++frame) {
@@ -66,15 +79,69 @@ void tour(Canvas& canvas, Viewer& viewer, Times& frames) {
 }
 
 // Events all over the trace, as a fixed sequence jumps.
+class Jumps {
+ public:
+  explicit Jumps(EventIndex events) : events_(std::max<EventIndex>(events, 1)) {}
+  std::string next() {
+    x_ = x_ * 6364136223846793005U + 1442695040888963407U;
+    return "goto " + std::to_string((x_ >> 11) % events_);
+  }
+
+ private:
+  const EventIndex events_;
+  std::uint64_t x_ = 1;
+};
+
 void seek(Viewer& viewer, Times& seeks) {
   constexpr int kSeeks = 300;
-  std::uint64_t x = 1;
-  for (int i = 0; i < kSeeks && viewer.index().events > 0; ++i) {
-    x = x * 6364136223846793005U + 1442695040888963407U;
-    const EventIndex event = (x >> 11) % viewer.index().events;
+  Jumps jumps(viewer.index().events);
+  for (int i = 0; i < kSeeks; ++i) {
     const Clock::time_point begin = Clock::now();
-    viewer.run("goto " + std::to_string(event));
+    viewer.run(jumps.next());
+    viewer.wait();
     seeks.add(milliseconds(begin));
+  }
+}
+
+// Frames go on while the thread seeks; a jump replaces the one before, come or not.
+void draw_while_seeking(Canvas& canvas, Viewer& viewer, Frames& frames) {
+  constexpr int kFrames = 100;
+  Jumps jumps(viewer.index().events);
+  for (int frame = 0; frame < kFrames; ++frame) {
+    if (frame % 4 == 0) viewer.run(jumps.next());
+    draw(canvas, viewer, frames);
+  }
+  viewer.wait();
+}
+
+// What a window does until all is read.
+struct Reading {
+  Frames frames;
+  Times adopting;
+  double first_paint = 0, whole = 0;
+};
+
+std::unique_ptr<Viewer> read(Canvas& canvas, Loader& loader, Clock::time_point begin,
+                             Reading& out) {
+  std::unique_ptr<Viewer> viewer;
+  for (;;) {
+    const bool over = loader.over();
+    if (std::unique_ptr<OpenTrace> known = loader.take()) {
+      const Clock::time_point taken = Clock::now();
+      viewer == nullptr
+          ? void(viewer = std::make_unique<Viewer>(std::move(known), Lookup::Where::kThread))
+          : viewer->adopt(std::move(known));
+      out.adopting.add(milliseconds(taken));
+    } else if (over) {
+      return viewer;
+    }
+    if (viewer == nullptr) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      continue;
+    }
+    draw(canvas, *viewer, out.frames);
+    if (out.first_paint == 0) out.first_paint = milliseconds(begin);
+    if (viewer->index().whole()) out.whole = milliseconds(begin);
   }
 }
 
@@ -86,43 +153,44 @@ Status measure_viewer(const std::string& trace, const Picture& picture, std::str
   const auto canvas = Canvas::open(picture, status);
   if (canvas == nullptr) return status;
   Loader loader(trace, false);
-  std::unique_ptr<Viewer> viewer;
-  Times reading, touring, seeks;
-  double first_paint = 0, whole = 0;
-  for (;;) {
-    const bool over = loader.over();
-    if (std::unique_ptr<OpenTrace> known = loader.take()) {
-      viewer == nullptr ? void(viewer = std::make_unique<Viewer>(std::move(known)))
-                        : viewer->adopt(std::move(known));
-    } else if (over) {
-      break;
-    }
-    if (viewer == nullptr) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(1));
-      continue;
-    }
-    draw(*canvas, *viewer, reading);
-    if (first_paint == 0) first_paint = milliseconds(begin);
-    if (viewer->index().whole()) whole = milliseconds(begin);
-  }
+  Reading reading;
+  const std::unique_ptr<Viewer> viewer = read(*canvas, loader, begin, reading);
   if (viewer == nullptr) return loader.status();
+  Frames touring, seeking;
+  Times seeks;
   tour(*canvas, *viewer, touring);
   seek(*viewer, seeks);
+  draw_while_seeking(*canvas, *viewer, seeking);
+  const Clock::time_point read_back = Clock::now();
+  (void)canvas->pixels();
+  const double readback = milliseconds(read_back);
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
   const auto line = [&](const std::string& what, const std::string& figure) {
-    out += what + std::string(what.size() < 24 ? 24 - what.size() : 1, ' ') + figure + '\n';
+    out += what + std::string(what.size() < 28 ? 28 - what.size() : 1, ' ') + figure + '\n';
   };
-  char text[64];
+  const auto ms = [](double value) {
+    char text[48];
+    std::snprintf(text, sizeof text, "%.1f ms", value);
+    return std::string(text);
+  };
   line("trace", grouped(viewer->index().events) + " events, " + grouped(viewer->index().launches) +
                     " launches");
-  std::snprintf(text, sizeof text, "%.0f ms", first_paint);
-  line("first paint", text);
-  std::snprintf(text, sizeof text, "%.1f s", whole / 1000);
-  line("whole trace read", text);
-  line("frames while reading", reading.text());
-  line("frames of the tour", touring.text());
+  line("drawn by", canvas->renderer() + ", " + std::to_string(picture.width) + "x" +
+                       std::to_string(picture.height));
+  line("first paint", ms(reading.first_paint));
+  line("whole trace read", ms(reading.whole));
+  line("frames while reading", reading.frames.whole.text());
+  line("  news taken in", reading.adopting.text());
+  line("frames of the tour", touring.whole.text());
+  line("  queries and images", touring.images.text());
+  line("  panes", touring.panes.text());
+  line("  draw lists", touring.lists.text());
+  line("  OpenGL", touring.gl.text());
+  line("  CPU of all threads", touring.cpu.text());
   line("seeks", seeks.text());
+  line("frames while seeking", seeking.whole.text());
+  line("picture read back", ms(readback));
   line("most memory", std::to_string(usage.ru_maxrss / 1024) + " MiB");
   return {};
 }

@@ -21,7 +21,7 @@ namespace {
 
 struct Flags {
   std::string trace, screenshot, size = "1920x1080", script, texts, layout = "crash",
-                                 theme = "dark";
+                                 theme = "dark", compare;
   std::optional<EventIndex> at;
   float scale = 0;
   bool follow = false, measure = false;
@@ -40,7 +40,7 @@ void lay_out(Viewer& viewer, const Flags& flags) {
   } else if (flags.screenshot.empty() || !flags.script.empty() || !viewer.run("next-finding")) {
     return;
   }
-  if (!viewer.moment().findings.empty()) viewer.run("blame");
+  if (viewer.seeking() || !viewer.moment().findings.empty()) viewer.run("blame");
 }
 
 Status run_script(Viewer& viewer, const std::string& path) {
@@ -76,6 +76,11 @@ int run_offscreen(const Flags& flags) {
   if (trace == nullptr) return fail(status);
   Viewer viewer(std::move(trace));
   lay_out(viewer, flags);
+  if (!flags.compare.empty()) {
+    viewer.compare_with(flags.compare);
+    viewer.run("wait");
+    if (!viewer.comparison()->report.status.ok()) return fail(viewer.comparison()->report.status);
+  }
   if (!flags.script.empty()) {
     if (status = run_script(viewer, flags.script); !status.ok()) return fail(status);
   }
@@ -102,11 +107,12 @@ void draw_waiting(const Loader& loader, bool dark, float scale) {
 }
 
 std::unique_ptr<Viewer> begin_viewing(std::unique_ptr<OpenTrace> trace, const Flags& flags) {
-  auto viewer = std::make_unique<Viewer>(std::move(trace));
+  auto viewer = std::make_unique<Viewer>(std::move(trace), Lookup::Where::kThread);
   Session session = viewer->session();
   const Status read = read_session(side_file_of(flags.trace), session);
   viewer->restore(session);
   lay_out(*viewer, flags);
+  if (!flags.compare.empty()) viewer->compare_with(flags.compare);
   if (!read.ok()) viewer->say(read.message());
   return viewer;
 }
@@ -168,6 +174,8 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--at", flags.at, "Begin at this event (a picture: at the first finding)")
       ->type_name("EVENT");
+  app.add_option("--compare", flags.compare, "Another trace of the same work, on the same axis")
+      ->type_name("FILE");
   app.add_option("--layout", flags.layout, "crash: the finding, and what led to it")
       ->check(CLI::IsMember({"crash"}))
       ->capture_default_str();

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "gui/app/viewer.h"
 #include "gui/ink.h"
@@ -13,7 +14,20 @@ struct Rect {
   ImVec2 at, size;
 };
 
-// What the mouse has arranged, and the palette's letters.
+// A pool's map, and the colours of its cells as long as they stay the same.
+struct PoolPicture {
+  struct Key {
+    std::uint64_t generation = 0;
+    Colours colours = Colours::kOwner;
+    bool dark = true;
+    bool operator==(const Key&) const = default;
+  };
+  Key key;
+  std::vector<Colour> colours;
+  Image image;
+};
+
+// What the mouse has arranged, the palette's letters, and pictures that are kept.
 struct Arrangement {
   float right = 0.34F;   // Share of the width for the state and the findings.
   float top = 0.40F;     // Of the height for the timeline.
@@ -22,17 +36,22 @@ struct Arrangement {
   char typed[128] = "";
   int chosen = 0;
   bool was_palette = false;
+  std::string asked;               // Of the palette, …
+  std::vector<PaletteItem> found;  // … and what it found.
   // Of the table whose first wrong entry was brought into view.
   EventIndex table_event = kNever;
   std::size_t table_launch = 0;
+  Image timeline;
+  std::vector<PoolPicture> pools;
 };
 
 void draw_status(Ink& ink, const Viewer& viewer, Rect rect);
-void draw_timeline(Ink& ink, Viewer& viewer, Rect rect);
-void draw_pool_map(Ink& ink, Viewer& viewer, Rect rect);
+void draw_timeline(Ink& ink, Viewer& viewer, Rect rect, Image& image);
+void draw_pool_map(Ink& ink, Viewer& viewer, Rect rect, std::vector<PoolPicture>& pictures);
 void draw_table(Ink& ink, const Viewer& viewer, Rect rect, Arrangement& arrangement);
-// In the place of the table, while it is open.
+// In the place of the table, while they are open.
 void draw_what_if(Ink& ink, const Viewer& viewer, Rect rect);
+void draw_compare(Ink& ink, const Viewer& viewer, Rect rect);
 void draw_state(Ink& ink, const Viewer& viewer, Rect rect);
 void draw_findings(Ink& ink, const Viewer& viewer, Rect rect);
 void draw_help(Ink& ink, const Viewer& viewer);

@@ -5,6 +5,7 @@
 #include <backends/imgui_impl_opengl3.h>
 #include <imgui.h>
 
+#include <ctime>
 #include <utility>
 
 namespace pagetape {
@@ -31,18 +32,41 @@ Canvas::~Canvas() {
   ImGui::DestroyContext();
 }
 
-std::string Canvas::draw(Viewer& viewer) {
+static double ms_of(clockid_t clock) {
+  timespec time{};
+  clock_gettime(clock, &time);
+  return static_cast<double>(time.tv_sec) * 1e3 + static_cast<double>(time.tv_nsec) / 1e6;
+}
+
+std::string Canvas::draw(Viewer& viewer, FrameTimes* times) {
+  const double begin = ms_of(CLOCK_MONOTONIC), cpu = ms_of(CLOCK_PROCESS_CPUTIME_ID);
   ImGui::GetIO().DeltaTime = 1.0F / 60;
   ImGui_ImplOpenGL3_NewFrame();
   ImGui::NewFrame();
-  std::string texts = draw_frame(viewer, arrangement_, fonts_, scale_);
+  Drawn drawn = draw_frame(viewer, arrangement_, fonts_, scale_);
+  const double said = ms_of(CLOCK_MONOTONIC);
   ImGui::Render();
+  const double listed = ms_of(CLOCK_MONOTONIC);
   const ImVec4 back = ImGui::ColorConvertU32ToFloat4(Theme::of(viewer.dark()).back);
   glClearColor(back.x, back.y, back.z, 1);
   glClear(GL_COLOR_BUFFER_BIT);
   ImGui_ImplOpenGL3_RenderDrawData(ImGui::GetDrawData());
   glFinish();
-  return texts;
+  if (times != nullptr) {
+    const double end = ms_of(CLOCK_MONOTONIC);
+    *times = {.images = drawn.images_ms,
+              .panes = said - begin - drawn.images_ms,
+              .lists = listed - said,
+              .gl = end - listed,
+              .whole = end - begin,
+              .cpu = ms_of(CLOCK_PROCESS_CPUTIME_ID) - cpu};
+  }
+  return std::move(drawn.texts);
+}
+
+std::string Canvas::renderer() const {
+  const GLubyte* name = glGetString(GL_RENDERER);
+  return name == nullptr ? "unknown" : reinterpret_cast<const char*>(name);
 }
 
 Status draw_picture(Viewer& viewer, const Picture& picture, std::string& texts) {

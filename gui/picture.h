@@ -17,6 +17,16 @@ struct Picture {
   float scale = 1;
 };
 
+// Milliseconds of one frame.
+struct FrameTimes {
+  double images = 0;  // What lanes and maps show, looked up and drawn as pixels.
+  double panes = 0;   // All else that panes say, as draw lists.
+  double lists = 0;   // ImGui's own: draw lists put together.
+  double gl = 0;      // OpenGL, to the last pixel.
+  double whole = 0;
+  double cpu = 0;  // Of all threads of this process, the reading of the trace too.
+};
+
 // Frames of one size. There is one at a time: ImGui's context is the program's.
 class Canvas {
  public:
@@ -25,7 +35,8 @@ class Canvas {
   ~Canvas();
 
   // Draws a frame, to the last pixel. Returns what the panes say.
-  std::string draw(Viewer& viewer);
+  std::string draw(Viewer& viewer, FrameTimes* times = nullptr);
+  std::string renderer() const;                                     // As OpenGL names it.
   std::vector<std::uint8_t> pixels() { return screen_->pixels(); }  // RGBA, the top row first.
   Status write_png(const std::string& path) { return screen_->write_png(path); }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <cmath>
 
+#include "gui/app/pool_image.h"
 #include "gui/panes.h"
 #include "verify/report.h"
 
@@ -10,14 +12,18 @@ namespace {
 // One pool's map: pages downwards, time to the right, and below its edge the ids read beyond it.
 class PoolMap {
  public:
-  PoolMap(Ink& ink, Viewer& viewer, const PoolHistory& pool, Rect rect)
-      : ink_(ink), viewer_(viewer), pool_(pool), draw_(ImGui::GetWindowDrawList()) {
-    left_ = rect.at.x + gutter(ink);
-    width_ = std::max(1.0F, rect.size.x - gutter(ink));
-    top_ = rect.at.y;
+  PoolMap(Ink& ink, Viewer& viewer, const PoolHistory& pool, PoolPicture& picture, Rect rect)
+      : ink_(ink),
+        viewer_(viewer),
+        pool_(pool),
+        picture_(picture),
+        draw_(ImGui::GetWindowDrawList()) {
+    left_ = std::floor(rect.at.x + gutter(ink));
+    width_ = std::floor(std::max(1.0F, rect.at.x + rect.size.x - left_));
+    top_ = std::floor(rect.at.y);
     const bool beyond = pool.most_beyond > 0;
-    bottom_ = rect.at.y + rect.size.y;
-    edge_ = beyond ? bottom_ - std::max(rect.size.y * 0.22F, ink.px(14)) : bottom_;
+    bottom_ = std::floor(rect.at.y + rect.size.y);
+    edge_ = beyond ? std::floor(bottom_ - std::max(rect.size.y * 0.22F, ink.px(14))) : bottom_;
     origin_ = rect.at.x;
     // What was never given out need not take most of the picture.
     const std::uint32_t some = pool.used_rows + std::max(pool.used_rows / 8, 1U);
@@ -48,24 +54,15 @@ class PoolMap {
   }
 
   void cells() {
-    draw_->AddRectFilled({left_, top_}, {left_ + width_, edge_}, ink_.theme.empty);
-    const Axis& axis = viewer_.axis();
-    const std::uint32_t first = pool_.bin_of(static_cast<EventIndex>(axis.begin()));
-    const std::uint32_t last = pool_.bin_of(static_cast<EventIndex>(std::max(axis.end() - 1, 0.0)));
-    for (std::uint32_t row = 0; row < rows_; ++row) {
-      const float y0 = y_of(row), y1 = y_of(row + 1);
-      for (std::uint32_t bin = first; bin <= last;) {
-        std::uint32_t end = bin + 1;  // Alike cells are one rectangle.
-        const ImU32 colour = colour_of(pool_.cell(row, bin), bin);
-        while (end <= last && colour_of(pool_.cell(row, end), end) == colour) ++end;
-        if (colour != 0) {
-          draw_->AddRectFilled({x_of(bin), y0}, {x_of(end), std::max(y1 - gap(), y0 + 1)}, colour);
-        }
-        bin = end;
-      }
-    }
-    draw_->AddLine({left_, edge_}, {left_ + width_, edge_}, ink_.theme.dim);
-    if (edge_ != bottom_) beyond(first, last);
+    colour();
+    Raster& raster =
+        ink_.place(picture_.image, {left_, top_}, {width_, bottom_ - top_}, ink_.theme.panel);
+    raster.fill(0, 0, width_, edge_ - top_, ink_.theme.empty);
+    draw_pool(pool_, picture_.colours, rows_, viewer_.axis(), static_cast<int>(edge_ - top_),
+              raster);
+    raster.fill(0, edge_ - top_, width_, edge_ - top_ + 1, ink_.theme.dim);
+    if (edge_ != bottom_) beyond(raster);
+    Ink::upload(picture_.image);
   }
 
   void cursor() const {
@@ -73,7 +70,7 @@ class PoolMap {
     const double at = axis.x_of(static_cast<double>(viewer_.selected()) + 0.5, width_);
     if (at < 0 || at > width_) return;
     const float x = left_ + static_cast<float>(at);
-    draw_->AddLine({x, top_}, {x, bottom_}, ink_.theme.selection, ink_.px(1.5F));
+    ink_.cut(x, top_, bottom_, ink_.theme.selection);
     reads(x);
   }
 
@@ -108,6 +105,13 @@ class PoolMap {
     } else if (cell.space != kNone) {
       owner = "owned in space " + viewer_.text(cell.space);
     }
+    // Who had it before; what is shorter than a bin is not seen.
+    const auto had = pool_.had(row, pool_.bin_of(event), 5);
+    for (std::size_t i = 1; i < had.size(); ++i) {
+      owner += (i == 1 ? "\nbefore: " : ", ") +
+               (had[i].owner == kNone ? "nobody" : viewer_.text(had[i].owner)) + " from about " +
+               grouped(had[i].begin * pool_.bin_events);
+    }
     ImGui::SetTooltip("%s, page %lld: %s%s\nclick: blame the page at this event", where.c_str(),
                       static_cast<long long>(page), owner.c_str(),
                       pool_.pages_a_row > 1 ? " (and its neighbours)" : "");
@@ -126,15 +130,28 @@ class PoolMap {
   float y_of(std::uint32_t row) const {
     return top_ + (edge_ - top_) * static_cast<float>(row) / static_cast<float>(rows_);
   }
-  float gap() const { return y_of(1) - y_of(0) > 5 ? 1.0F : 0.0F; }
 
+  // The colours of all cells, anew where they, or what colours mean, changed.
+  void colour() {
+    const PoolPicture::Key key{viewer_.generation(), viewer_.colours(), viewer_.dark()};
+    if (picture_.key == key && !picture_.colours.empty()) return;
+    picture_.key = key;
+    picture_.colours.resize(std::size_t{pool_.bins} * pool_.rows);
+    for (std::uint32_t bin = 0; bin < pool_.bins; ++bin) {
+      for (std::uint32_t row = 0; row < pool_.rows; ++row) {
+        picture_.colours[std::size_t{bin} * pool_.rows + row] =
+            colour_of(pool_.cell(row, bin), bin);
+      }
+    }
+  }
   ImU32 colour_of(const PoolHistory::Cell& cell, std::uint32_t bin) const {
     const bool by_space = viewer_.colours() == Colours::kSpace;
     if (cell.owned == 0 && !(by_space && cell.space != kNone)) {
       return cell.reserved ? ink_.theme.line : 0;
     }
     const bool all = cell.owned == static_cast<std::uint32_t>(pool_.pages_a_row);
-    return (hue_of(cell, bin) & ~IM_COL32_A_MASK) | (all ? 0xff000000U : 0xa0000000U);
+    const ImU32 hue = hue_of(cell, bin);
+    return all ? hue : over((hue & ~IM_COL32_A_MASK) | 0xa0000000U, ink_.theme.empty);
   }
   ImU32 hue_of(const PoolHistory::Cell& cell, std::uint32_t bin) const {
     switch (viewer_.colours()) {
@@ -156,15 +173,18 @@ class PoolMap {
     const double share = static_cast<double>(page - pool_.pages) / range;
     return edge_ + ink_.px(3) + static_cast<float>(share) * (bottom_ - edge_ - ink_.px(6));
   }
-  void beyond(std::uint32_t first, std::uint32_t last) const {
-    draw_->AddRectFilled({left_, edge_ + 1}, {left_ + width_, bottom_},
-                         (ink_.theme.bad & ~IM_COL32_A_MASK) | 0x22000000U);
+  void beyond(Raster& raster) const {
+    const Axis& axis = viewer_.axis();
+    raster.fill(0, edge_ + 1 - top_, width_, bottom_ - top_,
+                (ink_.theme.bad & ~IM_COL32_A_MASK) | 0x22000000U);
+    const std::uint32_t first = pool_.bin_of(static_cast<EventIndex>(axis.begin()));
+    const std::uint32_t last = pool_.bin_of(static_cast<EventIndex>(std::max(axis.end() - 1, 0.0)));
     for (std::uint32_t bin = first; bin <= last; ++bin) {
       const PoolHistory::Beyond& out = pool_.beyond(bin);
       if (!out.any()) continue;
       const float x0 = x_of(bin), x1 = std::max(x_of(bin + 1), x0 + 1.5F);
-      draw_->AddRectFilled({x0, beyond_y(out.least) - ink_.px(2)},
-                           {x1, beyond_y(out.most) + ink_.px(2)}, ink_.theme.bad);
+      raster.fill(x0 - left_, beyond_y(out.least) - ink_.px(2) - top_, x1 - left_,
+                  beyond_y(out.most) + ink_.px(2) - top_, ink_.theme.bad);
     }
   }
   // What the launch at the cursor reads of this pool: ticks beside the cursor.
@@ -189,6 +209,7 @@ class PoolMap {
   Ink& ink_;
   Viewer& viewer_;
   const PoolHistory& pool_;
+  PoolPicture& picture_;
   ImDrawList* draw_;
   float left_ = 0, width_ = 0, top_ = 0, bottom_ = 0, edge_ = 0, origin_ = 0;
   std::uint32_t rows_ = 1;  // That are shown.
@@ -196,7 +217,7 @@ class PoolMap {
 
 }  // namespace
 
-void draw_pool_map(Ink& ink, Viewer& viewer, Rect rect) {
+void draw_pool_map(Ink& ink, Viewer& viewer, Rect rect, std::vector<PoolPicture>& pictures) {
   constexpr const char* kMeaning[] = {"owner", "age: the brighter, the longer owned",
                                       "the space in which they are owned",
                                       "the kind of event that wrote last"};
@@ -204,6 +225,7 @@ void draw_pool_map(Ink& ink, Viewer& viewer, Rect rect) {
                            std::string(kMeaning[static_cast<std::size_t>(viewer.colours())]) +
                            " (p); below an edge: ids read beyond it";
   if (ink.begin("Pool map", note, rect.at, rect.size)) {
+    const Stopwatch watch(ink.images_ms);
     // The greater pools first: a draft's own one is often a dummy.
     std::vector<const PoolHistory*> pools;
     for (const PoolHistory& pool : viewer.index().pools) {
@@ -212,9 +234,10 @@ void draw_pool_map(Ink& ink, Viewer& viewer, Rect rect) {
     const ImVec2 at = ImGui::GetCursorScreenPos(), size = ImGui::GetContentRegionAvail();
     const float gap = ink.px(6);
     const float each = size.y / static_cast<float>(std::max<std::size_t>(pools.size(), 1));
+    pictures.resize(std::max(pictures.size(), pools.size()));
     for (std::size_t i = 0; i < pools.size(); ++i) {
       ImGui::PushID(static_cast<int>(i));
-      PoolMap map(ink, viewer, *pools[i],
+      PoolMap map(ink, viewer, *pools[i], pictures[i],
                   {{at.x, at.y + each * static_cast<float>(i)}, {size.x, each - gap}});
       map.title();
       map.cells();

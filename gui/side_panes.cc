@@ -22,6 +22,8 @@ void draw_status(Ink& ink, const Viewer& viewer, Rect rect) {
   if (viewer.playing()) where += "  ·  playing (Space stops)";
   if (ink.begin("pagetape", where, rect.at, rect.size)) {
     Line line{{"event " + grouped(moment.at), Tone::kStrong}};
+    const std::string seeking = viewer.seeking_text();
+    if (!seeking.empty()) line.insert(line.begin(), {seeking + "   ", Tone::kBad});
     if (moment.step >= 0) line.push_back({"   step " + std::to_string(moment.step)});
     if (moment.t) {
       char t[32];
@@ -50,8 +52,9 @@ void draw_status(Ink& ink, const Viewer& viewer, Rect rect) {
 }
 
 void draw_state(Ink& ink, const Viewer& viewer, Rect rect) {
-  if (ink.begin("State", "before event " + grouped(viewer.selected()) + "; flags against facts",
-                rect.at, rect.size)) {
+  const std::string seeking = viewer.seeking_text();
+  const std::string note = "before event " + grouped(viewer.moment().at) + "; flags against facts";
+  if (ink.begin("State", seeking.empty() ? note : seeking, rect.at, rect.size)) {
     for (const Block& block : viewer.moment().state) ink.write(block);
     if (viewer.moment().state.empty()) ink.write("Nothing is declared yet.", Tone::kDim);
   }
@@ -135,7 +138,8 @@ void draw_findings(Ink& ink, const Viewer& viewer, Rect rect) {
                            : index.total == 0
                                ? "none: no rule that could be judged is broken"
                                : counted(viewer.findings_shown(), "place") + " in time";
-  if (ink.begin("Findings", note, rect.at, rect.size)) {
+  const std::string seeking = viewer.seeking_text();
+  if (ink.begin("Findings", seeking.empty() ? note : seeking, rect.at, rect.size)) {
     if (!index.status.ok()) ink.write(index.status.message(), Tone::kBad);
     for (const std::string& warning : index.warnings) ink.write(warning, Tone::kDim);
     draw_filters(ink, viewer);
@@ -164,20 +168,29 @@ void draw_findings(Ink& ink, const Viewer& viewer, Rect rect) {
 void draw_help(Ink& ink, const Viewer& viewer) {
   if (!viewer.helping()) return;
   const ImVec2 size = ImGui::GetIO().DisplaySize;
-  const float lines = static_cast<float>(viewer_commands().size()) + 1;
-  const ImVec2 box{std::min(ink.px(800), size.x),
-                   std::min(ink.px(48) + ink.line_height() * lines, size.y)};
+  const std::span<const Command> commands = viewer_commands();
+  // Two columns where there is room, so that all can be seen at once.
+  const std::size_t columns = size.x >= ink.px(1300) ? 2 : 1;
+  const std::size_t rows = (commands.size() + columns - 1) / columns;
+  const float wide =
+      std::min(ink.px(columns == 2 ? 640 : 800), size.x / static_cast<float>(columns));
+  const ImVec2 box{
+      wide * static_cast<float>(columns),
+      std::min(ink.px(48) + ink.line_height() * (static_cast<float>(rows) + 1), size.y)};
   const ImVec2 at{(size.x - box.x) / 2, std::max(0.0F, (size.y - box.y) / 2)};
   if (ink.begin("Keys", "? closes this; the palette (/) has every command", at, box, true)) {
-    for (const Command& command : viewer_commands()) {
-      const ImVec2 place = ImGui::GetCursorScreenPos();
+    const ImVec2 origin = ImGui::GetCursorScreenPos();
+    for (std::size_t i = 0; i < commands.size(); ++i) {
+      const Command& command = commands[i];
+      const ImVec2 place{origin.x + wide * static_cast<float>(i / rows),
+                         origin.y + ink.line_height() * static_cast<float>(i % rows)};
       const std::string name = std::string(command.name) + ' ' + std::string(command.arguments);
       ink.put(place, ink.px(90), command.key, ink.theme.selection, ink.mono);
-      ink.put({place.x + ink.px(95), place.y}, ink.px(250), name, ink.theme.strong);
-      ink.put({place.x + ink.px(350), place.y}, box.x - ink.px(370), command.help, ink.theme.text);
+      ink.put({place.x + ink.px(84), place.y}, ink.px(166), name, ink.theme.strong);
+      ink.put({place.x + ink.px(256), place.y}, wide - ink.px(280), command.help, ink.theme.text);
       ink.note(std::string(command.key) + ' ' + name + ": " + std::string(command.help));
-      ImGui::Dummy({1, ImGui::GetTextLineHeight()});
     }
+    ImGui::Dummy({1, ink.line_height() * static_cast<float>(rows)});
   }
   ink.end();
 }
@@ -194,7 +207,13 @@ void draw_palette(Ink& ink, const Viewer& viewer, Arrangement& arrangement) {
     ImGui::SetNextItemWidth(-1);
     const bool entered = ImGui::InputText("##typed", arrangement.typed, sizeof arrangement.typed,
                                           ImGuiInputTextFlags_EnterReturnsTrue);
-    const std::vector<PaletteItem> items = viewer.palette(arrangement.typed, 12);
+    // A trace may have a hundred thousand requests: they are gone over once a letter.
+    const std::string asked = arrangement.typed + ('\n' + std::to_string(viewer.generation()));
+    if (opens || asked != arrangement.asked) {
+      arrangement.asked = asked;
+      arrangement.found = viewer.palette(arrangement.typed, 12);
+    }
+    const std::vector<PaletteItem>& items = arrangement.found;
     const int last = static_cast<int>(items.size()) - 1;
     if (ImGui::IsKeyPressed(ImGui::GetKeyIndex(ImGuiKey_DownArrow))) ++arrangement.chosen;
     if (ImGui::IsKeyPressed(ImGui::GetKeyIndex(ImGuiKey_UpArrow))) --arrangement.chosen;

@@ -8,12 +8,12 @@ namespace pagetape {
 namespace {
 
 // How a cell looks: told by shade and sign besides colour.
-void draw_cell(Ink& ink, const CellView& cell, ImVec2 a, ImVec2 b) {
+void draw_cell(Ink& ink, const CellView& cell, ImU32 owner, ImVec2 a, ImVec2 b) {
   ImDrawList* draw = ImGui::GetWindowDrawList();
   const bool live = cell.kind == CellKind::kLive;
   const bool broken = cell.rule != kRuleCount;
   ImU32 fill = ink.theme.empty;
-  if (live && cell.owner != kNone) fill = (ink.owner(cell.owner) & ~IM_COL32_A_MASK) | 0x90000000U;
+  if (live && cell.owner != 0) fill = over((owner & ~IM_COL32_A_MASK) | 0x90000000U, fill);
   draw->AddRectFilled(a, b, fill);
   if (cell.outside && live) draw->AddRectFilled(a, b, ink.theme.bad);
   if (broken) draw->AddRect(a, b, ink.theme.bad, 0, 0, ink.px(2));
@@ -30,19 +30,19 @@ void draw_cell(Ink& ink, const CellView& cell, ImVec2 a, ImVec2 b) {
 
 void tell_cell(Ink& ink, const Viewer& viewer, const RowView& row, std::size_t r, std::size_t c) {
   const CellView& cell = row.cells[c];
-  constexpr const char* kKinds[] = {"live", "left the window: not read",
-                                    "behind the length: not read", "padding", "never written"};
   std::string text = row.label + ", column " + std::to_string(c) + ": id " +
-                     std::to_string(cell.id) + ", " + kKinds[static_cast<std::size_t>(cell.kind)];
+                     std::to_string(cell.id) + ", " + std::string(words_of(cell.kind));
   if (cell.outside) text += "\noutside the pool bound";
-  if (cell.owner != kNone) text += "\nits owner: " + viewer.text(cell.owner);
+  if (cell.owner != 0) text += "\nits owner: " + viewer.moment().table->owners[cell.owner - 1];
   if (cell.right) text += "\nright would be " + std::to_string(*cell.right);
   if (cell.rule != kRuleCount) text += "\nbreaks " + std::string(kRules[cell.rule].name);
-  ImGui::SetTooltip("%s\nclick: blame", text.c_str());
-  if (ImGui::IsMouseClicked(0)) ink.run("blame " + std::to_string(r) + ' ' + std::to_string(c));
+  ImGui::SetTooltip("%s\nclick: blame, right click: copy", text.c_str());
+  const std::string cell_place = std::to_string(r) + ' ' + std::to_string(c);
+  if (ImGui::IsMouseClicked(0)) ink.run("blame " + cell_place);
+  if (ImGui::IsMouseClicked(1)) ink.run("copy " + cell_place);
 }
 
-std::string words_of(const CellView& cell) {
+std::string text_of(const CellView& cell) {
   if (cell.kind == CellKind::kNeverWritten) return "·";
   std::string out = std::to_string(cell.id);
   if (cell.kind != CellKind::kLive) return '(' + out + ')';
@@ -62,17 +62,9 @@ std::pair<std::size_t, std::size_t> first_wrong(const TableView& table) {
 
 // `find`: brings the first wrong entry into view.
 void draw_rows(Ink& ink, const Viewer& viewer, const TableView& table, bool find) {
-  bool any_right = false;
-  std::int64_t widest = 99;
-  for (const RowView& row : table.rows) {
-    for (const CellView& cell : row.cells) {
-      any_right = any_right || (cell.right && *cell.right != cell.id);
-      widest = std::max(widest, cell.id * (any_right ? 10 : 1));
-    }
-  }
-  const float digits = static_cast<float>(std::to_string(widest).size()) + 1;
+  const float digits = static_cast<float>(std::to_string(table.widest).size()) + 1;
   const float cell_width = ink.mono->FallbackAdvanceX * digits + ink.px(12);
-  const float height = ink.line_height() * (any_right ? 2.0F : 1.0F) + ink.px(2);
+  const float height = ink.line_height() * (table.any_other_right ? 2.0F : 1.0F) + ink.px(2);
   const float label = ink.px(112);
   const ImVec2 origin = ImGui::GetCursorScreenPos();
   const float head = ink.line_height();
@@ -86,6 +78,10 @@ void draw_rows(Ink& ink, const Viewer& viewer, const TableView& table, bool find
   const ImVec2 low = ImGui::GetWindowPos();
   const ImVec2 high{low.x + ImGui::GetWindowWidth(), low.y + ImGui::GetWindowHeight()};
   const bool inside = ImGui::IsWindowHovered();
+  std::vector<ImU32> owners{0};
+  for (const std::string& owner : table.owners) {
+    owners.push_back(ink.owner(viewer.trace().names.find(owner)));
+  }
   for (std::size_t c = 0; c < table.columns; ++c) {
     const float x = origin.x + label + cell_width * static_cast<float>(c);
     if (x < high.x && x >= low.x + label) {
@@ -98,18 +94,23 @@ void draw_rows(Ink& ink, const Viewer& viewer, const TableView& table, bool find
     std::string words =
         row.label + (row.len >= 0 ? ", " + std::to_string(row.len) + " tokens:" : ":");
     for (std::size_t c = 0; c < std::min<std::size_t>(row.cells.size(), 64); ++c) {
-      words += ' ' + words_of(row.cells[c]);
+      words += ' ' + text_of(row.cells[c]);
     }
     ink.note(words);
     if (y + height < low.y || y > high.y) continue;
     const std::string len = row.len >= 0 ? "  " + grouped(static_cast<std::uint64_t>(row.len)) : "";
     // Names stay while columns scroll.
     ink.put({low.x, y + ink.px(2)}, label - ink.px(6), row.label + len, ink.theme.text);
+    if (inside && ImGui::IsMouseHoveringRect({low.x, y}, {low.x + label, y + height}) &&
+        row.label != "padding") {
+      ImGui::SetTooltip("request %s: click for where it began", row.label.c_str());
+      if (ImGui::IsMouseClicked(0)) ink.run("request " + row.label);
+    }
     for (std::size_t c = 0; c < row.cells.size(); ++c) {
       const ImVec2 a{origin.x + label + cell_width * static_cast<float>(c), y};
       const ImVec2 b{a.x + cell_width - 2, a.y + height - 2};
       if (a.x < low.x + label || a.x > high.x) continue;
-      draw_cell(ink, row.cells[c], a, b);
+      draw_cell(ink, row.cells[c], owners[row.cells[c].owner], a, b);
       if (inside && ImGui::IsMouseHoveringRect(a, b)) tell_cell(ink, viewer, row, r, c);
     }
   }
@@ -124,6 +125,7 @@ void draw_table(Ink& ink, const Viewer& viewer, Rect rect, Arrangement& arrangem
     note = moment.table->title + "  ·  launch " + std::to_string(moment.launch + 1) + " of " +
            std::to_string(moment.launches.size());
   }
+  if (const std::string seeking = viewer.seeking_text(); !seeking.empty()) note = seeking;
   if (ink.begin("Table", note, rect.at, rect.size)) {
     if (!moment.table) {
       ink.write("The page table of a launch is shown here. Press n for the next finding.",

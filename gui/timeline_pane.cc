@@ -20,57 +20,75 @@ void drag_axis(Viewer& viewer, ImVec2 at, ImVec2 size) {
     const double under = viewer.axis().event_at(io.MousePos.x - at.x, size.x);
     viewer.zoom(std::pow(0.8, io.MouseWheel), under);
   }
-  if (ImGui::IsItemActive() && ImGui::IsMouseDragging(0, 3)) {
+  if (ImGui::IsItemActive() && ImGui::IsMouseDragging(0, 3) && !io.KeyShift) {
     viewer.pan(-io.MouseDelta.x / size.x * viewer.axis().span());
   }
 }
 
 namespace {
 
-// Lanes from the top down, all over one axis.
+// Lanes from the top down, all over one axis. Bars and bands are drawn into one raster; words and
+// signs stand above it.
 class Lanes {
  public:
-  Lanes(Ink& ink, const Viewer& viewer, Rect rect)
+  Lanes(Ink& ink, const Viewer& viewer, Rect rect, Image& image)
       : ink_(ink),
         viewer_(viewer),
         draw_(ImGui::GetWindowDrawList()),
-        left_(rect.at.x + gutter(ink)),
-        y_(rect.at.y),
-        width_(rect.size.x - gutter(ink)),
-        origin_(rect.at.x) {}
+        image_(image),
+        left_(std::floor(rect.at.x + gutter(ink))),
+        top_(std::floor(rect.at.y)),
+        y_(top_),
+        bottom_(rect.at.y + rect.size.y),
+        width_(std::floor(std::max(rect.at.x + rect.size.x - left_, 1.0F))),
+        origin_(rect.at.x) {
+    ink_.place(image_, {left_, top_}, {width_, rect.size.y}, ink_.theme.panel);
+  }
 
   void title(const std::string& text, float height, Tone tone = Tone::kPlain) {
-    const float middle = y_ + (height - ImGui::GetTextLineHeight()) / 2;
+    const float middle = std::floor(y_ + (height - ImGui::GetTextLineHeight()) / 2);
     ink_.put({origin_ + ink_.px(4), middle}, gutter(ink_) - ink_.px(10), text, ink_.tone(tone));
     ink_.note(text);
   }
   void overview();
   void ruler();
-  void steps();
-  void density(const std::string& name, const Density& density, ImU32 colour);
-  void band(const std::string& name, const Track& track);
-  void findings();
-  void requests(float height);
-  void incidents();
+  void lane(const LaneView& lane);
   void variants();
   void bookmarks();
-  void streams();
-  void operations();
-  void unread(float top, float bottom);
-  void cursor(float top, float bottom);
+  void differences();
+  void range();
+  void unread();
+  void cursor();
+  void finish(std::size_t left_out);
   float y() const { return y_; }
+  float left() const { return left_; }
+  float width() const { return width_; }
+  bool has_room() const { return y_ + row() <= bottom_; }
   float row() const { return std::floor(ImGui::GetTextLineHeight() + ink_.px(4)); }
 
  private:
+  void steps(const LaneView& lane);
+  void density(const LaneView& lane);
+  void band(const LaneView& lane);
+  void operations(const LaneView& lane);
+  void findings(const LaneView& lane);
+  void requests(const LaneView& lane);
+  void incidents(const LaneView& lane);
+  void name_of(const LaneView& lane, Tone tone = Tone::kPlain);
   float x_of(double event) const {
     return left_ + static_cast<float>(viewer_.axis().x_of(event, width_));
   }
-  void next(float height) { y_ += height + ink_.px(2); }
+  bool in_view(float x) const { return x >= left_ && x <= left_ + width_; }
+  void bar(float x0, float y0, float x1, float y1, ImU32 colour) {
+    image_.raster.fill(x0 - left_, y0 - top_, x1 - left_, y1 - top_, colour);
+  }
+  void next(float height) { y_ += std::floor(height) + std::floor(ink_.px(2)); }
 
   Ink& ink_;
   const Viewer& viewer_;
   ImDrawList* draw_;
-  float left_, y_, width_, origin_;
+  Image& image_;
+  float left_, top_, y_, bottom_, width_, origin_;
 };
 
 // The whole run: where findings are, and what part is in view.
@@ -78,13 +96,12 @@ void Lanes::overview() {
   const TraceIndex& index = viewer_.index();
   const float height = ink_.px(18);
   title("whole trace", height, Tone::kDim);
-  draw_->AddRectFilled({left_, y_}, {left_ + width_, y_ + height}, ink_.theme.empty);
+  bar(left_, y_, left_ + width_, y_ + height, ink_.theme.empty);
   const double events = viewer_.axis().events();
   for (float x = 0; x < width_; ++x) {
     const double begin = x / width_ * events, end = (x + 1) / width_ * events;
     if (index.finding_density.count(begin, end) <= 0.01) continue;
-    draw_->AddRectFilled({left_ + x, y_ + ink_.px(5)}, {left_ + x + 1, y_ + height},
-                         ink_.theme.bad);
+    bar(left_ + x, y_ + ink_.px(5), left_ + x + 1, y_ + height, ink_.theme.bad);
   }
   const auto place = [&](double event) {
     return left_ + static_cast<float>(event / events) * width_;
@@ -92,7 +109,7 @@ void Lanes::overview() {
   draw_->AddRect({place(viewer_.axis().begin()), y_}, {place(viewer_.axis().end()), y_ + height},
                  ink_.theme.text);
   const float here = place(static_cast<double>(viewer_.selected()));
-  draw_->AddRectFilled({here - 1, y_}, {here + 1, y_ + height}, ink_.theme.selection);
+  ink_.cut(here, y_, y_ + height, ink_.theme.selection);
   ImGui::SetCursorScreenPos({left_, y_});
   if (ImGui::InvisibleButton("overview", {std::max(width_, 1.0F), height})) {
     const double share = (ImGui::GetIO().MousePos.x - left_) / width_;
@@ -108,18 +125,59 @@ void Lanes::ruler() {
   const Axis& axis = viewer_.axis();
   for (double tick : ticks_of(axis.begin(), axis.end(), static_cast<int>(width_ / ink_.px(110)))) {
     const float x = x_of(tick);
-    draw_->AddLine({x, y_ + height - ink_.px(4)}, {x, y_ + height}, ink_.theme.dim);
-    ink_.put({x + ink_.px(4), y_ + ink_.px(1)}, left_ + width_ - x,
+    bar(x, y_ + height - ink_.px(4), x + 1, y_ + height, ink_.theme.dim);
+    ink_.put({std::floor(x + ink_.px(4)), y_ + ink_.px(1)}, left_ + width_ - x,
              grouped(static_cast<std::uint64_t>(tick)), ink_.theme.dim);
   }
   next(height);
 }
 
-void Lanes::steps() {
-  const std::vector<StepStart>& steps = viewer_.index().steps;
-  if (steps.empty()) return;
+void Lanes::lane(const LaneView& lane) {
+  switch (lane.kind) {
+    case LaneKind::kSteps:
+      return steps(lane);
+    case LaneKind::kFindings:
+      return findings(lane);
+    case LaneKind::kIncidents:
+      return incidents(lane);
+    case LaneKind::kDensity:
+      return density(lane);
+    case LaneKind::kBand:
+      return band(lane);
+    case LaneKind::kCount:
+      return operations(lane);
+    case LaneKind::kRequests:
+      return requests(lane);
+  }
+}
+
+// A click on a lane's name pins it; with the right button it is hidden.
+void Lanes::name_of(const LaneView& lane, Tone tone) {
+  const ImVec2 at{origin_, y_};
+  ImGui::SetCursorScreenPos(at);
+  ImGui::PushID(lane.name.c_str());
+  if (ImGui::InvisibleButton(
+          "name", {std::max(gutter(ink_) - ink_.px(6), 1.0F), row()},
+          ImGuiButtonFlags_MouseButtonLeft | ImGuiButtonFlags_MouseButtonRight)) {
+    ink_.run((ImGui::IsMouseReleased(1) ? "hide-lane " : "pin-lane ") + lane.name);
+  }
+  ImGui::PopID();
+  if (ImGui::IsItemHovered()) {
+    draw_->AddRectFilled(at, {left_ - ink_.px(6), y_ + row()}, ink_.theme.hover);
+    ImGui::SetTooltip("%s\nclick: %s, right click: hide", lane.name.c_str(),
+                      lane.pinned ? "unpin" : "pin on top");
+  }
+  if (lane.pinned) {
+    draw_->AddRectFilled({origin_, y_ + ink_.px(2)},
+                         {origin_ + ink_.px(2), y_ + row() - ink_.px(2)}, ink_.theme.selection);
+  }
+  title(lane.name, row(), tone);
+}
+
+void Lanes::steps(const LaneView& lane) {
+  const std::vector<StepStart>& steps = lane.index->steps;
   const float height = row();
-  title("step", height, Tone::kDim);
+  name_of(lane, Tone::kDim);
   const Axis& axis = viewer_.axis();
   auto it =
       std::ranges::upper_bound(steps, static_cast<EventIndex>(axis.begin()), {}, &StepStart::event);
@@ -127,79 +185,79 @@ void Lanes::steps() {
   float drawn = left_ - 1;
   for (; it != steps.end() && static_cast<double>(it->event) < axis.end(); ++it) {
     const auto following = std::next(it);
-    const EventIndex end = following == steps.end() ? viewer_.index().events : following->event;
+    const EventIndex end = following == steps.end() ? lane.index->events : following->event;
     const float x0 = std::max(left_, x_of(static_cast<double>(it->event)));
     const float x1 = std::min(left_ + width_, x_of(static_cast<double>(end)));
     if (x1 < drawn + ink_.px(2)) continue;  // Gathered into the one before.
     drawn = x1;
-    draw_->AddRectFilled({x0, y_}, {std::max(x0 + 1, x1 - 1), y_ + height}, ink_.theme.grid);
+    bar(x0, y_, std::max(x0 + 1, x1 - 1), y_ + height, ink_.theme.grid);
     if (x1 - x0 < ink_.px(24)) continue;
     const std::string number = std::to_string(it->step);
-    const std::string mode = viewer_.text(it->mode);
+    const std::string mode(lane.names->text(it->mode));
     const bool roomy = x1 - x0 > ink_.px(90) && !mode.empty();
-    ink_.put({x0 + ink_.px(4), y_ + ink_.px(2)}, x1 - x0 - ink_.px(6),
+    ink_.put({std::floor(x0 + ink_.px(4)), y_ + ink_.px(2)}, x1 - x0 - ink_.px(6),
              roomy ? number + "  " + mode : number, ink_.theme.text);
   }
   next(height);
 }
 
-void Lanes::density(const std::string& name, const Density& density, ImU32 colour) {
+void Lanes::density(const LaneView& lane) {
   const float height = row();
-  title(name, height);
+  name_of(lane);
+  const ImU32 colours[] = {ink_.theme.link, ink_.theme.good, ink_.theme.dim, ink_.theme.bad};
+  const ImU32 colour = colours[static_cast<std::size_t>(lane.tint)];
   const Axis& axis = viewer_.axis();
   const double a_pixel = axis.span() / width_;
   double most = 1e-9;
-  std::vector<double> counts(static_cast<std::size_t>(std::max(width_, 1.0F)));
+  std::vector<double> counts(static_cast<std::size_t>(width_));
   for (std::size_t x = 0; x < counts.size(); ++x) {
     const double begin = axis.begin() + static_cast<double>(x) * a_pixel;
-    counts[x] = density.count(begin, begin + a_pixel);
+    counts[x] = lane.density->count(begin, begin + a_pixel);
     most = std::max(most, counts[x]);
   }
   for (std::size_t x = 0; x < counts.size(); ++x) {
     if (counts[x] <= 1e-6) continue;
     const auto tall = static_cast<float>(0.25 + 0.75 * counts[x] / most) * height;
     const float at = left_ + static_cast<float>(x);
-    draw_->AddRectFilled({at, y_ + height - tall}, {at + 1, y_ + height}, colour);
+    bar(at, y_ + height - tall, at + 1, y_ + height, colour);
   }
   next(height);
 }
 
-void Lanes::band(const std::string& name, const Track& track) {
+void Lanes::band(const LaneView& lane) {
   const float height = row();
-  const bool stale_here = track.at(viewer_.selected()).flagged;
-  title(name, height, stale_here ? Tone::kBad : Tone::kPlain);
-  for (const Span& span : track.spans(viewer_.axis(), width_, 2)) {
+  const bool stale_here = lane.track->at(viewer_.selected()).flagged;
+  name_of(lane, stale_here ? Tone::kBad : Tone::kPlain);
+  for (const Span& span : lane.track->spans(viewer_.axis(), width_, 2)) {
     if (span.value == 0) continue;
     const ImVec2 a{left_ + static_cast<float>(span.x0), y_};
     const ImVec2 b{left_ + static_cast<float>(std::max(span.x1 - 1, span.x0 + 1)), y_ + height};
     const ImU32 colour = ink_.value(span.value);
-    draw_->AddRectFilled(a, b,
-                         (colour & ~IM_COL32_A_MASK) | (span.mixed ? 0x70000000U : 0xb8000000U));
+    bar(a.x, a.y, b.x, b.y, (colour & ~IM_COL32_A_MASK) | (span.mixed ? 0x70000000U : 0xb8000000U));
     if (span.flagged) {
-      draw_->AddRectFilled(a, {b.x, a.y + ink_.px(4)}, ink_.theme.bad);
-      draw_->AddRectFilled({a.x, b.y - ink_.px(4)}, b, ink_.theme.bad);
+      bar(a.x, a.y, b.x, a.y + ink_.px(4), ink_.theme.bad);
+      bar(a.x, b.y - ink_.px(4), b.x, b.y, ink_.theme.bad);
     }
     if (b.x - a.x < ink_.px(20) || span.mixed) continue;
-    const std::string text = (span.flagged ? "STALE: " : "") + viewer_.index().word(span.value);
-    ink_.put({a.x + ink_.px(5), y_ + ink_.px(2)}, b.x - a.x - ink_.px(7), text, ink_.theme.strong);
+    const std::string text = (span.flagged ? "STALE: " : "") + lane.index->word(span.value);
+    ink_.put({std::floor(a.x + ink_.px(5)), y_ + ink_.px(2)}, b.x - a.x - ink_.px(7), text,
+             ink_.theme.strong);
   }
   next(height);
 }
 
-void Lanes::findings() {
+void Lanes::findings(const LaneView& lane) {
   const TraceIndex& index = viewer_.index();
-  if (index.total == 0) return;
   const float height = row();
-  title("findings", height, Tone::kBad);
+  name_of(lane, Tone::kBad);
   const Axis& axis = viewer_.axis();
-  float drawn = left_ - ink_.px(4);
+  float drawn = left_ - ink_.px(7);
   for (std::size_t i = index.first_finding_from(static_cast<EventIndex>(axis.begin()));
        i < index.findings.size(); ++i) {
     const FindingGroup& group = index.findings[i];
     if (static_cast<double>(group.event) >= axis.end()) break;
-    if (!viewer_.shows(group)) continue;
     const float x = x_of(static_cast<double>(group.event) + 0.5);
-    if (x < drawn + ink_.px(3)) continue;
+    if (x < drawn + ink_.px(6) || !viewer_.shows(group)) continue;
     drawn = x;
     const float r = ink_.px(5);
     draw_->AddTriangleFilled({x - r, y_ + ink_.px(2)}, {x + r, y_ + ink_.px(2)},
@@ -209,37 +267,40 @@ void Lanes::findings() {
 }
 
 // A bar a request; names where they fit.
-void Lanes::requests(float height) {
+void Lanes::requests(const LaneView& lane) {
+  // Those below it need room where it is pinned.
+  const float height = (bottom_ - y_ - ink_.px(2)) * (lane.pinned ? 0.4F : 1.0F);
   const TraceIndex& index = viewer_.index();
-  if (index.lives.empty() || height < row()) return;
-  title("requests", row());
+  if (height < row()) return;
+  name_of(lane);
   const float each =
       std::clamp(height / static_cast<float>(std::max(index.life_rows, 1U)), 1.0F, row());
   for (const RequestLife& life : index.lives) {
     const EventIndex end = life.end == kNever ? index.events : life.end;
     const float x0 = std::max(left_, x_of(static_cast<double>(life.begin)));
     const float x1 = std::min(left_ + width_, x_of(static_cast<double>(end)));
-    const float top = y_ + static_cast<float>(life.row) * each;
+    const float top = std::floor(y_ + static_cast<float>(life.row) * each);
     if (x1 <= x0 || top + each > y_ + height + 1) continue;
     const float gap = each > 4 ? 1.0F : 0.0F;
-    draw_->AddRectFilled({x0, top}, {std::max(x1 - 1, x0 + 1), top + each - gap},
-                         ink_.owner(life.req));
+    bar(x0, top, std::max(x1 - 1, x0 + 1), top + each - gap, ink_.owner(life.req));
     if (each >= ImGui::GetTextLineHeight() && x1 - x0 > ink_.px(18)) {
-      ink_.put({x0 + ink_.px(4), top + (each - ImGui::GetTextLineHeight()) / 2},
-               x1 - x0 - ink_.px(6), viewer_.text(life.req), IM_COL32(255, 255, 255, 255));
+      ink_.put(
+          {std::floor(x0 + ink_.px(4)), std::floor(top + (each - ImGui::GetTextLineHeight()) / 2)},
+          x1 - x0 - ink_.px(6), viewer_.text(life.req), IM_COL32(255, 255, 255, 255));
     }
   }
   next(std::min(height, each * static_cast<float>(index.life_rows)));
 }
 
-void Lanes::incidents() {
-  const std::vector<Incident>& incidents = viewer_.index().incidents;
-  if (incidents.empty()) return;
-  title("errors", row(), Tone::kBad);
-  for (const Incident& incident : incidents) {
+void Lanes::incidents(const LaneView& lane) {
+  name_of(lane, Tone::kBad);
+  float drawn = left_ - 2;
+  for (const Incident& incident : lane.index->incidents) {
     const float x = x_of(static_cast<double>(incident.event) + 0.5);
-    if (x < left_ || x > left_ + width_) continue;
-    draw_->AddRectFilled({x - 1, y_}, {x + 1, y_ + row()}, ink_.theme.bad);
+    if (!in_view(x)) continue;
+    bar(x - 1, y_, x + 1, y_ + row(), ink_.theme.bad);
+    if (x < drawn) continue;
+    drawn = x + ImGui::CalcTextSize(incident.text.c_str()).x + ink_.px(12);
     ink_.put({x + ink_.px(4), y_ + ink_.px(2)}, left_ + width_ - x, incident.text, ink_.theme.bad);
     ink_.note(incident.text);
   }
@@ -258,7 +319,7 @@ void Lanes::variants() {
   title("what if, first wrong", row());
   for (auto it = firsts.begin(); it != firsts.end(); ++it) {
     const float x = x_of(static_cast<double>(it->first) + 0.5);
-    if (x < left_ || x > left_ + width_) continue;
+    if (!in_view(x)) continue;
     const float r = ink_.px(5), middle = y_ + row() / 2;
     draw_->AddQuadFilled({x - r, middle}, {x, middle - r}, {x + r, middle}, {x, middle + r},
                          ink_.theme.link);
@@ -276,8 +337,8 @@ void Lanes::bookmarks() {
   title("bookmarks", row());
   for (const Bookmark& mark : viewer_.bookmarks()) {
     const float x = x_of(static_cast<double>(mark.event) + 0.5);
-    if (x < left_ || x > left_ + width_) continue;
-    draw_->AddLine({x, y_}, {x, y_ + row()}, ink_.theme.selection, ink_.px(1.5F));
+    if (!in_view(x)) continue;
+    ink_.cut(x, y_, y_ + row(), ink_.theme.selection);
     draw_->AddTriangleFilled({x, y_}, {x + ink_.px(8), y_ + ink_.px(4)}, {x, y_ + ink_.px(8)},
                              ink_.theme.selection);
     ink_.put({x + ink_.px(11), y_ + ink_.px(2)}, left_ + width_ - x - ink_.px(12), mark.note,
@@ -287,98 +348,139 @@ void Lanes::bookmarks() {
   next(row());
 }
 
-// One stream alone says nothing.
-void Lanes::streams() {
-  const std::vector<StreamLane>& streams = viewer_.index().streams;
-  if (streams.size() < 2) return;
-  for (const StreamLane& lane : streams) {
-    density("stream " + std::to_string(lane.stream) + " events", lane.events, ink_.theme.dim);
-  }
-}
-
 // How many asynchronous operations are pending.
-void Lanes::operations() {
-  const Track& ops = viewer_.index().ops;
-  if (ops.empty()) return;
+void Lanes::operations(const LaneView& lane) {
   const float height = row();
-  title("pending operations", height);
-  for (const Span& span : ops.spans(viewer_.axis(), width_, 1)) {
+  name_of(lane);
+  for (const Span& span : lane.track->spans(viewer_.axis(), width_, 1)) {
     if (span.value == 0) continue;
     const float x0 = left_ + static_cast<float>(span.x0);
     const float x1 = left_ + static_cast<float>(std::max(span.x1, span.x0 + 1));
-    draw_->AddRectFilled({x0, y_ + ink_.px(2)}, {x1, y_ + height - ink_.px(2)},
-                         (ink_.value(2) & ~IM_COL32_A_MASK) | 0xb0000000U);
+    bar(x0, y_ + ink_.px(2), x1, y_ + height - ink_.px(2),
+        (ink_.value(2) & ~IM_COL32_A_MASK) | 0xb0000000U);
     if (x1 - x0 > ink_.px(20) && !span.mixed) {
-      ink_.put({x0 + ink_.px(4), y_ + ink_.px(2)}, x1 - x0, std::to_string(span.value),
+      ink_.put({std::floor(x0 + ink_.px(4)), y_ + ink_.px(2)}, x1 - x0, std::to_string(span.value),
                ink_.theme.strong);
     }
   }
   next(height);
 }
 
+// Steps that differ from those of the other trace: marked here, and shaded all the way down. The
+// first is drawn as a sign.
+void Lanes::differences() {
+  if (viewer_.compared_path().empty()) return;
+  title("differences", row(), viewer_.differing().empty() ? Tone::kDim : Tone::kBad);
+  const Comparison* comparison = viewer_.comparison();
+  if (comparison != nullptr && comparison->differing.empty()) {
+    const char* what = comparison->report.status.ok() ? "none: both say the same" : "not compared";
+    ink_.put({left_ + ink_.px(4), y_ + ink_.px(2)}, width_, what, ink_.theme.dim);
+    ink_.note(what);
+  }
+  const ImU32 shade = (ink_.theme.bad & ~IM_COL32_A_MASK) | 0x20000000U;
+  for (const Span& span : viewer_.differing().spans(viewer_.axis(), width_, 1)) {
+    if (span.value == 0 && !span.mixed) continue;
+    const float x0 = left_ + static_cast<float>(span.x0), x1 = left_ + static_cast<float>(span.x1);
+    bar(x0, y_ + ink_.px(2), x1, y_ + row() - ink_.px(2), ink_.theme.bad);
+    bar(x0, y_ + row(), x1, bottom_, shade);
+  }
+  if (comparison != nullptr && !comparison->differing.empty()) {
+    const EventIndex first = comparison->differing.front();
+    const float x = x_of(static_cast<double>(first) + 0.5), r = ink_.px(5);
+    ink_.note("first difference at event " + std::to_string(first));
+    if (in_view(x)) {
+      const float middle = y_ + row() / 2;
+      draw_->AddQuadFilled({x - r, middle}, {x, middle - r}, {x + r, middle}, {x, middle + r},
+                           ink_.theme.strong);
+    }
+  }
+  next(row());
+}
+
+// What is measured is shaded.
+void Lanes::range() {
+  const auto& range = viewer_.range();
+  if (!range) return;
+  const float x0 = x_of(static_cast<double>(range->begin));
+  const float x1 = x_of(static_cast<double>(range->end));
+  bar(x0, top_, x1, bottom_, (ink_.theme.link & ~IM_COL32_A_MASK) | 0x30000000U);
+  for (const float x : {x0, x1}) {
+    if (in_view(x)) ink_.cut(x, top_, bottom_, ink_.theme.link);
+  }
+}
+
 // What was not read yet is shaded.
-void Lanes::unread(float top, float bottom) {
+void Lanes::unread() {
   if (viewer_.index().whole()) return;
   const float x = std::max(left_, x_of(static_cast<double>(viewer_.index().read_to)));
   if (x >= left_ + width_) return;
-  draw_->AddRectFilled({x, top}, {left_ + width_, bottom}, ink_.theme.hover);
-  ink_.put({x + ink_.px(8), bottom - row()}, left_ + width_ - x - ink_.px(10), "not read yet",
+  bar(x, top_, left_ + width_, bottom_, ink_.theme.hover);
+  ink_.put({x + ink_.px(8), bottom_ - row()}, left_ + width_ - x - ink_.px(10), "not read yet",
            ink_.theme.dim);
   ink_.note("not read yet: from event " + grouped(viewer_.index().read_to));
 }
 
-void Lanes::cursor(float top, float bottom) {
-  const auto line = [&](EventIndex event, ImU32 colour) {
-    const float x = x_of(static_cast<double>(event) + 0.5);
-    if (x >= left_ && x <= left_ + width_)
-      draw_->AddLine({x, top}, {x, bottom}, colour, ink_.px(1.5F));
+void Lanes::cursor() {
+  const float x = x_of(static_cast<double>(viewer_.selected()) + 0.5);
+  if (in_view(x)) ink_.cut(x, top_, bottom_, ink_.theme.selection);
+}
+
+void Lanes::finish(std::size_t left_out) {
+  unread();
+  range();
+  cursor();
+  Ink::upload(image_);
+  if (left_out == 0) return;
+  const std::string text = counted(left_out, "more lane") + ": drag the edge below, or hide some";
+  ink_.put({origin_ + ink_.px(4), bottom_ - ImGui::GetTextLineHeight()}, left_ - origin_, text,
+           ink_.theme.bad);
+  ink_.note(text);
+}
+
+// What the mouse does where events are: select, and with Shift a range.
+void mouse(Ink& ink, Viewer& viewer, ImVec2 at, ImVec2 size) {
+  const ImGuiIO& io = ImGui::GetIO();
+  const auto event_at = [&](float x) {
+    const double event = viewer.axis().event_at(x - at.x, size.x);
+    return std::to_string(static_cast<EventIndex>(
+        std::clamp(event, 0.0, static_cast<double>(viewer.index().events))));
   };
-  line(viewer_.selected(), ink_.theme.selection);
-  if (viewer_.measured_from() != kNever) line(viewer_.measured_from(), ink_.theme.link);
+  drag_axis(viewer, at, size);
+  const float from = io.MouseClickedPos[0].x;
+  if (ImGui::IsItemActive() && io.KeyShift && ImGui::IsMouseDragging(0, 3)) {
+    ink.run("range " + event_at(from) + ' ' + event_at(io.MousePos.x));
+  }
+  if (ImGui::IsItemHovered() && ImGui::IsMouseReleased(0) &&
+      ImGui::GetMouseDragDelta(0, 3).x == 0) {
+    ink.run("goto " + event_at(io.MousePos.x));
+  }
 }
 
 }  // namespace
 
-void draw_timeline(Ink& ink, Viewer& viewer, Rect rect) {
-  const TraceIndex& index = viewer.index();
-  const std::string note = "events " + grouped(static_cast<std::uint64_t>(viewer.axis().begin())) +
-                           " to " + grouped(static_cast<std::uint64_t>(viewer.axis().end())) +
-                           (viewer.measured().empty() ? "" : "  ·  measured: " + viewer.measured());
+void draw_timeline(Ink& ink, Viewer& viewer, Rect rect, Image& image) {
+  std::string note = "events " + grouped(static_cast<std::uint64_t>(viewer.axis().begin())) +
+                     " to " + grouped(static_cast<std::uint64_t>(viewer.axis().end()));
+  if (!viewer.measured().empty()) note += "  ·  range: " + viewer.measured();
+  if (!viewer.lane_choice().filter.empty()) {
+    note += "  ·  lanes with \"" + viewer.lane_choice().filter + "\" (l shows all)";
+  }
   if (ink.begin("Timeline", note, rect.at, rect.size)) {
+    const Stopwatch watch(ink.images_ms);
     const ImVec2 at = ImGui::GetCursorScreenPos(), size = ImGui::GetContentRegionAvail();
-    Lanes lanes(ink, viewer, {at, size});
+    Lanes lanes(ink, viewer, {at, size}, image);
     lanes.overview();
     const float top = lanes.y();
     lanes.ruler();
-    lanes.steps();
-    lanes.findings();
-    lanes.incidents();
     lanes.variants();
     lanes.bookmarks();
-    if (index.backends.empty()) lanes.density("launches", index.summary, ink.theme.link);
-    for (const BackendLane& lane : index.backends) {
-      const std::string name = viewer.text(lane.name);
-      lanes.density(name + " launches", lane.launches, ink.theme.link);
-      if (!lane.pool.empty()) lanes.band(name + " pool bound", lane.pool);
-      if (!lane.swa.empty()) lanes.band(name + " swa_state", lane.swa);
+    lanes.differences();
+    std::size_t left_out = 0;
+    for (const LaneView& lane : viewer.lanes()) {
+      lanes.has_room() ? lanes.lane(lane) : void(++left_out);
     }
-    for (std::size_t g = 0; g < index.graphs.size() && g < 3; ++g) {
-      const std::string name = "graph " + viewer.text(index.graphs[g].name);
-      lanes.density(name, index.graphs[g].launches, ink.theme.good);
-    }
-    lanes.streams();
-    lanes.operations();
-    lanes.requests(at.y + size.y - lanes.y() - ink.px(2));
-    const float left = at.x + gutter(ink);
-    lanes.unread(top, at.y + size.y);
-    lanes.cursor(top, at.y + size.y);
-    drag_axis(viewer, {left, top}, {size.x - gutter(ink), at.y + size.y - top});
-    const float x = ImGui::GetIO().MousePos.x - left;
-    if (ImGui::IsItemHovered() && ImGui::IsMouseReleased(0) &&
-        ImGui::GetMouseDragDelta(0, 3).x == 0) {
-      const double event = viewer.axis().event_at(x, size.x - gutter(ink));
-      ink.run("goto " + std::to_string(static_cast<EventIndex>(std::max(event, 0.0))));
-    }
+    lanes.finish(left_out);
+    mouse(ink, viewer, {lanes.left(), top}, {lanes.width(), at.y + size.y - top});
   }
   ink.end();
 }

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <utility>
 
 namespace pagetape {
 namespace {
@@ -96,7 +97,7 @@ void set_style(bool dark, float scale) {
   ImGui::GetStyle() = style;
 }
 
-std::string draw_frame(Viewer& viewer, Arrangement& arrangement, const Fonts& fonts, float scale) {
+Drawn draw_frame(Viewer& viewer, Arrangement& arrangement, const Fonts& fonts, float scale) {
   viewer.tick(ImGui::GetIO().DeltaTime);
   run_keys(viewer);
   set_style(viewer.dark(), scale);
@@ -111,14 +112,20 @@ std::string draw_frame(Viewer& viewer, Arrangement& arrangement, const Fonts& fo
   const float state = std::floor(body * arrangement.state);
   const float y = head + gap;
   draw_status(ink, viewer, {{0, 0}, {size.x, head}});
-  draw_timeline(ink, viewer, {{0, y}, {left, top}});
-  draw_pool_map(ink, viewer, {{0, y + top + gap}, {left, middle}});
+  draw_timeline(ink, viewer, {{0, y}, {left, top}}, arrangement.timeline);
+  draw_pool_map(ink, viewer, {{0, y + top + gap}, {left, middle}}, arrangement.pools);
   const float low = y + top + middle + 2 * gap;
   const Rect lowest{{0, low}, {left, std::max(size.y - low, 1.0F)}};
-  if (viewer.what_if_open()) {
-    draw_what_if(ink, viewer, lowest);
-  } else {
-    draw_table(ink, viewer, lowest, arrangement);
+  switch (viewer.pane()) {
+    case LowPane::kTable:
+      draw_table(ink, viewer, lowest, arrangement);
+      break;
+    case LowPane::kWhatIf:
+      draw_what_if(ink, viewer, lowest);
+      break;
+    case LowPane::kCompare:
+      draw_compare(ink, viewer, lowest);
+      break;
   }
   draw_state(ink, viewer, {{left + gap, y}, {right, state}});
   const float under = y + state + gap;
@@ -133,7 +140,7 @@ std::string draw_frame(Viewer& viewer, Arrangement& arrangement, const Fonts& fo
   for (const std::string& command : ink.commands) viewer.run(command);
   const std::string copied = viewer.take_copied();
   if (!copied.empty()) ImGui::SetClipboardText(copied.c_str());
-  return ink.texts;
+  return {std::move(ink.texts), ink.images_ms};
 }
 
 }  // namespace pagetape

@@ -17,7 +17,12 @@ struct Fonts {
 Fonts load_fonts(float scale);
 void set_style(bool dark, float scale);
 
-// Draws everything and runs what was asked for. Returns the texts that were drawn.
-std::string draw_frame(Viewer& viewer, Arrangement& arrangement, const Fonts& fonts, float scale);
+struct Drawn {
+  std::string texts;     // That were drawn.
+  double images_ms = 0;  // Looking up what lanes and maps show, and drawing their rasters.
+};
+
+// Draws everything and runs what was asked for.
+Drawn draw_frame(Viewer& viewer, Arrangement& arrangement, const Fonts& fonts, float scale);
 
 }  // namespace pagetape

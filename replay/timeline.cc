@@ -253,7 +253,9 @@ bool Timeline::step(Watch* watch) {
 }
 
 void Timeline::walk(EventIndex event) {
-  while (at_ < event && step()) {
+  constexpr std::uint64_t kAsk = 64;  // Steps, a millisecond or less.
+  for (std::uint64_t n = 1; at_ < event && step(); ++n) {
+    if (n % kAsk == 0 && options_.goes_on && !options_.goes_on(at_)) return;
   }
 }
 
@@ -266,6 +268,7 @@ Status Timeline::seek(EventIndex event) {
   }
   walk(event);
   if (at_ >= event) return {};
+  if (!at_end()) return usage("the seek was stopped at event " + std::to_string(at_));
   return !status_.ok() && status_.code() != Code::kDamaged
              ? status_
              : usage("there is no event " + std::to_string(event) + ", the trace ends with " +

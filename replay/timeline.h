@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -18,6 +19,8 @@ struct TimelineOptions {
   std::uint64_t memory = std::uint64_t{256} << 20;  // Bytes that states kept on the way may take.
   // Weight (replay/compact.h) from one kept state to the next: some 10 ms of reading and applying.
   std::uint64_t spacing = 200'000;
+  // Asked now and then on the way of a seek, where set, with the place. False ends the seek there.
+  std::function<bool(EventIndex)> goes_on = nullptr;
 };
 
 // Follows a timeline from event to event.
@@ -58,7 +61,8 @@ class Timeline {
   bool step(Watch* watch = nullptr);
   // To the event before: false at the first. Many in a row cost a few hundred events each.
   bool back();
-  // To the event, or to the next one that is not missing. Fails, at the end, where there is none.
+  // To the event, or to the next one that is not missing. Fails, at the end, where there is none;
+  // and on the way where goes_on said so.
   Status seek(EventIndex event);
 
   // To the next event that is met, or to the end (false). event() itself counts just if told so.

@@ -24,7 +24,8 @@ struct First {
 // as they are apart, not as they are long.
 class Alignment {
  public:
-  Alignment(const Aliases& aliases, DiffReport& report) : aliases_(aliases), report_(report) {}
+  Alignment(const Aliases& aliases, const DiffWatch& watch, DiffReport& report)
+      : aliases_(aliases), watch_(watch), report_(report) {}
 
   void go(Turns& good, Turns& bad);
   const First& first() const { return first_; }
@@ -42,6 +43,7 @@ class Alignment {
 
   static constexpr std::size_t kFarthest = 128;
   const Aliases& aliases_;
+  const DiffWatch& watch_;
   DiffReport& report_;
   First first_;
   std::map<Doer, Pair> waiting_;
@@ -111,6 +113,7 @@ void Alignment::compare(const Doer& doer, Pair& pair, std::size_t goods, std::si
     if (goods > 0) pair.good.pop_front();
     if (bads > 0) pair.bad.pop_front();
     ++report_.compared;
+    if (watch_.on_pair) watch_.on_pair({g.event, b.event, g.said != b.said});
     if (g.said == b.said) continue;
     ++report_.total;
     for (std::size_t a = 0; a < kAspects; ++a) report_.counts[a] += g.said[a] != b.said[a];
@@ -146,29 +149,31 @@ struct Told {
 
 // What is done in the turn that begins with that event; and how many turns of the same doer came
 // before it.
-Status turn_of(const std::string& path, const Aliases& aliases, const Doer& doer, EventIndex turn,
-               std::vector<Told>& out, std::uint64_t& before) {
+Status turn_of(const std::string& path, const Aliases& aliases, const DiffWatch& watch,
+               const Doer& doer, EventIndex turn, std::vector<Told>& out, std::uint64_t& before) {
   before = 0;
   EventIndex last = kNever;
-  Turns turns(path, aliases, [&](const Doer& who, EventIndex at, const Deed& deed, DiffSide side) {
-    if (who.rank != doer.rank || alias_of(aliases, who.request) != doer.request) return;
-    if (at == turn) out.push_back({deed, std::move(side)});
-    before += at != last && at < turn;
-    last = at;
-  });
+  Turns turns(path, aliases, watch.goes_on,
+              [&](const Doer& who, EventIndex at, const Deed& deed, DiffSide side) {
+                if (who.rank != doer.rank || alias_of(aliases, who.request) != doer.request) return;
+                if (at == turn) out.push_back({deed, std::move(side)});
+                before += at != last && at < turn;
+                last = at;
+              });
   std::vector<std::pair<Doer, Turn>> some;
   while ((turn != kNever && (last == kNever || last <= turn)) && turns.next(some)) some.clear();
   return turns.status();
 }
 
 // The first deed of that turn that the sides do not share.
-Status show_first(const First& first, const Aliases& aliases, DiffReport& report) {
+Status show_first(const First& first, const Aliases& aliases, const DiffWatch& watch,
+                  DiffReport& report) {
   const Aliases none;
   std::vector<Told> good, bad;
   std::uint64_t before_good = 0, before_bad = 0;
-  Status status = turn_of(report.good, none, first.doer, first.good, good, before_good);
+  Status status = turn_of(report.good, none, watch, first.doer, first.good, good, before_good);
   if (status.ok()) {
-    status = turn_of(report.bad, aliases, first.doer, first.bad, bad, before_bad);
+    status = turn_of(report.bad, aliases, watch, first.doer, first.bad, bad, before_bad);
   }
   if (!status.ok()) return status;
   report.rank = first.doer.rank;
@@ -189,24 +194,25 @@ Status show_first(const First& first, const Aliases& aliases, DiffReport& report
 
 }  // namespace
 
-DiffReport diff_traces(const std::string& good, const std::string& bad, bool any_engine) {
+DiffReport diff_traces(const std::string& good, const std::string& bad, bool any_engine,
+                       const DiffWatch& watch) {
   DiffReport report;
   report.good = good;
   report.bad = bad;
   Aliases aliases;
-  report.status = match_requests(good, bad, aliases);
+  report.status = match_requests(good, bad, watch.goes_on, aliases);
   if (!report.status.ok()) return report;
   report.renamed = aliases.size();
   const Aliases none;
-  Turns g(good, none), b(bad, aliases);
-  Alignment alignment(aliases, report);
+  Turns g(good, none, watch.goes_on), b(bad, aliases, watch.goes_on);
+  Alignment alignment(aliases, watch, report);
   alignment.go(g, b);
   for (const Turns* side : {&g, &b}) {
     if (report.status.ok()) report.status = side->status();
   }
   if (report.status.ok()) report.status = comparable(report, g, b, any_engine);
   if (report.status.ok() && report.total > 0) {
-    report.status = show_first(alignment.first(), aliases, report);
+    report.status = show_first(alignment.first(), aliases, watch, report);
   }
   return report;
 }

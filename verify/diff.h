@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 
@@ -51,12 +52,24 @@ struct DiffReport {
   std::optional<DiffSide> in_good, in_bad;
 };
 
+// Steps of a request that were compared: where each begins; kNever: that side has none there.
+struct DiffPair {
+  EventIndex good = kNever, bad = kNever;
+  bool differs = false;
+};
+// Whoever wants to know more than the report. Either may be null.
+struct DiffWatch {
+  std::function<void(const DiffPair&)> on_pair;  // As they are compared.
+  std::function<bool(EventIndex)> goes_on;       // With the event being read. False: stop.
+};
+
 // Aligns by request and by the steps in which the request does something. A page is known by its
 // pool, by who was given it, and as the how-manieth, a prefix key by the page it was offered for:
 // physical ids, keys, names of requests, and the order in which independent requests come to turn,
 // are free to differ. `any_engine`: engines and versions may. Memory grows with how far the traces
 // are apart, not with their length.
-DiffReport diff_traces(const std::string& good, const std::string& bad, bool any_engine);
+DiffReport diff_traces(const std::string& good, const std::string& bad, bool any_engine,
+                       const DiffWatch& watch = {});
 
 std::string diff_text(const DiffReport& report);
 std::string diff_json(const DiffReport& report);

@@ -3,8 +3,12 @@
 
 namespace pagetape {
 
-Turns::Turns(const std::string& path, const Aliases& aliases, OnDeed on_deed)
-    : aliases_(aliases), on_deed_(std::move(on_deed)), source_(open_trace(path, names_, status_)) {}
+Turns::Turns(const std::string& path, const Aliases& aliases, GoesOn goes_on, OnDeed on_deed)
+    : path_(path),
+      aliases_(aliases),
+      goes_on_(std::move(goes_on)),
+      on_deed_(std::move(on_deed)),
+      source_(open_trace(path, names_, status_)) {}
 
 Turns::Rank& Turns::rank_of(std::int64_t rank) {
   return ranks_.try_emplace(rank, names_, aliases_).first->second;
@@ -34,9 +38,19 @@ static void move_to(std::vector<std::pair<Doer, Turn>>& turns,
   turns.clear();
 }
 
+// The next event. False at the end, and where it is to stop.
+bool Turns::read() {
+  constexpr EventIndex kAsk = 1024;
+  if (source_ == nullptr || !source_->next(event_)) return false;
+  if (!goes_on_ || source_->position() % kAsk != 0 || goes_on_(source_->position())) return true;
+  source_ = nullptr;
+  status_ = usage(path_ + ": comparing it was stopped");
+  return false;
+}
+
 bool Turns::next(std::vector<std::pair<Doer, Turn>>& out) {
   const std::size_t before = out.size();
-  while (source_ != nullptr && source_->next(event_)) {
+  while (read()) {
     const std::int64_t number = event_.rank.value_or(INT64_MIN);
     Rank& rank = rank_of(number);
     if (const auto* header = std::get_if<ev::Header>(&event_.body)) {

@@ -36,11 +36,13 @@ struct Turn {
 // Reads a trace forward. Turns end with their rank's step; where a trace has no steps, with it.
 class Turns {
  public:
+  using GoesOn = std::function<bool(EventIndex)>;
   using OnDeed = std::function<void(const Doer&, EventIndex turn, const Deed&, const DiffSide&)>;
 
-  // What is said of requests calls them by `aliases`, which outlive this. `on_deed`, which may be
-  // empty, is told of every deed as it comes: in the turn that began with that event.
-  Turns(const std::string& path, const Aliases& aliases, OnDeed on_deed = {});
+  // What is said of requests calls them by `aliases`, which outlive this. Both of the rest may be
+  // empty: `goes_on` is asked now and then, and `on_deed` is told of every deed as it comes, in the
+  // turn that began with that event.
+  Turns(const std::string& path, const Aliases& aliases, GoesOn goes_on, OnDeed on_deed = {});
 
   // Adds the turns that end next, in the order in which they began. False at the end, where
   // nothing was added.
@@ -61,9 +63,12 @@ class Turns {
     std::unordered_map<std::uint32_t, std::size_t> of;  // By raw request: its turn among them.
   };
   Rank& rank_of(std::int64_t rank);
+  bool read();
   void tell(std::int64_t number, Rank& rank, const Deed& deed);
 
+  const std::string path_;
   const Aliases& aliases_;
+  GoesOn goes_on_;
   OnDeed on_deed_;
   Names names_;
   Status status_;

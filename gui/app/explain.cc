@@ -13,26 +13,31 @@ namespace {
 
 class Answerer final : public JudgeWatch {
  public:
-  Answerer(const OpenTrace& trace, const Ask& ask, Explanation& out)
-      : JudgeWatch(trace.names, 1, trace.index.known), names_(trace.names), ask_(ask), out_(out) {}
+  Answerer(const Names& names, const Coverage& known, const Ask& ask, Explanation& out)
+      : JudgeWatch(names, 1, known),
+        names_(names),
+        ask_(ask),
+        pool_(names.find(ask.pool)),
+        bound_(names.find(ask.bound)),
+        out_(out) {}
 
   void on_event(const World& world, const Event& event, EventIndex index) override {
     JudgeWatch::on_event(world, event, index);
-    if (ask_.pool == kNone) return;
-    const std::uint32_t pool = world.pools.index(ask_.pool);
+    if (ask_.pool.empty()) return;
+    const std::uint32_t pool = world.pools.index(pool_);
     if (pool == kNoPool ||
         !world.pool(pool).in_bounds(PageId{static_cast<std::int32_t>(ask_.page)})) {
       return;
     }
     out_.subject =
-        "page " + std::to_string(ask_.page) + " of pool " + std::string(names_.text(ask_.pool));
+        "page " + std::to_string(ask_.page) + " of pool " + std::string(names_.text(pool_));
     out_.links = blame_page(world, pool, PageId{static_cast<std::int32_t>(ask_.page)}, names_);
   }
   void on_launch(World& world, const LaunchView& view) override {
     JudgeWatch::on_launch(world, view);
     if (view.attention == nullptr || view.targets == nullptr || view.targets->list.empty()) return;
     const std::size_t number = launches_++;
-    if (ask_.pool != kNone || !out_.links.empty() || number != ask_.launch.value_or(number)) return;
+    if (!ask_.pool.empty() || !out_.links.empty() || number != ask_.launch.value_or(number)) return;
     const auto row = ask_.row.value_or(0);
     if (row < 0 || row >= static_cast<std::int64_t>(view.lanes.size())) return;
     const auto column = ask_.column.value_or(0);
@@ -43,7 +48,7 @@ class Answerer final : public JudgeWatch {
 
   // The findings' chains, where nothing else was asked.
   void finish() {
-    if (ask_.pool != kNone || ask_.row) return;
+    if (!ask_.pool.empty() || ask_.row) return;
     std::vector<Link> links;
     std::size_t rules = 0;
     for (const RuleInfo& rule : kRules) {
@@ -63,7 +68,7 @@ class Answerer final : public JudgeWatch {
   // The first layer that uses the pool that was asked for; else the first.
   const Target& target_of(const World& world, const Targets& targets) const {
     for (const Targets::Group& group : targets.groups) {
-      const bool meant = group.pool != kNoPool && world.pool(group.pool).name == ask_.bound;
+      const bool meant = group.pool != kNoPool && world.pool(group.pool).name == bound_;
       if (meant && !group.members.empty()) return targets.list[group.members[0]];
     }
     return targets.list[0];
@@ -71,22 +76,23 @@ class Answerer final : public JudgeWatch {
 
   const Names& names_;
   const Ask& ask_;
+  const Name pool_, bound_;
   Explanation& out_;
   std::size_t launches_ = 0;
 };
 
 }  // namespace
 
-Explanation explain(OpenTrace& trace, EventIndex at, const Ask& ask) {
+Explanation explain(Place& place, const Coverage& known, EventIndex at, const Ask& ask) {
   Explanation out;
-  Timeline& timeline = *trace.timeline;
+  Timeline& timeline = *place.timeline;
   out.status = timeline.seek(at);
   if (!out.status.ok() || timeline.event() == nullptr) {
     if (out.status.ok()) out.status = usage("the end of the trace has nothing to blame");
     return out;
   }
   out.at = timeline.at();
-  Answerer answerer(trace, ask, out);
+  Answerer answerer(place.names, known, ask, out);
   State state = timeline.state();
   (void)state.apply(*timeline.event(), &answerer);
   answerer.finish();
@@ -98,7 +104,7 @@ Explanation explain(OpenTrace& trace, EventIndex at, const Ask& ask) {
   Link& self = out.links.emplace_back();
   self.spot.kind = LinkKind::kLaunch;
   self.event = out.at;
-  annotate(trace.path, trace.names, out.links);
+  annotate(place.path, place.names, out.links);
   return out;
 }
 

@@ -17,8 +17,8 @@ namespace pagetape {
 struct Ask {
   std::optional<std::size_t> launch;  // Of the event's attention launches.
   std::optional<std::int64_t> row, column;
-  Name bound = kNone;  // Of a launch that uses several pools, the one that is meant.
-  Name pool = kNone;   // Then `page` of it.
+  std::string bound{};  // Of a launch that uses several pools, the one that is meant.
+  std::string pool{};   // Where given, `page` of it.
   std::int64_t page = -1;
 };
 
@@ -29,6 +29,7 @@ struct Explanation {
   Status status;            // Not ok: nothing to blame there, in words.
 };
 
-Explanation explain(OpenTrace& trace, EventIndex at, const Ask& ask);
+// `known`: what the whole trace lets be judged.
+Explanation explain(Place& place, const Coverage& known, EventIndex at, const Ask& ask);
 
 }  // namespace pagetape

@@ -17,11 +17,8 @@ constexpr std::size_t kMostLaunches = 1000;
 // Judges one event and takes down its launches, one of them cell by cell.
 class Look final : public JudgeWatch {
  public:
-  Look(const OpenTrace& trace, std::optional<std::size_t> wanted, Moment& out)
-      : JudgeWatch(trace.names, kMostFindings, trace.index.known),
-        names_(trace.names),
-        wanted_(wanted),
-        out_(out) {}
+  Look(const Names& names, const Coverage& known, std::optional<std::size_t> wanted, Moment& out)
+      : JudgeWatch(names, kMostFindings, known), names_(names), wanted_(wanted), out_(out) {}
 
   void on_launch(World& world, const LaunchView& view) override {
     const std::uint64_t before = judge().findings().total();
@@ -94,7 +91,19 @@ class Look final : public JudgeWatch {
       if (pool != nullptr && finding.pool != pool->name) continue;
       mark(out, finding);
     }
+    size_up(out);
     return out;
+  }
+
+  static void size_up(TableView& out) {
+    for (const RowView& row : out.rows) {
+      for (const CellView& cell : row.cells) {
+        const bool other = cell.right && *cell.right != cell.id;
+        out.any_other_right = out.any_other_right || other;
+        // An arrow stands before what should be there.
+        out.widest = std::max({out.widest, cell.id, other ? *cell.right * 10 : 0});
+      }
+    }
   }
 
   static void mark(TableView& out, const Finding& finding) {
@@ -106,8 +115,7 @@ class Look final : public JudgeWatch {
     cell.rule = std::min(cell.rule, static_cast<std::uint8_t>(finding.rule));
   }
 
-  RowView row(const World& world, const Pool* pool, const Lane& lane,
-              const TableView& table) const {
+  RowView row(const World& world, const Pool* pool, const Lane& lane, TableView& table) const {
     RowView out{.label = lane.req == kNone ? "padding" : s(lane.req), .len = lane.len, .cells = {}};
     const std::int64_t live = table.window > 0 ? lane.q_pos + 1 - table.window : 0;
     const std::int64_t begin = live > 0 ? live / table.tokens : 0;
@@ -132,13 +140,20 @@ class Look final : public JudgeWatch {
     return out;
   }
 
+  static std::uint32_t number_of(TableView& table, const std::string& owner) {
+    const auto it = std::ranges::find(table.owners, owner);
+    const auto number = static_cast<std::uint32_t>(it - table.owners.begin());
+    if (it == table.owners.end()) table.owners.push_back(owner);
+    return number + 1;
+  }
   // Who owns the page, and which page it ought to be.
-  static void stand(const World& world, const Pool& pool, Name req, std::int64_t logical,
-                    const TableView& table, CellView& to) {
+  void stand(const World& world, const Pool& pool, Name req, std::int64_t logical, TableView& table,
+             CellView& to) const {
     to.outside = to.id < 0 || to.id >= table.bound;
     const std::int64_t page = to.id * table.tokens / pool.page_size;
     if (!to.outside && page < pool.pages) {
-      to.owner = world.space_of(pool).info(PageId{static_cast<std::int32_t>(page)}).owner;
+      const Name owner = world.space_of(pool).info(PageId{static_cast<std::int32_t>(page)}).owner;
+      if (owner != kNone) to.owner = number_of(table, s(owner));
     }
     const std::int64_t entries = pool.page_size / table.tokens;
     if (to.kind != CellKind::kLive || entries < 1) return;
@@ -155,9 +170,11 @@ class Look final : public JudgeWatch {
 
 }  // namespace
 
-Moment look_at(OpenTrace& trace, EventIndex at, std::optional<std::size_t> launch) {
+Moment look_at(Place& place, const Coverage& known, EventIndex at,
+               std::optional<std::size_t> launch) {
   Moment out;
-  Timeline& timeline = *trace.timeline;
+  Timeline& timeline = *place.timeline;
+  const Names& names = place.names;
   (void)timeline.seek(std::min(at, timeline.end()));  // At the end or behind damage: where it led.
   out.at = timeline.at();
   const Event* event = timeline.event();
@@ -169,22 +186,22 @@ Moment look_at(OpenTrace& trace, EventIndex at, std::optional<std::size_t> launc
   }
   if (world != nullptr) {
     out.step = world->step;
-    out.state = blocks_of(*world, trace.names);
+    out.state = blocks_of(*world, names);
   }
   if (event == nullptr) return out;
   out.is_event = true;
   out.kind = kKindNames[event->kind()];
-  out.sentence = describe(*event, trace.names);
-  out.json = print_event(*event, trace.names);
-  out.source = trace.names.text(event->src);
+  out.sentence = describe(*event, names);
+  out.json = print_event(*event, names);
+  out.source = names.text(event->src);
   if (event->t.has_value()) out.t = *event->t;
-  Look look(trace, launch, out);
+  Look look(names, known, launch, out);
   State state = now;
   (void)state.apply(*event, &look);
   out.findings_total = look.judge().findings().total();
   for (const Finding& finding : look.judge().findings().sorted()) {
     out.findings.push_back({.rule = finding.rule,
-                            .place = place_of(finding, trace.names),
+                            .place = place_of(finding, names),
                             .message = finding.message,
                             .launch = finding.launch,
                             .row = finding.row,

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "gui/app/phrase.h"
@@ -20,11 +21,17 @@ enum class CellKind : std::uint8_t {
   kNeverWritten,
 };
 
+constexpr std::string_view words_of(CellKind kind) {
+  constexpr std::string_view kWords[] = {"live", "left the window: not read",
+                                         "behind the length: not read", "padding", "never written"};
+  return kWords[static_cast<std::size_t>(kind)];
+}
+
 // An entry of a page table as a launch gets it.
 struct CellView {
   CellKind kind = CellKind::kNeverWritten;
   std::int64_t id = 0;
-  Name owner = kNone;                   // Of that page in the pool bound.
+  std::uint32_t owner = 0;              // Of that page in the pool bound: 1 + index of owners.
   bool outside = false;                 // No page of the pool bound.
   std::uint8_t rule = kRuleCount;       // The first that it breaks; kRuleCount: none.
   std::optional<std::int64_t> right{};  // What should stand there, by allocators and maps.
@@ -44,7 +51,10 @@ struct TableView {
   std::int64_t bound = 0, window = 0, tokens = 1;
   std::size_t columns = 0;
   std::vector<RowView> rows;
-  std::uint64_t broken = 0;  // Cells that break a rule.
+  std::vector<std::string> owners;
+  std::uint64_t broken = 0;      // Cells that break a rule.
+  bool any_other_right = false;  // Some cell says what should stand there instead.
+  std::int64_t widest = 99;      // The greatest number that is shown.
 };
 
 struct LaunchBrief {
@@ -74,7 +84,8 @@ struct Moment {
 
 // `launch`: of the event's launches the one whose table is wanted; absent: the first with a
 // finding, else the first.
-Moment look_at(OpenTrace& trace, EventIndex at, std::optional<std::size_t> launch);
+Moment look_at(Place& place, const Coverage& known, EventIndex at,
+               std::optional<std::size_t> launch);
 
 // What a backend's layers are bound to, alike ones once: of the layers that its logical ones lead
 // to, where it has such; else all that is bound.

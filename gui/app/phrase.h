@@ -20,10 +20,17 @@ struct Phrase {
 };
 using Line = std::vector<Phrase>;
 
+// What leads where, from left to right; the first name is a link.
+struct Chain {
+  std::vector<std::string> names;
+  EventIndex link = kNever;
+};
+
 struct Block {
   std::string title, note;
   Tone tone = Tone::kPlain;
   std::vector<Line> lines;
+  std::vector<Chain> chains{};  // Drawn below the lines, as a graph: a name of a column once.
 };
 
 inline std::string text_of(const Line& line) {

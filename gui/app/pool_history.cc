@@ -68,6 +68,21 @@ void PoolHistory::sample_elsewhere(const World& world, const Pool& pool, Cell* c
   }
 }
 
+std::vector<PoolHistory::Had> PoolHistory::had(std::uint32_t row, std::uint32_t bin,
+                                               std::size_t most) const {
+  std::vector<Had> out;
+  for (std::uint32_t b = bin + 1; b-- > 0;) {
+    const Name owner = cell(row, b).owned == 0 ? kNone : cell(row, b).owner;
+    if (!out.empty() && out.back().owner == owner) {
+      out.back().begin = b;
+      continue;
+    }
+    if (out.size() == most) break;
+    out.push_back({.owner = owner, .begin = b, .end = b + 1});
+  }
+  return out;
+}
+
 void PoolHistory::read_beyond(EventIndex event, std::int64_t page) {
   Beyond& beyond = beyond_[bin_of(event)];
   beyond.least = std::min(beyond.least, page);

@@ -51,6 +51,13 @@ class PoolHistory {
   const Cell& cell(std::uint32_t row, std::uint32_t bin) const {
     return cells_[std::size_t{bin} * rows + row];
   }
+  // Who had the row's lowest owned page, the last first, up to a bin: at most `most` stretches.
+  // kNone: nobody had any of its pages.
+  struct Had {
+    Name owner = kNone;
+    std::uint32_t begin = 0, end = 0;  // Bins.
+  };
+  std::vector<Had> had(std::uint32_t row, std::uint32_t bin, std::size_t most) const;
   const Beyond& beyond(std::uint32_t bin) const { return beyond_[bin]; }
   std::uint32_t bin_of(EventIndex event) const;
   std::uint32_t row_of(std::int64_t page) const {

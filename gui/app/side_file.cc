@@ -25,6 +25,11 @@ Status read_session(const std::string& file, Session& out) {
     session.layer = json.at("layer").get<std::string>();
     session.request = json.at("request").get<std::string>();
     session.colours = json.at("colours").get<std::string>();
+    // Those of before there were such have none.
+    using Names = std::vector<std::string>;
+    session.pinned_lanes = json.value("pinned_lanes", Names());
+    session.hidden_lanes = json.value("hidden_lanes", Names());
+    session.lanes = json.value("lanes", std::string());
     session.dark = json.at("dark").get<bool>();
     for (const Json& mark : json.at("bookmarks")) {
       session.bookmarks.push_back(
@@ -49,6 +54,9 @@ Status write_session(const std::string& file, const Session& session) {
                      {"layer", session.layer},
                      {"request", session.request},
                      {"colours", session.colours},
+                     {"pinned_lanes", session.pinned_lanes},
+                     {"hidden_lanes", session.hidden_lanes},
+                     {"lanes", session.lanes},
                      {"dark", session.dark},
                      {"bookmarks", std::move(bookmarks)}};
   const std::string part = file + ".part";

@@ -23,6 +23,8 @@ struct Session {
   std::vector<std::string> hidden_rules;  // By name.
   std::string layer, request;             // Of the filters; empty: none.
   std::string colours;                    // Of the pool map.
+  std::vector<std::string> pinned_lanes{}, hidden_lanes{};
+  std::string lanes{};  // The filter of lanes.
   bool dark = true;
   std::vector<Bookmark> bookmarks;  // By event, one each.
   bool operator==(const Session&) const = default;

@@ -74,6 +74,7 @@ class Teller {
                                 (pool.kind == kNone ? "" : ", " + s(pool.kind)),
                             Tone::kDim},
                            since(pool.by)});
+      out.lines.push_back(free_pages(pool));
     }
     for (std::uint32_t m = 0; m < world_.maps.size(); ++m) {
       const MapState& map = world_.maps[m];
@@ -100,6 +101,37 @@ class Teller {
 
  private:
   std::string s(Name name) const { return std::string(names_.text(name)); }
+  // Pages that nobody has of those that may be given out, ascending: in what order an allocator
+  // keeps them is not recorded. A page that another space of the same allocator gave out is not
+  // free.
+  Line free_pages(const Pool& pool) const {
+    constexpr std::size_t kMostRuns = 6;
+    constexpr std::int64_t kMostPages = std::int64_t{1} << 24;
+    if (pool.pages > kMostPages) return {};
+    std::vector<bool> taken(static_cast<std::size_t>(std::max<std::int64_t>(pool.pages, 0)));
+    const auto take = [&](PageId page) {
+      if (pool.in_bounds(page)) taken[static_cast<std::size_t>(raw(page))] = true;
+    };
+    for (const ReservedPage& reserved : pool.reserved) take(reserved.page);
+    for (const std::uint32_t s : world_.allocators[world_.space_of(pool).allocator].spaces) {
+      world_.spaces[s].for_each_owned([&](PageId page, const PageInfo&) { take(page); });
+    }
+    std::string text;
+    std::size_t runs = 0;
+    for (auto begin = taken.begin();; ++runs) {
+      begin = std::find(begin, taken.end(), false);
+      if (begin == taken.end()) break;
+      const auto end = std::find(begin, taken.end(), true);
+      const auto first = begin - taken.begin(), last = end - taken.begin() - 1;
+      begin = end;
+      if (runs > kMostRuns) continue;
+      text += runs == 0 ? ": " : ", ";
+      text += runs == kMostRuns ? "…" : std::to_string(first);
+      if (runs < kMostRuns && last != first) text += "–" + std::to_string(last);
+    }
+    const auto free = static_cast<std::uint64_t>(std::ranges::count(taken, false));
+    return {{"    " + grouped(free) + " free", Tone::kPlain}, {text, Tone::kDim}};
+  }
   static Phrase since(EventIndex by) {
     return by == kNever ? Phrase{} : Phrase{"  since " + std::to_string(by), Tone::kDim, by};
   }
@@ -125,24 +157,15 @@ class Teller {
     }
     return out;
   }
-  // Logical layers that lead to one, on one line.
+  // Logical layers, the layers they lead to, and the pools bound to those.
   void remaps(const BackendState& backend, Block& out) const {
-    std::map<Layer, std::pair<std::vector<std::string>, EventIndex>> by_target;
     for (const auto& [logical, remap] : backend.remap) {
-      auto& [from, by] = by_target[remap.to];
-      from.push_back(names_.layer(logical));
-      by = remap.by;
-    }
-    for (auto& [to, target] : by_target) {
-      auto& [from, by] = target;
-      std::ranges::sort(from);
-      std::string list;
-      for (const std::string& layer : from) list += (list.empty() ? "" : ", ") + layer;
-      out.lines.push_back({{"logical ", Tone::kDim},
-                           {list},
-                           {" → layer ", Tone::kDim},
-                           {names_.layer(to), Tone::kStrong},
-                           since(by)});
+      const auto it = backend.layers.find(remap.to);
+      const Binding& binding = it == backend.layers.end() ? backend.all : it->second;
+      Chain& chain = out.chains.emplace_back();
+      chain.names = {"logical " + names_.layer(logical), "layer " + names_.layer(remap.to)};
+      if (binding.by != kNever) chain.names.push_back(pool_name(binding));
+      chain.link = remap.by;
     }
   }
   // What its launches froze of bindings and facts, alike ones once.

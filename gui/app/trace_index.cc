@@ -19,6 +19,33 @@ constexpr std::size_t kMostKinds = std::size_t{64} << 20;
 
 using Counts = std::array<std::uint64_t, kRuleCount>;
 
+// Into a table that is empty: the same ids.
+void copy_names(const Names& from, Names& to) {
+  for (std::size_t i = 1; i < from.size(); ++i) {
+    to.intern(from.text(Name{static_cast<std::uint32_t>(i)}));
+  }
+}
+
+// Whom findings are about, ascending.
+struct Concerned {
+  std::vector<Name> reqs;
+  std::vector<Layer> layers;  // Logical and physical ones.
+
+  void add(const Finding& finding) {
+    if (finding.req != kNone) insert(reqs, finding.req);
+    if (!finding.has_layer) return;
+    insert(layers, finding.layer);
+    insert(layers, finding.logical_layer);
+  }
+
+ private:
+  template <class T>
+  static void insert(std::vector<T>& sorted, T value) {
+    const auto at = std::ranges::lower_bound(sorted, value);
+    if (at == sorted.end() || *at != value) sorted.insert(at, value);
+  }
+};
+
 // Builds the index while a timeline goes by.
 class Builder final : public JudgeWatch {
  public:
@@ -27,8 +54,7 @@ class Builder final : public JudgeWatch {
     index_.events = timeline.end();
     index_.finding_density = Density(index_.events);
     judge().findings().watch([this](const Finding& finding) {
-      Concerned& who = concerned_[static_cast<std::size_t>(finding.rule)];
-      concern(who, finding);
+      concerned_[static_cast<std::size_t>(finding.rule)].add(finding);
     });
   }
 
@@ -41,7 +67,9 @@ class Builder final : public JudgeWatch {
     while (kinds_.size() <= at && at < kMostKinds) kinds_.push_back(PoolHistory::kNoKind);
     if (at < kinds_.size()) kinds_[at] = static_cast<std::uint8_t>(event.kind());
     stream(event.stream);
-    index_.timed = index_.timed || event.t.has_value();
+    t_.reset();
+    if (event.t.has_value()) t_ = *event.t;
+    index_.timed = index_.timed || t_.has_value();
     for (PoolHistory& pool : index_.pools) {
       if (pool.rank == rank_) pool.sample(world, at, kinds_);
     }
@@ -78,16 +106,11 @@ class Builder final : public JudgeWatch {
     conclude(index_);
   }
 
-  // What is known before the event, with a timeline of its own. Null where the file is gone.
+  // What is known before the event.
   std::unique_ptr<OpenTrace> told(const std::string& path) {
     auto out = std::make_unique<OpenTrace>();
     out->path = path;
-    for (std::size_t i = 1; i < names_.size(); ++i) {
-      out->names.intern(names_.text(Name{static_cast<std::uint32_t>(i)}));
-    }
-    Status status;
-    out->timeline = Timeline::open(path, out->names, {}, status);
-    if (out->timeline == nullptr) return nullptr;
+    copy_names(names_, out->names);
     out->index = index_;
     out->index.read_to = at_ + 1;
     conclude(out->index);
@@ -108,7 +131,8 @@ class Builder final : public JudgeWatch {
     }
     std::ranges::sort(index.firsts, earlier);
     index.findings = merged_groups(findings.sorted());
-    index.concerned = index_.concerned;
+    index.req_sets = index_.req_sets;
+    index.layer_sets = index_.layer_sets;
     for (BackendLane& lane : index.backends) {
       lane.launches.finish();
       lane.pool.finish(index.read_to);
@@ -172,7 +196,7 @@ class Builder final : public JudgeWatch {
                                  is_same_v<T, ev::Map> || is_same_v<T, ev::Gap>;
     unsettled_ = moves_facts;
     if constexpr (is_same_v<T, ev::Step>) {
-      index_.steps.push_back({.event = at_, .step = e.step, .mode = e.mode});
+      index_.steps.push_back({.event = at_, .step = e.step, .mode = e.mode, .t = t_});
     } else if constexpr (is_same_v<T, ev::Request>) {
       const std::string_view state = names_.text(e.state);
       live(e.req, state != "finish" && state != "abort");
@@ -290,36 +314,17 @@ class Builder final : public JudgeWatch {
     for (std::size_t r = 0; r < kRuleCount; ++r) {
       const std::uint64_t more = counts[r] - counts_[r];
       if (more == 0) continue;
-      const std::uint32_t who = who_of(std::exchange(concerned_[r], {}));
+      Concerned who = std::exchange(concerned_[r], {});
       index_.finding_density.add(at_, more);
       if (index_.findings.size() < TraceIndex::kMostGroups) {
         index_.findings.push_back({.event = at_,
                                    .rule = static_cast<Rule>(r),
                                    .count = static_cast<std::uint32_t>(more),
-                                   .who = who});
+                                   .reqs = reqs_.of(std::move(who.reqs)),
+                                   .layers = layers_.of(std::move(who.layers))});
       }
     }
     counts_ = counts;
-  }
-
-  template <class T>
-  static void insert(std::vector<T>& sorted, T value) {
-    const auto at = std::ranges::lower_bound(sorted, value);
-    if (at == sorted.end() || *at != value) sorted.insert(at, value);
-  }
-  static void concern(Concerned& who, const Finding& finding) {
-    if (finding.req != kNone) insert(who.reqs, finding.req);
-    if (!finding.has_layer) return;
-    insert(who.layers, finding.layer);
-    insert(who.layers, finding.logical_layer);
-  }
-  std::uint32_t who_of(Concerned&& who) {
-    if (const auto it = whos_.find(who); it != whos_.end()) return it->second;
-    if (index_.concerned.size() >= TraceIndex::kMostConcerned) return 0;
-    const auto number = static_cast<std::uint32_t>(index_.concerned.size());
-    index_.concerned.push_back(who);
-    whos_.emplace(std::move(who), number);
-    return number;
   }
 
   // The earliest findings are known one by one. What was counted on the way may stand where a rule
@@ -332,7 +337,7 @@ class Builder final : public JudgeWatch {
       if (finding.event >= exact) continue;
       auto& [count, who] = groups[{finding.event, finding.rule}];
       ++count;
-      concern(who, finding);
+      who.add(finding);
     }
     std::vector<FindingGroup> out;
     out.reserve(groups.size());
@@ -340,7 +345,8 @@ class Builder final : public JudgeWatch {
       out.push_back({.event = key.first,
                      .rule = key.second,
                      .count = group.first,
-                     .who = who_of(std::move(group.second))});
+                     .reqs = reqs_.of(std::move(group.second.reqs)),
+                     .layers = layers_.of(std::move(group.second.layers))});
     }
     for (const FindingGroup& group : index_.findings) {
       if (exact != kNever && group.event >= exact) out.push_back(group);
@@ -353,6 +359,7 @@ class Builder final : public JudgeWatch {
   TraceIndex& index_;
   EventIndex at_ = 0;
   std::int64_t rank_ = 0;
+  std::optional<std::int64_t> t_;  // Of the event at hand.
   bool unsettled_ = false;  // Bindings, facts or what a graph used in their place may have moved.
   std::map<std::string, std::uint32_t> values_;
   std::map<std::pair<std::int64_t, Name>, std::size_t> lanes_, graphs_, living_;
@@ -360,7 +367,8 @@ class Builder final : public JudgeWatch {
   std::set<std::uint32_t> free_rows_;
   std::vector<std::uint8_t> kinds_;                // Of the first kMostKinds events.
   std::array<Concerned, kRuleCount> concerned_{};  // By what was found at the event at hand.
-  std::map<Concerned, std::uint32_t> whos_;
+  SetNumbers<Name> reqs_{index_.req_sets, TraceIndex::kMostMembers};
+  SetNumbers<Layer> layers_{index_.layer_sets, TraceIndex::kMostMembers};
   Counts counts_{};
 };
 
@@ -397,13 +405,16 @@ static void add_summary(TraceIndex& index, const std::string& path) {
   index.summary.finish();
 }
 
-static std::unique_ptr<OpenTrace> open_unread(const std::string& path, Status& status) {
-  auto trace = std::make_unique<OpenTrace>();
-  trace->path = path;
-  trace->timeline = Timeline::open(path, trace->names, {}, status);
-  if (trace->timeline == nullptr) return nullptr;
-  trace->index.events = trace->timeline->end();
-  return trace;
+static std::unique_ptr<Place> open_place(const std::string& path, Status& status) {
+  auto place = std::make_unique<Place>();
+  place->path = path;
+  TimelineOptions options;
+  options.goes_on = [to = place.get()](EventIndex at) {
+    to->going = at;
+    return !to->stop;
+  };
+  place->timeline = Timeline::open(path, place->names, options, status);
+  return place->timeline == nullptr ? nullptr : std::move(place);
 }
 
 // Less and less often, so that what it costs stays a small share.
@@ -413,7 +424,7 @@ class Teller {
   void tell(Builder& builder, const std::string& path) {
     const auto now = std::chrono::steady_clock::now();
     if (!loading_.tell || now < next_) return;
-    if (auto trace = builder.told(path)) loading_.tell(std::move(trace));
+    loading_.tell(builder.told(path));
     next_ = std::chrono::steady_clock::now() + wait_;
     wait_ *= 2;
   }
@@ -424,25 +435,35 @@ class Teller {
   std::chrono::steady_clock::time_point next_ = std::chrono::steady_clock::now() + wait_;
 };
 
+// Before anything but the file's index was read.
+static bool tell_first(const std::string& path, Loading& loading, Status& status) {
+  auto first = std::make_unique<OpenTrace>();
+  first->path = path;
+  first->place = open_place(path, status);
+  if (first->place == nullptr) return false;
+  first->index.events = first->place->timeline->end();
+  copy_names(first->place->names, first->names);
+  add_summary(first->index, path);
+  loading.tell(std::move(first));
+  return true;
+}
+
 std::unique_ptr<OpenTrace> load_trace(const std::string& path, Loading& loading, Status& status) {
-  std::unique_ptr<OpenTrace> trace = open_unread(path, status);
-  if (trace == nullptr) return nullptr;
-  if (loading.tell) {
-    if (std::unique_ptr<OpenTrace> first = open_unread(path, status)) {
-      add_summary(first->index, path);
-      loading.tell(std::move(first));
-    }
-  }
-  Timeline& timeline = *trace->timeline;
+  if (loading.tell && !tell_first(path, loading, status)) return nullptr;
+  auto trace = std::make_unique<OpenTrace>();
+  trace->path = path;
+  trace->place = open_place(path, status);
+  if (trace->place == nullptr) return nullptr;
+  Timeline& timeline = *trace->place->timeline;
   loading.events = timeline.end();
-  Builder builder(trace->names, timeline, trace->index);
+  Builder builder(trace->place->names, timeline, trace->index);
   Teller teller(loading);
   constexpr EventIndex kTell = 256;  // Events from one look at the outside to the next.
   for (EventIndex n = 0; timeline.step(&builder); ++n) {
     builder.met();
     if (n % kTell != 0) continue;
     loading.done = timeline.at();
-    if (loading.cancel) {
+    if (loading.cancel || (loading.going && !loading.going(timeline.at()))) {
       status = usage(path + ": opening it was cancelled");
       return nullptr;
     }
@@ -458,6 +479,7 @@ std::unique_ptr<OpenTrace> load_trace(const std::string& path, Loading& loading,
     return nullptr;
   }
   (void)timeline.seek(0);  // Behind damage: to the first event that there is.
+  copy_names(trace->place->names, trace->names);
   return trace;
 }
 

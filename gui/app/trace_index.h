@@ -6,10 +6,12 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "gui/app/pool_history.h"
+#include "gui/app/set_numbers.h"
 #include "gui/app/track.h"
 #include "replay/timeline.h"
 #include "verify/coverage.h"
@@ -51,32 +53,28 @@ struct Incident {
   std::string text;
 };
 
-// Requests and layers (logical and physical), ascending.
-struct Concerned {
-  std::vector<Name> reqs;
-  std::vector<Layer> layers;
-  auto operator<=>(const Concerned&) const = default;
-};
-
 // Findings of one rule at one event.
 struct FindingGroup {
   EventIndex event = 0;
   Rule rule = Rule::kOobPage;
   std::uint32_t count = 0;
-  std::uint32_t who = 0;  // Index of TraceIndex::concerned.
+  std::uint32_t reqs = 0, layers = 0;  // Which: of TraceIndex::req_sets and layer_sets.
 };
 
 struct StepStart {
   EventIndex event = 0;
   std::int64_t step = 0;
   Name mode = kNone;
+  std::optional<std::int64_t> t{};  // Nanoseconds.
 };
 
 struct TraceIndex {
   static constexpr std::size_t kMostGroups = std::size_t{1} << 20;
   static constexpr std::size_t kMostLives = std::size_t{1} << 17;
   static constexpr std::size_t kMostIncidents = 1000;
-  static constexpr std::size_t kMostConcerned = std::size_t{1} << 16;
+  // In sets of requests, and of layers. A hundred thousand requests that run by 64 fit: one comes
+  // and one goes, a set each.
+  static constexpr std::size_t kMostMembers = std::size_t{1} << 24;
   static constexpr std::size_t kMostStreams = 8;
 
   EventIndex events = 0;
@@ -95,8 +93,8 @@ struct TraceIndex {
   Track ops;                           // Asynchronous operations pending.
   std::vector<StreamLane> streams;     // In order of appearance.
   std::vector<FindingGroup> findings;  // By event, then rule.
-  // Index 0: not known, as of those beyond kMostConcerned.
-  std::vector<Concerned> concerned{Concerned{}};
+  Sets<Name> req_sets{{}};
+  Sets<Layer> layer_sets{{}};   // Logical and physical ones.
   std::vector<Finding> firsts;  // Of each rule.
   std::array<std::uint64_t, kRuleCount> counts{}, judged{};
   std::uint64_t total = 0;
@@ -116,18 +114,34 @@ struct TraceIndex {
   std::size_t first_finding_from(EventIndex event) const;
 };
 
-// A trace opened for viewing. Has identity; one thread at a time.
+// Where a trace is looked at, with names of its own: what is not read elsewhere yet has names there
+// that nobody else knows. One thread at a time, but for what is atomic.
+struct Place {
+  Place() = default;
+  Place(const Place&) = delete;  // The timeline refers to what is beside it.
+  Place& operator=(const Place&) = delete;
+
+  std::string path;
+  Names names;
+  std::atomic<bool> stop = false;       // Ends a seek on its way.
+  std::atomic<std::uint64_t> going{0};  // Where the seek is.
+  std::unique_ptr<Timeline> timeline;
+};
+
+// What is known of a trace opened for viewing.
 struct OpenTrace {
   std::string path;
   Names names;
-  std::unique_ptr<Timeline> timeline;
   TraceIndex index;
+  std::unique_ptr<Place> place;  // Null: the one that was given before is as good.
 };
 
 // Asked for and told while a trace is read, from any thread.
 struct Loading {
   std::atomic<std::uint64_t> done{0}, events{0};
   std::atomic<bool> cancel{false};
+  // Where set, asked now and then, with the place: false is as `cancel`.
+  std::function<bool(EventIndex)> going;
   // Where set, called with what is known so far: at once, and then less and less often.
   std::function<void(std::unique_ptr<OpenTrace>)> tell;
 };

@@ -92,6 +92,21 @@ EventIndex Track::next_flagged(EventIndex event) const {
   return kNever;
 }
 
+Track Track::moved(const std::function<EventIndex(EventIndex)>& to) const {
+  Track out(most_);
+  for (const Change& change : changes_) {
+    const EventIndex at = to(change.at);
+    // Of what comes to one place the last stays, flagged where any was.
+    const bool same = !out.changes_.empty() && out.changes_.back().at == at;
+    const bool flagged = change.flagged || (same && out.changes_.back().flagged);
+    if (same) out.changes_.pop_back();
+    out.changes_.push_back(
+        {.at = at, .value = change.value, .flagged = flagged, .mixed = change.mixed || same});
+  }
+  out.end_ = to(end_);
+  return out;
+}
+
 double Density::before(double event) const {
   const double bins =
       std::clamp(event / static_cast<double>(bin_), 0.0, static_cast<double>(sums_.size() - 1));

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "gui/app/axis.h"
@@ -37,6 +38,8 @@ class Track {
   Span at(EventIndex event) const;
   // The first change behind the event whose flag is set; kNever where none is.
   EventIndex next_flagged(EventIndex event) const;
+  // The same changes elsewhere: `to` is of events and does not fall.
+  Track moved(const std::function<EventIndex(EventIndex)>& to) const;
   bool empty() const { return changes_.empty(); }
   std::size_t changes() const { return changes_.size(); }
 

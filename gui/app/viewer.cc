@@ -20,6 +20,7 @@ constexpr Command kCommands[] = {
     {"follow", "NUMBER", "", "to the event of a line of the explanation (keys 1 to 9)"},
     {"return", "", "Backspace", "to the event selected before"},
     {"goto", "EVENT", "", "to an event"},
+    {"request", "NAME", "", "to where a request began that lives here, or lived last"},
     {"step", "", "Right", "to the next event"},
     {"back", "", "Left", "to the event before"},
     {"next-step", "", "Down", "to the engine's next step"},
@@ -40,7 +41,16 @@ constexpr Command kCommands[] = {
     {"focus", "", "z", "the events around the one selected"},
     {"undo-view", "", "u", "back to the view before"},
     {"measure", "", "m", "measure from here; again: no more"},
+    {"range", "[BEGIN END]", "", "measure these events (Shift and drag); none: no more"},
+    {"zoom-range", "", "Z", "the events that are measured"},
+    {"pin-lane", "NAME", "", "a lane above the others (click its name); again: no more"},
+    {"hide-lane", "NAME", "", "no such lane (right click on its name); again: show it"},
+    {"lanes", "[TEXT]", "", "lanes with this in their names only; none: all"},
+    {"all-lanes", "", "l", "all lanes in their order"},
     {"what-if", "", "w", "what the run would have read, had the engine been patched"},
+    {"compare", "", "C", "what differs from the other trace (--compare)"},
+    {"next-difference", "", ".", "to the next step that differs"},
+    {"previous-difference", "", ",", "to the difference before"},
     {"stop", "", "x", "stop what runs in the background"},
     {"wait", "", "", "until what runs in the background is over (for scripts)"},
     {"rule", "NAME", "", "show the findings of a rule, or hide them"},
@@ -48,7 +58,7 @@ constexpr Command kCommands[] = {
     {"only", "layer L | request R", "", "show the findings of a layer or a request only"},
     {"all-findings", "", "A", "show the findings of all rules, layers and requests"},
     {"colour", "[owner | age | space | writer]", "p", "what colours of the pool map mean"},
-    {"copy", "", "c", "copy what is said of the event"},
+    {"copy", "[ROW COLUMN]", "c", "copy what is said of the event, or of a cell of its table"},
     {"palette", "", "/", "find a command, finding, request or pool by its name"},
     {"theme", "", "t", "dark or light"},
     {"help", "", "?", "the keys"},
@@ -59,10 +69,13 @@ constexpr Command kCommands[] = {
 
 std::span<const Command> viewer_commands() { return kCommands; }
 
-Viewer::Viewer(std::unique_ptr<OpenTrace> trace)
-    : trace_(std::move(trace)), axis_(trace_->index.events) {
+Viewer::Viewer(std::unique_ptr<OpenTrace> trace, Lookup::Where where)
+    : trace_(std::move(trace)),
+      lookup_(std::make_unique<Lookup>(where)),
+      axis_(trace_->index.events) {
   rules_.fill(true);
   show_findings();
+  lookup_->move_to(std::move(trace_->place), index().known);
   select(0, std::nullopt);
   if (!index().status.ok()) message_ = index().status.message();
 }
@@ -81,11 +94,13 @@ bool Viewer::run(std::string_view line) {
   if (words.empty() || words[0].starts_with('#')) return true;
   const std::string name = words[0];
   words.erase(words.begin());
+  (void)collect();
   message_.clear();
   if (name == "next-finding" || name == "previous-finding") return go_finding(name[0] == 'n');
   if (name == "next-step" || name == "previous-step") return go_step(name[0] == 'n');
   if (name == "next-launch" || name == "previous-launch") return go_launch(name[0] == 'n');
   if (name == "goto") return go_word(words);
+  if (name == "request") return go_request(words);
   if (name == "step") return go(selected() + 1);
   if (name == "back") return selected() > 0 ? go(selected() - 1) : fail("this is the first event");
   if (name == "first") return go(0);
@@ -105,9 +120,14 @@ bool Viewer::run(std::string_view line) {
   if (name == "bookmark") return bookmark(words);
   if (name == "next-bookmark" || name == "previous-bookmark") return go_bookmark(name[0] == 'n');
   if (name == "play") return play();
-  if (name == "measure") return measure();
-  if (name == "what-if" || name == "stop" || name == "wait") return what_if(name);
-  if (name == "copy") return copy();
+  if (name == "measure" || name == "range") return measure(name, words);
+  if (name.ends_with("lane") || name.ends_with("lanes")) return choose_lanes(name, words);
+  if (name == "what-if") return show(LowPane::kWhatIf);
+  if (name == "compare") return show(LowPane::kCompare);
+  if (name == "next-difference" || name == "previous-difference")
+    return go_difference(name[0] == 'n');
+  if (name == "stop" || name == "wait") return background(name);
+  if (name == "copy") return copy(words);
   if (name == "undo-view") {
     if (axes_.empty()) return fail("this is the first view");
     axis_ = axes_.back();
@@ -118,16 +138,19 @@ bool Viewer::run(std::string_view line) {
 }
 
 void Viewer::adopt(std::unique_ptr<OpenTrace> trace) {
-  const EventIndex events = index().events, selected = this->selected();
-  const bool at_the_end = events > 1 && selected + 1 == events;
-  const std::optional<std::size_t> launch = moment_.launch;
+  const EventIndex events = index().events;
+  const bool at_the_end = events > 1 && selected_ + 1 == events;
   trace_ = std::move(trace);
+  ++generation_;
   axis_.grow(index().events);
   show_findings();
+  mark_differing();
+  lookup_->move_to(std::move(trace_->place), index().known);
   if (at_the_end && index().events > events) {
     select(index().events - 1, std::nullopt);
-  } else {
-    select(selected, launch);
+  } else if (!seeking()) {
+    // What else is known may let more rules judge.
+    select(selected_, moment_.launch);
   }
   if (!index().status.ok()) message_ = index().status.message();
 }
@@ -137,8 +160,34 @@ bool Viewer::fail(std::string why) {
   return false;
 }
 
-void Viewer::select(EventIndex event, std::optional<std::size_t> launch) {
-  moment_ = look_at(*trace_, event, launch);
+void Viewer::select(EventIndex event, std::optional<std::size_t> launch, std::optional<Ask> ask) {
+  selected_ = event;
+  sought_ = 0;
+  lookup_->ask({.at = event, .launch = launch, .ask = std::move(ask)});
+  (void)collect();
+}
+
+// Takes what was looked up. False where nothing was.
+bool Viewer::collect() {
+  std::optional<Lookup::Answer> answer = lookup_->take();
+  if (!answer) return false;
+  moment_ = std::move(answer->moment);
+  selected_ = moment_.at;
+  if (answer->why) take_why(std::move(*answer->why));
+  return true;
+}
+
+void Viewer::wait() {
+  lookup_->wait();
+  (void)collect();
+}
+
+std::string Viewer::seeking_text() const {
+  constexpr double kSoon = 0.15;
+  const auto progress = lookup_->progress();
+  if (!progress || sought_ < kSoon) return "";
+  return "seeking event " + grouped(progress->to) + ": " +
+         std::to_string(progress->at * 100 / std::max<EventIndex>(progress->to, 1)) + "% (x stops)";
 }
 
 bool Viewer::go(EventIndex event) {
@@ -157,6 +206,18 @@ bool Viewer::go_word(const Words& words) {
   EventIndex event = 0;
   if (words.empty() || !number_in(words[0], event)) return fail("it is: goto EVENT");
   return go(event);
+}
+
+bool Viewer::go_request(const Words& words) {
+  if (words.size() != 1) return fail("it is: request NAME");
+  const Name req = trace_->names.find(words[0]);
+  const RequestLife* best = nullptr;
+  for (const RequestLife& life : index().lives) {
+    if (life.req != req || req == kNone) continue;
+    if (best == nullptr || life.begin <= selected_) best = &life;
+  }
+  if (best == nullptr) return fail("this trace has no request \"" + words[0] + '"');
+  return go(best->begin);
 }
 
 bool Viewer::go_step(bool forward) {
@@ -199,6 +260,13 @@ bool Viewer::view(std::string_view name) {
     axis_.fit();
   } else if (name == "focus") {
     axis_.show(here - 60, here + 60);
+  } else if (name == "zoom-range") {
+    const std::optional<Range> range = this->range();
+    if (!range) {
+      message_ = "nothing is measured: press m, or Shift and drag";
+      return true;
+    }
+    axis_.show(static_cast<double>(range->begin), static_cast<double>(range->end));
   } else {
     return false;
   }
@@ -222,40 +290,22 @@ bool Viewer::toggle(std::string_view name) {
   return true;
 }
 
-bool Viewer::measure() {
-  measured_from_ = measured_from_ == kNever ? selected() : kNever;
-  return true;
-}
-
-std::string Viewer::measured() const {
-  if (measured_from_ == kNever) return "";
-  const EventIndex begin = std::min(measured_from_, selected());
-  const EventIndex end = std::max(measured_from_, selected());
-  std::string out = grouped(end - begin) + " events";
-  const StepStart* first = index().step_at(begin);
-  const StepStart* last = index().step_at(end);
-  if (first != nullptr && last != nullptr) {
-    out += ", " + std::to_string(last->step - first->step) + " steps";
-  }
-  return out;
-}
-
-bool Viewer::copy() {
-  copied_ =
-      "event " + std::to_string(selected()) + ": " + moment_.sentence + '\n' + moment_.json + '\n';
-  for (const FindingHere& finding : moment_.findings) {
-    copied_ += finding.place + ": " + finding.message + '\n';
-  }
-  for (const Line& line : explained_.lines) copied_ += text_of(line) + '\n';
-  message_ = "copied what is said of event " + std::to_string(selected());
-  return true;
-}
-
 std::vector<PaletteItem> Viewer::palette(std::string_view typed, std::size_t most) const {
   std::vector<PaletteItem> items;
   EventIndex event = 0;
   if (number_in(typed, event)) {
     items.push_back({"go to event " + std::string(typed), "goto " + std::string(typed)});
+  }
+  if (const auto colon = typed.rfind(':'); colon != std::string_view::npos && colon > 0) {
+    std::int64_t page = 0;
+    const std::string pool(typed.substr(0, colon));
+    const bool is_pool = std::ranges::any_of(
+        index().pools, [&](const PoolHistory& history) { return text(history.name) == pool; });
+    if (is_pool && number_in(typed.substr(colon + 1), page)) {
+      items.push_back(
+          {"page " + std::to_string(page) + " of pool " + pool + ": who has it, and why",
+           "blame " + std::string(typed)});
+    }
   }
   for (const Command& command : kCommands) {
     if (!command.arguments.empty() && command.arguments[0] != '[') continue;
@@ -275,13 +325,16 @@ std::vector<PaletteItem> Viewer::palette(std::string_view typed, std::size_t mos
     items.push_back({"bookmark at event " + std::to_string(mark.event) + ' ' + mark.note,
                      "goto " + std::to_string(mark.event)});
   }
+  for (const LaneView& lane : lanes_of(index(), trace_->names)) {
+    items.push_back({"pin lane " + lane.name, "pin-lane " + lane.name});
+    items.push_back({"hide lane " + lane.name, "hide-lane " + lane.name});
+  }
   for (const std::string_view colours : kColours) {
     items.push_back(
         {"colour the pool map by " + std::string(colours), "colour " + std::string(colours)});
   }
   std::set<Layer> layers;
-  for (const Concerned& who : index().concerned)
-    layers.insert(who.layers.begin(), who.layers.end());
+  for (const auto& set : index().layer_sets) layers.insert(set.begin(), set.end());
   for (const Layer& layer : layers) {
     const std::string name = trace_->names.layer(layer);
     items.push_back({"only findings of layer " + name, "only layer " + name});

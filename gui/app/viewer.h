@@ -13,8 +13,9 @@
 #include <utility>
 #include <vector>
 
-#include "gui/app/explain.h"
-#include "gui/app/moment.h"
+#include "gui/app/compare_run.h"
+#include "gui/app/lane_view.h"
+#include "gui/app/lookup.h"
 #include "gui/app/palette.h"
 #include "gui/app/side_file.h"
 #include "gui/app/what_if_run.h"
@@ -32,6 +33,15 @@ std::span<const Command> viewer_commands();
 enum class Colours : std::uint8_t { kOwner, kAge, kSpace, kWriter };
 inline constexpr std::string_view kColours[] = {"owner", "age", "space", "writer"};
 
+// What stands below the pool map.
+enum class LowPane : std::uint8_t { kTable, kWhatIf, kCompare };
+
+// Events that are measured, [begin, end).
+struct Range {
+  EventIndex begin = 0, end = 0;
+  bool operator==(const Range&) const = default;
+};
+
 // A finding's line in the list.
 struct FindingItem {
   std::size_t group = 0;  // Index of TraceIndex::findings.
@@ -40,7 +50,8 @@ struct FindingItem {
 
 class Viewer {
  public:
-  explicit Viewer(std::unique_ptr<OpenTrace> trace);
+  // In a thread: what an event says comes some frames after it was selected.
+  explicit Viewer(std::unique_ptr<OpenTrace> trace, Lookup::Where where = Lookup::Where::kHere);
 
   // Takes another state of knowledge of the same trace: more of it was read, or it grew.
   void adopt(std::unique_ptr<OpenTrace> trace);
@@ -54,15 +65,25 @@ class Viewer {
   const TraceIndex& index() const { return trace_->index; }
   std::string text(Name name) const { return std::string(trace_->names.text(name)); }
 
-  EventIndex selected() const { return moment_.at; }
+  // Counts what was adopted: as long as it stays, so does the index.
+  std::uint64_t generation() const { return generation_; }
+
+  EventIndex selected() const { return selected_; }
+  // Of the event selected; while that is sought, of the one before.
   const Moment& moment() const { return moment_; }
+  bool seeking() const { return lookup_->progress().has_value(); }
+  // "seeking event 268: 43% (x stops)", once it takes long enough to be read; else empty.
+  std::string seeking_text() const;
+  void wait();  // Until what is sought is there.
   const Explanation& explanation() const { return explanation_; }
   // The explanation in words: one block, a line a link.
   const Block& explained() const { return explained_; }
   const Axis& axis() const { return axis_; }
-  // The other end of the range that is measured; kNever: none.
-  EventIndex measured_from() const { return measured_from_; }
-  std::string measured() const;
+  std::optional<Range> range() const;
+  std::string measured() const;  // What the range holds, in words.
+
+  std::vector<LaneView> lanes() const;
+  const LaneChoice& lane_choice() const { return lane_choice_; }
 
   const std::array<bool, kRuleCount>& rules() const { return rules_; }
   // Findings of other layers and requests are hidden; empty: of none.
@@ -76,14 +97,24 @@ class Viewer {
   // The number of the first that is at the selected event or behind it.
   std::size_t finding_number() const;
 
+  LowPane pane() const { return pane_; }
   // The variants of what-if; empty before it was asked for.
-  bool what_if_open() const { return what_if_open_; }
   const WhatIfRun::Told& what_if() const { return what_if_; }
+
+  // Compares, in a thread.
+  bool compare_with(const std::string& path);
+  const std::string& compared_path() const { return compared_path_; }          // Empty: with none.
+  const Comparison* comparison() const { return compared_.comparison.get(); }  // Null: not yet.
+  const Track& differing() const { return differing_; }  // 1 in steps that differ.
+  Block compared_block() const;                          // The comparison in words.
 
   // Once a frame, with the time since the last: plays, and takes what background work found out.
   void tick(double seconds);
   // Something goes on by itself: frames are to follow.
-  bool busy() const { return playing_ || (what_if_run_ != nullptr && !what_if_run_->over()); }
+  bool busy() const {
+    return playing_ || seeking() || (what_if_run_ != nullptr && !what_if_run_->over()) ||
+           (compare_run_ != nullptr && compared_.comparison == nullptr);
+  }
   bool playing() const { return playing_; }
 
   Colours colours() const { return colours_; }
@@ -113,6 +144,7 @@ class Viewer {
   bool fail(std::string why);
   bool go(EventIndex event);
   bool go_word(const Words& words);
+  bool go_request(const Words& words);
   bool go_finding(bool forward);
   bool go_step(bool forward);
   bool go_launch(bool forward);
@@ -121,26 +153,40 @@ class Viewer {
   bool follow(const Words& words);
   bool filter(const Words& words);
   bool toggle(std::string_view name);
-  bool measure();
+  bool measure(std::string_view name, const Words& words);
+  bool choose_lanes(std::string_view name, const Words& words);
   bool only(const Words& words);
   bool colour(const Words& words);
   bool bookmark(const Words& words);
   bool go_bookmark(bool forward);
   bool play();
-  bool what_if(std::string_view name);
-  bool copy();
-  void select(EventIndex event, std::optional<std::size_t> launch);
+  bool background(std::string_view name);
+  bool show(LowPane pane);
+  bool go_difference(bool forward);
+  void take_compared();
+  void mark_differing();
+  bool copy(const Words& words);
+  void select(EventIndex event, std::optional<std::size_t> launch,
+              std::optional<Ask> ask = std::nullopt);
+  bool collect();
+  void take_why(Explanation&& why);
   void remember();
   void show_findings();
 
   std::unique_ptr<OpenTrace> trace_;
+  std::uint64_t generation_ = 0;
+  std::unique_ptr<Lookup> lookup_;
+  double sought_ = 0;  // Seconds.
+  EventIndex selected_ = 0;
   Axis axis_;
   std::vector<Axis> axes_;  // Before changes, the last at the end.
   Moment moment_;
   Explanation explanation_;
   Block explained_;
-  std::vector<EventIndex> visited_;  // Events selected before.
-  EventIndex measured_from_ = kNever;
+  std::vector<EventIndex> visited_;    // Events selected before.
+  EventIndex measured_from_ = kNever;  // To the event selected.
+  std::optional<Range> range_;         // Before that.
+  LaneChoice lane_choice_;
   std::array<bool, kRuleCount> rules_;
   std::vector<std::size_t> shown_;  // Indices of TraceIndex::findings.
   std::string only_layer_, only_request_;
@@ -150,7 +196,11 @@ class Viewer {
   double played_ = 0;  // Seconds since the last step of it.
   std::unique_ptr<WhatIfRun> what_if_run_;
   WhatIfRun::Told what_if_;
-  bool what_if_open_ = false;
+  LowPane pane_ = LowPane::kTable;
+  std::unique_ptr<CompareRun> compare_run_;
+  CompareRun::Told compared_;
+  std::string compared_path_;
+  Track differing_;
   std::string message_, copied_;
   bool dark_ = true, helping_ = false, palette_open_ = false, quit_ = false;
 };

@@ -30,19 +30,31 @@ bool Viewer::blame(const Words& words) {
     if (!number_in(words[0], row) || !number_in(words[1], column)) {
       return fail("it is: blame ROW COLUMN");
     }
+    if (seeking()) return fail("the table of this event is not there yet");
     ask = {.launch = moment_.launch, .row = row, .column = column};
-    if (moment_.table) ask.bound = trace_->names.find(moment_.table->pool);
+    if (moment_.table) ask.bound = moment_.table->pool;
   } else if (colon != std::string::npos) {
-    ask.pool = trace_->names.find(words[0].substr(0, colon));
-    if (ask.pool == kNone || !number_in(std::string_view(words[0]).substr(colon + 1), ask.page)) {
+    ask.pool = words[0].substr(0, colon);
+    if (trace_->names.find(ask.pool) == kNone ||
+        !number_in(std::string_view(words[0]).substr(colon + 1), ask.page)) {
       return fail("it is: blame POOL:PAGE");
     }
   } else if (!words.empty()) {
     return fail("it is: blame [ROW COLUMN | POOL:PAGE]");
   }
-  Explanation found = explain(*trace_, selected(), ask);
-  if (!found.status.ok()) return fail(found.status.message());
-  explanation_ = std::move(found);
+  std::optional<std::size_t> launch;
+  if (!seeking()) launch = moment_.launch;
+  select(selected_, launch, std::move(ask));
+  return message_.empty();
+}
+
+// Its sentences, or why there are none.
+void Viewer::take_why(Explanation&& why) {
+  if (!why.status.ok()) {
+    message_ = why.status.message();
+    return;
+  }
+  explanation_ = std::move(why);
   explained_ = {.title = "Why event " + std::to_string(explanation_.at),
                 .note = explanation_.subject,
                 .tone = {},
@@ -62,7 +74,6 @@ bool Viewer::blame(const Words& words) {
     explained_.lines.push_back(std::move(line));
     i = end;
   }
-  return true;
 }
 
 bool Viewer::follow(const Words& words) {
@@ -106,13 +117,13 @@ bool Viewer::only(const Words& words) {
 
 bool Viewer::shows(const FindingGroup& group) const {
   if (!rules_[static_cast<std::size_t>(group.rule)]) return false;
-  if (group.who == 0 || (only_layer_.empty() && only_request_.empty())) return true;
-  const Concerned& who = index().concerned[group.who];
-  if (!only_request_.empty() &&
-      !std::ranges::binary_search(who.reqs, trace_->names.find(only_request_))) {
+  if (!only_request_.empty() && group.reqs != 0 &&
+      !std::ranges::binary_search(index().req_sets[group.reqs],
+                                  trace_->names.find(only_request_))) {
     return false;
   }
-  return only_layer_.empty() || std::ranges::any_of(who.layers, [&](const Layer& layer) {
+  return only_layer_.empty() || group.layers == 0 ||
+         std::ranges::any_of(index().layer_sets[group.layers], [&](const Layer& layer) {
            return trace_->names.layer(layer) == only_layer_;
          });
 }

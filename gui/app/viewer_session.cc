@@ -7,15 +7,32 @@
 
 namespace pagetape {
 
-bool Viewer::what_if(std::string_view name) {
-  if (name == "what-if") {
-    what_if_open_ = !what_if_open_;
-    if (what_if_run_ == nullptr) what_if_run_ = std::make_unique<WhatIfRun>(trace_->path);
-  } else if (what_if_run_ != nullptr) {
-    if (name == "stop") what_if_run_->stop();
-    if (name == "wait") what_if_run_->wait();
-  } else if (name == "stop") {
-    return fail("nothing runs in the background");
+// A pane, or again the table.
+bool Viewer::show(LowPane pane) {
+  if (pane == LowPane::kCompare && compare_run_ == nullptr) {
+    return fail("no other trace is compared: open one with --compare FILE");
+  }
+  pane_ = pane_ == pane ? LowPane::kTable : pane;
+  if (pane == LowPane::kWhatIf && what_if_run_ == nullptr) {
+    what_if_run_ = std::make_unique<WhatIfRun>(trace_->path);
+  }
+  tick(0);
+  return true;
+}
+
+// What runs is stopped, or waited for.
+bool Viewer::background(std::string_view name) {
+  if (name == "stop") {
+    if (!busy()) return fail("nothing runs in the background");
+    if (what_if_run_ != nullptr) what_if_run_->stop();
+    if (compare_run_ != nullptr) compare_run_->stop();
+    lookup_->stop();
+    selected_ = moment_.at;
+    playing_ = false;
+  } else {
+    if (what_if_run_ != nullptr) what_if_run_->wait();
+    if (compare_run_ != nullptr) compare_run_->wait();
+    wait();
   }
   tick(0);
   return true;
@@ -23,11 +40,14 @@ bool Viewer::what_if(std::string_view name) {
 
 void Viewer::tick(double seconds) {
   constexpr double kSecondsAStep = 0.25;
-  if (playing_ && (played_ += seconds) >= kSecondsAStep) {
+  (void)collect();
+  sought_ += seconds;
+  if (playing_ && (played_ += seconds) >= kSecondsAStep && !seeking()) {
     played_ = 0;
     playing_ = index().steps.empty() ? go(selected() + 1) : go_step(true);
   }
   if (what_if_run_ != nullptr) what_if_ = what_if_run_->told();
+  take_compared();
 }
 
 bool Viewer::play() {
@@ -81,6 +101,9 @@ Session Viewer::session() const {
               .layer = only_layer_,
               .request = only_request_,
               .colours = std::string(kColours[static_cast<std::size_t>(colours_)]),
+              .pinned_lanes = lane_choice_.pinned,
+              .hidden_lanes = lane_choice_.hidden,
+              .lanes = lane_choice_.filter,
               .dark = dark_,
               .bookmarks = bookmarks_};
   for (const RuleInfo& rule : kRules) {
@@ -99,6 +122,8 @@ void Viewer::restore(const Session& session) {
   }
   only_layer_ = session.layer;
   only_request_ = session.request;
+  lane_choice_ = {
+      .pinned = session.pinned_lanes, .hidden = session.hidden_lanes, .filter = session.lanes};
   dark_ = session.dark;
   (void)colour({session.colours});
   show_findings();

@@ -16,13 +16,17 @@ namespace pagetape {
 
 class GuiTest : public ::testing::Test {
  protected:
-  ~GuiTest() override { std::remove(path_.c_str()); }
+  ~GuiTest() override {
+    std::remove(path_.c_str());
+    std::remove(other_.c_str());
+  }
 
-  void synth(const char* bug) {
+  void synth(const char* bug) { synth(bug, path_); }
+  static void synth(const char* bug, const std::string& path) {
     sim::Config config;
     config.model = sim::find_model("tiny");
     config.bug = sim::find_bug(bug)->bug;
-    ASSERT_EQ(sim::synthesize(config, path_).error, "");
+    ASSERT_EQ(sim::synthesize(config, path).error, "");
   }
   std::unique_ptr<OpenTrace> open() {
     Loading loading;
@@ -32,6 +36,7 @@ class GuiTest : public ::testing::Test {
   const std::string path_ = ::testing::TempDir() + "gui_" +
                             ::testing::UnitTest::GetInstance()->current_test_info()->name() +
                             ".ptape";
+  const std::string other_ = path_ + ".other";  // For a trace to compare with.
   Status status_;
 };
 

@@ -50,6 +50,10 @@ TEST_F(PictureTest, ATourIsMeasured) {
   ASSERT_TRUE(status.ok()) << status.message();
   EXPECT_THAT(figures, ContainsRegex("frames of the tour +p50 .* of 230\n"));
   EXPECT_THAT(figures, ContainsRegex("seeks +p50 .* of 300\n"));
+  EXPECT_THAT(figures, ContainsRegex("frames while seeking +p50 .* of 100\n"));
+  for (const char* part : {"drawn by", "queries and images", "panes", "draw lists", "OpenGL"}) {
+    EXPECT_THAT(figures, HasSubstr(part));
+  }
 }
 
 TEST_F(PictureTest, SmallLightAndScaledPicturesAreDrawnToo) {

@@ -18,6 +18,9 @@ TEST_F(SideFileTest, WhatIsWrittenIsRead) {
                         .layer = "22",
                         .request = "r\"0",
                         .colours = "age",
+                        .pinned_lanes = {"requests"},
+                        .hidden_lanes = {"step"},
+                        .lanes = "draft",
                         .dark = false,
                         .bookmarks = {{7, "here \xff it begins"}}};
   ASSERT_TRUE(write_session(path_, session).ok());

@@ -75,6 +75,27 @@ TEST_F(TraceIndexTest, APagesCellSaysSinceWhenAndByWhatKindOfEvent) {
   EXPECT_TRUE(written);
 }
 
+TEST_F(TraceIndexTest, WhoHadAPageIsToldFromBinToBinBackwards) {
+  synth("none");
+  const auto trace = open();
+  const PoolHistory& pool = trace->index.pools[0];
+  const std::uint32_t last = pool.bins - 1;
+  std::size_t most = 0;
+  for (std::uint32_t row = 0; row < pool.rows; ++row) {
+    const auto had = pool.had(row, last, 1000);
+    ASSERT_FALSE(had.empty());
+    EXPECT_EQ(had.front().end, last + 1);
+    EXPECT_EQ(had.back().begin, 0U);
+    for (std::size_t i = 1; i < had.size(); ++i) {
+      EXPECT_EQ(had[i].end, had[i - 1].begin);
+      EXPECT_NE(had[i].owner, had[i - 1].owner);
+    }
+    EXPECT_LE(pool.had(row, last, 2).size(), 2U);
+    most = std::max(most, had.size());
+  }
+  EXPECT_GT(most, 2U) << "some page had an owner in between";
+}
+
 TEST_F(TraceIndexTest, DamageIsSaidAndWhatCameBeforeIsShown) {
   synth("none");
   std::string bytes;

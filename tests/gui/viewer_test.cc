@@ -213,11 +213,103 @@ TEST_F(ViewerTest, WhereSomeoneLooksStaysWhenMoreIsKnown) {
   EXPECT_EQ(viewer.moment().findings_total > 0, true);
 }
 
+TEST_F(ViewerTest, InAThreadTheSameIsFoundAndTheWindowNeverWaits) {
+  synth("stale-swa");
+  Viewer here(open()), viewer(open(), Lookup::Where::kThread);
+  const auto at_once = [&](const char* command) {
+    here.run(command);
+    EXPECT_TRUE(viewer.run(command)) << viewer.message();
+    EXPECT_EQ(viewer.selected(), here.selected()) << "selected before it is sought";
+  };
+  at_once("next-finding");
+  at_once("blame");
+  at_once("next-step");
+  at_once("previous-finding");
+  at_once("blame");
+  viewer.wait();
+  EXPECT_FALSE(viewer.seeking());
+  EXPECT_EQ(viewer.moment().json, here.moment().json);
+  EXPECT_EQ(texts({viewer.explained()}), texts({here.explained()}));
+  viewer.run("goto 1");
+  viewer.run("stop");
+  EXPECT_FALSE(viewer.seeking());
+  EXPECT_EQ(viewer.selected(), viewer.moment().at);
+}
+
+TEST_F(ViewerTest, ARangeSaysWhatItHoldsAndIsZoomedTo) {
+  synth("stale-swa");
+  Viewer viewer(open());
+  EXPECT_EQ(viewer.measured(), "");
+  ASSERT_TRUE(viewer.run("range 60 20"));
+  EXPECT_EQ(viewer.range(), (Range{20, 60}));
+  EXPECT_THAT(viewer.measured(), HasSubstr("40 events"));
+  ASSERT_TRUE(viewer.run("zoom-range"));
+  EXPECT_DOUBLE_EQ(viewer.axis().begin(), 20);
+  EXPECT_DOUBLE_EQ(viewer.axis().end(), 60);
+  ASSERT_TRUE(viewer.run("range"));
+  EXPECT_FALSE(viewer.range());
+  EXPECT_FALSE(viewer.run("range 1"));
+  viewer.run("goto 10");
+  viewer.run("measure");
+  viewer.run("goto 400");
+  EXPECT_EQ(viewer.range(), (Range{10, 400}));
+  EXPECT_THAT(viewer.measured(), HasSubstr(" steps"));
+  EXPECT_THAT(viewer.measured(), HasSubstr("findings"));
+  viewer.run("measure");
+  EXPECT_FALSE(viewer.range());
+}
+
+TEST_F(ViewerTest, LanesArePinnedHiddenAndFilteredAndKeptWithTheSession) {
+  synth("none");
+  Viewer viewer(open());
+  const auto names = [&] {
+    std::vector<std::string> out;
+    for (const LaneView& lane : viewer.lanes()) out.push_back(lane.name);
+    return out;
+  };
+  const auto all = names();
+  ASSERT_TRUE(viewer.run("pin-lane requests")) << viewer.message();
+  EXPECT_EQ(names()[0], "requests");
+  ASSERT_TRUE(viewer.run("hide-lane step"));
+  EXPECT_THAT(names(), ::testing::Not(::testing::Contains("step")));
+  EXPECT_FALSE(viewer.run("pin-lane nothing such"));
+  ASSERT_TRUE(viewer.run("lanes draft"));
+  EXPECT_THAT(names(), ::testing::Contains("draft launches"));
+  EXPECT_THAT(names(), ::testing::Not(::testing::Contains("target launches")));
+  Viewer again(open());
+  again.restore(viewer.session());
+  EXPECT_EQ(again.lane_choice(), viewer.lane_choice());
+  ASSERT_TRUE(viewer.run("all-lanes"));
+  EXPECT_EQ(names(), all);
+}
+
+TEST_F(ViewerTest, ARequestLeadsToWhereItBegan) {
+  synth("none");
+  Viewer viewer(open());
+  viewer.run("last");
+  ASSERT_TRUE(viewer.run("request r0")) << viewer.message();
+  EXPECT_EQ(viewer.selected(), viewer.index().lives[0].begin);
+  EXPECT_FALSE(viewer.run("request nobody"));
+}
+
+TEST_F(ViewerTest, ACellIsCopiedAsText) {
+  synth("stale-swa");
+  Viewer viewer(open());
+  viewer.run("next-finding");
+  while (!viewer.moment().table) ASSERT_TRUE(viewer.run("next-finding"));
+  ASSERT_TRUE(viewer.run("copy 0 0"));
+  EXPECT_THAT(viewer.take_copied(), HasSubstr("column 0: "));
+  EXPECT_FALSE(viewer.run("copy 99999 0"));
+  ASSERT_TRUE(viewer.run("copy"));
+  EXPECT_THAT(viewer.take_copied(), HasSubstr("event " + std::to_string(viewer.selected())));
+}
+
 TEST_F(ViewerTest, ThePaletteFindsRulesAndRequests) {
   synth("stale-swa");
   const Viewer viewer(open());
   EXPECT_THAT(viewer.palette("first oob", 1).at(0).text, HasSubstr("OOB_PAGE"));
   EXPECT_EQ(viewer.palette("78", 1).at(0).command, "goto 78");
+  EXPECT_EQ(viewer.palette("F:3", 1).at(0).command, "blame F:3");
 }
 
 }  // namespace

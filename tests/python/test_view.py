@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`pagetape view`, which runs the viewer beside it, without a screen."""
+import json
 import os
 import shutil
 import subprocess
@@ -8,13 +9,17 @@ import unittest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 CRASH = os.path.join(ROOT, "traces/golden/corpus/S01.bug.jsonl")
+REPAIRED = os.path.join(ROOT, "traces/golden/corpus/S01.ok.jsonl")
+BINARY = os.path.join(ROOT, "traces/golden/sglang-0.5.20-fixed.ptape")
 RUNFILES = os.path.join(os.environ.get("TEST_SRCDIR", ""), os.environ.get("TEST_WORKSPACE", ""))
 BIN = next(p for p in (RUNFILES, os.path.join(ROOT, "bazel-bin"))
            if os.path.isfile(os.path.join(p, "pagetape")))
 
 
 def run(folder, *arguments):
-    return subprocess.run([os.path.join(folder, "pagetape"), "view", *arguments],
+    # No display, whoever runs this.
+    env = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "WAYLAND_DISPLAY")}
+    return subprocess.run([os.path.join(folder, "pagetape"), "view", *arguments], env=env,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
 
 
@@ -44,6 +49,62 @@ class ViewTest(unittest.TestCase):
         done = self.view("--script", script, "--texts", "-", CRASH)
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         self.assertIn("Why event", done.stdout)
+
+    def play(self, trace, *commands):
+        """What the panes say in the end."""
+        script = os.path.join(self.folder.name, "keys.txt")
+        with open(script, "w", encoding="utf-8") as f:
+            f.write("\n".join(commands) + "\n")
+        done = self.view("--script", script, "--texts", "-", trace)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        return done.stdout
+
+    def test_the_tour_finds_the_cause_and_its_repair_in_six_inputs(self):
+        # "wait" is what a person does meanwhile.
+        texts = self.play(CRASH, "next-finding", "blame", "follow 1", "return", "what-if", "wait")
+        for said in ("STALE  swa_state: no window pool", "Why event", "the pool swap",
+                     "clamp", "reads the right pages", "OOB_PAGE"):
+            self.assertIn(said, texts)
+        self.assertRegex(texts, r"first wrong read at event \d+: none, clamp")
+
+    def test_two_traces_are_compared_on_one_axis(self):
+        done = self.view("--compare", REPAIRED, "--texts", "-", CRASH)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertIn("steps of requests differ", done.stdout)
+        self.assertIn("other draft pool bound", done.stdout)
+        self.assertRegex(done.stdout, r"first difference at event \d+")
+        done = self.view("--compare", "nowhere.ptape", "--texts", "-", CRASH)
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("nowhere.ptape", done.stderr)
+
+    def test_a_trace_without_times_says_none(self):
+        trace = os.path.join(self.folder.name, "untimed.jsonl")
+        with open(CRASH, encoding="utf-8") as f, open(trace, "w", encoding="utf-8") as out:
+            for line in f:
+                event = json.loads(line)
+                event.pop("t", None)
+                out.write(json.dumps(event) + "\n")
+        texts = self.play(trace, "next-finding", "range 0 100")
+        self.assertIn("100 events", texts)
+        self.assertNotRegex(texts, r"\d ms")
+
+    def test_a_damaged_file_is_shown_and_the_damage_named(self):
+        with open(BINARY, "rb") as f:
+            good = f.read()
+        damaged = os.path.join(self.folder.name, "damaged.ptape")
+        with open(damaged, "wb") as f:
+            f.write(good[:len(good) // 2] + b"\xff" * 64 + good[len(good) // 2 + 64:])
+        self.assertIn("damage", self.play(damaged, "last"))
+        with open(damaged, "wb") as f:
+            f.write(b"\x00" * 64)
+        done = self.view("--texts", "-", damaged)
+        self.assertIn(done.returncode, (2, 3))
+        self.assertIn("damaged.ptape", done.stderr)
+
+    def test_without_a_display_it_says_what_draws_without_one(self):
+        done = self.view(CRASH)
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("--screenshot", done.stderr)
 
     def test_a_wrong_line_of_a_script_is_named(self):
         script = os.path.join(self.folder.name, "keys.txt")
