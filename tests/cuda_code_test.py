@@ -53,11 +53,10 @@ def kernels(elf):
 
 
 def attention_kernels():
-    return [
-        "attendINS0_%d%sELi%dELb1EE" % (len(dtype), dtype, head_dim)
-        for dtype in ("Bf16", "Fp16", "E4m3")
-        for head_dim in (64, 128, 256, 512)
-    ]
+    for head_dim in (64, 128, 256, 512):
+        yield "combineILi%dEE" % head_dim
+        for dtype in ("Bf16", "Fp16", "E4m3"):
+            yield "attendINS0_%d%sELi%dELb1EE" % (len(dtype), dtype, head_dim)
 
 
 class CudaCodeTest(unittest.TestCase):
