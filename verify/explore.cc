@@ -289,6 +289,13 @@ class Explorer {
     keep(candidate, stretch, order, std::move(*finding));
   }
 
+  void report(std::size_t most) {
+    std::ranges::sort(found_, {}, &Hazard::seed);
+    report_.hazard_kinds = found_.size();
+    if (most != 0 && found_.size() > most) found_.resize(most);
+    report_.hazards = std::move(found_);
+  }
+
  private:
   EventIndex recorded_index(EventIndex index, EventIndex begin, const Order& order) const {
     const bool inside = index >= begin && index < begin + order.size();
@@ -341,13 +348,22 @@ class Explorer {
         if (changed && (!best || rank(i) < rank(*best))) best = i;
       }
     }
+    if (best) return between(stretch, static_cast<std::uint32_t>(at), *best);
+    // Nothing did, or the rule was broken behind the stretch: the last two that changed places.
+    std::size_t k = order.size() - 1;
+    while (k > 1 && order[k - 1] < order[k]) --k;
+    return between(stretch, order[k - 1], order[k]);
+  }
+
+  Conflict between(const Stretch& stretch, std::uint32_t a, std::uint32_t b) const {
     Conflict out;
-    out.first = stretch.begin + std::min<EventIndex>(at, best.value_or(0));
-    out.second = stretch.begin + std::max<EventIndex>(at, best.value_or(0));
+    out.first = stretch.begin + std::min(a, b);
+    out.second = stretch.begin + std::max(a, b);
+    name_streams(stretch, out);
     return out;
   }
 
-  void name_streams(const Stretch& stretch, Conflict& c) {
+  void name_streams(const Stretch& stretch, Conflict& c) const {
     const Event& first = stretch.events[c.first - stretch.begin];
     const Event& second = stretch.events[c.second - stretch.begin];
     c.first_kind = static_cast<std::uint8_t>(first.kind());
@@ -358,15 +374,8 @@ class Explorer {
 
   void keep(const Candidate& candidate, const Stretch& stretch, const Order& order,
             Finding&& finding) {
-    Conflict swapped = candidate.conflict;
-    const bool inside = finding.event >= stretch.begin && finding.event < stretch.end();
-    if (candidate.drawn && inside) {
-      const Conflict found = swapped_in(stretch, order, finding);
-      if (found.first != found.second) {
-        swapped = found;
-        name_streams(stretch, swapped);
-      }
-    }
+    const Conflict swapped =
+        candidate.drawn ? swapped_in(stretch, order, finding) : candidate.conflict;
     const auto kind = std::tuple(finding.rule, swapped.first_kind, swapped.second_kind,
                                  swapped.first_stream, swapped.second_stream, finding.pool);
     const auto [at, fresh] = kinds_.try_emplace(kind, found_.size());
@@ -388,15 +397,6 @@ class Explorer {
     hazard.missing = missing_between(swapped, first, names_);
   }
 
- public:
-  void report(std::size_t most) {
-    std::ranges::sort(found_, {}, &Hazard::seed);
-    report_.hazard_kinds = found_.size();
-    if (most != 0 && found_.size() > most) found_.resize(most);
-    report_.hazards = std::move(found_);
-  }
-
- private:
   const Survey& survey_;
   Names& names_;
   ExploreReport& report_;
