@@ -8,6 +8,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "capture/capture_verbs.h"
 #include "gui/gui_verbs.h"
@@ -18,6 +19,7 @@
 #include "replay/state.h"
 #include "traces/trace_verbs.h"
 #include "verify/online_check.h"
+#include "verify/rules.h"
 #include "verify/verify_verbs.h"
 
 namespace pagetape {
@@ -106,6 +108,14 @@ std::unique_ptr<Companion> checking(Names& names) {
   return std::make_unique<CheckedKeyframes>(names);
 }
 
+std::vector<RuleNeed> rule_needs() {
+  std::vector<RuleNeed> out;
+  for (const RuleInfo& rule : kRules) {
+    out.push_back({std::string(rule.name), std::string(rule.needs)});
+  }
+  return out;
+}
+
 }  // namespace
 }  // namespace pagetape
 
@@ -128,6 +138,7 @@ int main(int argc, char** argv) {
   for (AddVerb add : kVerbs) add(app, exit_code);
   pagetape::add_record_verb(app, exit_code, pagetape::companion, pagetape::checking);
   pagetape::add_recover_verb(app, exit_code, pagetape::companion);
+  pagetape::add_doctor_verb(app, exit_code, pagetape::rule_needs());
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {

@@ -62,7 +62,8 @@ bool FlightRecorder::due(const Event& event) const {
   if (writer_ == nullptr) return true;
   const FlightLimits& limits = options_.limits;
   const std::uint64_t patience = event.kind() == kKindOf<ev::Step> ? 1 : 2;
-  if (limits.bytes != 0 && writer_->bytes() >= limits.bytes / kParts * patience) return true;
+  const std::uint64_t grown = writer_->bytes() - parts_.back()->bytes;
+  if (limits.bytes != 0 && grown >= limits.bytes / kParts * patience) return true;
   const std::chrono::nanoseconds most(limits.ns / kParts * patience);
   return limits.ns != 0 && Clock::now() - parts_.back()->begun >= most;
 }
@@ -70,7 +71,13 @@ bool FlightRecorder::due(const Event& event) const {
 Status FlightRecorder::begin_part(Companion& companion) {
   const std::string unfinished = part_name(trace_, events_);
   Status status;
-  auto writer = create_trace(unfinished, names_, {options_.zstd_level}, status);
+  WriterOptions format;
+  format.zstd_level = options_.zstd_level;
+  if (options_.limits.bytes != 0) {
+    const std::uint64_t most = std::max<std::uint64_t>(options_.limits.bytes / kParts, 1u << 16);
+    format.segment_bytes = static_cast<std::uint32_t>(std::min<std::uint64_t>(most, 4u << 20));
+  }
+  auto writer = create_trace(unfinished, names_, format, status);
   if (writer == nullptr) return status;
   const auto add = [&](const Event& event) {
     if (status.ok()) status = writer->add(event);
@@ -89,6 +96,7 @@ Status FlightRecorder::begin_part(Companion& companion) {
   part->restated = writer->events();
   part->path = part_name(trace_, events_, part->restated);
   part->begun = Clock::now();
+  part->bytes = writer->bytes();
   if (std::rename(unfinished.c_str(), part->path.c_str()) != 0) {
     return system_error(part->path + ": cannot be renamed into place");
   }
@@ -101,13 +109,12 @@ Status FlightRecorder::begin_part(Companion& companion) {
 void FlightRecorder::drop_old() {
   const FlightLimits& limits = options_.limits;
   const auto now = Clock::now();
-  std::uint64_t bytes = 0;
-  for (const auto& part : parts_) bytes += part->bytes;
+  std::uint64_t bytes = this->bytes();
   while (parts_.size() > 1) {
     const bool old =
         limits.ns != 0 && now - parts_[1]->begun >= std::chrono::nanoseconds(limits.ns);
-    // The part that begins now is to have room.
-    const bool much = limits.bytes != 0 && bytes > limits.bytes / kParts * (kParts - 2);
+    // What the part that begins now may grow by: without steps twice its share, and a segment.
+    const bool much = limits.bytes != 0 && bytes > limits.bytes / kParts * (kParts - 3);
     if (!old && !much) break;
     bytes -= parts_.front()->bytes;
     parts_.front()->dropped = true;
@@ -243,8 +250,9 @@ std::uint64_t FlightRecorder::written() const {
 }
 
 std::uint64_t FlightRecorder::bytes() const {
-  std::uint64_t bytes = writer_ != nullptr ? writer_->bytes() : 0;
+  std::uint64_t bytes = 0;
   for (const auto& part : parts_) bytes += part->bytes;
+  if (writer_ != nullptr) bytes += writer_->bytes() - parts_.back()->bytes;
   return bytes;
 }
 

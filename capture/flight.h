@@ -64,7 +64,7 @@ class FlightRecorder final : public Writer {
   struct Part : FlightPart {
     ~Part();
     Clock::time_point begun;
-    std::uint64_t bytes = 0;
+    std::uint64_t bytes = 0;  // Of the file; of the one being written, at its beginning.
     bool dropped = false;
   };
   using Parts = std::deque<std::shared_ptr<Part>>;

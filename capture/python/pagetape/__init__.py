@@ -17,6 +17,7 @@ import os
 import sys
 from typing import Optional
 
+from .engines import ENGINES
 from .importhook import PostImportHooks
 from .recording import Recorder, TextRecorder, open_recorder
 
@@ -29,12 +30,11 @@ class Session:
     """One recording: the recorder, the hooks that feed it and the adapters' state."""
 
     def __init__(self, recorder: Recorder) -> None:
-        from . import hf_transformers, sglang
-
         self.recorder = recorder
         self.hooks = PostImportHooks()
-        self.sglang = sglang.install(self.hooks, recorder)
-        hf_transformers.install(self.hooks, recorder)
+        self.adapters = {engine.package: engine.adapter().install(self.hooks, recorder)
+                         for engine in ENGINES if engine.module}
+        self.sglang = self.adapters["sglang"]
         self.hooks.install()
 
     def close(self) -> None:
