@@ -87,7 +87,8 @@ class Session {
   // After join(): what became of it, and its ring removed.
   void report() {
     const RingHeader& header = file_->header();
-    std::fprintf(stderr, "pagetape: %s: %llu events", trace_.c_str(), said(drain_->events()));
+    std::fprintf(stderr, "pagetape: %s: %llu events%s", trace_.c_str(), said(drain_->events()),
+                 flight_ != nullptr ? " seen" : "");
     if (header.dropped != 0) std::fprintf(stderr, ", %llu dropped", said(header.dropped));
     if (header.malformed != 0) std::fprintf(stderr, ", %llu malformed", said(header.malformed));
     if (drain_->torn() != 0) std::fprintf(stderr, ", %llu cut short", said(drain_->torn()));
@@ -270,12 +271,15 @@ class Collector {
  private:
   // Signals that are triggers go to every process's recorder, and not to the command.
   bool take(int signal) {
-    bool taken = false;
+    std::string cause;
     for (const Trigger& trigger : options_.triggers) {
-      if (signal_of(trigger.cause) != signal || std::exchange(taken, true)) continue;
-      for (const auto& session : sessions_) session->pull(trigger.cause);
+      if (signal_of(trigger.cause) != signal) continue;
+      cause = trigger.cause;
+      if (trigger.act != Trigger::Act::kDump) switched_ = cause;
     }
-    return taken;
+    if (cause.empty()) return false;
+    for (const auto& session : sessions_) session->pull(cause);
+    return true;
   }
 
   void make_ring_folder() {
@@ -347,6 +351,7 @@ class Collector {
         std::fprintf(stderr, "pagetape: %s\n", status.message().c_str());
         continue;
       }
+      if (!switched_.empty()) session->pull(switched_);
       sessions_.push_back(std::move(session));
     }
   }
@@ -359,6 +364,8 @@ class Collector {
   const CollectorOptions& options_;
   std::string folder_;  // Of the rings; "": there is no shared memory.
   std::set<std::string> seen_;
+  std::string
+      switched_;  // The cause that started or stopped recording last, for processes to come.
   std::vector<std::unique_ptr<Session>> sessions_;
   pid_t child_ = 0;
   bool running_ = true, refused_ = false;
