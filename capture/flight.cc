@@ -108,7 +108,7 @@ Status FlightRecorder::begin_part(Companion& companion) {
 // What lies before all that is to be kept.
 void FlightRecorder::drop_old() {
   const FlightLimits& limits = options_.limits;
-  const auto now = Clock::now();
+  const auto now = parts_.back()->begun;
   std::uint64_t bytes = this->bytes();
   while (parts_.size() > 1) {
     const bool old =

@@ -45,7 +45,7 @@ void add_record_verb(CLI::App& app, int& exit_code, CompanionFactory companion,
           "Keep the recent past alone: at least so long (90s, 10min, 2h), at most so much (2GiB), "
           "or both")
       ->type_name("TIME|SIZE")
-      ->expected(1, 2);
+      ->allow_extra_args(false);
   verb->add_option_function<std::vector<std::string>>(
           "--trigger",
           [options](const std::vector<std::string>& given) {
