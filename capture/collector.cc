@@ -24,6 +24,7 @@
 #include <mutex>
 #include <set>
 #include <thread>
+#include <utility>
 
 #include "capture/drain.h"
 #include "capture/flight.h"

@@ -185,8 +185,7 @@ Status ask(const std::string& interpreter, const std::string& folder, std::strin
   int status = 0;
   while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
   }
-  if (status != 0)
-    return usage(interpreter + ": is no Python 3.8 or later with a standard library");
+  if (status != 0) return usage(interpreter + ": `-m pagetape doctor` failed");
   return {};
 }
 
@@ -241,7 +240,7 @@ std::string engine_text(const Json& engine) {
   if (engine.contains("why")) out += " (" + engine.at("why").get<std::string>() + ')';
   if (!engine.contains("hooks")) return out + '\n';
   const Json& driven = engine.at("driven");
-  const bool known = std::ranges::find(driven, version) != driven.end();
+  const bool known = std::find(driven.begin(), driven.end(), version) != driven.end();
   out += known ? ", a release they were run with" : ", a release they were never run with";
   out += (driven.empty() || known ? "" : " (" + joined(driven) + " they were)") + '\n';
   for (const Json& hook : engine.at("hooks")) {

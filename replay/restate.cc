@@ -123,19 +123,18 @@ class WorldRestater {
       sets[last ? 1 : 0].pairs.emplace_back(at, entry.to);
     });
     for (const ev::MapSet& set : sets) {
-      give_cut(set.pairs, [&](Pairs part, std::size_t) { give(ev::MapSet{set.map, part}); });
+      give_cut(set.pairs, [&](Pairs part) { give(ev::MapSet{set.map, part}); });
     }
-    give_cut(clear.from, [&](Ints part, std::size_t) { give(ev::MapClear{clear.map, part}); });
+    give_cut(clear.from, [&](Ints part) { give(ev::MapClear{clear.map, part}); });
   }
 
-  // give(part, where it begins) for each part of a list that is not too long for an event.
+  // f(part) for each part of a list, none too long for an event.
   template <class T, class F>
-  static void give_cut(const std::vector<T>& list, F&& give) {
+  static void give_cut(const std::vector<T>& list, F&& f) {
     for (std::size_t i = 0; i < list.size(); i += kMost) {
       const std::size_t end = std::min(list.size(), i + kMost);
-      give(std::vector<T>(list.begin() + static_cast<std::ptrdiff_t>(i),
-                          list.begin() + static_cast<std::ptrdiff_t>(end)),
-           i);
+      f(std::vector<T>(list.begin() + static_cast<std::ptrdiff_t>(i),
+                       list.begin() + static_cast<std::ptrdiff_t>(end)));
     }
   }
 
@@ -245,11 +244,13 @@ class WorldRestater {
     space.for_each_holder([&](Name owner, const Holder& holder) {
       Run run;
       std::set<std::int32_t> given;
-      for_each_page_of(space, owner, holder, [&](std::int64_t column, PageId page, auto& info) {
-        if (info.owner != owner || !plain(space, page, info)) return;
-        if (!given.insert(raw(page)).second) return;  // Its second column: say_sharers().
-        extend<ev::Alloc>(owner, run, pool_with(space, page), column, page);
-      });
+      for_each_page_of(space, owner, holder,
+                       [&](std::int64_t column, PageId page, const PageInfo& info) {
+                         if (info.owner != owner || !plain(space, page, info)) return;
+                         if (!given.insert(raw(page)).second)
+                           return;  // Its second column: say_sharers().
+                         extend<ev::Alloc>(owner, run, pool_with(space, page), column, page);
+                       });
       flush<ev::Alloc>(owner, run);
     });
   }
@@ -259,12 +260,13 @@ class WorldRestater {
     space.for_each_holder([&](Name owner, const Holder& holder) {
       Run run;
       std::set<std::int32_t> given;
-      for_each_page_of(space, owner, holder, [&](std::int64_t column, PageId page, auto& info) {
-        const Name pool = pool_with(space, page);
-        const bool allocated = info.owner == owner && plain(space, page, info);
-        if (pool == kNone || (allocated && given.insert(raw(page)).second)) return;
-        extend<ev::Share>(owner, run, pool, column, page);
-      });
+      for_each_page_of(space, owner, holder,
+                       [&](std::int64_t column, PageId page, const PageInfo& info) {
+                         const Name pool = pool_with(space, page);
+                         const bool allocated = info.owner == owner && plain(space, page, info);
+                         if (pool == kNone || (allocated && given.insert(raw(page)).second)) return;
+                         extend<ev::Share>(owner, run, pool, column, page);
+                       });
       flush<ev::Share>(owner, run);
     });
   }
@@ -291,7 +293,7 @@ class WorldRestater {
         const LayerSet layers = std::get<1>(alike);
         if (layers != kAllLayers) fill.layers = world_.layers.list(layers).layers;
         if (std::get<2>(alike) < pool.page_size) fill.slots = Ints{std::get<2>(alike)};
-        give_cut(list, [&](Pages part, std::size_t) {
+        give_cut(list, [&](Pages part) {
           if (some == &digested) {
             fill.digest.emplace(Digests{.per_page = true, .list = {}});
             for (PageId page : part) fill.digest->list.push_back(*pool.digests.find(u64(page)));
