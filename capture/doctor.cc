@@ -243,12 +243,27 @@ std::string engine_text(const Json& engine) {
   const bool known = std::find(driven.begin(), driven.end(), version) != driven.end();
   out += known ? ", a release they were run with" : ", a release they were never run with";
   out += (driven.empty() || known ? "" : " (" + joined(driven) + " they were)") + '\n';
+  Json fitting = Json::array();
+  std::string others;
   for (const Json& hook : engine.at("hooks")) {
-    const std::string why = hook.at("why").get<std::string>();
-    out += wrapped("  " + hook.at("status").get<std::string>() + ':',
-                   hook.at("hook").get<std::string>() + (why.empty() ? "" : ": " + why));
+    const auto status = hook.at("status").get<std::string>();
+    if (status == "fits") {
+      fitting.push_back(hook.at("hook"));
+    } else {
+      others += wrapped("  " + status + ':', hook.at("hook").get<std::string>() + ": " +
+                                                 hook.at("why").get<std::string>());
+    }
   }
-  out += wrapped("  records:", joined(engine.at("records")));
+  out += wrapped("  fits:", joined(fitting)) + others;
+  const Json& records = engine.at("records");
+  out += wrapped("  records:", joined(records));
+  const auto recorded = [&](const char* kind) {
+    return std::find(records.begin(), records.end(), kind) != records.end();
+  };
+  if (!recorded("attention")) {
+    out += recorded("store") ? "  no attention is recorded: of launches, stores alone are judged\n"
+                             : "  no launch is recorded: what reads and writes is not judged\n";
+  }
   out += wrapped("  judged:", joined(engine.at("rules").at("judged")));
   for (const Json& rule : engine.at("rules").at("not_judged")) {
     out += "  not judged: " + rule.at("rule").get<std::string>() + " (needs " +
