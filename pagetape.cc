@@ -2,14 +2,24 @@
 // The command line: a table of verbs. Each verb's flags and body are in the folder that owns it.
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
 
 #include "capture/capture_verbs.h"
 #include "gui/gui_verbs.h"
 #include "replay/compact.h"
 #include "replay/replay_verbs.h"
+#include "replay/restate.h"
+#include "replay/setup_log.h"
 #include "replay/state.h"
 #include "traces/trace_verbs.h"
 #include "verify/online_check.h"
+#include "verify/rules.h"
 #include "verify/verify_verbs.h"
 
 namespace pagetape {
@@ -31,53 +41,81 @@ class Pace {
   bool good_ = true;
 };
 
-std::optional<Keyframe> keyframe_of(const State& state, Pace& pace) {
-  if (!pace.due()) return std::nullopt;
-  pace.made();
-  std::string saved = state.save();
-  const std::uint64_t digest = State::digest_of(saved);
-  return Keyframe{std::move(saved), digest};
-}
-
-// Keyframes for a trace while it is written.
-class Keyframes final : public Companion {
+// What both kinds of companions do with their state.
+class StateCompanion : public Companion {
  public:
-  explicit Keyframes(const Names& names) : state_(names) {}
+  explicit StateCompanion(Names& names) : names_(names) {}
 
-  std::optional<Keyframe> see(const Event& event) override {
-    std::optional<Keyframe> keyframe = keyframe_of(state_, pace_);
-    pace_.see(event, state_.apply(event).applied());
-    return keyframe;
+  std::optional<Keyframe> keyframe() override {
+    if (!pace_.due()) return std::nullopt;
+    pace_.made();
+    std::string saved = state().save();
+    const std::uint64_t digest = State::digest_of(saved);
+    return Keyframe{std::move(saved), digest};
+  }
+  void see(const Event& event) override {
+    pace_.see(event, apply(event));
+    setup_.see(event);
+  }
+  void restate(std::string_view why, const std::function<void(const Event&)>& give) override {
+    pagetape::restate(state(), setup_, names_, why, give);
   }
 
+ protected:
+  virtual const State& state() const = 0;
+  // False where the event cannot apply.
+  virtual bool apply(const Event& event) = 0;
+
  private:
-  State state_;
+  Names& names_;
   Pace pace_;
+  SetupLog setup_;
+};
+
+// Keyframes for a trace while it is written.
+class Keyframes final : public StateCompanion {
+ public:
+  explicit Keyframes(Names& names) : StateCompanion(names), state_(names) {}
+
+ private:
+  const State& state() const override { return state_; }
+  bool apply(const Event& event) override { return state_.apply(event).applied(); }
+
+  State state_;
 };
 
 // The same, with the rules judged.
-class CheckedKeyframes final : public Companion {
+class CheckedKeyframes final : public StateCompanion {
  public:
-  explicit CheckedKeyframes(const Names& names) : check_(names, say) {}
+  explicit CheckedKeyframes(Names& names)
+      : StateCompanion(names),
+        check_(names, [this](std::string_view rule, const std::string& line) {
+          std::fprintf(stderr, "pagetape: %s\n", line.c_str());
+          if (found_.empty()) found_ = rule;
+        }) {}
 
-  std::optional<Keyframe> see(const Event& event) override {
-    std::optional<Keyframe> keyframe = keyframe_of(check_.state(), pace_);
-    pace_.see(event, check_.see(event));
-    return keyframe;
-  }
+  std::string found() override { return std::exchange(found_, ""); }
   std::string verdict() override { return check_.verdict(); }
 
  private:
-  static void say(const std::string& line) { std::fprintf(stderr, "pagetape: %s\n", line.c_str()); }
+  const State& state() const override { return check_.state(); }
+  bool apply(const Event& event) override { return check_.see(event); }
+
   OnlineCheck check_;
-  Pace pace_;
+  std::string found_;  // The first of the rules that an event broke first.
 };
 
-std::unique_ptr<Companion> companion(const Names& names) {
-  return std::make_unique<Keyframes>(names);
-}
-std::unique_ptr<Companion> checking(const Names& names) {
+std::unique_ptr<Companion> companion(Names& names) { return std::make_unique<Keyframes>(names); }
+std::unique_ptr<Companion> checking(Names& names) {
   return std::make_unique<CheckedKeyframes>(names);
+}
+
+std::vector<RuleNeed> rule_needs() {
+  std::vector<RuleNeed> out;
+  for (const RuleInfo& rule : kRules) {
+    out.push_back({std::string(rule.name), std::string(rule.needs)});
+  }
+  return out;
 }
 
 }  // namespace
@@ -102,6 +140,7 @@ int main(int argc, char** argv) {
   for (AddVerb add : kVerbs) add(app, exit_code);
   pagetape::add_record_verb(app, exit_code, pagetape::companion, pagetape::checking);
   pagetape::add_recover_verb(app, exit_code, pagetape::companion);
+  pagetape::add_doctor_verb(app, exit_code, pagetape::rule_needs());
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {

@@ -2,7 +2,10 @@
 // The verbs of this folder, for the command line's table.
 #pragma once
 
+#include <vector>
+
 #include "capture/collector.h"
+#include "capture/doctor.h"
 
 namespace CLI {
 class App;
@@ -16,5 +19,6 @@ void add_synth_verb(CLI::App& app, int& exit_code);
 void add_record_verb(CLI::App& app, int& exit_code, CompanionFactory companion,
                      CompanionFactory checking);
 void add_recover_verb(CLI::App& app, int& exit_code, CompanionFactory companion);
+void add_doctor_verb(CLI::App& app, int& exit_code, std::vector<RuleNeed> rules);
 
 }  // namespace pagetape

@@ -19,10 +19,15 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
-#include <optional>
+#include <functional>
+#include <memory>
+#include <mutex>
 #include <set>
 #include <thread>
+#include <utility>
 
+#include "capture/drain.h"
+#include "capture/flight.h"
 #include "capture/injection.h"
 #include "capture/journal.h"
 #include "capture/ring_file.h"
@@ -53,16 +58,28 @@ class Session {
     auto journal = Journal::create(trace + kJournalSuffix, ring, status);
     if (journal == nullptr) return nullptr;
     auto names = std::make_unique<Names>();
-    WriterOptions format;
-    format.zstd_level = options.zstd_level;
-    auto writer = create_trace(trace, *names, format, status);
+    std::unique_ptr<Writer> writer;
+    FlightRecorder* flight = nullptr;
+    if (options.flight()) {
+      auto recorder = std::make_unique<FlightRecorder>(trace, *names, flight_options(options));
+      flight = recorder.get();
+      writer = std::move(recorder);
+    } else {
+      writer = create_trace(trace, *names, {options.zstd_level}, status);
+    }
     if (writer == nullptr) return nullptr;
     auto companion = options.companion ? options.companion(*names) : nullptr;
     return std::unique_ptr<Session>(new Session(std::move(file), trace, std::move(companion),
-                                                std::move(names), std::move(writer),
+                                                std::move(names), std::move(writer), flight,
                                                 std::move(journal)));
   }
   ~Session() { join(); }
+
+  // Pulls the triggers of the cause, where there are any. From any thread.
+  void pull(const std::string& cause) {
+    const std::lock_guard lock(mutex_);
+    pulled_.push_back(cause);
+  }
 
   bool done() const { return done_.load(std::memory_order_acquire); }
   void join() {
@@ -71,7 +88,8 @@ class Session {
   // After join(): what became of it, and its ring removed.
   void report() {
     const RingHeader& header = file_->header();
-    std::fprintf(stderr, "pagetape: %s: %llu events", trace_.c_str(), said(drain_->events()));
+    std::fprintf(stderr, "pagetape: %s: %llu events%s", trace_.c_str(), said(drain_->events()),
+                 flight_ != nullptr ? " seen" : "");
     if (header.dropped != 0) std::fprintf(stderr, ", %llu dropped", said(header.dropped));
     if (header.malformed != 0) std::fprintf(stderr, ", %llu malformed", said(header.malformed));
     if (drain_->torn() != 0) std::fprintf(stderr, ", %llu cut short", said(drain_->torn()));
@@ -95,10 +113,14 @@ class Session {
 
  private:
   Session(std::unique_ptr<RingFile> file, std::string trace, std::unique_ptr<Companion> companion,
-          std::unique_ptr<Names> names, std::unique_ptr<Writer> writer,
+          std::unique_ptr<Names> names, std::unique_ptr<Writer> writer, FlightRecorder* flight,
           std::unique_ptr<Journal> journal)
-      : file_(std::move(file)), trace_(std::move(trace)), companion_(std::move(companion)) {
+      : file_(std::move(file)),
+        trace_(std::move(trace)),
+        companion_(std::move(companion)),
+        flight_(flight) {
     DrainOptions options;
+    options.flight = flight;
     options.durable = true;
     options.tables = tables_of(file_->path(), MAP_SHARED);
     options.thread_lives = [this](std::uint32_t thread) { return file_->thread_lives(thread); };
@@ -107,20 +129,38 @@ class Session {
     thread_ = std::thread([this] { run(); });
   }
 
-  // A process id comes back, and a process may record twice.
+  static FlightOptions flight_options(const CollectorOptions& options) {
+    return {options.last, options.triggers, options.zstd_level, options.keyframes,
+            [](const std::string& line) { std::fprintf(stderr, "pagetape: %s\n", line.c_str()); }};
+  }
+
+  // A process id comes back, and a process may record twice. A flight recorder's trace comes last.
   static std::string free_name(const std::string& stem) {
+    const auto taken = [](const std::string& name) {
+      return ::access(name.c_str(), F_OK) == 0 ||
+             ::access((name + kJournalSuffix).c_str(), F_OK) == 0;
+    };
     std::string name = stem + ".ptape";
-    for (int n = 2; ::access(name.c_str(), F_OK) == 0; ++n) {
-      name = stem + '-' + std::to_string(n) + ".ptape";
-    }
+    for (int n = 2; taken(name); ++n) name = stem + '-' + std::to_string(n) + ".ptape";
     return name;
+  }
+
+  void pull_triggers() {
+    std::vector<std::string> pulled;
+    {
+      const std::lock_guard lock(mutex_);
+      pulled.swap(pulled_);
+    }
+    for (const std::string& cause : pulled) flight_->pull(cause);
   }
 
   void run() {
     auto flushed = Clock::now();
     while (true) {
       const bool ended = file_->header().closed.load() != 0 || !file_->written();
-      if (drain_->serve()) continue;
+      const bool took = drain_->serve();
+      if (flight_ != nullptr) pull_triggers();
+      if (took) continue;
       if (ended) break;
       if (Clock::now() - flushed > kFlushEvery) {
         drain_->flush();
@@ -135,6 +175,9 @@ class Session {
   std::unique_ptr<RingFile> file_;
   const std::string trace_;
   std::unique_ptr<Companion> companion_;
+  FlightRecorder* flight_;  // The drain's writer; null: that is a file.
+  std::mutex mutex_;
+  std::vector<std::string> pulled_;  // Causes, on their way to the thread.
   std::unique_ptr<Drain> drain_;
   std::atomic<bool> done_{false};
   std::thread thread_;
@@ -167,13 +210,15 @@ class Signals {
     signal(SIGPIPE, SIG_DFL);
     sigprocmask(SIG_SETMASK, &before_, nullptr);
   }
-  // Waits for so long, and hands on what came. From a terminal the command has it already.
-  void pass_on(pid_t child, int wait_ms) const {
+  // Waits for so long, and hands on what came but for those that `taken` wants. From a terminal the
+  // command has it already.
+  void pass_on(pid_t child, int wait_ms, const std::function<bool(int)>& taken) const {
     pollfd poll_fd{fd_, POLLIN, 0};
     if (poll(&poll_fd, 1, wait_ms) <= 0) return;
     signalfd_siginfo info;
     while (read(fd_, &info, sizeof(info)) == sizeof(info)) {
       const int signal = static_cast<int>(info.ssi_signo);
+      if (taken(signal)) continue;
       if (signal != SIGCHLD && info.ssi_code != SI_KERNEL && child > 0) kill(child, signal);
     }
   }
@@ -212,7 +257,7 @@ class Collector {
     }
     umask(077);
     while (!reap()) {
-      signals.pass_on(running_ ? child_ : 0, kScanMs);
+      signals.pass_on(running_ ? child_ : 0, kScanMs, [this](int signal) { return take(signal); });
       scan();
     }
     scan();
@@ -225,14 +270,28 @@ class Collector {
   }
 
  private:
+  // Signals that are triggers go to every process's recorder, and not to the command.
+  bool take(int signal) {
+    std::string cause;
+    for (const Trigger& trigger : options_.triggers) {
+      if (signal_of(trigger.cause) != signal) continue;
+      cause = trigger.cause;
+      if (trigger.act != Trigger::Act::kDump) switched_ = cause;
+    }
+    if (cause.empty()) return false;
+    for (const auto& session : sessions_) session->pull(cause);
+    return true;
+  }
+
   void make_ring_folder() {
     folder_ = options_.shared_memory + "/pagetape-" + random_name();
     if (mkdir(folder_.c_str(), 0700) == 0) return;
     std::fprintf(
         stderr,
         "pagetape: %s: %s. Each process writes its trace itself: what it has not written "
-        "is lost if it is killed, there are no keyframes, and nothing is judged as it comes.\n",
-        options_.shared_memory.c_str(), std::strerror(errno));
+        "is lost if it is killed, there are no keyframes, and nothing is judged as it comes%s.\n",
+        options_.shared_memory.c_str(), std::strerror(errno),
+        options_.flight() ? ", cut or triggered" : "");
     folder_.clear();
     refused_ = true;
   }
@@ -293,6 +352,7 @@ class Collector {
         std::fprintf(stderr, "pagetape: %s\n", status.message().c_str());
         continue;
       }
+      if (!switched_.empty()) session->pull(switched_);
       sessions_.push_back(std::move(session));
     }
   }
@@ -305,6 +365,8 @@ class Collector {
   const CollectorOptions& options_;
   std::string folder_;  // Of the rings; "": there is no shared memory.
   std::set<std::string> seen_;
+  std::string
+      switched_;  // The cause that started or stopped recording last, for processes to come.
   std::vector<std::unique_ptr<Session>> sessions_;
   pid_t child_ = 0;
   bool running_ = true, refused_ = false;

@@ -4,19 +4,14 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
-#include <memory>
 #include <string>
 #include <vector>
 
-#include "capture/drain.h"
-#include "traces/names.h"
+#include "capture/companion.h"
+#include "capture/flight_flags.h"
 #include "traces/status.h"
 
 namespace pagetape {
-
-// Makes what goes along with one trace, whose names are those of the table.
-using CompanionFactory = std::function<std::unique_ptr<Companion>(const Names&)>;
 
 struct CollectorOptions {
   std::string out;                   // Folder of the traces; made if it is missing.
@@ -25,7 +20,12 @@ struct CollectorOptions {
   std::string shared_memory = "/dev/shm";
   int zstd_level = 3;
   std::string cupti, python, guard;  // As in Injection.
-  CompanionFactory companion;        // May be empty.
+  CompanionFactory companion;        // May be empty, but for a flight recorder.
+  // A flight recorder, where limits or triggers are given; its traces get keyframes of these.
+  FlightLimits last;
+  std::vector<Trigger> triggers;
+  CompanionFactory keyframes;
+  bool flight() const { return last.any() || !triggers.empty(); }
 };
 
 // Runs the command to its end and returns its status, 128 + signal where it was killed, 127 where

@@ -196,6 +196,8 @@ bool Drain::name_launch(Record& record) {
                false);
     return false;
   }
+  // Of a trace that was cut, the launch may lie before its beginning.
+  if (at->event >= writer_->events()) return false;
   record.ints[0] = static_cast<std::int64_t>(at->event);
   return true;
 }
@@ -205,13 +207,13 @@ void Drain::write() {
     --skip_;
     return;
   }
-  if (companion_ != nullptr) {
-    if (const std::optional<Keyframe> keyframe = companion_->see(event_)) {
-      note_error(writer_->add_keyframe(keyframe->state, keyframe->digest), true);
-      if (failed_) return;
-    }
-  }
-  note_error(writer_->add(event_), true);
+  if (options_.flight == nullptr)
+    return note_error(write_along(event_, *writer_, companion_), true);
+  Status status = options_.flight->before(event_, *companion_);
+  companion_->see(event_);
+  if (status.ok()) status = writer_->add(event_);
+  note_error(status, true);
+  if (!failed_) options_.flight->after(event_, *companion_);
 }
 
 // After the item: memory that is not needed any more.

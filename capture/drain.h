@@ -8,11 +8,12 @@
 #include <functional>
 #include <memory>
 #include <mutex>
-#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "capture/companion.h"
+#include "capture/flight.h"
 #include "capture/journal.h"
 #include "capture/record.h"
 #include "capture/ring.h"
@@ -23,22 +24,6 @@
 
 namespace pagetape {
 
-struct Keyframe {
-  std::string state;
-  std::uint64_t digest = 0;
-};
-
-// What goes along with a trace as it is written. Made outside of this folder, which knows no state
-// and no rule.
-class Companion {
- public:
-  virtual ~Companion() = default;
-  // Sees each event before it is written; a keyframe is written before the event.
-  virtual std::optional<Keyframe> see(const Event& event) = 0;
-  // After the last event: a line on the whole trace; "": none.
-  virtual std::string verdict() { return ""; }
-};
-
 struct DrainOptions {
   // Gives memory back only once the file has what stood there, so that nothing is lost with this
   // process; then `journal` is needed. Otherwise at once.
@@ -47,6 +32,8 @@ struct DrainOptions {
   std::function<bool(std::uint32_t)> thread_lives;
   // What the comparer of the n-th table writes into; null where there is none.
   TableSource tables;
+  // The writer, where that keeps the recent past alone; it needs a companion.
+  FlightRecorder* flight = nullptr;
 };
 
 // One thread at a time, but for error().

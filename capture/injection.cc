@@ -12,8 +12,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr char kCudaVariable[] = "CUDA_INJECTION64_PATH";  // CUDA's.
-
 // What was asked for, else the first of `places` beside this program that is there; absolute. ""
 // where it is to be none, or none is there.
 std::string find(const std::string& asked, std::initializer_list<const char*> places) {
@@ -46,19 +44,26 @@ void inject_python(const std::string& folder) {
 
 }  // namespace
 
-void inject(const Injection& injection) {
-  setenv("PAGETAPE_OUT", (injection.out + "/engine.ptape").c_str(), 0);
-  const std::string cupti =
-      find(injection.cupti, {"libpagetape_cupti.so", "capture/libpagetape_cupti.so"});
+Injected found(const Injection& injection) {
+  Injected out;
+  out.cupti = find(injection.cupti, {"libpagetape_cupti.so", "capture/libpagetape_cupti.so"});
   // One recorder a process: the hooks of Python are to take the library that CUPTI's takes.
   const std::string beside =
-      cupti.empty() ? "" : fs::path(cupti).replace_filename("libpagetape_capture.so").string();
-  const std::string capture = find(fs::exists(beside) ? beside : "",
-                                   {"libpagetape_capture.so", "capture/libpagetape_capture.so"});
-  if (!capture.empty()) setenv("PAGETAPE_LIBRARY", capture.c_str(), 0);
+      out.cupti.empty() ? ""
+                        : fs::path(out.cupti).replace_filename("libpagetape_capture.so").string();
+  out.capture = find(fs::exists(beside) ? beside : "",
+                     {"libpagetape_capture.so", "capture/libpagetape_capture.so"});
+  out.python = find(injection.python, {"python"});
+  return out;
+}
+
+void inject(const Injection& injection) {
+  setenv("PAGETAPE_OUT", (injection.out + "/engine.ptape").c_str(), 0);
+  const Injected there = found(injection);
+  if (!there.capture.empty()) setenv("PAGETAPE_LIBRARY", there.capture.c_str(), 0);
   if (!injection.guard.empty()) setenv("PAGETAPE_GUARD", injection.guard.c_str(), 1);
-  inject_cupti(cupti);
-  inject_python(find(injection.python, {"python"}));
+  inject_cupti(there.cupti);
+  inject_python(there.python);
 }
 
 }  // namespace pagetape

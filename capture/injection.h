@@ -22,6 +22,20 @@ struct Injection {
   std::string out;
 };
 
+// What lies where, absolute; "": not there, or not wanted.
+struct Injected {
+  std::string cupti, capture, python;
+};
+Injected found(const Injection& injection);
+
+// Whom CUDA's driver loads into each process.
+inline constexpr char kCudaVariable[] = "CUDA_INJECTION64_PATH";  // CUDA's.
+
+// CUPTI, by where it may be: first the toolkit's, last the one that a message names.
+inline constexpr const char* kCuptiLibraries[] = {
+    "/usr/local/cuda/lib64/libcupti.so", "/usr/local/cuda/extras/CUPTI/lib64/libcupti.so",
+    "libcupti.so", "libcupti.so.12", "libcupti.so.13"};
+
 // Sets the environment of this process, which is about to become the command. What the command's
 // environment has already goes first: another injected library stays, and is said; folders of
 // PYTHONPATH come behind.

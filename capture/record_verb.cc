@@ -1,15 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <memory>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "capture/capture_verbs.h"
 
 namespace pagetape {
+namespace {
+
+struct RecordFlags : CollectorOptions {
+  bool checked = false;
+};
+
+}  // namespace
 
 void add_record_verb(CLI::App& app, int& exit_code, CompanionFactory companion,
                      CompanionFactory checking) {
-  auto options = std::make_shared<CollectorOptions>();
+  auto options = std::make_shared<RecordFlags>();
+  options->keyframes = companion;
   options->companion = std::move(companion);
   CLI::App* verb = app.add_subcommand(
       "record", "Run a command and record what its processes do to their caches");
@@ -22,6 +33,34 @@ void add_record_verb(CLI::App& app, int& exit_code, CompanionFactory companion,
       ->check(CLI::Range(std::uint64_t{1} << 16, std::uint64_t{1} << 32).description(""))
       ->type_name("BYTES")
       ->default_str("64MiB");
+  verb->add_option_function<std::vector<std::string>>(
+          "--last",
+          [options](const std::vector<std::string>& given) {
+            for (const std::string& text : given) {
+              if (Status status = parse_last(text, options->last); !status.ok()) {
+                throw CLI::ValidationError("--last", status.message());
+              }
+            }
+          },
+          "Keep the recent past alone: at least so long (90s, 10min, 2h), at most so much (2GiB), "
+          "or both")
+      ->type_name("TIME|SIZE")
+      ->allow_extra_args(false);
+  verb->add_option_function<std::vector<std::string>>(
+          "--trigger",
+          [options](const std::vector<std::string>& given) {
+            for (const std::string& text : given) {
+              if (Status status = parse_trigger(text, options->triggers.emplace_back());
+                  !status.ok()) {
+                throw CLI::ValidationError("--trigger", status.message());
+              }
+            }
+          },
+          "On usr1, usr2 (a signal to this process), cuda-error or finding (with --check): "
+          "=dump writes a trace of what is kept, =stop does that and keeps no more, =start begins "
+          "to; may be given again")
+      ->type_name("CAUSE=ACTION")
+      ->allow_extra_args(false);
   verb->add_option("--level", options->zstd_level, "zstd level, 1 to 19; 0: none")
       ->check(CLI::Range(0, 19))
       ->capture_default_str();
@@ -29,7 +68,11 @@ void add_record_verb(CLI::App& app, int& exit_code, CompanionFactory companion,
       ->capture_default_str()
       ->type_name("DIR");
   verb->add_flag_callback(
-      "--check", [options, checking = std::move(checking)] { options->companion = checking; },
+      "--check",
+      [options, checking = std::move(checking)] {
+        options->companion = checking;
+        options->checked = true;
+      },
       "Judge the events as they come: a line for each rule's first finding, and a verdict");
   verb->add_option("--cupti", options->cupti,
                    "Library that records CUDA's launches, errors, graphs and waits, or none; "
@@ -53,7 +96,14 @@ void add_record_verb(CLI::App& app, int& exit_code, CompanionFactory companion,
   verb->footer(
       "Returns the command's status, 128 + signal where it was killed, 125 where "
       "recording could not begin.");
-  verb->callback([options, &exit_code] { exit_code = collect(*options); });
+  verb->callback([options, &exit_code] {
+    const bool finding = std::ranges::any_of(
+        options->triggers, [](const Trigger& t) { return t.cause == kFindingCause; });
+    if (finding && !options->checked) {
+      throw CLI::ValidationError("--trigger", "finding needs --check");
+    }
+    exit_code = collect(*options);
+  });
 }
 
 }  // namespace pagetape

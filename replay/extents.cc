@@ -159,14 +159,7 @@ void Extents::cut(std::uint32_t index, std::uint32_t length) {
 void Extents::copy(LayerSets& sets, std::uint32_t index, const Extents& from,
                    std::uint32_t from_index, LayerSet layers, std::uint32_t end, EventIndex by) {
   // Taken first: `from` may be this pool, and the page itself.
-  Groups source;
-  if (const Page* page = from.pages_.find(from_index)) {
-    if (page->groups != 0) {
-      source = from.groups_[page->groups - 1];
-    } else if (page->prefix > 0) {
-      source.push_back({page->layers, {.prefix = page->prefix, .bits = {}}});
-    }
-  }
+  Groups source = from.written(from_index);
   Page& page = pages_.at(index);
   page.by = by;
   Groups out;
@@ -216,6 +209,14 @@ LayerSet Extents::covered(LayerSets& sets, std::uint32_t index, std::uint32_t be
 EventIndex Extents::written_by(std::uint32_t index) const {
   const Page* page = pages_.find(index);
   return page == nullptr ? kNever : page->by;
+}
+
+Extents::Groups Extents::written(std::uint32_t index) const {
+  const Page* page = pages_.find(index);
+  if (page == nullptr) return {};
+  if (page->groups != 0) return groups_[page->groups - 1];
+  if (page->prefix == 0) return {};
+  return {{page->layers, {.prefix = page->prefix, .bits = {}}}};
 }
 
 bool Extents::consistent(std::size_t layer_sets, std::uint32_t page_size) const {

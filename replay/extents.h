@@ -78,6 +78,8 @@ class Extents {
     }
   };
   using Groups = std::vector<Group>;  // Disjoint layer sets, none empty.
+  // What of the page is written.
+  Groups written(std::uint32_t page) const;
 
   struct Page {
     LayerSet layers = kNoLayers;  // Of the prefix; unused where `groups` is set.

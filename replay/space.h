@@ -121,6 +121,16 @@ class Space {
     });
   }
 
+  // f(owner, holder) for each, in the order in which they came.
+  template <class F>
+  void for_each_holder(F&& f) const {
+    for (std::uint32_t i = 0; i < holders_.size(); ++i) {
+      if (holders_.key(i) != kNone) f(holders_.key(i), holders_[i]);
+    }
+  }
+  // Are pages that never had an owner unknown?
+  bool unknown() const { return unknown_; }
+
   // After loading: does every index lead somewhere?
   bool consistent() const;
 

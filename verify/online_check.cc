@@ -23,11 +23,14 @@ std::string seconds(std::int64_t ns) {
 
 }  // namespace
 
-OnlineCheck::OnlineCheck(const Names& names, std::function<void(const std::string&)> say)
+OnlineCheck::OnlineCheck(const Names& names, Say say)
     : names_(names), say_(std::move(say)), state_(names), judge_(names, {}, all_rules()) {}
 
 bool OnlineCheck::see(const Event& event) {
-  if (!good_) return false;
+  if (!good_) {
+    (void)state_.apply(event);
+    return false;
+  }
   if (event.t.has_value() && !has_begin_) {
     begin_ = *event.t;
     has_begin_ = true;
@@ -40,7 +43,7 @@ bool OnlineCheck::see(const Event& event) {
     if (counts[r] == 0 || std::exchange(said_[r], true)) continue;
     const Finding& first = *judge_.findings().first(kRules[r].rule);
     const std::string when = event.t.has_value() ? seconds(*event.t - begin_) + ": " : "";
-    say_(when + place_of(first, names_) + ": " + first.message);
+    say_(kRules[r].name, when + place_of(first, names_) + ": " + first.message);
   }
   return true;
 }

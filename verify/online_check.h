@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <string_view>
 
 #include "replay/state.h"
 #include "verify/judge.h"
@@ -15,13 +16,15 @@ namespace pagetape {
 // Bounded memory but for the state's. One thread at a time.
 class OnlineCheck {
  public:
-  // `say` gets a line, without newline, for each rule's first finding. `names` must outlive this.
-  OnlineCheck(const Names& names, std::function<void(const std::string&)> say);
+  // The rule's name, and a line without newline, for each rule's first finding.
+  using Say = std::function<void(std::string_view rule, const std::string& line)>;
+  // `names` must outlive this.
+  OnlineCheck(const Names& names, Say say);
   OnlineCheck(const OnlineCheck&) = delete;
   OnlineCheck& operator=(const OnlineCheck&) = delete;
 
-  // Applies the trace's next event to state(). False from the first one on that cannot apply: no
-  // later event is judged.
+  // Applies the trace's next event to state(). False from the first one on that cannot: no later
+  // event is judged.
   bool see(const Event& event);
   const State& state() const { return state_; }
   // Call once, after the last event: the findings held back until then are not counted.
@@ -29,7 +32,7 @@ class OnlineCheck {
 
  private:
   const Names& names_;
-  const std::function<void(const std::string&)> say_;
+  const Say say_;
   State state_;
   Judge judge_;
   std::array<bool, kRuleCount> said_{};

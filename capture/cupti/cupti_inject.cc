@@ -17,6 +17,7 @@
 #include <utility>
 
 #include "capture/cupti_source.h"
+#include "capture/injection.h"
 
 namespace pagetape {
 namespace {
@@ -299,9 +300,8 @@ struct CuptiApi {
   decltype(&cuptiGetResultString) result_string;
 };
 
-// The CUPTI that the process has loaded, as there can be only one; else an installed one: first the
-// toolkit's, last the one that the message names. False where there is none. (RTLD_DEFAULT is a
-// null pointer.)
+// The CUPTI that the process has loaded, as there can be only one; else an installed one. False
+// where there is none. (RTLD_DEFAULT is a null pointer.)
 bool open_cupti_library(void*& library) {
   if (const char* named = std::getenv("PAGETAPE_CUPTI_LIBRARY"); named != nullptr && *named != 0) {
     return (library = dlopen(named, RTLD_NOW | RTLD_LOCAL)) != nullptr;
@@ -309,9 +309,7 @@ bool open_cupti_library(void*& library) {
   library = RTLD_DEFAULT;
   if (dlsym(RTLD_DEFAULT, "cuptiSubscribe") != nullptr) return true;
   for (const int flags : {RTLD_NOLOAD, 0}) {
-    for (const char* name :
-         {"/usr/local/cuda/lib64/libcupti.so", "/usr/local/cuda/extras/CUPTI/lib64/libcupti.so",
-          "libcupti.so", "libcupti.so.12", "libcupti.so.13"}) {
+    for (const char* name : kCuptiLibraries) {
       library = dlopen(name, RTLD_NOW | RTLD_LOCAL | flags);
       if (library != nullptr) return true;
     }

@@ -185,12 +185,14 @@ TEST_F(DrainTest, ARecordThatIsNoneIsCountedAndLeftOut) {
 
 class EveryThird final : public Companion {
  public:
-  std::optional<Keyframe> see(const Event&) override {
-    return ++seen_ % 3 == 0 ? std::optional(Keyframe{"state", 1}) : std::nullopt;
+  std::optional<Keyframe> keyframe() override {
+    return ++asked_ % 3 == 0 ? std::optional(Keyframe{"state", 1}) : std::nullopt;
   }
+  void see(const Event&) override {}
+  void restate(std::string_view, const std::function<void(const Event&)>&) override {}
 
  private:
-  int seen_ = 0;
+  int asked_ = 0;
 };
 
 TEST_F(DrainTest, KeyframesStandWhereTheCompanionGivesThem) {

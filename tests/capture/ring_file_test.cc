@@ -122,6 +122,17 @@ TEST(RingFile, WhatOthersMayOpenOrIsNoneIsRefused) {
   EXPECT_EQ(RingFile::open(folder.file("nowhere"), status), nullptr);
 }
 
+TEST(RingFile, ARingOfAnotherUserIsRefused) {
+  if (geteuid() != 0) GTEST_SKIP() << "only root can give a file away";
+  const ScratchFolder folder;
+  const Engine engine(folder.file(""));
+  const std::string path = only_file(folder.file(""));
+  ASSERT_EQ(chown(path.c_str(), 1, 1), 0);
+  Status status;
+  EXPECT_EQ(RingFile::open(path, status), nullptr);
+  EXPECT_NE(status.message().find("a ring of another user"), std::string::npos);
+}
+
 TEST(RingFile, WhatIsDoneToACopyStaysThere) {
   const ScratchFolder folder;
   const Engine engine(folder.file(""));

@@ -9,7 +9,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "capture" / "python"))
 
-from pagetape.importhook import Guard, PostImportHooks, after, expect, wrap  # noqa: E402
+from pagetape.importhook import (  # noqa: E402
+    Guard, NotHere, PostImportHooks, after, expect, wrap)
 
 
 class ImportHookTest(unittest.TestCase):
@@ -47,6 +48,17 @@ class ImportHookTest(unittest.TestCase):
         self.hooks.on("toy_engine_c.moved", lambda module: None)
         importlib.import_module("toy_engine_c")
         self.assertEqual(self.hooks.skipped, [])
+
+    def test_a_hook_whose_place_is_another_module_is_neither_applied_nor_skipped(self):
+        self.engine("toy_engine_h", "x = 1\n")
+
+        def elsewhere(module):
+            raise NotHere
+
+        self.hooks.on("toy_engine_h", elsewhere, gives=("alloc",))
+        importlib.import_module("toy_engine_h")
+        self.assertEqual((self.hooks.applied, self.hooks.skipped), ([], []))
+        self.assertEqual(self.hooks.watched, [("toy_engine_h", "elsewhere", ("alloc",))])
 
     def test_hooks_that_do_not_fit_are_listed_one_by_one(self):
         self.engine("toy_engine_d", "class Pool:\n    pass\n")

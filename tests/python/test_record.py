@@ -264,6 +264,25 @@ if __name__ == "__main__":
 """
 
 
+# A process that records, and is another program from then on.
+EXEC = """
+import os, pagetape
+recorder = pagetape.active().recorder
+recorder.emit("header", format=1)
+recorder.emit("step", step=1)
+os.execv(%r, %r)
+"""
+
+# Clocks that go back, and forward by decades.
+CLOCK = """
+import pagetape
+recorder = pagetape.active().recorder
+recorder.emit("header", format=1)
+for step, t in enumerate((10**18, 5, 2 * 10**18, -7, 10**18)):
+    recorder.emit("step", step=step, t=t)
+"""
+
+
 class Python(Recording):
     """What is handed out, unpacked somewhere: nothing is said to it but `record -- python …`."""
 
@@ -287,6 +306,33 @@ class Python(Recording):
         steps = [[e["step"] for e in self.events(trace) if e["ev"] == "step"]
                  for trace in self.traces()]
         self.assertEqual(sorted(steps), [[0], [1]])
+
+    def script_of(self, text):
+        with open(self.script, "w", encoding="utf-8") as f:
+            f.write(text)
+
+    def test_a_process_that_becomes_another_leaves_its_trace_and_the_other_one_too(self):
+        self.script_of(EXEC % (SHORT[0], SHORT))
+        done = self.record("python3", self.script)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        ends = sorted(self.events(trace)[-1]["ev"] for trace in self.traces())
+        self.assertEqual(ends, ["end", "step"])
+        for trace in self.traces():
+            self.assertIsNone(self.verified(trace)["damaged"])
+
+    def test_a_clock_that_jumps_is_recorded_as_it_says_and_changes_nothing(self):
+        self.script_of(CLOCK)
+        for options in ([], ["--check"], ["--last", "1s"]):
+            done = self.record("python3", self.script, options=options)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            trace = self.traces()[-1]
+            times = [e["t"] for e in self.events(trace) if e["ev"] == "step"]
+            self.assertEqual(times, [10**18, 5, 2 * 10**18, -7, 10**18])
+            self.assertEqual(self.verified(trace)["verdict"], "pass")
+            info = subprocess.run([PAGETAPE, "info", trace], text=True, check=True,
+                                  stdout=subprocess.PIPE).stdout
+            self.assertIn("step", info)
+            os.remove(trace)
 
     def test_a_sitecustomize_that_was_there_is_run(self):
         with open(os.path.join(self.folder, "sitecustomize.py"), "w", encoding="utf-8") as f:

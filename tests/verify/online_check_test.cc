@@ -19,7 +19,8 @@ std::vector<std::string> said_of(const std::string& lines) {
   const auto source = open_trace(folder.write("trace.jsonl", lines), names, status);
   EXPECT_TRUE(status.ok()) << status.message();
   std::vector<std::string> said;
-  OnlineCheck check(names, [&](const std::string& line) { said.push_back(line); });
+  OnlineCheck check(names,
+                    [&](std::string_view, const std::string& line) { said.push_back(line); });
   Event event;
   while (source->next(event)) check.see(event);
   said.push_back(check.verdict());

@@ -18,6 +18,7 @@ import sys
 from typing import Optional
 
 from .devices import OutOfBounds
+from .engines import ENGINES
 from .importhook import PostImportHooks
 from .recording import Recorder, TextRecorder, open_recorder
 
@@ -30,13 +31,12 @@ class Session:
     """One recording: the recorder, the hooks that feed it and the adapters' state."""
 
     def __init__(self, recorder: Recorder) -> None:
-        from . import hf_transformers, sglang, vllm
-
         self.recorder = recorder
         self.hooks = PostImportHooks()
-        self.sglang = sglang.install(self.hooks, recorder)
-        self.transformers = hf_transformers.install(self.hooks, recorder)
-        vllm.install(self.hooks, recorder)
+        self.adapters = {engine.package: engine.adapter().install(self.hooks, recorder)
+                         for engine in ENGINES if engine.module}
+        self.sglang = self.adapters["sglang"]
+        self.transformers = self.adapters["transformers"]
         self.hooks.install()
 
     def close(self) -> None:

@@ -1,16 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""python -m pagetape run SCRIPT [ARGUMENTS]"""
+"""python -m pagetape run SCRIPT [ARGUMENTS], or doctor"""
 
 import runpy
 import sys
 
-from . import start, stop
+from . import doctor, start, stop
 
 
 def main() -> None:
     arguments = sys.argv[1:]
+    if arguments[:1] == ["doctor"]:
+        doctor.main(arguments[1:])
+        return
     if len(arguments) < 2 or arguments[0] != "run":
-        sys.exit("usage: PAGETAPE_OUT=FILE python -m pagetape run SCRIPT [ARGUMENTS]")
+        sys.exit("usage: PAGETAPE_OUT=FILE python -m pagetape run SCRIPT [ARGUMENTS]\n"
+                 "       python -m pagetape doctor")
     start()
     sys.argv = arguments[1:]
     try:

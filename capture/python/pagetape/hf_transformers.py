@@ -19,6 +19,7 @@ from .hf_buffers import Buffers
 from .hf_launches import Launches
 from .importhook import PostImportHooks, after, expect, wrap
 
+DRIVEN = ("5.12.1", "5.17.0")  # Releases that it was run with.
 RECORDS = ["pool", "pool_layer", "backend", "pool_swap", "request", "alloc", "share", "free",
            "prefix_key", "prefix_hit", "prefix_drop", "copy", "buffer", "table", "slots",
            "attention", "store", "launch_done", "step", "note", "gap", "end"]
@@ -266,9 +267,17 @@ class Hooks:
 def install(hooks: PostImportHooks, recorder) -> Hooks:
     adapter = Hooks(recorder)
     place = "transformers.generation.continuous_batching."
-    for module, hook in (("cache", adapter.cache), ("cache", adapter.sharing),
-                         ("cache_manager", adapter.allocators), ("scheduler", adapter.scheduler),
-                         ("input_outputs", adapter.inputs), ("continuous_api", adapter.steps),
-                         ("offloading_manager", adapter.offloading)):
-        hooks.on(place + module, hook)
+    for module, hook, gives in (
+            ("cache", adapter.cache,
+             ("pool", "pool.reserved", "pool.page_bytes", "pool_layer", "backend", "pool_swap",
+              "buffer", "table", "table.space", "slots", "attention", "attention.rows",
+              "attention.bound", "attention.space", "store")),
+            ("cache", adapter.sharing,
+             ("share", "prefix_key", "prefix_hit", "prefix_drop", "copy")),
+            ("cache_manager", adapter.allocators, ("alloc", "free")),
+            ("scheduler", adapter.scheduler, ("request",)),
+            ("input_outputs", adapter.inputs, ("step",)),
+            ("continuous_api", adapter.steps, ("gap",)),
+            ("offloading_manager", adapter.offloading, ("gap",))):
+        hooks.on(place + module, hook, gives)
     return adapter

@@ -16,13 +16,24 @@ import importlib.util
 import inspect
 import os
 import sys
-from typing import Callable, Dict, List, NamedTuple
+from typing import Callable, Dict, Iterable, List, NamedTuple, Tuple
 
 
 class Skipped(NamedTuple):
     module: str
     hook: str
     reason: str
+
+
+class Watched(NamedTuple):
+    module: str
+    hook: str
+    gives: Tuple[str, ...]  # Kinds of events, and fields of them, that it records; (): not said.
+
+
+class NotHere(Exception):
+    """Raised by a hook whose place this release has in another module: neither applied nor
+    skipped."""
 
 
 def strict() -> bool:
@@ -35,12 +46,16 @@ class PostImportHooks(importlib.abc.MetaPathFinder):
     def __init__(self) -> None:
         self._hooks: Dict[str, List[Callable]] = {}
         self._finding: set = set()
+        self.watched: List[Watched] = []
         self.applied: List[str] = []
         self.skipped: List[Skipped] = []
 
-    def on(self, module: str, hook: Callable) -> None:
-        """Calls hook(module object) once `module` is there; at once if it is already."""
+    def on(self, module: str, hook: Callable, gives: Iterable[str] = ()) -> None:
+        """Calls hook(module object) once `module` is there; at once if it is already. `gives` is
+        what the hook records, for `pagetape doctor`: kinds of events and fields such as
+        "attention.bound"."""
         self._hooks.setdefault(module, []).append(hook)
+        self.watched.append(Watched(module, _name_of(hook), tuple(gives)))
         if module in sys.modules:
             self._run(sys.modules[module], [hook])
 
@@ -72,15 +87,21 @@ class PostImportHooks(importlib.abc.MetaPathFinder):
 
     def _run(self, module, hooks) -> None:
         for hook in hooks:
-            name = getattr(hook, "__name__", repr(hook))
+            name = _name_of(hook)
             try:
                 hook(module)
                 self.applied.append(f"{module.__name__}:{name}")
+            except NotHere:
+                pass
             except Exception as error:  # an engine must not fall over its recorder
                 if strict():
                     raise
                 reason = f"{type(error).__name__}: {error}"
                 self.skipped.append(Skipped(module.__name__, name, reason))
+
+
+def _name_of(hook: Callable) -> str:
+    return getattr(hook, "__name__", repr(hook))
 
 
 class _HookedLoader(importlib.abc.Loader):

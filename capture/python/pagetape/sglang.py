@@ -12,11 +12,13 @@ from __future__ import annotations
 import os
 from importlib import metadata
 
-from .importhook import PostImportHooks, wrap
+from .importhook import NotHere, PostImportHooks, wrap
 from .sglang_backends import Backends
 from .sglang_hooks import PoolHooks
 from .sglang_kernels import Kernels
 from .sglang_pools import Pools
+
+DRIVEN = ("0.5.19", "0.5.20")  # Releases that it was run with.
 
 # What this adapter writes. CUDA graphs, prefix caches, transfers and host copies are not recorded:
 # the rules that need them are not checked.
@@ -66,9 +68,12 @@ def _version(module) -> str:
 
 def _where_defined(cls: str, hook):
     def only_there(module):
-        if cls in vars(module) and vars(module)[cls].__module__ == module.__name__:
-            hook(module)
+        found = vars(module).get(cls)
+        if getattr(found, "__module__", None) != module.__name__:
+            raise NotHere
+        hook(module)
 
+    only_there.__name__ = hook.__name__
     return only_there
 
 
@@ -102,32 +107,37 @@ def install(hooks: PostImportHooks, recorder) -> Adapter:
         backends.watch(module.TritonAttnBackend)
 
     cache, attention = "sglang.srt.mem_cache.", "sglang.srt.layers.attention."
+    store, reads = ("store",), ("attention", "attention.rows", "attention.bound")
+    pages = ("alloc", "free")
+    mapped = ("map", "map_set", "map_clear", "evict")
+    bound = ("backend", "pool_swap", "swa_state", "buffer", "table", "table.space")
     places = (
-        ("sglang", header),
-        (cache + "memory_pool", pools.memory_pool),
-        (cache + "memory_pool", kernels.pool_store),
-        (cache + "swa_memory_pool", pools.swa_memory_pool),
-        (cache + "swa_memory_pool", kernels.set_store),
-        (cache + "allocator.paged", pools.paged_allocator),
-        (cache + "allocator.swa", pools.swa_allocator),
-        ("sglang.srt.layers.radix_attention", radix_attention),
-        (attention + "trtllm_mha_backend", trtllm_mha),
-        (attention + "aiter_backend", aiter),
-        (attention + "aiter_backend", kernels.aiter_unified),
-        (attention + "aiter_backend", kernels.aiter_prefill),
-        (attention + "aiter_backend", kernels.aiter_ragged),
-        (attention + "aiter_backend", kernels.aiter_store),
-        (attention + "triton_backend", triton),
-        ("sglang.kernels.ops.attention.decode_attention", kernels.triton_decode),
-        ("sglang.kernels.ops.attention.extend_attention", kernels.triton_extend),
-        ("flashinfer.decode", kernels.flashinfer_decode),
-        ("flashinfer.prefill", kernels.flashinfer_prefill),
+        ("sglang", header, ("header",)),
+        (cache + "memory_pool", pools.memory_pool,
+         ("pool", "pool.reserved", "pool.page_bytes", "pool_layer", "request")),
+        (cache + "memory_pool", kernels.pool_store, store),
+        (cache + "swa_memory_pool", pools.swa_memory_pool, ("pool_set",)),
+        (cache + "swa_memory_pool", kernels.set_store, store),
+        (cache + "allocator.paged", pools.paged_allocator, pages),
+        (cache + "allocator.swa", pools.swa_allocator, mapped),
+        ("sglang.srt.layers.radix_attention", radix_attention, ("layer_remap",)),
+        (attention + "trtllm_mha_backend", trtllm_mha, bound),
+        (attention + "aiter_backend", aiter, bound),
+        (attention + "aiter_backend", kernels.aiter_unified, reads),
+        (attention + "aiter_backend", kernels.aiter_prefill, reads),
+        (attention + "aiter_backend", kernels.aiter_ragged, reads),
+        (attention + "aiter_backend", kernels.aiter_store, store),
+        (attention + "triton_backend", triton, bound),
+        ("sglang.kernels.ops.attention.decode_attention", kernels.triton_decode, reads),
+        ("sglang.kernels.ops.attention.extend_attention", kernels.triton_extend, reads),
+        ("flashinfer.decode", kernels.flashinfer_decode, reads),
+        ("flashinfer.prefill", kernels.flashinfer_prefill, reads),
     )
-    for module, hook in places:
-        hooks.on(module, hook)
+    for module, hook, gives in places:
+        hooks.on(module, hook, gives)
     # Where the classes stood to 0.5.12; later releases keep the modules without them.
-    for module, cls, hook in (
-            (cache + "allocator", "PagedTokenToKVPoolAllocator", pools.paged_allocator),
-            (cache + "swa_memory_pool", "SWATokenToKVPoolAllocator", pools.swa_allocator)):
-        hooks.on(module, _where_defined(cls, hook))
+    for module, cls, hook, gives in (
+            (cache + "allocator", "PagedTokenToKVPoolAllocator", pools.paged_allocator, pages),
+            (cache + "swa_memory_pool", "SWATokenToKVPoolAllocator", pools.swa_allocator, mapped)):
+        hooks.on(module, _where_defined(cls, hook), gives)
     return adapter

@@ -21,6 +21,7 @@ from .importhook import Guard, PostImportHooks, expect, wrap
 from .vllm_blocks import Blocks
 from .vllm_launches import Launches
 
+DRIVEN = ("0.32.0",)  # Releases that it was run with.
 RECORDS = ["pool", "pool_layer", "backend", "pool_swap", "request", "alloc", "share", "free",
            "evict", "prefix_key", "prefix_hit", "prefix_drop", "accept", "rewind", "buffer",
            "table", "slots", "attention", "store", "step", "note", "gap", "end"]
@@ -310,18 +311,23 @@ def _metadata_of(layer):
 def install(hooks: PostImportHooks, recorder) -> Hooks:
     adapter = Hooks(recorder)
     core, worker = "vllm.v1.core.", "vllm.v1.worker."
-    for module, hook in ((core + "kv_cache_manager", adapter.manager),
-                         (core + "block_pool", adapter.pool),
-                         (core + "block_pool", adapter.prefixes),
-                         (core + "single_type_kv_cache_manager", adapter.managers),
-                         (core + "single_type_kv_cache_manager", adapter.copies),
-                         (core + "kv_cache_coordinator", adapter.external),
-                         (core + "sched.scheduler", adapter.requests),
-                         (core + "sched.scheduler", adapter.drafts),
-                         (worker + "gpu_model_runner", adapter.runner),
-                         (worker + "gpu.model_runner", adapter.second_runner),
-                         (worker + "utils", adapter.kernel_blocks),
-                         ("vllm.model_executor.layers.attention.attention", adapter.layers),
-                         ("vllm.attention.layer", adapter.layers)):
-        hooks.on(module, hook)
+    launches = ("pool", "pool.reserved", "pool.page_bytes", "pool_layer", "backend", "pool_swap",
+                "buffer", "step", "gap")
+    reads = ("table", "table.space", "slots", "attention", "attention.rows", "attention.bound",
+             "attention.space", "store")
+    for module, hook, gives in (
+            (core + "kv_cache_manager", adapter.manager, ()),
+            (core + "block_pool", adapter.pool, ("alloc", "share", "free")),
+            (core + "block_pool", adapter.prefixes, ("prefix_key", "prefix_drop")),
+            (core + "single_type_kv_cache_manager", adapter.managers, ("prefix_hit", "evict")),
+            (core + "single_type_kv_cache_manager", adapter.copies, ("gap",)),
+            (core + "kv_cache_coordinator", adapter.external, ("gap",)),
+            (core + "sched.scheduler", adapter.requests, ("request",)),
+            (core + "sched.scheduler", adapter.drafts, ("accept", "rewind")),
+            (worker + "gpu_model_runner", adapter.runner, launches),
+            (worker + "gpu.model_runner", adapter.second_runner, ("gap",)),
+            (worker + "utils", adapter.kernel_blocks, ()),
+            ("vllm.model_executor.layers.attention.attention", adapter.layers, reads),
+            ("vllm.attention.layer", adapter.layers, reads)):
+        hooks.on(module, hook, gives)
     return adapter
