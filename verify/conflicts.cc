@@ -111,9 +111,9 @@ Conflicts::Clock Conflicts::clock_of(const Event& event, EventIndex index) {
       clock[c] = std::max(clock[c], known->second[c]);
     }
   }
-  if (dependencies_.part() == Part::kEnd) return clock;
+  if (dependencies_.actor() == Actor::kEnd) return clock;
   clock[dependencies_.stream_chain()] = index + 1;
-  if (dependencies_.part() != Part::kDevice) clock[dependencies_.host_chain()] = index + 1;
+  if (dependencies_.actor() != Actor::kDevice) clock[dependencies_.host_chain()] = index + 1;
   return clock;
 }
 
@@ -181,7 +181,7 @@ void Conflicts::remember(const Touch& touch, const Event& event, EventIndex inde
 
 void Conflicts::applied(const Event& event, EventIndex index) {
   Clock clock = clock_of(event, index);
-  if (dependencies_.part() == Part::kEnd) {
+  if (dependencies_.actor() == Actor::kEnd) {
     for (const Thing& thing : ended_on_) histories_[thing].ended.push_back(ended_);
   }
   // Once a thing; what changes it says more than what reads it.

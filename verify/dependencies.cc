@@ -40,12 +40,12 @@ EventIndex completed(const Event& event) {
 
 }  // namespace
 
-Part Dependencies::part_of(const Event& event, bool acknowledges) {
-  if (std::holds_alternative<ev::AsyncEnd>(event.body)) return Part::kEnd;
-  if (kOfSetup[event.kind()]) return Part::kSetup;
-  if (kOfDevice[event.kind()]) return Part::kDevice;
+Actor Dependencies::actor_of(const Event& event, bool acknowledges) {
+  if (std::holds_alternative<ev::AsyncEnd>(event.body)) return Actor::kEnd;
+  if (kOfSetup[event.kind()]) return Actor::kSetup;
+  if (kOfDevice[event.kind()]) return Actor::kDevice;
   const bool is_write = std::holds_alternative<ev::Fill>(event.body) && !acknowledges;
-  return is_write ? Part::kDevice : Part::kHost;
+  return is_write ? Actor::kDevice : Actor::kHost;
 }
 
 Dependencies::Rank& Dependencies::rank_of(const Event& event) {
@@ -111,7 +111,7 @@ void Dependencies::on_host(Rank& rank, const Event& event, EventIndex index) {
   if (const auto ends = acknowledged_.find(index); ends != acknowledged_.end()) {
     for (EventIndex end : ends->second) need(end);
   }
-  if (part_ == Part::kSetup) need_all(rank);
+  if (actor_ == Actor::kSetup) need_all(rank);
   if (!forgets(event)) return;
   for (EventIndex end : rank.ends) need(end);
   rank.ends.clear();
@@ -121,12 +121,12 @@ void Dependencies::on_host(Rank& rank, const Event& event, EventIndex index) {
 
 const std::vector<EventIndex>& Dependencies::before(const Event& event, EventIndex index) {
   before_.clear();
-  part_ = part_of(event, acknowledged_.contains(index));
+  actor_ = actor_of(event, acknowledged_.contains(index));
   Rank& rank = rank_of(event);
   Chain& stream = stream_of(rank, event.stream);
   host_chain_ = rank.host.number;
   stream_chain_ = stream.number;
-  if (part_ == Part::kEnd) {
+  if (actor_ == Actor::kEnd) {
     on_end(rank, std::get<ev::AsyncEnd>(event.body), index);
     return before_;
   }
@@ -136,11 +136,11 @@ const std::vector<EventIndex>& Dependencies::before(const Event& event, EventInd
     on_wait(rank, event, *wait, index);
   } else if (const auto* begin = std::get_if<ev::AsyncBegin>(&event.body)) {
     on_begin(rank, event, *begin, index);
-  } else if (part_ != Part::kDevice) {
+  } else if (actor_ != Actor::kDevice) {
     on_host(rank, event, index);
   }
   stream.last = index;
-  if (part_ != Part::kDevice) rank.host.last = index;
+  if (actor_ != Actor::kDevice) rank.host.last = index;
   return before_;
 }
 

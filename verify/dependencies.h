@@ -19,8 +19,8 @@ using Acknowledged = std::map<EventIndex, std::vector<EventIndex>>;
 // No order is looked at in which events change places over more than this.
 inline constexpr EventIndex kFarApart = 1 << 14;
 
-// Where an event takes effect.
-enum class Part : std::uint8_t {
+// Whose an event is, and with that where it takes effect.
+enum class Actor : std::uint8_t {
   kHost,    // The scheduler's: in the order of its stream and in that of all its acts.
   kSetup,   // What launches take up when they are issued (bindings, scalars, …), and gaps: of the
             // host, and behind everything that was issued before.
@@ -46,7 +46,7 @@ class Dependencies {
 
   // Of the event given last. Chains are numbered densely: one for each rank's host and for each of
   // its streams, and the events of one chain all depend on each other in recorded order.
-  Part part() const { return part_; }
+  Actor actor() const { return actor_; }
   std::uint32_t host_chain() const { return host_chain_; }
   std::uint32_t stream_chain() const { return stream_chain_; }
   std::uint32_t chains() const { return chains_; }
@@ -54,7 +54,7 @@ class Dependencies {
   // Events that may still be named.
   std::vector<EventIndex> live() const;
 
-  static Part part_of(const Event& event, bool acknowledges);
+  static Actor actor_of(const Event& event, bool acknowledges);
 
  private:
   struct Chain {
@@ -91,7 +91,7 @@ class Dependencies {
   std::map<std::int64_t, Rank> ranks_;
   std::uint32_t chains_ = 0;
   std::vector<EventIndex> before_;
-  Part part_ = Part::kHost;
+  Actor actor_ = Actor::kHost;
   std::uint32_t host_chain_ = 0, stream_chain_ = 0;
 };
 

@@ -105,7 +105,7 @@ class Streams {
       lacks_waits_ = std::ranges::none_of(
           *header->records, [&](Name kind) { return names_.text(kind) == "stream_wait"; });
     }
-    if (Dependencies::part_of(event, false) != Part::kDevice) return;
+    if (Dependencies::actor_of(event, false) != Actor::kDevice) return;
     operations_ |= std::holds_alternative<ev::AsyncBegin>(event.body);
     std::set<std::int32_t>& streams = by_rank_[event.rank.value_or(INT64_MIN)];
     streams.insert(event.stream);

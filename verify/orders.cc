@@ -24,7 +24,7 @@ Relation relation_of(const Stretch& stretch, const Acknowledged& acknowledged) {
         before.push_back(static_cast<std::uint32_t>(index - stretch.begin));
     }
     out.turn.push_back(dependencies.stream_chain());
-    if (dependencies.part() == Part::kEnd) ends.push_back(i);
+    if (dependencies.actor() == Actor::kEnd) ends.push_back(i);
   }
   out.turns = dependencies.chains();
   for (std::uint32_t i : ends) out.turn[i] = out.turns++;
