@@ -2,10 +2,12 @@
 // The bytes of a keyframe: a walk over the state's own visit() functions, both ways. Integers are
 // variable-length; a name is its text where it first stands and a number after, so that the bytes
 // do not depend on the order in which a reader interned its names. So is a set of layers, of which
-// a judge may have interned more than the state uses.
+// a judge may have interned more than the state uses. In a list of plain structures each integer is
+// the difference to the one in the element before: ids ascend, and events are near each other.
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <cstring>
 #include <map>
@@ -50,6 +52,22 @@ template <class T>
 inline constexpr bool kIsSparse = false;
 template <class T, std::size_t N>
 inline constexpr bool kIsSparse<SparseArray<T, N>> = true;
+
+// Elements whose integers are kept as differences: no list is within them.
+template <class T>
+concept Plain = std::is_trivially_copyable_v<T>;
+
+// The integers of the element before, in the order of their visit.
+class Differences {
+ public:
+  void begin() { at_ = 0; }
+  // The integer that this one is told relative to; 0 outside of lists.
+  std::uint64_t& last() { return last_[std::min(at_++, last_.size() - 1)]; }
+
+ private:
+  std::array<std::uint64_t, 16> last_{};
+  std::size_t at_ = 0;
+};
 
 template <class T>
 concept Reflected = requires {
@@ -125,14 +143,16 @@ class SaveArchive {
 
   template <class T>
   void save(const T& v) {
-    if constexpr (std::is_enum_v<T>) {
-      signed_number(static_cast<std::int64_t>(v));
-    } else if constexpr (std::is_integral_v<T>) {
+    if constexpr (std::is_enum_v<T> || std::is_integral_v<T>) {
       // kNever and other all-ones sentinels are -1: one byte.
-      signed_number(static_cast<std::int64_t>(v));
+      auto value = static_cast<std::uint64_t>(static_cast<std::int64_t>(v));
+      if (differences_ != nullptr) value -= std::exchange(differences_->last(), value);
+      signed_number(static_cast<std::int64_t>(value));
     } else if constexpr (kIsVector<T>) {
       number(v.size());
-      for (const auto& x : v) save(x);
+      elements<typename T::value_type>([&](auto&& save_one) {
+        for (const auto& x : v) save_one(x);
+      });
     } else if constexpr (kIsMap<T>) {
       save_map(v);
     } else if constexpr (kIsOptional<T>) {
@@ -145,17 +165,34 @@ class SaveArchive {
       std::visit([this](const auto& x) { save(x); }, v);
     } else if constexpr (kIsSparse<T>) {
       std::uint64_t last = 0;
-      v.for_each([&](std::uint64_t i, const auto& x) {
-        if (x == std::decay_t<decltype(x)>()) return;
-        number(i + 1 - last);
-        save(x);
-        last = i + 1;
+      elements<typename T::value_type>([&](auto&& save_one) {
+        v.for_each([&](std::uint64_t i, const auto& x) {
+          if (x == std::decay_t<decltype(x)>()) return;
+          number(i + 1 - last);
+          save_one(x);
+          last = i + 1;
+        });
       });
       number(0);
     } else if constexpr (Reflected<T>) {
       archive_fields(*this, v);
     } else {
       const_cast<T&>(v).visit(*this);  // visit() serves both directions.
+    }
+  }
+  // Calls f with what saves one element of a list.
+  template <class E, class F>
+  void elements(F&& f) {
+    if constexpr (Plain<E>) {
+      Differences differences;
+      f([&](const E& element) {
+        differences.begin();
+        Differences* const outer = std::exchange(differences_, &differences);
+        save(element);
+        differences_ = outer;
+      });
+    } else {
+      f([&](const E& element) { save(element); });
     }
   }
   template <class K, class V>
@@ -174,6 +211,7 @@ class SaveArchive {
 
   const Names& names_;
   std::string out_;
+  Differences* differences_ = nullptr;  // Of the list whose element is at hand.
   std::unordered_map<std::uint32_t, std::uint64_t> ids_;
   const LayerSets* sets_ = nullptr;
   std::unordered_map<std::uint32_t, std::uint64_t> set_ids_;
@@ -279,12 +317,18 @@ class LoadArchive {
   template <class T>
   void load(T& v) {
     if constexpr (std::is_enum_v<T> || std::is_integral_v<T>) {
-      v = static_cast<T>(signed_number());
+      auto value = static_cast<std::uint64_t>(signed_number());
+      if (differences_ != nullptr) {
+        std::uint64_t& last = differences_->last();
+        value = last += value;
+      }
+      v = static_cast<T>(value);
     } else if constexpr (kIsVector<T>) {
       v.clear();
+      Differences differences;
       for (std::size_t n = count(); n > 0 && ok_; --n) {
         v.emplace_back();
-        load(v.back());
+        load_element(v.back(), differences);
       }
     } else if constexpr (kIsMap<T>) {
       v.clear();
@@ -303,15 +347,26 @@ class LoadArchive {
     } else if constexpr (kIsSparse<T>) {
       v.clear();
       std::uint64_t index = 0;
+      Differences differences;
       for (std::uint64_t step; ok_ && (step = number()) != 0;) {
         index += step;
-        load(v.at(index - 1));
+        load_element(v.at(index - 1), differences);
       }
     } else if constexpr (Reflected<T>) {
       archive_fields(*this, v);
     } else {
       v.visit(*this);
     }
+  }
+  template <class E>
+  void load_element(E& element, Differences& differences) {
+    Differences* const outer = differences_;
+    if constexpr (Plain<E>) {
+      differences.begin();
+      differences_ = &differences;
+    }
+    load(element);
+    differences_ = outer;
   }
   template <class... T>
   void load_variant(std::variant<T...>& v) {
@@ -329,6 +384,7 @@ class LoadArchive {
   std::vector<Name> known_;
   LayerSets* sets_ = nullptr;
   std::vector<LayerSet> known_sets_;
+  Differences* differences_ = nullptr;  // Of the list whose element is at hand.
   bool ok_ = true;
 };
 

@@ -10,7 +10,7 @@
 namespace pagetape {
 
 // Moves when what a keyframe holds changes: an older one is then rebuilt, not read.
-static constexpr std::uint32_t kKeyframeVersion = 2;
+static constexpr std::uint32_t kKeyframeVersion = 3;
 
 template <class A>
 static void visit_world(A& a, World& w) {

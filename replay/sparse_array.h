@@ -16,6 +16,8 @@ namespace pagetape {
 template <class T, std::size_t kChunk = 256>
 class SparseArray {
  public:
+  using value_type = T;
+
   SparseArray() = default;
   SparseArray(SparseArray&&) noexcept = default;
   SparseArray& operator=(SparseArray&&) noexcept = default;
