@@ -83,7 +83,7 @@ class Answerer final : public JudgeWatch {
 
 }  // namespace
 
-Explanation explain(Place& place, const Coverage& known, EventIndex at, const Ask& ask) {
+Explanation explain(Seeker& place, const Coverage& known, EventIndex at, const Ask& ask) {
   Explanation out;
   Timeline& timeline = *place.timeline;
   out.status = timeline.seek(at);

@@ -30,6 +30,6 @@ struct Explanation {
 };
 
 // `known`: what the whole trace lets be judged.
-Explanation explain(Place& place, const Coverage& known, EventIndex at, const Ask& ask);
+Explanation explain(Seeker& place, const Coverage& known, EventIndex at, const Ask& ask);
 
 }  // namespace pagetape

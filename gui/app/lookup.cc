@@ -19,7 +19,7 @@ Lookup::~Lookup() {
   if (thread_.joinable()) thread_.join();
 }
 
-void Lookup::move_to(std::unique_ptr<Place> place, const Coverage& known) {
+void Lookup::move_to(std::unique_ptr<Seeker> place, const Coverage& known) {
   std::unique_lock lock(mutex_);
   known_ = std::make_shared<const Coverage>(known);
   if (place == nullptr) return;
@@ -77,13 +77,13 @@ void Lookup::run() {
 
 // Answers the question at hand; one that was replaced on the way stays to be answered.
 void Lookup::answer(std::unique_lock<std::mutex>& lock) {
-  std::unique_ptr<Place> former;
+  std::unique_ptr<Seeker> former;
   if (next_ != nullptr) former = std::exchange(place_, std::move(next_));
   if (place_ == nullptr) return;
   const std::uint64_t number = number_;
   const Question question = *question_;
   const std::shared_ptr<const Coverage> known = known_;
-  Place& place = *place_;
+  Seeker& place = *place_;
   place.stop = false;
   place.going = 0;
   working_ = true;

@@ -26,7 +26,7 @@ class Lookup {
 
   // From now on. Null: the place stays, and more of it is known. What is being asked is asked
   // there.
-  void move_to(std::unique_ptr<Place> place, const Coverage& known);
+  void move_to(std::unique_ptr<Seeker> place, const Coverage& known);
 
   struct Question {
     EventIndex at = 0;
@@ -54,8 +54,8 @@ class Lookup {
 
   mutable std::mutex mutex_;  // Of all that follows.
   std::condition_variable changed_;
-  std::unique_ptr<Place> next_;  // To be taken by the thread.
-  std::unique_ptr<Place>
+  std::unique_ptr<Seeker> next_;  // To be taken by the thread.
+  std::unique_ptr<Seeker>
       place_;  // The thread's, but for its atomics; it is replaced under the lock.
   std::shared_ptr<const Coverage> known_;
   std::optional<Question> question_;

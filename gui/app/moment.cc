@@ -170,7 +170,7 @@ class Look final : public JudgeWatch {
 
 }  // namespace
 
-Moment look_at(Place& place, const Coverage& known, EventIndex at,
+Moment look_at(Seeker& place, const Coverage& known, EventIndex at,
                std::optional<std::size_t> launch) {
   Moment out;
   Timeline& timeline = *place.timeline;

@@ -84,7 +84,7 @@ struct Moment {
 
 // `launch`: of the event's launches the one whose table is wanted; absent: the first with a
 // finding, else the first.
-Moment look_at(Place& place, const Coverage& known, EventIndex at,
+Moment look_at(Seeker& place, const Coverage& known, EventIndex at,
                std::optional<std::size_t> launch);
 
 // What a backend's layers are bound to, alike ones once: of the layers that its logical ones lead

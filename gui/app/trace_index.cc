@@ -405,8 +405,8 @@ static void add_summary(TraceIndex& index, const std::string& path) {
   index.summary.finish();
 }
 
-static std::unique_ptr<Place> open_place(const std::string& path, Status& status) {
-  auto place = std::make_unique<Place>();
+static std::unique_ptr<Seeker> open_place(const std::string& path, Status& status) {
+  auto place = std::make_unique<Seeker>();
   place->path = path;
   TimelineOptions options;
   options.goes_on = [to = place.get()](EventIndex at) {

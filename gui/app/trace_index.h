@@ -116,10 +116,10 @@ struct TraceIndex {
 
 // Where a trace is looked at, with names of its own: what is not read elsewhere yet has names there
 // that nobody else knows. One thread at a time, but for what is atomic.
-struct Place {
-  Place() = default;
-  Place(const Place&) = delete;  // The timeline refers to what is beside it.
-  Place& operator=(const Place&) = delete;
+struct Seeker {
+  Seeker() = default;
+  Seeker(const Seeker&) = delete;  // The timeline refers to what is beside it.
+  Seeker& operator=(const Seeker&) = delete;
 
   std::string path;
   Names names;
@@ -133,7 +133,7 @@ struct OpenTrace {
   std::string path;
   Names names;
   TraceIndex index;
-  std::unique_ptr<Place> place;  // Null: the one that was given before is as good.
+  std::unique_ptr<Seeker> place;  // Null: the one that was given before is as good.
 };
 
 // Asked for and told while a trace is read, from any thread.

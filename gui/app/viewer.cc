@@ -261,7 +261,7 @@ bool Viewer::view(std::string_view name) {
   } else if (name == "focus") {
     axis_.show(here - 60, here + 60);
   } else if (name == "zoom-range") {
-    const std::optional<Range> range = this->range();
+    const std::optional<EventRange> range = this->range();
     if (!range) {
       message_ = "nothing is measured: press m, or Shift and drag";
       return true;

@@ -37,9 +37,9 @@ inline constexpr std::string_view kColours[] = {"owner", "age", "space", "writer
 enum class LowPane : std::uint8_t { kTable, kWhatIf, kCompare };
 
 // Events that are measured, [begin, end).
-struct Range {
+struct EventRange {
   EventIndex begin = 0, end = 0;
-  bool operator==(const Range&) const = default;
+  bool operator==(const EventRange&) const = default;
 };
 
 // A finding's line in the list.
@@ -79,7 +79,7 @@ class Viewer {
   // The explanation in words: one block, a line a link.
   const Block& explained() const { return explained_; }
   const Axis& axis() const { return axis_; }
-  std::optional<Range> range() const;
+  std::optional<EventRange> range() const;
   std::string measured() const;  // What the range holds, in words.
 
   std::vector<LaneView> lanes() const;
@@ -185,7 +185,7 @@ class Viewer {
   Block explained_;
   std::vector<EventIndex> visited_;    // Events selected before.
   EventIndex measured_from_ = kNever;  // To the event selected.
-  std::optional<Range> range_;         // Before that.
+  std::optional<EventRange> range_;    // Before that.
   LaneChoice lane_choice_;
   std::array<bool, kRuleCount> rules_;
   std::vector<std::size_t> shown_;  // Indices of TraceIndex::findings.

@@ -9,7 +9,7 @@
 namespace pagetape {
 
 bool Viewer::measure(std::string_view name, const Words& words) {
-  Range range;
+  EventRange range;
   if (name == "measure") {
     const bool measures = this->range().has_value();
     range_.reset();
@@ -20,7 +20,7 @@ bool Viewer::measure(std::string_view name, const Words& words) {
   } else if (words.size() == 2 && number_in(words[0], range.begin) &&
              number_in(words[1], range.end)) {
     const auto [begin, end] = std::minmax(range.begin, range.end);
-    range_ = Range{begin, std::min(end, index().events)};
+    range_ = EventRange{begin, std::min(end, index().events)};
     measured_from_ = kNever;
   } else {
     return fail("it is: range BEGIN END");
@@ -28,13 +28,13 @@ bool Viewer::measure(std::string_view name, const Words& words) {
   return true;
 }
 
-std::optional<Range> Viewer::range() const {
+std::optional<EventRange> Viewer::range() const {
   if (range_ || measured_from_ == kNever) return range_;
-  return Range{std::min(measured_from_, selected_), std::max(measured_from_, selected_)};
+  return EventRange{std::min(measured_from_, selected_), std::max(measured_from_, selected_)};
 }
 
 std::string Viewer::measured() const {
-  const std::optional<Range> range = this->range();
+  const std::optional<EventRange> range = this->range();
   if (!range) return "";
   std::string out = grouped(range->end - range->begin) + " events";
   const StepStart* first = index().step_at(range->begin);

@@ -75,7 +75,7 @@ TEST_F(ComparisonTest, TheRepairedRunIsComparedWithTheCrash) {
   std::string text;
   for (const Line& line : viewer.compared_block().lines) text += text_of(line) + '\n';
   EXPECT_THAT(text, HasSubstr("steps of requests differ"));
-  EXPECT_THAT(text, HasSubstr("here  event"));
+  EXPECT_THAT(text, HasSubstr("there  event"));
   std::vector<std::string> names;
   for (const LaneView& lane : viewer.lanes()) names.push_back(lane.name);
   EXPECT_THAT(names, Contains("other draft pool bound"));

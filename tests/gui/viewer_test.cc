@@ -241,7 +241,7 @@ TEST_F(ViewerTest, ARangeSaysWhatItHoldsAndIsZoomedTo) {
   Viewer viewer(open());
   EXPECT_EQ(viewer.measured(), "");
   ASSERT_TRUE(viewer.run("range 60 20"));
-  EXPECT_EQ(viewer.range(), (Range{20, 60}));
+  EXPECT_EQ(viewer.range(), (EventRange{20, 60}));
   EXPECT_THAT(viewer.measured(), HasSubstr("40 events"));
   ASSERT_TRUE(viewer.run("zoom-range"));
   EXPECT_DOUBLE_EQ(viewer.axis().begin(), 20);
@@ -252,7 +252,7 @@ TEST_F(ViewerTest, ARangeSaysWhatItHoldsAndIsZoomedTo) {
   viewer.run("goto 10");
   viewer.run("measure");
   viewer.run("goto 400");
-  EXPECT_EQ(viewer.range(), (Range{10, 400}));
+  EXPECT_EQ(viewer.range(), (EventRange{10, 400}));
   EXPECT_THAT(viewer.measured(), HasSubstr(" steps"));
   EXPECT_THAT(viewer.measured(), HasSubstr("findings"));
   viewer.run("measure");
