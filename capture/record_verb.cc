@@ -15,24 +15,10 @@ struct RecordFlags : CollectorOptions {
   bool checked = false;
 };
 
-}  // namespace
+using Options = std::shared_ptr<RecordFlags>;
 
-void add_record_verb(CLI::App& app, int& exit_code, CompanionFactory companion,
-                     CompanionFactory checking) {
-  auto options = std::make_shared<RecordFlags>();
-  options->keyframes = companion;
-  options->companion = std::move(companion);
-  CLI::App* verb = app.add_subcommand(
-      "record", "Run a command and record what its processes do to their caches");
-  verb->add_option("-o,--output", options->out, "Folder for the traces, one a process")
-      ->required()
-      ->type_name("DIR");
-  verb->add_option("--ring-size", options->ring_bytes,
-                   "Memory between each process and this one: what it holds while the disk is slow")
-      ->transform(CLI::AsSizeValue(false))
-      ->check(CLI::Range(std::uint64_t{1} << 16, std::uint64_t{1} << 32).description(""))
-      ->type_name("BYTES")
-      ->default_str("64MiB");
+// What is kept, and what makes that move.
+void add_flight_options(CLI::App* verb, const Options& options) {
   verb->add_option_function<std::vector<std::string>>(
           "--last",
           [options](const std::vector<std::string>& given) {
@@ -61,19 +47,10 @@ void add_record_verb(CLI::App& app, int& exit_code, CompanionFactory companion,
           "to; may be given again")
       ->type_name("CAUSE=ACTION")
       ->allow_extra_args(false);
-  verb->add_option("--level", options->zstd_level, "zstd level, 1 to 19; 0: none")
-      ->check(CLI::Range(0, 19))
-      ->capture_default_str();
-  verb->add_option("--shared-memory", options->shared_memory, "Folder in memory for the rings")
-      ->capture_default_str()
-      ->type_name("DIR");
-  verb->add_flag_callback(
-      "--check",
-      [options, checking = std::move(checking)] {
-        options->companion = checking;
-        options->checked = true;
-      },
-      "Judge the events as they come: a line for each rule's first finding, and a verdict");
+}
+
+// What is put into the command's processes.
+void add_injected_options(CLI::App* verb, const Options& options) {
   verb->add_option("--cupti", options->cupti,
                    "Library that records CUDA's launches, errors, graphs and waits, or none; "
                    "otherwise libpagetape_cupti.so beside this program, if it is there")
@@ -91,6 +68,41 @@ void add_record_verb(CLI::App& app, int& exit_code, CompanionFactory companion,
       ->check(CLI::IsMember({"log", "raise", "clamp"}).description(""))
       ->envname("PAGETAPE_GUARD")
       ->type_name("log|raise|clamp");
+}
+
+}  // namespace
+
+void add_record_verb(CLI::App& app, int& exit_code, CompanionFactory companion,
+                     CompanionFactory checking) {
+  const auto options = std::make_shared<RecordFlags>();
+  options->keyframes = companion;
+  options->companion = std::move(companion);
+  CLI::App* verb = app.add_subcommand(
+      "record", "Run a command and record what its processes do to their caches");
+  verb->add_option("-o,--output", options->out, "Folder for the traces, one a process")
+      ->required()
+      ->type_name("DIR");
+  verb->add_option("--ring-size", options->ring_bytes,
+                   "Memory between each process and this one: what it holds while the disk is slow")
+      ->transform(CLI::AsSizeValue(false))
+      ->check(CLI::Range(std::uint64_t{1} << 16, std::uint64_t{1} << 32).description(""))
+      ->type_name("BYTES")
+      ->default_str("64MiB");
+  add_flight_options(verb, options);
+  verb->add_option("--level", options->zstd_level, "zstd level, 1 to 19; 0: none")
+      ->check(CLI::Range(0, 19))
+      ->capture_default_str();
+  verb->add_option("--shared-memory", options->shared_memory, "Folder in memory for the rings")
+      ->capture_default_str()
+      ->type_name("DIR");
+  verb->add_flag_callback(
+      "--check",
+      [options, checking = std::move(checking)] {
+        options->companion = checking;
+        options->checked = true;
+      },
+      "Judge the events as they come: a line for each rule's first finding, and a verdict");
+  add_injected_options(verb, options);
   verb->add_option("COMMAND", options->command, "Behind --: what to run, and its arguments")
       ->required();
   verb->footer(

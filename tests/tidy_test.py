@@ -123,7 +123,7 @@ WITHOUT_TEST = {
     "traces/names.cc": "text_parse_test and every other test: nothing goes without it",
     "traces/reader_index.cc": "reader_test",
     "verify/conflicts.cc": _EXPLORE,
-    "verify/dependencies.cc": _EXPLORE,
+    "verify/event_dependencies.cc": _EXPLORE,
     "verify/explore_file.cc": _EXPLORE,
     "verify/explore_text.cc": _EXPLORE,
     "verify/explore_verb.cc": _CLI,

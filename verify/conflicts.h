@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "replay/observer.h"
-#include "verify/dependencies.h"
+#include "verify/event_dependencies.h"
 
 namespace pagetape {
 

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "verify/dependencies.h"
+#include "verify/event_dependencies.h"
 #include "verify/dice.h"
 
 namespace pagetape {

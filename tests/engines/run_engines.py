@@ -364,7 +364,7 @@ class LiveTransformers(unittest.TestCase):
 
 
 class TransformersOnAGpu(unittest.TestCase):
-    """The same engine with its tensors on a GPU, where an index beyond the pool ends the context."""
+    """The same engine with its tensors on a GPU, where an index beyond the pool ends it."""
 
     RUNS = (("", ""), ("cell", ""), ("read", ""), ("read", "raise"), ("read", "clamp"),
             ("write", "clamp"))

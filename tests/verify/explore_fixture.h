@@ -11,7 +11,7 @@
 namespace pagetape {
 
 // Must the event at `i` come before that at `j` in any order? Direct dependencies only. Made apart
-// from verify/dependencies: it looks at the whole trace, and at two events at a time.
+// from verify/event_dependencies: it looks at the whole trace, and at two events at a time.
 class PairwiseOrder {
  public:
   // `write`: that word in the events' table.

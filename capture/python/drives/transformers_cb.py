@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Continuous batching of Hugging Face transformers, on a GPU where torch sees one: generate_batch itself, with a small
-Gemma-3-style model of random weights (five sliding layers, one full) and more requests than there
-are blocks for at once: some lose their blocks and begin again. Each prompt is answered twice, by a
-fork of its cache. The attention is SDPA; nothing is replaced.
+"""Continuous batching of Hugging Face transformers, on a GPU where torch sees
+one: generate_batch itself, with a small Gemma-3-style model of random weights (five sliding layers,
+one full) and more requests than there are blocks for at once: some lose their blocks and begin
+again. Each prompt is answered twice, by a fork of its cache. The attention is SDPA; nothing is
+replaced.
 
 $PAGETAPE_PLANT perturbs the engine's own objects from outside, once, in the middle of the run:
   cell   a request's block table of the full group names another request's block

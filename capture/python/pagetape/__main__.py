@@ -4,13 +4,13 @@
 import runpy
 import sys
 
-from . import doctor, start, stop
+from . import examine, start, stop
 
 
 def main() -> None:
     arguments = sys.argv[1:]
     if arguments[:1] == ["doctor"]:
-        doctor.main(arguments[1:])
+        examine.main(arguments[1:])
         return
     if len(arguments) < 2 or arguments[0] != "run":
         sys.exit("usage: PAGETAPE_OUT=FILE python -m pagetape run SCRIPT [ARGUMENTS]\n"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "verify/dependencies.h"
+#include "verify/event_dependencies.h"
 
 #include <algorithm>
 #include <array>
