@@ -5,8 +5,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "verify/event_dependencies.h"
 #include "verify/dice.h"
+#include "verify/event_dependencies.h"
 
 namespace pagetape {
 
