@@ -86,7 +86,8 @@ class ViewTest(unittest.TestCase):
 
     def test_a_trace_without_times_says_none(self):
         trace = os.path.join(self.folder.name, "untimed.jsonl")
-        with open(self.synth("stale-swa"), encoding="utf-8") as f, open(trace, "w", encoding="utf-8") as out:
+        with open(self.synth("stale-swa"), encoding="utf-8") as f, \
+                open(trace, "w", encoding="utf-8") as out:
             for line in f:
                 event = json.loads(line)
                 event.pop("t", None)
