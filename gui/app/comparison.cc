@@ -62,6 +62,11 @@ double Alignment::to_first(double second) const {
   return between(anchors_, second, &Pair::second, &Pair::first);
 }
 
+// The event that it falls into: a whole number may come out a little less.
+EventIndex Alignment::first_of(EventIndex second) const {
+  return static_cast<EventIndex>(to_first(static_cast<double>(second)) + 1e-6);
+}
+
 double Alignment::to_second(double first) const {
   return between(anchors_, first, &Pair::first, &Pair::second);
 }
@@ -72,9 +77,7 @@ constexpr std::size_t kMostDiffering = std::size_t{1} << 20;
 
 // Onto the axis of the first trace.
 void move_over(TraceIndex& index, EventIndex events, const Alignment& alignment) {
-  const auto to = [&](EventIndex at) {
-    return static_cast<EventIndex>(alignment.to_first(static_cast<double>(at)));
-  };
+  const auto to = [&](EventIndex at) { return alignment.first_of(at); };
   const auto density = [&](Density& of) {
     Density moved(events);
     const EventIndex bin = moved.bin_events();
@@ -138,8 +141,7 @@ std::shared_ptr<const Comparison> compare(
   if (!out->report.status.ok()) return out;
   out->alignment.finish();
   for (const DiffPair& pair : only_second) {
-    out->differing.push_back(
-        static_cast<EventIndex>(out->alignment.to_first(static_cast<double>(pair.bad))));
+    out->differing.push_back(out->alignment.first_of(pair.bad));
   }
   std::ranges::sort(out->differing);
   out->differing.erase(std::unique(out->differing.begin(), out->differing.end()),

@@ -28,6 +28,7 @@ class Alignment {
 
   // In between, in proportion.
   double to_first(double second) const;
+  EventIndex first_of(EventIndex second) const;
   double to_second(double first) const;
   std::size_t pairs() const { return anchors_.size(); }
 

@@ -32,6 +32,8 @@ Loader::~Loader() {
 
 void Loader::put(std::unique_ptr<OpenTrace> trace) {
   const std::lock_guard lock(mutex_);
+  // Just the first has a place: whoever takes a later one needs it.
+  if (newest_ != nullptr && trace->place == nullptr) trace->place = std::move(newest_->place);
   newest_ = std::move(trace);
 }
 

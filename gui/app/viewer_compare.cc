@@ -95,10 +95,8 @@ Block Viewer::compared_block() const {
       {{"The first, in " + std::string(kAspectInfos[static_cast<std::size_t>(report.aspect)].text) +
         ", " + whose + ':'}});
   const EventIndex here = report.in_good ? report.in_good->event : kNever;
-  const EventIndex there = report.in_bad
-                               ? static_cast<EventIndex>(compared_.comparison->alignment.to_first(
-                                     static_cast<double>(report.in_bad->event)))
-                               : kNever;
+  const EventIndex there =
+      report.in_bad ? compared_.comparison->alignment.first_of(report.in_bad->event) : kNever;
   out.lines.push_back(side_of("here", report.in_good, here));
   out.lines.push_back(side_of("there", report.in_bad, there));
   out.lines.push_back({{"By what differs:", Tone::kDim}});
