@@ -29,6 +29,7 @@ class WorldRestater {
 
   void run() {
     say_gap();
+    for (std::uint32_t s = 0; s < world_.spaces.size(); ++s) say_free(world_.spaces[s]);
     for (std::uint32_t m = 0; m < world_.maps.size(); ++m) say_map(m);
     for (std::uint32_t s = 0; s < world_.spaces.size(); ++s) say_past(world_.spaces[s]);
     for (std::uint32_t s = 0; s < world_.spaces.size(); ++s) say_owners(world_.spaces[s]);
@@ -88,6 +89,29 @@ class WorldRestater {
       for (std::uint32_t p : pools) gap.pools->push_back(world_.pools.key(p));
     }
     give(std::move(gap));
+  }
+
+  // Pages of which a gap took that nobody owns them: each is given out and taken back once.
+  void say_free(const Space& space) {
+    if (space.unknown() || all_known(space)) return;
+    Pages free;
+    Name pool = kNone;
+    for (std::uint32_t p : space.pools) {
+      for (std::int64_t i = 0; i < world_.pools[p].pages && i <= INT32_MAX; ++i) {
+        const PageId page{static_cast<std::int32_t>(i)};
+        const PageInfo info = space.info(page);
+        const bool known = info.owner == kNone && !info.unknown;
+        if (!known || pool_with(space, page) != world_.pools[p].name) continue;
+        pool = world_.pools[p].name;
+        free.push_back(page);
+      }
+      const Name nobody = names_.intern("#restated");
+      give_cut(free, [&](const Pages& part) {
+        give(ev::Alloc{pool, nobody, part, {}});
+        give(ev::Free{pool, nobody, part});
+      });
+      free.clear();
+    }
   }
   // Whether alloc, which makes it known, may be said of the page.
   bool may_alloc(const Space& space, PageId page) const {
@@ -345,6 +369,7 @@ class WorldRestater {
   }
 
   void say_buffer(Name name, const BufferState& buffer) {
+    if (buffer.rewritten != kNever) give(ev::Refresh{name});
     buffer.table.for_each([&](std::uint64_t row, const TableRow& cells) {
       say_row(name, buffer, static_cast<std::int64_t>(row), cells);
     });

@@ -358,7 +358,7 @@ bool watch(const CuptiApi& api, CuptiSource& source) {
 // The process's one source. It is never destroyed: calls come until the process has ended.
 CuptiSource* injected = nullptr;
 
-void inject() {
+void begin_source() {
   CaptureApi capture{};
   CuptiApi cupti{};
   if (!open_capture(capture) || !open_cupti(cupti)) return;
@@ -379,7 +379,7 @@ extern "C" __attribute__((visibility("default"))) int InitializeInjection() {
   static bool once = false;
   if (std::exchange(once, true)) return 1;
   try {
-    pagetape::inject();
+    pagetape::begin_source();
   } catch (...) {
     std::fputs("pagetape: CUDA's calls are not recorded: no memory\n", stderr);
   }

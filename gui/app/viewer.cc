@@ -302,9 +302,10 @@ std::vector<PaletteItem> Viewer::palette(std::string_view typed, std::size_t mos
     const bool is_pool = std::ranges::any_of(
         index().pools, [&](const PoolHistory& history) { return text(history.name) == pool; });
     if (is_pool && number_in(typed.substr(colon + 1), page)) {
-      items.push_back(
-          {"page " + std::to_string(page) + " of pool " + pool + ": who has it, and why",
-           "blame " + std::string(typed)});
+      // Said as it was typed: what does not match that is left out below.
+      items.push_back({std::string(typed) + ": page " + std::to_string(page) + " of pool " + pool +
+                           ", who has it, and why",
+                       "blame " + std::string(typed)});
     }
   }
   for (const Command& command : kCommands) {

@@ -37,13 +37,15 @@ std::string Viewer::measured() const {
   const std::optional<EventRange> range = this->range();
   if (!range) return "";
   std::string out = grouped(range->end - range->begin) + " events";
-  const StepStart* first = index().step_at(range->begin);
-  const StepStart* last = index().step_at(range->end);
-  if (first != nullptr && last != nullptr) {
-    out += ", " + std::to_string(last->step - first->step) + " steps";
-    if (first->t && last->t && last != first) {
+  // Those that begin in it.
+  const auto first = std::ranges::lower_bound(index().steps, range->begin, {}, &StepStart::event);
+  const auto end = std::ranges::lower_bound(index().steps, range->end, {}, &StepStart::event);
+  if (first < end) {
+    out += ", " + grouped(static_cast<std::uint64_t>(end - first)) + " steps";
+    const StepStart& last = *std::prev(end);
+    if (first->t && last.t && end - first > 1) {
       char text[48];
-      const double ms = static_cast<double>(*last->t - *first->t) / 1e6;
+      const double ms = static_cast<double>(*last.t - *first->t) / 1e6;
       std::snprintf(text, sizeof text, ", %.3f ms between their steps", ms);
       out += text;
     }

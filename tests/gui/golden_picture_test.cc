@@ -122,7 +122,7 @@ TEST_F(GoldenPictureTest, TheCrashBesideTheRepairedRun) {
 // What anyone would see must be found, by a margin.
 TEST_F(GoldenPictureTest, PlantedChangesAreNoticed) {
   constexpr const char* kChanges[] = {"hide-lane draft swa_state",
-                                      "hide-lane requests",
+                                      "hide-lane target launches",
                                       "theme",
                                       "colour space",
                                       "goto 5",

@@ -55,7 +55,7 @@ class Flight(Recording):
         self.assertEqual(report["verdict"], "pass")
 
     def test_a_size_bounds_the_disk(self):
-        done = self.record(*ENGINE[:3], "0", "--requests", "100000", "--steps", "20000",
+        done = self.record(*ENGINE[:4], "0", "--requests", "100000", "--steps", "20000",
                            options=["--last", "2MiB"])
         self.assertEqual(done.returncode, 0, done.stderr)
         trace = self.only_trace()

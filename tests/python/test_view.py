@@ -78,7 +78,7 @@ class ViewTest(unittest.TestCase):
         done = self.view("--compare", self.synth("none"), "--texts", "-", crash)
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         self.assertIn("steps of requests differ", done.stdout)
-        self.assertIn("other draft pool bound", done.stdout)
+        self.assertIn("other target pool bound", done.stdout)
         self.assertRegex(done.stdout, r"first difference at event \d+")
         done = self.view("--compare", "nowhere.ptape", "--texts", "-", CRASH)
         self.assertEqual(done.returncode, 2)
