@@ -64,7 +64,9 @@ bool FlightRecorder::due(const Event& event) const {
   const std::uint64_t patience = event.kind() == kKindOf<ev::Step> ? 1 : 2;
   const std::uint64_t grown = writer_->bytes() - parts_.back()->bytes;
   if (limits.bytes != 0 && grown >= limits.bytes / kParts * patience) return true;
-  const std::chrono::nanoseconds most(limits.ns / kParts * patience);
+  std::chrono::nanoseconds most(limits.ns / kParts * patience);
+  // Limits shorter than a step takes cut at steps, too.
+  if (patience > 1) most = std::max<std::chrono::nanoseconds>(most, std::chrono::milliseconds(500));
   return limits.ns != 0 && Clock::now() - parts_.back()->begun >= most;
 }
 

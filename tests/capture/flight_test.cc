@@ -137,10 +137,10 @@ TEST_F(Flight, KeepsTheLastPartsBehindTheirState) {
 }
 
 TEST_F(Flight, StaysWithinItsBytes) {
-  constexpr std::uint64_t kBytes = 256 << 10;
+  constexpr std::uint64_t kBytes = 64 << 10;
   begin({.ns = 0, .bytes = kBytes});
   std::uint64_t most = 0;
-  for (int round = 0; round < 8; ++round) {
+  for (int round = 0; round < 24; ++round) {
     for (const Event& event : run_) {
       if (event.kind() == kKindOf<ev::Header>) continue;
       give(event);

@@ -15,16 +15,14 @@ class SetupLogTest : public testing::Test {
  protected:
   // The numbers of the lines that are kept.
   std::vector<std::size_t> kept(std::initializer_list<const char*> lines) {
-    std::vector<Event> events;
-    for (const char* line : lines) log_.see(events.emplace_back(machine_.event(line)));
     std::vector<std::size_t> out;
-    std::size_t from = 0;
-    for (const Event& event : log_.events()) {
-      const auto at =
-          std::find(events.begin() + static_cast<std::ptrdiff_t>(from), events.end(), event);
-      from = static_cast<std::size_t>(at - events.begin());
-      out.push_back(from++);
+    std::int64_t number = 0;
+    for (const char* line : lines) {
+      Event event = machine_.event(line);
+      event.t = number++;  // By which alike ones are told apart.
+      log_.see(event);
     }
+    for (const Event& event : log_.events()) out.push_back(static_cast<std::size_t>(*event.t));
     return out;
   }
 
@@ -73,7 +71,7 @@ TEST_F(SetupLogTest, IsBoundedHoweverLongItIsWatched) {
       log_.see(machine_.event(line));
     }
   }
-  EXPECT_THAT(log_.events(), SizeIs(5));
+  EXPECT_THAT(log_.events(), SizeIs(testing::Le(8u)));
 }
 
 }  // namespace
