@@ -55,7 +55,7 @@ class StateCompanion : public Companion {
   }
   void see(const Event& event) override {
     pace_.see(event, apply(event));
-    setup_.see(event);
+    setup_.see(event, names_);
   }
   void restate(std::string_view why, const std::function<void(const Event&)>& give) override {
     pagetape::restate(state(), setup_, names_, why, give);

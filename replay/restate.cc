@@ -21,9 +21,9 @@ std::uint32_t u32(PageId page) { return static_cast<std::uint32_t>(page); }
 // One rank's state.
 class WorldRestater {
  public:
-  WorldRestater(const World& world, std::int64_t rank, Names& names, Name why,
+  WorldRestater(const World& world, std::int64_t rank, bool has_keys, Names& names, Name why,
                 const std::function<void(const Event&)>& give)
-      : world_(world), names_(names), why_(why), give_(give) {
+      : world_(world), has_keys_(has_keys), names_(names), why_(why), give_(give) {
     if (rank != State::kNoRank) event_.rank = rank;
   }
 
@@ -37,7 +37,7 @@ class WorldRestater {
     for (std::uint32_t s = 0; s < world_.spaces.size(); ++s) say_sharers(world_.spaces[s]);
     for (std::uint32_t s = 0; s < world_.spaces.size(); ++s) say_ended(world_.spaces[s]);
     for (std::uint32_t p = 0; p < world_.pools.size(); ++p) say_keys(world_.pools[p]);
-    for (const Op& op : world_.ops) say_op(op);
+    for (std::size_t i = 0; i < world_.ops.size(); ++i) say_op(i);
     for (std::uint32_t b = 0; b < world_.buffers.size(); ++b) {
       say_buffer(world_.buffers.key(b), world_.buffers[b]);
     }
@@ -81,6 +81,10 @@ class WorldRestater {
     }
     for (std::uint32_t m = 0; m < world_.maps.size(); ++m) {
       if (world_.maps[m].unknown) pools.insert(world_.maps[m].from);
+    }
+    for (std::size_t i = 0; i < world_.ops.size(); ++i) {
+      const Op& op = world_.ops[i];
+      if (sayable(i).size() < op.pages.size()) pools.insert(op.pool);
     }
     if (pools.empty() && !world_.ops_unknown) return;
     ev::Gap gap{.why = why_, .pools = {}};
@@ -175,6 +179,13 @@ class WorldRestater {
     });
     if (!spare) return;
     for (std::uint32_t p : space.pools) say_layers(world_.pools[p], *spare);
+    if (has_keys_) say_that_there_are_keys(pool_with(space, *spare), *spare);
+  }
+
+  void say_that_there_are_keys(Name pool, PageId page) {
+    const Name key = names_.intern("#restated");
+    give(ev::PrefixKey{pool, page, key, kNone});
+    give(ev::PrefixDrop{pool, page, key});
   }
 
   void say_past_column(const Space& space, Name owner, std::int64_t logical, const Column& column,
@@ -346,18 +357,38 @@ class WorldRestater {
     }
   }
 
-  void say_op(const Op& op) {
+  // Pages of an operation that can be said without a finding: a write of what is not its own was
+  // one, and so was an operation beside another that conflicts with it.
+  Pages sayable(std::size_t i) const {
+    const Op& op = world_.ops[i];
     const Pool& pool = world_.pools[op.pool];
     const Space& space = world_.space_of(pool);
-    ev::AsyncBegin begin{op.name, names_.intern(op.writes ? "write" : "read"), pool.name, {}, op.by,
-                         {}};
+    Pages out;
     for (PageId page : op.pages) {
-      // A write of what is not its own was a finding.
       const PageInfo info = space.info(page);
       const bool own = info.unknown || (space.owns(info, op.by) && info.more == 0 &&
                                         pool.reserved_page(page) == nullptr);
-      if (!op.writes || !world_.is_party(op.by) || own) begin.pages.push_back(page);
+      const bool alone = std::none_of(
+          world_.ops.begin(), world_.ops.begin() + static_cast<std::ptrdiff_t>(i),
+          [&](const Op& other) {
+            return other.pool == op.pool && other.stream != op.stream &&
+                   (other.writes || op.writes) && std::ranges::binary_search(other.pages, page);
+          });
+      // A page that went back meanwhile cannot be told from one that was never its own.
+      const bool held = info.unknown || info.owner != kNone || pool.reserved_page(page) != nullptr;
+      if (alone && held && (!op.writes || !world_.is_party(op.by) || own)) out.push_back(page);
     }
+    return out;
+  }
+
+  void say_op(std::size_t i) {
+    const Op& op = world_.ops[i];
+    ev::AsyncBegin begin{op.name,
+                         names_.intern(op.writes ? "write" : "read"),
+                         world_.pools[op.pool].name,
+                         sayable(i),
+                         op.by,
+                         {}};
     if (op.layers != kAllLayers) begin.layers = world_.layers.list(op.layers).layers;
     event_.stream = op.stream;
     give(std::move(begin));
@@ -430,6 +461,7 @@ class WorldRestater {
   }
 
   const World& world_;
+  const bool has_keys_;
   Names& names_;
   const Name why_;
   const std::function<void(const Event&)>& give_;
@@ -446,9 +478,14 @@ void restate(const State& state, SetupLog& setup, Names& names, std::string_view
     event.t = {};  // Long before the others.
     give(event);
   }
+  for (const auto& [key, event] : setup.requests()) {
+    Event request = event;
+    request.t = {};
+    give(request);
+  }
   const Name reason = names.intern(why);
   for (const auto& [rank, world] : state.worlds()) {
-    WorldRestater(world, rank, names, reason, give).run();
+    WorldRestater(world, rank, setup.has_keys(), names, reason, give).run();
   }
 }
 

@@ -122,7 +122,14 @@ class Replaced {
 
 }  // namespace
 
-void SetupLog::see(const Event& event) {
+void SetupLog::see(const Event& event, const Names& names) {
+  has_keys_ |= std::holds_alternative<ev::PrefixKey>(event.body);
+  if (const auto* request = std::get_if<ev::Request>(&event.body)) {
+    const std::pair key(event.rank.value_or(INT64_MIN), request->req);
+    const std::string_view state = names.text(request->state);
+    requests_.erase(key);
+    if (state != "finish" && state != "abort") requests_.emplace(key, event);
+  }
   const bool setup = std::visit(
       []<class T>(const T&) {
         return kKindOf<T> <= kKindOf<ev::Version> || std::is_same_v<T, ev::Scalar> ||

@@ -24,7 +24,7 @@ class Follower final : public Companion {
   std::optional<Keyframe> keyframe() override { return std::nullopt; }
   void see(const Event& event) override {
     EXPECT_TRUE(state_.apply(event).applied());
-    setup_.see(event);
+    setup_.see(event, names_);
   }
   void restate(std::string_view why, const std::function<void(const Event&)>& give) override {
     pagetape::restate(state_, setup_, names_, why, give);

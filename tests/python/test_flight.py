@@ -56,10 +56,10 @@ class Flight(Recording):
 
     def test_a_size_bounds_the_disk(self):
         done = self.record(*ENGINE[:4], "0", "--requests", "100000", "--steps", "20000",
-                           options=["--last", "2MiB"])
+                           options=["--last", "128KiB"])
         self.assertEqual(done.returncode, 0, done.stderr)
         trace = self.only_trace()
-        self.assertLess(os.path.getsize(trace), 3 << 20)
+        self.assertLess(os.path.getsize(trace), 256 << 10)
         self.assertGreater(self.restated(trace)[0], 0)
         self.kept_clean(trace)
 

@@ -20,7 +20,7 @@ class SetupLogTest : public testing::Test {
     for (const char* line : lines) {
       Event event = machine_.event(line);
       event.t = number++;  // By which alike ones are told apart.
-      log_.see(event);
+      log_.see(event, machine_.names);
     }
     for (const Event& event : log_.events()) out.push_back(static_cast<std::size_t>(*event.t));
     return out;
@@ -68,7 +68,7 @@ TEST_F(SetupLogTest, RanksAreApart) {
 TEST_F(SetupLogTest, IsBoundedHoweverLongItIsWatched) {
   for (int i = 0; i < 10'000; ++i) {
     for (const char* line : {kF, kBackend, kSwap, kCached, kVersion}) {
-      log_.see(machine_.event(line));
+      log_.see(machine_.event(line), machine_.names);
     }
   }
   EXPECT_THAT(log_.events(), SizeIs(testing::Le(8u)));
