@@ -45,6 +45,7 @@ ENGINE = {
     PLACE + "input_outputs.py": """
         class ContinuousBatchingIOs:
             def prepare_batch_tensors(self): pass
+            def prepare_batch_update(self): pass
         """,
     PLACE + "continuous_api.py": """
         class ContinuousBatchProcessor:
@@ -118,7 +119,7 @@ class Doctor(unittest.TestCase):
         self.engine("transformers 99.1")
         text = self.doctor().stdout
         self.assertIn("transformers 99.1: hooks fit, a release they were never run with "
-                      "(5.12.1 they were)", text)
+                      "(5.12.1, 5.17.0 they were)", text)
 
     def test_a_missing_attribute_costs_that_hook_and_its_rules(self):
         self.engine("transformers 5.12.1",
