@@ -34,19 +34,22 @@ std::string PrefixCache::key(const Request& request, std::int32_t page) {
 bool PrefixCache::hit(Request& request) {
   if (request.system_prompt < 0) return false;
   Entry& entry = entries_[static_cast<std::size_t>(request.system_prompt)];
-  if (entry.full.empty()) return false;
+  // No more than its own prompt has of it.
+  const auto n = std::min(entry.full.size(), static_cast<std::size_t>(pages_of(request)));
+  if (n == 0) return false;
   for (const bool swa : {false, true}) {
     const PageList& pages = swa ? entry.swa : entry.full;
-    for (std::size_t i = 0; i < pages.size(); ++i) {
+    for (std::size_t i = 0; i < n; ++i) {
       tape_.json(
           format(R"({"ev":"prefix_hit","pool":"%s","req":"r%lld","page":%d,"key":"%s","first":%d})",
                  swa ? "S" : "F", static_cast<long long>(request.id), pages[i],
                  key(request, static_cast<std::int32_t>(i)).c_str(), static_cast<int>(i)));
     }
   }
-  request.full = entry.full;
-  request.swa = entry.swa;
-  request.shared_pages = static_cast<std::int32_t>(entry.full.size());
+  const auto end = static_cast<std::ptrdiff_t>(n);
+  request.full.assign(entry.full.begin(), entry.full.begin() + end);
+  request.swa.assign(entry.swa.begin(), entry.swa.begin() + end);
+  request.shared_pages = static_cast<std::int32_t>(n);
   ++entry.users;
   return true;
 }
