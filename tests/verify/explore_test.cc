@@ -152,7 +152,7 @@ TEST(Explore, GoesOnWhereTheBudgetEndedIt) {
 // Every order that is tried, reversed or drawn, keeps what the model says of the recorded one.
 TEST(Explore, GivesOrdersThatKeepEveryRecordedDependency) {
   std::uint64_t orders = 0;
-  for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+  for (std::uint64_t seed = 1; seed <= 8; ++seed) {
     const ScratchFolder folder;
     const std::string path = folder.write("trace.jsonl", drawn_trace(seed, 60));
     Names table;
@@ -176,7 +176,7 @@ TEST(Explore, GivesOrdersThatKeepEveryRecordedDependency) {
       for (std::size_t i = 0; i < at.size(); ++i) EXPECT_EQ(at[i], chosen.stretch.begin + i);
     }
   }
-  EXPECT_GT(orders, 300u);
+  EXPECT_GT(orders, 100u);
 }
 
 // An order that the model forbids would be told by the test above: it tells one that is made up.
