@@ -28,12 +28,6 @@ Layer layer_in(const std::string& text, const Names& names) {
   return Layer::named(names.find(text));
 }
 
-std::array<bool, kRuleCount> all_rules() {
-  std::array<bool, kRuleCount> rules;
-  rules.fill(true);
-  return rules;
-}
-
 // Listens to the one event, and answers the question from the state before it.
 class Answer final : public Observer {
  public:

@@ -9,7 +9,7 @@
 #include <tuple>
 #include <unordered_set>
 
-#include "replay/refusal.h"
+#include "replay/for_each_event.h"
 #include "replay/state.h"
 #include "traces/source.h"
 #include "verify/judge.h"
@@ -73,26 +73,6 @@ class Both final : public Observer {
   Judge& judge_;
   Conflicts& conflicts_;
 };
-
-std::array<bool, kRuleCount> all_rules() {
-  std::array<bool, kRuleCount> rules;
-  rules.fill(true);
-  return rules;
-}
-
-// Applies the events one after the other.
-template <class F>
-Status for_each_event(const std::string& path, Names& names, F&& f) {
-  Status status;
-  const std::unique_ptr<Source> source = open_trace(path, names, status);
-  if (source == nullptr) return status;
-  Event event;
-  while (source->next(event)) {
-    const Outcome outcome = f(event, source->position() - 1);
-    if (!outcome.applied()) return refusal(*source, outcome, event, names);
-  }
-  return source->status();
-}
 
 // Whether a trace tells enough of order, from its events alone.
 class Streams {

@@ -26,6 +26,12 @@ struct JudgeOptions {
   std::size_t max_findings = 100;  // Kept; 0: all.
 };
 
+inline std::array<bool, kRuleCount> all_rules() {
+  std::array<bool, kRuleCount> rules;
+  rules.fill(true);
+  return rules;
+}
+
 // Pass it to State::apply for every event, then call finish(). One judge a run; not thread-safe.
 class Judge : public Observer {
  public:

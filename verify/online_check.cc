@@ -9,12 +9,6 @@
 namespace pagetape {
 namespace {
 
-std::array<bool, kRuleCount> all_rules() {
-  std::array<bool, kRuleCount> rules;
-  rules.fill(true);
-  return rules;
-}
-
 std::string seconds(std::int64_t ns) {
   char text[32];
   std::snprintf(text, sizeof(text), "%.3f s", static_cast<double>(ns) / 1e9);

@@ -6,7 +6,7 @@
 #include <set>
 #include <tuple>
 
-#include "replay/refusal.h"
+#include "replay/for_each_event.h"
 #include "replay/state.h"
 #include "traces/source.h"
 #include "verify/judge.h"
@@ -37,26 +37,6 @@ struct Drawer {
   std::uint64_t places = 0, remade = 0;
   std::vector<Planned> planned;
 };
-
-// Applies all events; false where `f(event, index)` says so or the trace ends in error.
-template <class F>
-Status for_each_event(const std::string& path, Names& names, F&& f) {
-  Status status;
-  const std::unique_ptr<Source> source = open_trace(path, names, status);
-  if (source == nullptr) return status;
-  Event event;
-  while (source->next(event)) {
-    const Outcome outcome = f(event, source->position() - 1);
-    if (!outcome.applied()) return refusal(*source, outcome, event, names);
-  }
-  return source->status();
-}
-
-std::array<bool, kRuleCount> all_rules() {
-  std::array<bool, kRuleCount> rules;
-  rules.fill(true);
-  return rules;
-}
 
 // Looks at every place, and keeps those that are drawn.
 class Draw final : public Observer {

@@ -17,12 +17,6 @@
 namespace pagetape {
 namespace {
 
-std::array<bool, kRuleCount> all_rules() {
-  std::array<bool, kRuleCount> rules;
-  rules.fill(true);
-  return rules;
-}
-
 // What a finding says, its event counted from where the trace was cut.
 std::string line_of(const Finding& f, const Names& names, std::uint64_t from) {
   std::string out = std::string(info(f.rule).name) + " +" + std::to_string(f.event - from);
