@@ -112,6 +112,27 @@ class LiveSglang(unittest.TestCase):
             self.assertEqual(events(trace), events(os.path.join(GOLDEN, shipped[0])))
 
 
+# not_in() of lists of ids, each once: a part cut out of one, or all in another order as well.
+NOT_IN = """
+import random
+import torch
+from pagetape.sglang_tensors import not_in
+
+draw = random.Random(7)
+for case in range(400):
+    these = draw.sample(range(-5, 500), draw.randrange(60))
+    begin, end = sorted(draw.choices(range(len(these) + 1), k=2))
+    others = these[:begin] + these[end:]
+    if case % 4 == 0:
+        draw.shuffle(others)
+    if case % 8 == 0:
+        others += [600, 601]
+    found = not_in(torch.tensor(these, dtype=torch.int64), torch.tensor(others, dtype=torch.int64))
+    assert found == these[begin:end], (these, others, found)
+print(case + 1, "lists")
+"""
+
+
 class LiveSglangBackends(unittest.TestCase):
     """The backends that no release has the defect in: metadata and routing their own, the Triton
     backend's attention kernels in Triton's interpreter, those of trtllm_mha stand-ins."""
@@ -135,6 +156,13 @@ class LiveSglangBackends(unittest.TestCase):
 
     def found(self, backend, fault):
         return verify(record("fixed", self.folder, backend, fault))
+
+    def test_page_lists_are_compared_by_what_was_cut_out_or_put_in(self):
+        done = subprocess.run(
+            [os.path.join(os.environ["PAGETAPE_ENGINES"], "venv/bin/python"), "-c", NOT_IN],
+            env=dict(os.environ, PYTHONPATH=os.path.join(ROOT, "capture/python")),
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        self.assertEqual((done.returncode, done.stdout), (0, "400 lists\n"))
 
     def test_triton_is_clean(self):
         recorded = self.clean("triton", 260)

@@ -23,10 +23,7 @@ from ._abi import ABSENT, Launch, Rows
 from .devices import capturing, stream_of
 from .hf_blocks import Blocks, Cache, Group
 from .hf_buffers import Buffers, Line
-from .recording import Written
-
-
-IDS = (1 - (1 << 31), (1 << 31) - 1)  # One beyond them is told as the nearest, which no pool holds.
+from .recording import IDS, Written
 
 
 class Pair(NamedTuple):

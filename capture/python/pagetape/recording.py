@@ -10,6 +10,9 @@ import time
 from typing import Any, Callable, Dict, List, Optional
 
 
+IDS = (1 - (1 << 31), (1 << 31) - 1)  # One beyond them is told as the nearest, which no pool holds.
+
+
 class Written(str):
     """A field's value as JSON text already: what many events repeat is made once."""
 
@@ -131,15 +134,15 @@ class Recorder:
             self.sink.write(line_of(event))
             self.events += 1
 
-    def table(self, buffer: str, row: int, cells, req: Optional[str], space: str,
-              unit: str) -> None:
+    def table(self, buffer: str, row: int, cells, req: Optional[str], space: Optional[str],
+              unit: Optional[str]) -> None:
         """The entries of a row from its first column on: a tensor of int32 in this process's
         memory, one after the other. Many cells cost a copy, where the sink can take them so."""
         native = self.native()
         if native is None:
-            owner = {} if req is None else {"req": req}
-            self.emit("table", buffer=buffer, row=row, col=0, pages=ints(cells), space=space,
-                      unit=unit, **owner)
+            said = {"req": req, "space": space, "unit": unit}
+            self.emit("table", buffer=buffer, row=row, col=0, pages=ints(cells),
+                      **{name: value for name, value in said.items() if value is not None})
             return
         with self._lock:
             native.table(self._now(), buffer, row, cells.data_ptr(), cells.numel(), req, space,

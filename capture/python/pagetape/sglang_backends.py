@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Dict, List, NamedTuple, Optional
 
 from .importhook import wrap
-from .recording import ints
+from .recording import IDS, Written, ints
 from .sglang_pools import Pools
+from .sglang_tensors import Reads
 
 # Attributes in which the backends of different releases cache the SWA pool, and their flag.
 SWA_POOLS = ("_swa_kv_pool", "swa_kv_pool")
@@ -44,6 +46,9 @@ class Backends:
         self.kept: list = []
         self.remapped: set = set()
         self.store_space: List[tuple] = []
+        self.reads = Reads()
+        self.passing: tuple = ()  # backend, batch and last layer of the pass that is under way
+        self.bounds: Dict[tuple, Written] = {}
 
     def name(self, backend) -> str:
         return self.recorder.name(backend, "backend")
@@ -132,6 +137,7 @@ class Backends:
         if built is None or data is None:
             return
         self.pools.settle()
+        self.reads.forget()
         fields = next((pair for pair in TABLES if all(hasattr(data, one) for one in pair)), None)
         if fields is None:
             return
@@ -154,22 +160,21 @@ class Backends:
         if buffer not in self.built[id(backend)]:
             self.built[id(backend)][buffer] = True
             self.recorder.emit("buffer", buffer=buffer)
-        page_size = self.pools.page_size
-        for row, request in enumerate(self._requests(batch)):
-            length = self._covered(batch, row)
-            columns = min(-(-length // page_size), int(tensor.shape[1]))
-            owner = {"req": request} if request is not None else {}
-            self.recorder.emit("table", buffer=buffer, row=row, col=0,
-                               pages=ints(tensor[row, :columns]), space=space, **owner)
+        page_size, width = self.pools.page_size, int(tensor.shape[1])
+        columns = [min(-(-length // page_size), width) for length in self._covered(batch)]
+        cells = tensor[:len(columns), :max(columns, default=0)].cpu().clamp(*IDS).int()
+        for row, (request, count) in enumerate(zip(self._requests(batch), columns)):
+            self.recorder.table(buffer, row, cells[row, :count].contiguous(), request, space, None)
 
     def _requests(self, batch) -> List[Optional[str]]:
-        return [self.pools.request_of(row) for row in ints(batch.req_pool_indices)]
+        return [self.pools.request_of(row) for row in self.reads.ints(batch.req_pool_indices)]
 
-    def _covered(self, batch, row: int) -> int:
-        length = int(batch.seq_lens[row])
-        if batch.forward_mode.is_target_verify():
-            length += int(batch.input_ids.shape[0]) // int(batch.batch_size)
-        return length
+    def _covered(self, batch) -> List[int]:
+        lengths = self.reads.ints(batch.seq_lens)
+        if not batch.forward_mode.is_target_verify():
+            return lengths
+        new = int(batch.input_ids.shape[0]) // int(batch.batch_size)
+        return [length + new for length in lengths]
 
     # --- launches
 
@@ -184,7 +189,6 @@ class Backends:
         launch = self.launches[-1]
         self.pools.settle()
         layer = self.layer_of(launch)
-        requests = self._requests(launch.batch)
         known = next((t for t in reversed(self.tables.get(id(launch.backend), []))
                       if t.tensor.data_ptr() == table.data_ptr()), Table(None, None, None))
         fields: dict = {}
@@ -196,13 +200,28 @@ class Backends:
             fields["page_size"] = page_size
             if page_size == 1:
                 fields["unit"] = "slot"
-        rows = []
-        for lane, (length, q_length) in enumerate(zip(lengths, q_lengths)):
-            row = {"req": requests[lane], "len": length, "q_len": q_length}
+        if known.buffer is not None and indptr is None:
+            fields.update(table=known.buffer, table_rows=int(table.shape[0]),
+                          table_cols=int(table.shape[1]))
+        # A table that is told apart has all there is to read; what is inline is read here.
+        source = launch.batch.req_pool_indices if "table" in fields else table
+        what = ("attention", tuple(lengths), tuple(q_lengths), tuple(indptr or ()), cached)
+        rows = self.reads.once(source, what, lambda: Written(json.dumps(
+            self._rows(launch.batch, known, table, lengths, q_lengths, indptr, cached))))
+        self.recorder.emit("attention", backend=self.name(launch.backend), layer=layer,
+                           rows=rows, mode=self._mode(launch), kernel=kernel,
+                           bound=self._bound(tensor), **fields)
+
+    def _rows(self, batch, known: Table, table, lengths, q_lengths, indptr, cached) -> List[dict]:
+        rows, page_size = [], self.pools.page_size
+        entries = ints(table[:indptr[-1]]) if indptr is not None else []
+        for lane, (request, length, q_length) in enumerate(
+                zip(self._requests(batch), lengths, q_lengths)):
+            row = {"req": request, "len": length, "q_len": q_length}
             if cached:
                 row["q_pos"] = length
             if indptr is not None:
-                row["pages"] = ints(table[indptr[lane]:indptr[lane + 1]])
+                row["pages"] = entries[indptr[lane]:indptr[lane + 1]]
                 if len(row["pages"]) < length:
                     row["first"] = length - len(row["pages"])
             elif known.buffer is not None:
@@ -211,12 +230,7 @@ class Backends:
                 columns = min(-(-length // page_size), int(table.shape[1]))
                 row["pages"] = ints(table[lane, :columns])
             rows.append(row)
-        if known.buffer is not None and indptr is None:
-            fields.update(table=known.buffer, table_rows=int(table.shape[0]),
-                          table_cols=int(table.shape[1]))
-        self.recorder.emit("attention", backend=self.name(launch.backend), layer=layer,
-                           rows=rows, mode=self._mode(launch), kernel=kernel,
-                           bound=self._bound(tensor), **fields)
+        return rows
 
     def _mode(self, launch: Launch) -> str:
         mode = launch.batch.forward_mode
@@ -226,31 +240,37 @@ class Backends:
             return "extend"
         return "draft" if self.built[id(launch.backend)]["role"] == "draft" else "decode"
 
-    def _bound(self, tensor) -> dict:
+    def _bound(self, tensor) -> Written:
         found = self.pools.of_tensor(tensor)
-        bound = {"pages": int(tensor.shape[0]), "shape": list(tensor.shape),
-                 "stride": list(tensor.stride())}
-        if found is not None:
-            bound["pool"] = found[0]
-        if self.pools.addresses:
-            bound["ptr"] = tensor.data_ptr()
-        return bound
+        key = (found, tensor.data_ptr(), tensor.shape, tensor.stride())
+        known = self.bounds.get(key)
+        if known is None:
+            bound = {"pages": int(tensor.shape[0]), "shape": list(tensor.shape),
+                     "stride": list(tensor.stride())}
+            if found is not None:
+                bound["pool"] = found[0]
+            if self.pools.addresses:
+                bound["ptr"] = tensor.data_ptr()
+            known = self.bounds[key] = Written(json.dumps(bound))
+        return known
 
-    def store(self, tensor, slots: List[int], translated: bool) -> None:
+    def store(self, tensor, slots, translated: bool) -> None:
+        """`slots`: a tensor."""
         if not self.launches:
             return
         launch = self.launches[-1]
         self.pools.settle()
         layer = self.layer_of(launch)
         full, swa = self.built[id(launch.backend)]["spaces"]
-        page_size = self.pools.page_size
         found = self.pools.of_tensor(tensor)
-        bound = {"pages": int(tensor.numel() // (tensor.shape[-1] * tensor.shape[-2])) // page_size}
+        tokens = tensor.numel() // (tensor.shape[-1] * tensor.shape[-2])
+        bound = {"pages": int(tokens) // self.pools.page_size}
         if found is not None:
             bound["pool"] = found[0]
+        rows = self.reads.once(slots, ("store",), lambda: Written(json.dumps(
+            self._store_rows(launch.batch, ints(slots)))))
         self.recorder.emit("store", backend=self.name(launch.backend), layer=layer,
-                           space=swa if translated else full,
-                           rows=self._store_rows(launch.batch, slots), bound=bound)
+                           space=swa if translated else full, rows=rows, bound=bound)
 
     def _store_rows(self, batch, slots: List[int]) -> list:
         requests = self._requests(batch)
@@ -263,6 +283,16 @@ class Backends:
             rows.append({"req": request, "slots": slots[at:at + count]})
             at += count
         return rows
+
+    def begin(self, launch: Launch) -> None:
+        """A layer's forward is called. Another backend or batch, or a layer that is not behind the
+        last one, begins a new pass."""
+        layer = self.logical.get(id(launch.layer), int(launch.layer.layer_id))
+        now = (id(launch.backend), id(launch.batch), layer)
+        if self.passing[:2] != now[:2] or layer <= self.passing[2]:
+            self.reads.forget()
+        self.passing = now
+        self.launches.append(launch)
 
     # --- hooks
 
@@ -303,7 +333,7 @@ class Backends:
 
         def make_forward(original):
             def forward(backend, q, k, v, layer, forward_batch, *args, **kwargs):
-                self.launches.append(Launch(backend, layer, forward_batch))
+                self.begin(Launch(backend, layer, forward_batch))
                 try:
                     return original(backend, q, k, v, layer, forward_batch, *args, **kwargs)
                 finally:

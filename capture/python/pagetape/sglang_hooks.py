@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from itertools import accumulate
 from typing import Dict, List, Tuple
 
 from .importhook import after, wrap
 from .recording import ints
 from .sglang_pools import Pools
+from .sglang_tensors import not_in
 
 
 class PoolHooks:
@@ -81,8 +84,7 @@ class PoolHooks:
                 pools.track(allocator, allocator._kvcache)
                 before = pools.free_list(allocator)
                 out = original(allocator, *args, **kwargs)
-                left = set(pools.free_list(allocator))
-                pages = [page for page in before if page not in left]
+                pages = not_in(before, pools.free_list(allocator))
                 if pages:
                     places = _places(kind, out, int(allocator.page_size), args, kwargs)
                     pools.taken(allocator, pages, places, {})
@@ -100,9 +102,9 @@ class PoolHooks:
             if shadow is None:
                 return original(allocator, *args, **kwargs)
             pools.settle()
-            before = set(pools.free_list(allocator))
+            before = pools.free_list(allocator)
             result = original(allocator, *args, **kwargs)
-            pages = [page for page in pools.free_list(allocator) if page not in before]
+            pages = not_in(pools.free_list(allocator), before)
             if pages:
                 pools.returned(allocator, pages)
             return result
@@ -178,7 +180,8 @@ def _places(kind: str, out, page_size: int, args, kwargs) -> Dict[int, Tuple[int
     seq_lens_cpu, last_loc, …), alloc_decode(seq_lens, seq_lens_cpu, last_loc)."""
     if out is None:
         return {}
-    slots = ints(out)
+    heads = (out % page_size == 0).nonzero().flatten()  # where a page begins
+    found = list(zip(ints(heads), ints(out[heads] // page_size)))
     if kind == "alloc_extend":
         prefix = kwargs.get("prefix_lens", args[0] if args else None)
         ends = kwargs.get("seq_lens", args[2] if len(args) > 2 else None)
@@ -187,12 +190,11 @@ def _places(kind: str, out, page_size: int, args, kwargs) -> Dict[int, Tuple[int
         ends = ints(kwargs.get("seq_lens", args[0] if args else None))
         begins = [end - 1 for end in ends]
     else:
-        return {slot // page_size: (0, None) for slot in slots if slot % page_size == 0}
-    found: Dict[int, Tuple[int, int]] = {}
-    at = 0
-    for lane, (begin, end) in enumerate(zip(begins, ends)):
-        for position in range(begin, end):
-            if slots[at] % page_size == 0:
-                found[slots[at] // page_size] = (lane, position // page_size)
-            at += 1
-    return found
+        return {page: (0, None) for _, page in found}
+    lane_ends = list(accumulate(end - begin for begin, end in zip(begins, ends)))
+    places: Dict[int, Tuple[int, int]] = {}
+    for at, page in found:
+        lane = bisect_right(lane_ends, at)
+        if lane < len(ends):
+            places[page] = (lane, (ends[lane] - (lane_ends[lane] - at)) // page_size)
+    return places

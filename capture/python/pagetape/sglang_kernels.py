@@ -8,7 +8,6 @@ them count tokens to the left of the query, the trace counts the query's own tok
 from __future__ import annotations
 
 from .importhook import wrap
-from .recording import ints
 from .sglang_backends import Backends
 
 
@@ -16,14 +15,14 @@ def _window(left: int):
     return left + 1 if left is not None and left >= 0 else None
 
 
-def _q_lengths(cumulative) -> list:
-    ends = ints(cumulative)
+def _parts(ends: list) -> list:
     return [end - begin for begin, end in zip(ends, ends[1:])]
 
 
 class Kernels:
     def __init__(self, backends: Backends) -> None:
         self.backends = backends
+        self._ints = backends.reads.ints
 
     # flashinfer.decode: kv_cache = (k, v), k [pages, heads, page_size, dim]
     def flashinfer_decode(self, module) -> None:
@@ -32,7 +31,7 @@ class Kernels:
                 seq_lens = kwargs["seq_lens"]
                 q_length = int(kwargs.get("q_len_per_req") or 1)
                 self.backends.attention(
-                    kv_cache[0], kwargs["block_tables"], ints(seq_lens),
+                    kv_cache[0], kwargs["block_tables"], self._ints(seq_lens),
                     [q_length] * len(seq_lens), _window(kwargs.get("window_left", -1)),
                     int(kv_cache[0].shape[2]), "trtllm_batch_decode_with_kv_cache")
                 return original(query, kv_cache, *args, **kwargs)
@@ -45,8 +44,9 @@ class Kernels:
         def make(original):
             def call(query, kv_cache, *args, **kwargs):
                 self.backends.attention(
-                    kv_cache[0], kwargs["block_tables"], ints(kwargs["seq_lens"]),
-                    _q_lengths(kwargs["cum_seq_lens_q"]), _window(kwargs.get("window_left", -1)),
+                    kv_cache[0], kwargs["block_tables"], self._ints(kwargs["seq_lens"]),
+                    _parts(self._ints(kwargs["cum_seq_lens_q"])),
+                    _window(kwargs.get("window_left", -1)),
                     int(kv_cache[0].shape[2]), "trtllm_batch_context_with_kv_cache")
                 return original(query, kv_cache, *args, **kwargs)
 
@@ -61,8 +61,8 @@ class Kernels:
         def make(original):
             def call(*args, **kwargs):
                 self.backends.attention(
-                    kwargs["k"], kwargs["block_table"], ints(kwargs["seqused_k"]),
-                    _q_lengths(kwargs["cu_seqlens_q"]), _window(kwargs["window_size"][0]),
+                    kwargs["k"], kwargs["block_table"], self._ints(kwargs["seqused_k"]),
+                    _parts(self._ints(kwargs["cu_seqlens_q"])), _window(kwargs["window_size"][0]),
                     int(kwargs["k"].shape[1]), "unified_attention")
                 return original(*args, **kwargs)
 
@@ -76,10 +76,10 @@ class Kernels:
 
         def make(original):
             def call(q, k, v, qo_indptr, kv_indptr, kv_indices, *args, **kwargs):
-                indptr = ints(kv_indptr)
-                lengths = [b - a for a, b in zip(indptr, indptr[1:])]
+                indptr = self._ints(kv_indptr)
+                lengths = _parts(indptr)
                 self.backends.attention(
-                    k, kv_indices, lengths, _q_lengths(qo_indptr),
+                    k, kv_indices, lengths, _parts(self._ints(qo_indptr)),
                     _window(kwargs["window_size"][0]), 1, "mha_batch_prefill_func", indptr)
                 return original(q, k, v, qo_indptr, kv_indptr, kv_indices, *args, **kwargs)
 
@@ -93,8 +93,8 @@ class Kernels:
 
         def make(original):
             def call(out, workspace, q, k, v, scale, kv_indptr, kv_indices, *args, **kwargs):
-                indptr = ints(kv_indptr)
-                lengths = [b - a for a, b in zip(indptr, indptr[1:])]
+                indptr = self._ints(kv_indptr)
+                lengths = _parts(indptr)
                 self.backends.attention(k, kv_indices, lengths, [1] * len(lengths), None, 1,
                                         "paged_attention_ragged", indptr)
                 return original(out, workspace, q, k, v, scale, kv_indptr, kv_indices, *args,
@@ -111,7 +111,7 @@ class Kernels:
         def make(original):
             def call(key, value, k_cache, v_cache, slot_mapping, swa_mapping=None, **kwargs):
                 slots = slot_mapping if swa_mapping is None else swa_mapping[slot_mapping]
-                self.backends.store(k_cache, ints(slots), swa_mapping is not None)
+                self.backends.store(k_cache, slots, swa_mapping is not None)
                 return original(key, value, k_cache, v_cache, slot_mapping, swa_mapping, **kwargs)
 
             return call
@@ -126,12 +126,12 @@ class Kernels:
             def call(q, k_buffer, v_buffer, o, kv_indptr, kv_indices, *args, **kwargs):
                 if self.backends.launches:
                     backend, layer, batch = self.backends.launches[-1]
-                    lengths = ints(batch.seq_lens)
+                    lengths = self._ints(batch.seq_lens)
                     sliding = _window(layer.sliding_window_size) is not None
                     self.backends.attention(
                         k_buffer, kv_indices, lengths, [1] * len(lengths),
                         backend.sliding_window_size if sliding else None, 1,
-                        "decode_attention_fwd", ints(kv_indptr))
+                        "decode_attention_fwd", self._ints(kv_indptr))
                 return original(q, k_buffer, v_buffer, o, kv_indptr, kv_indices, *args, **kwargs)
 
             return call
@@ -149,12 +149,12 @@ class Kernels:
                 if self.backends.launches:
                     _, layer, batch = self.backends.launches[-1]
                     verify = batch.forward_mode.is_target_verify()
-                    lengths = ints(batch.seq_lens if verify else batch.extend_prefix_lens)
+                    lengths = self._ints(batch.seq_lens if verify else batch.extend_prefix_lens)
                     if any(lengths):
                         self.backends.attention(
-                            k_buffer, kv_indices, lengths, _q_lengths(qo_indptr),
+                            k_buffer, kv_indices, lengths, _parts(self._ints(qo_indptr)),
                             _window(layer.sliding_window_size), 1, "extend_attention_fwd",
-                            ints(kv_indptr), cached=True)
+                            self._ints(kv_indptr), cached=True)
                 return original(q, k, v, o, k_buffer, v_buffer, qo_indptr, kv_indptr, kv_indices,
                                 *args, **kwargs)
 
@@ -187,7 +187,7 @@ class Kernels:
                 # SWAKVPool hands its SWA pool translated slots and its full pool the plain ones.
                 translated = bool(self.backends.store_space) and \
                     self.backends.store_space[-1][0] is pool
-                self.backends.store(pool.k_buffer[index], ints(slots), translated)
+                self.backends.store(pool.k_buffer[index], slots, translated)
                 return original(pool, layer, loc_info, *args, **kwargs)
 
             return set_kv_buffer

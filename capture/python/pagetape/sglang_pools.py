@@ -9,6 +9,7 @@ device happens in between, so the order of effects is kept.
 
 from __future__ import annotations
 
+import sys
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
 from .recording import ints
@@ -49,7 +50,7 @@ class Pools:
         self.row_tables: list = []  # the ReqToTokenPool objects
         self.pages: Dict[int, Pages] = {}  # id(paged allocator) -> Pages
         self.kept: list = []
-        self.maps: Dict[int, dict] = {}  # id(composite allocator) -> page map as last written
+        self.maps: Dict[int, object] = {}  # id(composite allocator) -> page map as last written
         self.waiting: List[Waiting] = []
         self.pending_maps: list = []  # composite allocators whose new entries are not written
         self.freeing = 0  # depth of SWATokenToKVPoolAllocator's freeing methods
@@ -123,11 +124,13 @@ class Pools:
             self.page_size = int(allocator.page_size)
         return found
 
-    def free_list(self, allocator) -> List[int]:
-        pages = ints(allocator.free_pages)
-        if allocator.release_pages is not None:
-            pages += ints(allocator.release_pages)
-        return pages
+    @staticmethod
+    def free_list(allocator):
+        """A copy on the list's own device."""
+        pages, released = allocator.free_pages, allocator.release_pages
+        if released is None or not released.numel():
+            return pages.clone()
+        return sys.modules["torch"].cat((pages, released))
 
     def taken(self, allocator, pages: List[int], places: Dict[int, Tuple[int, int]],
               full_of: Dict[int, int]) -> None:
@@ -159,8 +162,7 @@ class Pools:
         """Writes the waiting allocs, pages of one owner in ascending columns as one event."""
         waiting, self.waiting = self.waiting, []
         runs: List[Tuple[Pages, str, List[Waiting]]] = []
-        for one in waiting:
-            owner = self._owner(one)
+        for one, owner in zip(waiting, self._owners(waiting)):
             one.pages.held[one.page] = Holding(owner, one.column)
             if runs and self._follows(runs[-1], one, owner):
                 runs[-1][2].append(one)
@@ -180,45 +182,69 @@ class Pools:
         return (run[0] is one.pages and run[1] == owner and last.column is not None
                 and one.column == last.column + 1)
 
-    def _owner(self, one: Waiting) -> str:
-        for table in self.row_tables:
-            for row in sorted(self.rows, reverse=True):
+    def _owners(self, waiting: List[Waiting]) -> List[str]:
+        """The request in whose row each page's full page stands: at its column, where that is
+        known, else anywhere."""
+        owners = [UNRESOLVED] * len(waiting)
+        placed = [i for i, one in enumerate(waiting) if one.column is not None]
+        for table in reversed(self.row_tables):  # What the first one says counts.
+            rows = sorted(self.rows, reverse=True)
+            if placed and rows:
+                for index, row in zip(placed, self._rows_of(table.req_to_token, rows,
+                                                            [waiting[i] for i in placed])):
+                    if row is not None:
+                        owners[index] = self.rows[row]
+            for index, one in enumerate(waiting):
                 if one.column is None:
-                    cells = ints(table.req_to_token[row])
-                    hit = any(slot and slot // self.page_size == one.full_page for slot in cells)
-                else:
-                    slot = int(table.req_to_token[row, one.column * self.page_size])
-                    hit = slot // self.page_size == one.full_page
-                if hit:
-                    return self.rows[row]
-        return UNRESOLVED
+                    owners[index] = self._named_anywhere(table, rows, one) or owners[index]
+        return owners
+
+    def _rows_of(self, cells, rows: List[int], waiting: List[Waiting]) -> List[Optional[int]]:
+        """Of these rows the first one that has the page at its column."""
+        torch = sys.modules["torch"]
+        columns = torch.tensor([one.column * self.page_size for one in waiting])
+        pages = torch.tensor([one.full_page for one in waiting])
+        slots = cells[torch.tensor(rows).to(cells.device)[:, None],
+                      columns.clamp(max=cells.shape[1] - 1).to(cells.device)]
+        hits = slots.cpu() // self.page_size == pages
+        first = ints(hits.to(torch.int8).argmax(dim=0))
+        return [rows[at] if hit else None for at, hit in zip(first, hits.any(dim=0).tolist())]
+
+    def _named_anywhere(self, table, rows: List[int], one: Waiting) -> Optional[str]:
+        for row in rows:
+            cells = table.req_to_token[row]
+            if bool(((cells // self.page_size == one.full_page) & (cells != 0)).any()):
+                return self.rows[row]
+        return None
 
     # --- the full-to-SWA map
 
     def declare_map(self, allocator) -> None:
         kvcache = allocator.get_kvcache()
         full, swa = self.spaces(kvcache)
-        self.maps[id(allocator)] = {}
+        self.maps[id(allocator)] = None
         self.recorder.emit("map", map=f"{full}>{swa}", **{"from": full, "to": swa}, unit="page")
 
     def write_map(self, allocator) -> None:
         """Compares the map's pages with what was last written. A page counts as mapped while any
         of its slots is: SGLang maps slots of one page to slots of one page."""
-        known = self.maps.get(id(allocator))
-        if known is None:
+        if id(allocator) not in self.maps:
             return
         page_size = int(allocator.page_size)
         mapping = allocator.full_to_swa_index_mapping[:-1].view(-1, page_size)
-        targets = ints(mapping.max(dim=1).values // page_size)
+        now = (mapping.amax(dim=1) // page_size).clamp(min=0)
+        known = self.maps[id(allocator)]
+        changed = (now if known is None else now != known).nonzero().flatten()
+        self.maps[id(allocator)] = now
+        pairs = list(zip(ints(changed), ints(now[changed])))
+        if not pairs:
+            return
+        self.settle()
         full, swa = self.spaces(allocator.get_kvcache())
         name = f"{full}>{swa}"
-        now = {page: target for page, target in enumerate(targets) if target > 0}
-        gone = [page for page in known if page not in now]
-        new = [[page, target] for page, target in now.items() if known.get(page) != target]
-        if gone or new:
-            self.settle()
+        gone = [page for page, target in pairs if target == 0]
+        new = [[page, target] for page, target in pairs if target > 0]
         if gone:
             self.recorder.emit("map_clear", map=name, **{"from": gone})
         if new:
             self.recorder.emit("map_set", map=name, pairs=new)
-        self.maps[id(allocator)] = now
