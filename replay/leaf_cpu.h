@@ -54,30 +54,49 @@ static inline Wide exp2_each(Wide x) {
   return zero_unless_above(p * power_of(t), x, Wide(kExpLeast));
 }
 
-// Scores of R rows at the positions of a block: `k` is [D][T], `q` [R][D]. Lanes x and x + half are
-// done together, so that there are chains enough to keep the core busy.
+// The chains of M lanes, from lane x on in steps of `step`: `k` is [D][T], `q` [R][D].
+template <int D, int T, int R, int M>
+static inline void chains_of(const float* __restrict q, const float* __restrict k, int x, int step,
+                             Wide (&s)[M][R][T / kWide]) {
+  constexpr int N = T / kWide;
+  for (auto& lane : s) {
+    for (auto& row : lane) {
+      for (Wide& sum : row) sum = Wide(0.0f);
+    }
+  }
+  for (int c = 0; c < D; c += 256) {
+    for (int i = 0; i < 8; ++i) {
+      for (int m = 0; m < M; ++m) {
+        const int d = c + 8 * (x + m * step) + i;
+        Wide at[N];
+        for (int n = 0; n < N; ++n) at[n] = Wide::load(k + d * T + n * kWide);
+        for (int r = 0; r < R; ++r) {
+          const Wide by(q[r * D + d]);
+          for (int n = 0; n < N; ++n) s[m][r][n] = fma_of(by, at[n], s[m][r][n]);
+        }
+      }
+    }
+  }
+}
+
+// Scores of R rows at the positions of a block. Lanes x and x + half are done together where the
+// registers hold the sums of both, so that there are chains enough to keep the core busy.
 template <int D, int T, int R>
 static inline void scores_of(const float* __restrict q, const float* __restrict k,
                              float (&scores)[kTileRows][T]) {
   constexpr int kHalf = dot_lanes(D) / 2, N = T / kWide;
+  constexpr bool kTogether = 2 * R * N + N + 1 <= kRegisters;
   Wide sums[kHalf][R][N];
   for (int x = 0; x < kHalf; ++x) {
     Wide s[2][R][N];
-    for (auto& half : s) {
-      for (auto& row : half) {
-        for (Wide& sum : row) sum = Wide(0.0f);
-      }
-    }
-    for (int c = 0; c < D; c += 256) {
-      for (int i = 0; i < 8; ++i) {
-        for (int h = 0; h < 2; ++h) {
-          const int d = c + 8 * (x + h * kHalf) + i;
-          Wide at[N];
-          for (int n = 0; n < N; ++n) at[n] = Wide::load(k + d * T + n * kWide);
-          for (int r = 0; r < R; ++r) {
-            const Wide by(q[r * D + d]);
-            for (int n = 0; n < N; ++n) s[h][r][n] = fma_of(by, at[n], s[h][r][n]);
-          }
+    if constexpr (kTogether) {
+      chains_of<D, T, R, 2>(q, k, x, kHalf, s);
+    } else {
+      for (int h = 0; h < 2; ++h) {
+        Wide one[1][R][N];
+        chains_of<D, T, R, 1>(q, k, x + h * kHalf, 0, one);
+        for (int r = 0; r < R; ++r) {
+          for (int n = 0; n < N; ++n) s[h][r][n] = one[0][r][n];
         }
       }
     }

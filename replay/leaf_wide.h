@@ -4,7 +4,8 @@
 
 static constexpr int kWide = 8;  // NOLINT(misc-definitions-in-headers)
 // Vectors of pairs that a core's registers hold the sums of.
-static constexpr int kPairsAtOnce = PAGETAPE_PAIRS;  // NOLINT(misc-definitions-in-headers)
+static constexpr int kPairsAtOnce = PAGETAPE_PAIRS;     // NOLINT(misc-definitions-in-headers)
+static constexpr int kRegisters = 16 * PAGETAPE_PAIRS;  // NOLINT(misc-definitions-in-headers)
 
 #ifdef PAGETAPE_WIDE_AVX2
 

@@ -84,7 +84,7 @@ BENCHMARK_CAPTURE(leaf, avx2, Isa::kAvx2)->Arg(64)->Arg(128)->Arg(256)->Arg(512)
 const int kWide = [] {
   if (widest_isa() != Isa::kAvx512) return 0;
   benchmark::RegisterBenchmark("peak/avx512", [](auto& state) { peak(state, Isa::kAvx512); });
-  for (int dim : {128, 256, 512}) {
+  for (int dim : {64, 128, 256, 512}) {
     benchmark::RegisterBenchmark("leaf/avx512", [](auto& state) {
       leaf(state, Isa::kAvx512);
     })->Arg(dim);
