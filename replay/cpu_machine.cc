@@ -54,6 +54,9 @@ class CpuMachine final : public Machine {
       }
     }
   }
+  std::int32_t tile_rows(const AttentionArgs&, const std::vector<AttentionLane>&) const override {
+    return kTileRows;
+  }
   void attend(const AttentionArgs& args) override { attend_cpu(args, isa_, team_); }
   Status finish() override { return {}; }
 

@@ -153,6 +153,7 @@ struct Bench {
         flops += 4.0 * (lane.live_end(q) - lane.live_begin(q, c.window)) * c.kv_heads * c.ratio * D;
       }
     }
+    args.tile_rows = cuda::tile_rows(args, lanes);
     const std::vector<AttentionItem> items = plan_of(args, lanes, c.chunk_shift);
     const std::size_t partials = args.partial_count + 1;
     check(cudaMalloc(&args.partials, partials * args.partial_floats() * sizeof(float)));
@@ -165,13 +166,7 @@ struct Bench {
 
   template <bool kChecked>
   Time attend() {
-    constexpr auto kernel = cuda::attend<cuda::Bf16, D, kChecked>;
-    constexpr int kShared = sizeof(cuda::BlockMemory<cuda::Bf16, D>);
-    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kShared));
-    return time_of([&] {
-      kernel<<<args.item_count, cuda::kThreads, kShared>>>(args);
-      if (args.partial_count > 0) cuda::combine<D><<<args.tile_count, cuda::kThreads>>>(args);
-    });
+    return time_of([&] { check(cuda::launch<cuda::Bf16, D, kChecked>(args)); });
   }
 
   Time read_all() {
