@@ -26,16 +26,16 @@ struct Leaf {
 // Sums kScores scores over the lanes that share them, in the tree of arithmetic.h. A lane is left
 // with scores lane % kLanes * kKept and on.
 template <class S, int kOffset = S::kLanes / 2>
-__device__ inline void reduce_scores(float (&s)[S::kScores], int lane) {
+__device__ inline void reduce_scores(float (&s)[S::kScores]) {
   constexpr int kHalf = S::kScores / (S::kLanes / kOffset);
-  const bool upper = (lane & kOffset) != 0;
+  const bool upper = (threadIdx.x & kOffset) != 0;
 #pragma unroll
   for (int i = 0; i < kHalf; ++i) {
     const float send = upper ? s[i] : s[i + kHalf];
     const float keep = upper ? s[i + kHalf] : s[i];
     s[i] = keep + __shfl_xor_sync(~0u, send, kOffset);
   }
-  if constexpr (kOffset > 1) reduce_scores<S, kOffset / 2>(s, lane);
+  if constexpr (kOffset > 1) reduce_scores<S, kOffset / 2>(s);
 }
 
 // The same through shared memory: of many scores, the fewer instructions.
@@ -65,15 +65,19 @@ struct Exchange {
     }
     return out;
   }
-  static __device__ void reduce(float (&s)[S::kScores], float* memory, int lane) {
-    float* mine = memory + lane * kPitch;
+  // Four scores of each row, from score `first` of the row on.
+  template <int kCount>
+  static __device__ void put(const float (&s)[kCount], int first, float* memory) {
+    float* mine = memory + static_cast<int>(threadIdx.x) % 32 * kPitch + first;
 #pragma unroll
-    for (int i = 0; i < S::kScores; i += 4) store<4>(mine + i, &s[i]);
+    for (int i = 0; i < kCount; i += 4) store<4>(mine + i / 4 * S::kSteps, &s[i]);
+  }
+  static __device__ void take(const float* memory, float (&kept)[S::kKept]) {
     __syncwarp();
-    const int in_group = lane % S::kLanes;
-    const Kept kept = sum<0, 1>(memory + (lane - in_group) * kPitch + in_group * S::kKept);
+    const int lane = static_cast<int>(threadIdx.x) % 32, in_group = lane % S::kLanes;
+    const Kept all = sum<0, 1>(memory + (lane - in_group) * kPitch + in_group * S::kKept);
 #pragma unroll
-    for (int i = 0; i < S::kKept; ++i) s[i] = kept.s[i];
+    for (int j = 0; j < S::kKept; ++j) kept[j] = all.s[j];
   }
 };
 
@@ -193,8 +197,38 @@ struct Rows {
     }
 #pragma unroll
     for (int j = 0; j < S::kKept; ++j) {
-      s[j] = s[j] == -INFINITY ? 0.0f : exp2_of(s[j] - m);
+      s[j] = exp2_of(s[j] - m);  // 0 where nothing is live yet: two -inf have no difference.
       weights[j] += s[j];
+    }
+  }
+
+  // The scores of the block that the stream has: this lane's.
+  template <class Stream, class Memory>
+  __device__ void score(const Stream& stream, Memory& memory, float (&kept)[S::kKept]) const {
+    constexpr int kAtOnce = W::kOwn ? 4 : S::kSteps;
+    float s[kRows * kAtOnce];
+#pragma unroll
+    for (int first = 0; first < S::kSteps; first += kAtOnce) {
+#pragma unroll
+      for (int t = 0; t < kAtOnce; ++t) {
+        float x[S::kDims];
+        stream.read(first + t, x);
+#pragma unroll
+        for (int r = 0; r < kRows; ++r) {
+          float d = 0.0f;
+#pragma unroll
+          for (int i = 0; i < S::kDims; ++i) d = fmaf(q[r][i], x[i], d);
+          s[r * kAtOnce + t] = d;
+        }
+      }
+      if constexpr (W::kOwn) Exchange<S>::put(s, first, memory.exchange);
+    }
+    if constexpr (W::kOwn) {
+      Exchange<S>::take(memory.exchange, kept);
+    } else {
+      reduce_scores<S>(s);
+#pragma unroll
+      for (int j = 0; j < S::kKept; ++j) kept[j] = s[j];
     }
   }
 
@@ -206,31 +240,18 @@ struct Rows {
     const int lane = static_cast<int>(threadIdx.x) % 32, sub = lane / S::kLanes;
     stream.wait_for_keys();
     if (W::kOwn && (block >= live_end || block + S::kTokens <= live_begin)) return stream.pass();
-    float s[S::kScores];
-#pragma unroll
-    for (int t = 0; t < S::kSteps; ++t) {
-      float x[S::kDims];
-      stream.read(t, x);
-#pragma unroll
-      for (int r = 0; r < kRows; ++r) {
-        float d = 0.0f;
-#pragma unroll
-        for (int i = 0; i < S::kDims; ++i) d = fmaf(q[r][i], x[i], d);
-        s[r * S::kSteps + t] = d;
-      }
-    }
-    stream.done();
-    if constexpr (W::kOwn) {
-      Exchange<S>::reduce(s, memory.exchange, lane);
-    } else {
-      reduce_scores<S>(s, lane);
-    }
     float p[S::kKept];
+    score(stream, memory, p);
+    stream.done();
+    if (a.logits.cap != 0.0f) {
+#pragma unroll
+      for (int j = 0; j < S::kKept; ++j) p[j] = a.logits.of(p[j]);
+    }
 #pragma unroll
     for (int j = 0; j < S::kKept; ++j) {
       const int t = in_group * S::kKept % S::kSteps + j, position = block + t * S::kSubs + sub;
-      const bool live = begin <= position && position < end && !stream.skips(t);
-      p[j] = live ? a.logits.of(s[j]) : -INFINITY;
+      const bool dead = position < begin | position >= end | stream.skips(t);
+      if (dead) p[j] = -INFINITY;
     }
     soften(p);
 #pragma unroll

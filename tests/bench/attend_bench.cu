@@ -102,6 +102,7 @@ struct Bench {
     kv.page_stride = std::int64_t{c.page_size} * c.kv_heads * D;
     kv.token_stride = c.tokens_first ? c.kv_heads * D : D;
     kv.head_stride = c.tokens_first ? D : c.page_size * D;
+    args.layer_count = 1;
     args.ratio = c.ratio;
     args.page_shift = args.entry_shift = std::countr_zero(static_cast<unsigned>(c.page_size));
     args.bound = args.page_count = count;
@@ -118,7 +119,6 @@ struct Bench {
     check(cudaMemset(args.finding_count, 0, 4));
     std::uint64_t* digests = on_device(std::vector<std::uint64_t>(c.lanes, 0));
     args.layers = on_device(std::vector<AttentionLayer>{{k, v, 1, 2, 3, digests, nullptr}});
-    args.layer_count = 1;
     args.sharers = on_device(std::vector<std::uint32_t>{0});
   }
   ~Bench() {
