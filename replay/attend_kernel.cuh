@@ -89,7 +89,7 @@ struct Way {
   static constexpr int kTileRows = kOwn ? kWarps * kRows : kRows;
   // That a warp has when leaves are merged.
   static constexpr int kNodeRows = kOwn ? kRows : kRows / kWarps;
-  using S = Shape<T, D, kRows>;
+  using S = Shape<T, D, kRows, kOwn ? 2 : 1>;
   using N = Node<D, kNodeRows>;
   using L = Leaf<D, kRows>;
   template <bool kChecked>
@@ -103,7 +103,7 @@ struct Way {
         unsigned char units[LaneStream<T, S, true>::kBytes];
         L leaf;
       };
-      alignas(16) float weights[S::kTokens][kRows];
+      alignas(16) float weights[S::kBlocks][S::kTokens][kRows];
       std::uint32_t places[kLeafTokens];
     } warps[kWarps];
   };
@@ -113,7 +113,7 @@ struct Way {
         float exchange[Exchange<S>::kFloats];
         L leaf;
       };
-      alignas(16) float weights[S::kTokens][kRows];
+      alignas(16) float weights[S::kBlocks][S::kTokens][kRows];
     } warps[kWarps];
     alignas(16) unsigned char units[BlockStream<T, S, true>::kBytes];
     std::uint32_t places[2][kLeafTokens];
@@ -170,41 +170,42 @@ struct Rows {
     }
   }
 
-  // Scores to weights; scales what was summed before where a score is greater than all before.
-  __device__ void soften(float (&s)[S::kKept]) {
-    float greatest = s[0];
+  // Scores of blocks that follow one another to weights. By what the sums from before a block are
+  // to be scaled, as its scores may be greater than all before; false: no row's are.
+  __device__ void soften(float (&s)[S::kBlocks][S::kKept], float (&scale)[S::kBlocks],
+                         bool (&scales)[S::kBlocks]) {
+    float greatest[S::kBlocks];
 #pragma unroll
-    for (int j = 1; j < S::kKept; ++j) greatest = fmaxf(greatest, s[j]);
+    for (int b = 0; b < S::kBlocks; ++b) {
+      greatest[b] = s[b][0];
 #pragma unroll
-    for (int o = 1; o < S::kRowLanes; o <<= 1) {
-      greatest = fmaxf(greatest, __shfl_xor_sync(~0u, greatest, o));
-    }
+      for (int j = 1; j < S::kKept; ++j) greatest[b] = fmaxf(greatest[b], s[b][j]);
 #pragma unroll
-    for (int o = S::kLanes; o < 32; o <<= 1) {
-      greatest = fmaxf(greatest, __shfl_xor_sync(~0u, greatest, o));
-    }
-    if (__any_sync(~0u, greatest > m)) {
-      const float scale = greatest > m ? exp2_of(m - greatest) : 1.0f;
-      m = fmaxf(m, greatest);
+      for (int o = 1; o < S::kRowLanes; o <<= 1) {
+        greatest[b] = fmaxf(greatest[b], __shfl_xor_sync(~0u, greatest[b], o));
+      }
 #pragma unroll
-      for (int j = 0; j < S::kKept; ++j) weights[j] *= scale;
-#pragma unroll
-      for (int r = 0; r < kRows; ++r) {
-        const float by = __shfl_sync(~0u, scale, r * S::kRowLanes);
-#pragma unroll
-        for (int i = 0; i < S::kDims; ++i) acc[r][i] *= by;
+      for (int o = S::kLanes; o < 32; o <<= 1) {
+        greatest[b] = fmaxf(greatest[b], __shfl_xor_sync(~0u, greatest[b], o));
       }
     }
 #pragma unroll
-    for (int j = 0; j < S::kKept; ++j) {
-      s[j] = exp2_of(s[j] - m);  // 0 where nothing is live yet: two -inf have no difference.
-      weights[j] += s[j];
+    for (int b = 0; b < S::kBlocks; ++b) {
+      scale[b] = greatest[b] > m ? exp2_of(m - greatest[b]) : 1.0f;
+      scales[b] = __any_sync(~0u, greatest[b] > m);
+      m = fmaxf(m, greatest[b]);
+#pragma unroll
+      for (int j = 0; j < S::kKept; ++j) {
+        s[b][j] = exp2_of(s[b][j] - m);  // 0 where nothing is live yet: no number - no number.
+        weights[j] = weights[j] * scale[b] + s[b][j];
+      }
     }
   }
 
-  // The scores of the block that the stream has: this lane's.
+  // The scores of a block that the stream has: this lane's.
   template <class Stream, class Memory>
-  __device__ void score(const Stream& stream, Memory& memory, float (&kept)[S::kKept]) const {
+  __device__ void score(const Stream& stream, int b, Memory& memory,
+                        float (&kept)[S::kKept]) const {
     constexpr int kAtOnce = W::kOwn ? 4 : S::kSteps;
     float s[kRows * kAtOnce];
 #pragma unroll
@@ -212,7 +213,7 @@ struct Rows {
 #pragma unroll
       for (int t = 0; t < kAtOnce; ++t) {
         float x[S::kDims];
-        stream.read(first + t, x);
+        stream.read_key(b, first + t, x);
 #pragma unroll
         for (int r = 0; r < kRows; ++r) {
           float d = 0.0f;
@@ -232,48 +233,77 @@ struct Rows {
     }
   }
 
-  // Takes the next block of the stream, which begins at position `block`, into account; just
-  // goes past it where no row sees it.
+  // Takes the stream's next blocks, the first of which begins at position `block`, into account;
+  // just goes past them where no row sees them.
   template <class Stream, class Memory>
   __device__ void add(const AttentionArgs& a, Stream& stream, Memory& memory, int block,
                       int in_group) {
     const int lane = static_cast<int>(threadIdx.x) % 32, sub = lane / S::kLanes;
+    const int row = in_group / S::kRowLanes, first = in_group * S::kKept % S::kSteps;
     stream.wait_for_keys();
-    if (W::kOwn && (block >= live_end || block + S::kTokens <= live_begin)) return stream.pass();
-    float p[S::kKept];
-    score(stream, memory, p);
-    stream.done();
+    if (W::kOwn && (block >= live_end || block + S::kBlocks * S::kTokens <= live_begin)) {
+      return stream.values_done();
+    }
+    float p[S::kBlocks][S::kKept], scale[S::kBlocks];
+    bool scales[S::kBlocks];
+#pragma unroll
+    for (int b = 0; b < S::kBlocks; ++b) {
+      if (b > 0) __syncwarp();
+      score(stream, b, memory, p[b]);
+    }
+    stream.keys_done();
     if (a.logits.cap != 0.0f) {
 #pragma unroll
-      for (int j = 0; j < S::kKept; ++j) p[j] = a.logits.of(p[j]);
+      for (int b = 0; b < S::kBlocks; ++b) {
+#pragma unroll
+        for (int j = 0; j < S::kKept; ++j) p[b][j] = a.logits.of(p[b][j]);
+      }
     }
 #pragma unroll
-    for (int j = 0; j < S::kKept; ++j) {
-      const int t = in_group * S::kKept % S::kSteps + j, position = block + t * S::kSubs + sub;
-      const bool dead = position < begin | position >= end | stream.skips(t);
-      if (dead) p[j] = -INFINITY;
-    }
-    soften(p);
+    for (int b = 0; b < S::kBlocks; ++b) {
 #pragma unroll
-    for (int j = 0; j < S::kKept; ++j) {
-      const int at = (in_group * S::kKept % S::kSteps + j) * S::kSubs + sub;
-      memory.weights[at][in_group / S::kRowLanes] = p[j];
+      for (int j = 0; j < S::kKept; ++j) {
+        const int position = block + b * S::kTokens + (first + j) * S::kSubs + sub;
+        const bool dead = position < begin | position >= end | stream.skips(b, first + j);
+        if (dead) p[b][j] = -INFINITY;
+      }
+    }
+    soften(p, scale, scales);
+#pragma unroll
+    for (int b = 0; b < S::kBlocks; ++b) {
+#pragma unroll
+      for (int j = 0; j < S::kKept; ++j) {
+        memory.weights[b][(first + j) * S::kSubs + sub][row] = p[b][j];
+      }
     }
     __syncwarp();
     stream.wait_for_values();
 #pragma unroll
-    for (int t = 0; t < S::kSteps; ++t) {
-      float x[S::kDims], by[kRows];
-      stream.read(t, x);
+    for (int b = 0; b < S::kBlocks; ++b) {
+      if (scales[b]) {
 #pragma unroll
-      for (int r = 0; r < kRows; r += 4) load<4>(&by[r], &memory.weights[t * S::kSubs + sub][r]);
+        for (int r = 0; r < kRows; ++r) {
+          const float by = __shfl_sync(~0u, scale[b], r * S::kRowLanes);
 #pragma unroll
-      for (int r = 0; r < kRows; ++r) {
+          for (int i = 0; i < S::kDims; ++i) acc[r][i] *= by;
+        }
+      }
 #pragma unroll
-        for (int i = 0; i < S::kDims; ++i) acc[r][i] = fmaf(by[r], x[i], acc[r][i]);
+      for (int t = 0; t < S::kSteps; ++t) {
+        float x[S::kDims], by[kRows];
+        stream.read_value(b, t, x);
+#pragma unroll
+        for (int r = 0; r < kRows; r += 4) {
+          load<4>(&by[r], &memory.weights[b][t * S::kSubs + sub][r]);
+        }
+#pragma unroll
+        for (int r = 0; r < kRows; ++r) {
+#pragma unroll
+          for (int i = 0; i < S::kDims; ++i) acc[r][i] = fmaf(by[r], x[i], acc[r][i]);
+        }
       }
     }
-    stream.done();
+    stream.values_done();
   }
 
   // Ends a leaf.
@@ -375,7 +405,8 @@ __device__ typename W::N attend_many(const AttentionArgs& a, const AttentionLaye
                                      const AttentionItem& item, const Tile& tile, int warp,
                                      typename W::Memory& memory) {
   const int chunk = kLeafTokens << a.chunk_shift;
-  const int first = max(item.chunk * chunk, tile.begin) / W::S::kTokens * W::S::kTokens;
+  constexpr int kStep = W::S::kBlocks * W::S::kTokens;
+  const int first = max(item.chunk * chunk, tile.begin) / kStep * kStep;
   const int last = min((item.chunk + 1) * chunk, tile.end);
   const int in_group = static_cast<int>(threadIdx.x) % W::S::kLanes;
   auto& mine = memory.warps[warp];
@@ -391,7 +422,7 @@ __device__ typename W::N attend_many(const AttentionArgs& a, const AttentionLaye
   for (int leaf = first / kLeafTokens; leaf * kLeafTokens < last; ++leaf) {
     rows.clear();
     const int end = min((leaf + 1) * kLeafTokens, last);
-    for (int block = max(first, leaf * kLeafTokens); block < end; block += W::S::kTokens) {
+    for (int block = max(first, leaf * kLeafTokens); block < end; block += kStep) {
       rows.add(a, stream, mine, block, in_group);
     }
     rows.put(mine.leaf, in_group);

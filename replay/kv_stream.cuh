@@ -58,9 +58,11 @@ struct E4m3 {
   }
 };
 
-// How 32 lanes share a block of positions, for a head dimension and so many rows at once.
-template <class T, int D, int kRows>
+// How 32 lanes share a block of positions, for a head dimension and so many rows and blocks at once.
+template <class T, int D, int kRows, int kBlocksAtOnce>
 struct Shape {
+  static constexpr int kBlocks = kBlocksAtOnce;
+  static constexpr bool kManyRows = kRows > 4;
   static constexpr int kLanes = dot_lanes(D);        // That share a score.
   static constexpr int kSubs = dot_tokens(D);        // Positions at once.
   static constexpr int kPieces = D / (8 * kLanes);   // Of eight dimensions, a lane.
@@ -80,16 +82,25 @@ __device__ inline void tell(const AttentionArgs& a, const DeviceFinding& finding
   if (at < a.findings_max) a.findings[at] = finding;
 }
 
+// How the L2 cache is to keep what is read once; as usual, where it is read again.
+__device__ inline std::uint64_t policy_for(bool once) {
+  std::uint64_t first, normal;
+  asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(first));
+  asm("createpolicy.fractional.L2::evict_normal.b64 %0, 1.0;" : "=l"(normal));
+  return once ? first : normal;
+}
 // Starts a copy of one Raw from global to shared memory; of so many bytes, all or none, with zeros
 // for the rest.
 template <class Raw>
-__device__ inline void copy_async(Raw* to, const void* from, int bytes) {
+__device__ inline void copy_async(Raw* to, const void* from, int bytes, std::uint64_t policy) {
   const auto at = static_cast<std::uint32_t>(__cvta_generic_to_shared(to));
   if constexpr (sizeof(Raw) == 16) {
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(at), "l"(from), "r"(bytes)
+    asm volatile("cp.async.cg.shared.global.L2::cache_hint [%0], [%1], 16, %2, %3;" ::"r"(at),
+                 "l"(from), "r"(bytes), "l"(policy)
                  : "memory");
   } else {
-    asm volatile("cp.async.ca.shared.global [%0], [%1], 8, %2;" ::"r"(at), "l"(from), "r"(bytes)
+    asm volatile("cp.async.ca.shared.global.L2::cache_hint [%0], [%1], 8, %2, %3;" ::"r"(at),
+                 "l"(from), "r"(bytes), "l"(policy)
                  : "memory");
   }
 }
@@ -134,6 +145,7 @@ struct LaneStream {
   int lane, sub, in_group;
   int pieces;  // That this lane has: fewer where the head has not so many dimensions.
   std::uint32_t mine, token_stride;     // In eights of elements.
+  std::uint64_t policy;
   int read_unit = 0, send_unit = 0;     // That is read next, and sent.
   int base = 0, next = 0, end = 0;      // The leaf's first position; blocks to be sent.
   std::uint32_t skipped = 0, coming = 0;  // Of the block that is read, and of the one behind it.
@@ -146,6 +158,7 @@ struct LaneStream {
     pieces = (kv.head_dim - 8 * in_group + 255) / 256;
     mine = static_cast<std::uint32_t>(from.item.kv_head * kv.head_stride / 8 + in_group);
     token_stride = static_cast<std::uint32_t>(kv.token_stride / 8);
+    policy = policy_for(from.a.rows_of(*from.tile.lane) <= from.a.tile_rows);
   }
 
   // Blocks from position `first` to the one that holds `last` - 1, of one leaf.
@@ -170,11 +183,15 @@ struct LaneStream {
     send_values();
     wait_copies<2>();
   }
-  __device__ void pass() {}
-  __device__ void done() { read_unit = read_unit == kUnits - 1 ? 0 : read_unit + 1; }
+  __device__ void keys_done() { read_unit = read_unit == kUnits - 1 ? 0 : read_unit + 1; }
+  __device__ void values_done() { keys_done(); }
   // Whether this lane's position t of the block may not be read: it comes as zeros.
-  __device__ bool skips(int t) const { return (skipped >> t & 1) != 0; }
+  __device__ bool skips(int, int t) const { return (skipped >> t & 1) != 0; }
   // Position t of the unit, as floats.
+  __device__ void read_key(int, int t, float (&x)[S::kDims]) const { read(t, x); }
+  __device__ void read_value(int, int t, float (&x)[S::kDims]) const { read(t, x); }
+
+ private:
   __device__ void read(int t, float (&x)[S::kDims]) const {
 #pragma unroll
     for (int c = 0; c < S::kPieces; ++c) {
@@ -182,8 +199,6 @@ struct LaneStream {
                 reinterpret_cast<float(&)[8]>(x[8 * c]));
     }
   }
-
- private:
   __device__ void send_values() {
     send(from.layer.v);
     next += S::kTokens;
@@ -222,7 +237,7 @@ struct LaneStream {
 #pragma unroll
     for (int c = 0; c < S::kPieces; ++c) {
       const int bytes = there && c < pieces ? static_cast<int>(sizeof(Raw)) : 0;
-      copy_async(to + 32 * (t * S::kPieces + c), vector + 32 * c, bytes);
+      copy_async(to + 32 * (t * S::kPieces + c), vector + 32 * c, bytes, policy);
     }
   }
   __device__ Raw* unit(int u) const {
@@ -230,22 +245,23 @@ struct LaneStream {
   }
 };
 
-// Of all warps of a block, which go through the same leaves: blocks of K and V together, kStages at
-// most. The threads share the copying.
+// Of all warps of a block, which go through the same leaves: K and V of kBlocks blocks at once,
+// kStages times at most. The threads share the copying.
 template <class T, class S, bool kChecked>
 struct BlockStream {
-  static constexpr int kStages = 4;
-  static constexpr int kBytes = kStages * 2 * S::kUnitBytes;
+  static constexpr int kBlocks = S::kBlocks, kStages = S::kManyRows ? 3 : 2;
+  static constexpr int kTokens = kBlocks * S::kTokens;
+  static constexpr int kHalf = kBlocks * S::kUnitBytes;  // K, and then V.
+  static constexpr int kBytes = kStages * 2 * kHalf;
   static constexpr int kVectorPieces = S::kVectorBytes / static_cast<int>(sizeof(typename T::Raw));
-  static constexpr int kPieces = S::kTokens * kVectorPieces / kThreads;  // A thread, a unit.
+  static constexpr int kPieces = kTokens * kVectorPieces / kThreads;  // A thread, of K and of V.
   using Raw = typename T::Raw;
   Source from;
   std::uint32_t (&places)[2][kLeafTokens];  // Of even leaves and of odd ones.
   unsigned char* units;
   int lane, sub;
   int read_stage = 0, send_stage = 0;
-  int block = 0, next = 0, end = 0, leaf = -1;  // The block that is read; blocks to be sent.
-  int values = 0;                               // 1: V is read, else K.
+  int block = 0, next = 0, end = 0, leaf = -1;  // The first block that is read, and to be sent.
 
   __device__ BlockStream(const Source& source, std::uint32_t (&list)[2][kLeafTokens],
                          unsigned char* memory)
@@ -255,39 +271,40 @@ struct BlockStream {
 
   // Blocks from position `first` to the one that holds `last` - 1.
   __device__ void open(int first, int last) {
-    block = first - S::kTokens;
+    block = first - kTokens;
     next = first;
     end = last;
 #pragma unroll 1
     for (int i = 0; i < kStages - 1; ++i) send();
   }
-  // Every warp has read the block before.
+  // Every warp has read the blocks before.
   __device__ void wait_for_keys() {
     wait_copies<kStages - 2>();
     __syncthreads();
     send();
-    block += S::kTokens;
-    values = 0;
+    block += kTokens;
   }
-  __device__ void wait_for_values() { values = 1; }
-  // What was waited for is not read.
-  __device__ void pass() { values = 1, done(); }
-  __device__ void done() {
-    if (values != 0) read_stage = read_stage == kStages - 1 ? 0 : read_stage + 1;
+  __device__ void keys_done() {}
+  __device__ void wait_for_values() {}
+  __device__ void values_done() { read_stage = read_stage == kStages - 1 ? 0 : read_stage + 1; }
+  __device__ bool skips(int b, int t) const {
+    return place_at(block / kLeafTokens, block + b * S::kTokens + t * S::kSubs + sub) == kNowhere;
   }
-  __device__ bool skips(int t) const {
-    return place_at(block / kLeafTokens, block + t * S::kSubs + sub) == kNowhere;
-  }
-  __device__ void read(int t, float (&x)[S::kDims]) const {
-    const auto* unit = reinterpret_cast<const Raw*>(units + (2 * read_stage + values) *
-                                                                S::kUnitBytes);
-#pragma unroll
-    for (int c = 0; c < S::kPieces; ++c) {
-      T::unpack(unit[32 * (t * S::kPieces + c) + lane], reinterpret_cast<float(&)[8]>(x[8 * c]));
-    }
+  __device__ void read_key(int b, int t, float (&x)[S::kDims]) const { read(b, t, x); }
+  __device__ void read_value(int b, int t, float (&x)[S::kDims]) const {
+    read(kBlocks + b, t, x);
   }
 
  private:
+  __device__ void read(int unit, int t, float (&x)[S::kDims]) const {
+    const auto* raw = reinterpret_cast<const Raw*>(units + read_stage * 2 * kHalf) + lane;
+#pragma unroll
+    for (int c = 0; c < S::kPieces; ++c) {
+      T::unpack(raw[unit * S::kUnitBytes / static_cast<int>(sizeof(Raw)) +
+                    32 * (t * S::kPieces + c)],
+                reinterpret_cast<float(&)[8]>(x[8 * c]));
+    }
+  }
   __device__ std::uint32_t place_at(int of, int position) const {
     const int shift = from.a.entry_shift;
     return places[of & 1][(position >> shift) - (of * kLeafTokens >> shift)];
@@ -301,25 +318,28 @@ struct BlockStream {
         __syncthreads();
       }
       const KvShape& kv = from.a.kv;
-      Raw* to = reinterpret_cast<Raw*>(units + 2 * send_stage * S::kUnitBytes);
+      Raw* to = reinterpret_cast<Raw*>(units + send_stage * 2 * kHalf) + thread;
       const int dim = thread % kVectorPieces * 8;
       const int bytes = dim < kv.head_dim ? static_cast<int>(sizeof(Raw)) : 0;
       const int mask = (1 << from.a.entry_shift) - 1;
+      const auto mine = static_cast<std::uint32_t>(from.item.kv_head * kv.head_stride + dim) / 8;
+      const auto stride = static_cast<std::uint32_t>(kv.token_stride / 8);
+      const auto* k = static_cast<const Raw*>(from.layer.k);
+      const auto* v = static_cast<const Raw*>(from.layer.v);
+      const std::uint64_t policy = policy_for(false);
 #pragma unroll
       for (int i = 0; i < kPieces; ++i) {
         const int position = next + (i * kThreads + thread) / kVectorPieces;
         const std::uint32_t place = place_at(leaf, position);
         const bool good = place != kNowhere;
-        const std::int64_t element = std::int64_t{place} * 8 + from.item.kv_head * kv.head_stride +
-                                     (position & mask) * kv.token_stride + dim;
-        const std::int64_t at = good ? element * T::kBytes : 0;
-        Raw* piece = to + i * kThreads + thread;
+        const std::uint64_t at =
+            good ? std::uint64_t{place} + mine + (position & mask) * stride : 0;
         const int there = good ? bytes : 0;
-        copy_async(piece, static_cast<const char*>(from.layer.k) + at, there);
-        copy_async(piece + S::kUnitBytes / static_cast<int>(sizeof(Raw)),
-                   static_cast<const char*>(from.layer.v) + at, there);
+        copy_async(to + i * kThreads, k + at, there, policy);
+        copy_async(to + i * kThreads + kHalf / static_cast<int>(sizeof(Raw)), v + at, there,
+                   policy);
       }
-      next += S::kTokens;
+      next += kTokens;
     }
     commit_copies();
     send_stage = send_stage == kStages - 1 ? 0 : send_stage + 1;
