@@ -54,9 +54,9 @@ PAGETAPE_HD float float_of(std::uint32_t bits) {
   return x;
 }
 
-// 2^x for x <= 0, exact at 0; 0 below -120, where a term no longer counts, and where x is no number.
-// Relative error < 2e-7.
-// The sum with 1.5 * 2^23 rounds to an integer and leaves that integer in the low bits.
+// 2^x for x <= 0, exact at 0; 0 below -120, where a term no longer counts, and where x is no
+// number. Relative error < 2e-7. The sum with 1.5 * 2^23 rounds to an integer and leaves that
+// integer in the low bits.
 inline constexpr float kRound = 12582912.0f;
 inline constexpr float kExpLeast = -120.0f;
 // Coefficients of f^1 to f^6. leaf_cpu.h has the same series over vectors.

@@ -81,20 +81,18 @@ struct Exchange {
   }
 };
 
-// How a block's warps share the work: kRows rows a warp; all the same rows, or each its own.
-template <class T, int kHeadDim, int kWarpRows, bool kOwnRows>
+// How a block's warps share the work: all have the same kTileRows rows, or each its own.
+template <class T, int kHeadDim, bool kOwnRows>
 struct Way {
-  static constexpr int D = kHeadDim, kRows = kWarpRows;
+  static constexpr int D = kHeadDim, kRows = kTileRows;
   static constexpr bool kOwn = kOwnRows;
-  static constexpr int kTileRows = kOwn ? kWarps * kRows : kRows;
   // That a warp has when leaves are merged.
   static constexpr int kNodeRows = kOwn ? kRows : kRows / kWarps;
-  using S = Shape<T, D, kRows, kOwn ? 2 : 1>;
+  using S = Shape<T, D, kOwn ? 2 : 1>;
   using N = Node<D, kNodeRows>;
   using L = Leaf<D, kRows>;
   template <bool kChecked>
-  using Stream =
-      std::conditional_t<kOwn, BlockStream<T, S, kChecked>, LaneStream<T, S, kChecked>>;
+  using Stream = std::conditional_t<kOwn, BlockStream<T, S, kChecked>, LaneStream<T, S, kChecked>>;
 
   // Shared memory: a leaf lies where a warp's units were, or where its scores are exchanged.
   struct Few {
@@ -119,8 +117,7 @@ struct Way {
     std::uint32_t places[2][kLeafTokens];
   };
   using Memory = std::conditional_t<kOwn, Many, Few>;
-  // A multiprocessor: as the registers allow.
-  static constexpr int kBlocks = kRows > 4 || D > 256 ? 2 : 4;
+  static constexpr int kBlocks = D > 256 ? 2 : 4;  // A multiprocessor: as the registers allow.
 };
 
 // The rows of a warp in its registers.
@@ -410,8 +407,7 @@ __device__ typename W::N attend_many(const AttentionArgs& a, const AttentionLaye
   const int last = min((item.chunk + 1) * chunk, tile.end);
   const int in_group = static_cast<int>(threadIdx.x) % W::S::kLanes;
   auto& mine = memory.warps[warp];
-  typename W::template Stream<kChecked> stream({a, layer, item, tile}, memory.places,
-                                               memory.units);
+  typename W::template Stream<kChecked> stream({a, layer, item, tile}, memory.places, memory.units);
   stream.open(first, last);
   Rows<W> rows;
   rows.start(a, layer, item, tile, warp * W::kRows, in_group);
@@ -458,31 +454,22 @@ __global__ void __launch_bounds__(kThreads, W::kBlocks)
 }
 
 template <class T, int D>
-using Few = Way<T, D, 4, false>;
+using Few = Way<T, D, false>;
 template <class T, int D>
-using Some = Way<T, D, 4, true>;
-template <class T, int D>
-using Many = Way<T, D, 8, true>;
+using Many = Way<T, D, true>;
 
-// Rows of a tile as suits most of the work of these lanes. A greater tile takes longer, by these
-// factors as measured, and wastes what a lane does not fill.
+// Rows of a tile as suits most of the work of these lanes. A great tile takes so much longer than
+// a small one, as measured (3.2 to 3.7), and wastes what a lane does not fill.
+inline constexpr double kManyCost = 3.4;
 inline std::int32_t tile_rows(const AttentionArgs& a, const std::vector<AttentionLane>& lanes) {
-  struct Choice {
-    std::int32_t rows;
-    double cost;
-  };
-  constexpr Choice kChoices[] = {{4, 1.0}, {16, 2.2}, {32, 3.2}};
-  Choice best{};
-  for (const Choice& choice : kChoices) {
-    if (choice.rows == 32 && padded_dim(a.kv.head_dim) > 256) continue;
-    double cost = 0.0;
-    for (const AttentionLane& lane : lanes) {
-      const std::int32_t tiles = (a.rows_of(lane) + choice.rows - 1) / choice.rows;
-      cost += choice.cost * tiles * lane.len;
-    }
-    if (best.rows == 0 || cost < best.cost) best = {choice.rows, cost};
+  constexpr std::int32_t kMany = kTileRows * kWarps;
+  double few = 0.0, many = 0.0;
+  for (const AttentionLane& lane : lanes) {
+    const std::int32_t rows = a.rows_of(lane);
+    few += static_cast<double>(lane.len) * ((rows + kTileRows - 1) / kTileRows);
+    many += kManyCost * lane.len * ((rows + kMany - 1) / kMany);
   }
-  return best.rows;
+  return few <= many ? kTileRows : kMany;
 }
 
 template <class W, bool kChecked>
@@ -508,11 +495,8 @@ cudaError_t launch_way(const AttentionArgs& a) {
 
 template <class T, int D, bool kChecked = true>
 cudaError_t launch(const AttentionArgs& a) {
-  if constexpr (D <= 256) {
-    if (a.tile_rows == Many<T, D>::kTileRows) return launch_way<Many<T, D>, kChecked>(a);
-  }
-  if (a.tile_rows == Some<T, D>::kTileRows) return launch_way<Some<T, D>, kChecked>(a);
-  return launch_way<Few<T, D>, kChecked>(a);
+  if (a.tile_rows == kTileRows) return launch_way<Few<T, D>, kChecked>(a);
+  return launch_way<Many<T, D>, kChecked>(a);
 }
 
 }  // namespace pagetape::cuda

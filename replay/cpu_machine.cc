@@ -23,6 +23,7 @@ class CpuMachine final : public Machine {
 
   std::string_view name() const override { return "cpu"; }
   void* allocate(std::size_t bytes) override { return std::calloc(bytes, 1); }
+  void* allocate_visible(std::size_t bytes) override { return allocate(bytes); }
   void release(void* memory) override { std::free(memory); }
   void upload(void* to, const void* from, std::size_t bytes) override {
     if (bytes != 0) std::memcpy(to, from, bytes);

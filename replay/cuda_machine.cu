@@ -3,6 +3,9 @@
 // a machine that has neither driver nor GPU.
 #include <cuda_runtime.h>
 
+#include <cstring>
+#include <set>
+
 #include "replay/attend_kernel.cuh"
 #include "replay/machine.h"
 
@@ -104,7 +107,20 @@ class CudaMachine final : public Machine {
     clear(memory, bytes);
     return memory;
   }
-  void release(void* memory) override { note(cudaFree(memory), "cudaFree"); }
+  void* allocate_visible(std::size_t bytes) override {
+    void* memory = nullptr;
+    if (cudaMallocHost(&memory, bytes) != cudaSuccess) {
+      cudaGetLastError();
+      return nullptr;
+    }
+    std::memset(memory, 0, bytes);
+    visible_.insert(memory);
+    return memory;
+  }
+  void release(void* memory) override {
+    note(visible_.erase(memory) > 0 ? cudaFreeHost(memory) : cudaFree(memory),
+         "giving memory back");
+  }
   void upload(void* to, const void* from, std::size_t bytes) override {
     note(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice), "a copy to the GPU");
   }
@@ -147,6 +163,7 @@ class CudaMachine final : public Machine {
   }
 
   std::string name_;
+  std::set<void*> visible_;
   Status status_;
 };
 
@@ -166,7 +183,8 @@ std::vector<GpuInfo> gpus(Status& status) {
     GpuInfo info{properties.name, properties.major, properties.minor, properties.totalGlobalMem, 0};
     cudaFuncAttributes code;
     if (cudaSetDevice(device) == cudaSuccess &&
-        cudaFuncGetAttributes(&code, cuda::attend<cuda::Few<cuda::Bf16, 128>, true>) == cudaSuccess) {
+        cudaFuncGetAttributes(&code, cuda::attend<cuda::Few<cuda::Bf16, 128>, true>) ==
+            cudaSuccess) {
       info.code = code.binaryVersion;
     }
     cudaGetLastError();

@@ -58,28 +58,30 @@ struct E4m3 {
   }
 };
 
-// How 32 lanes share a block of positions, for a head dimension and so many rows and blocks at once.
-template <class T, int D, int kRows, int kBlocksAtOnce>
+// How 32 lanes share the positions of a block, of which so many are done at once, for a head
+// dimension.
+template <class T, int D, int kBlocksAtOnce>
 struct Shape {
   static constexpr int kBlocks = kBlocksAtOnce;
-  static constexpr bool kManyRows = kRows > 4;
-  static constexpr int kLanes = dot_lanes(D);        // That share a score.
-  static constexpr int kSubs = dot_tokens(D);        // Positions at once.
-  static constexpr int kPieces = D / (8 * kLanes);   // Of eight dimensions, a lane.
-  static constexpr int kDims = 8 * kPieces;          // A lane.
-  static constexpr int kTokens = block_tokens(D);    // A block.
-  static constexpr int kSteps = kTokens / kSubs;     // Positions of a lane, a block.
-  static constexpr int kScores = kRows * kSteps;     // Of a lane, before they are reduced.
-  static constexpr int kKept = kScores / kLanes;     // After.
-  static constexpr int kRowLanes = kLanes / kRows;   // That hold one row's scores.
+  static constexpr int kLanes = dot_lanes(D);           // That share a score.
+  static constexpr int kSubs = dot_tokens(D);           // Positions at once.
+  static constexpr int kPieces = D / (8 * kLanes);      // Of eight dimensions, a lane.
+  static constexpr int kDims = 8 * kPieces;             // A lane.
+  static constexpr int kTokens = block_tokens(D);       // A block.
+  static constexpr int kSteps = kTokens / kSubs;        // Positions of a lane, a block.
+  static constexpr int kScores = kTileRows * kSteps;    // Of a lane, before they are reduced.
+  static constexpr int kKept = kScores / kLanes;        // After.
+  static constexpr int kRowLanes = kLanes / kTileRows;  // That hold one row's scores.
   static constexpr int kVectorBytes = D * T::kBytes;
   static constexpr int kUnitBytes = kTokens * kVectorBytes;
 };
 
 __device__ inline void tell(const AttentionArgs& a, const DeviceFinding& finding) {
-  if (a.on_oob == OnOob::kTrap) __trap();
   const std::uint32_t at = atomicAdd(a.finding_count, 1u);
   if (at < a.findings_max) a.findings[at] = finding;
+  if (a.on_oob != OnOob::kTrap) return;
+  __threadfence_system();  // The host names it, once this is over.
+  __trap();
 }
 
 // How the L2 cache is to keep what is read once; as usual, where it is read again.
@@ -144,10 +146,10 @@ struct LaneStream {
   unsigned char* units;
   int lane, sub, in_group;
   int pieces;  // That this lane has: fewer where the head has not so many dimensions.
-  std::uint32_t mine, token_stride;     // In eights of elements.
+  std::uint32_t mine, token_stride;  // In eights of elements.
   std::uint64_t policy;
-  int read_unit = 0, send_unit = 0;     // That is read next, and sent.
-  int base = 0, next = 0, end = 0;      // The leaf's first position; blocks to be sent.
+  int read_unit = 0, send_unit = 0;       // That is read next, and sent.
+  int base = 0, next = 0, end = 0;        // The leaf's first position; blocks to be sent.
   std::uint32_t skipped = 0, coming = 0;  // Of the block that is read, and of the one behind it.
 
   __device__ LaneStream(const Source& source, std::uint32_t* list, unsigned char* memory)
@@ -245,11 +247,11 @@ struct LaneStream {
   }
 };
 
-// Of all warps of a block, which go through the same leaves: K and V of kBlocks blocks at once,
-// kStages times at most. The threads share the copying.
+// Of all warps of a block, which go through the same leaves: K and V of kBlocks blocks at once, and
+// the next ones under way. The threads share the copying.
 template <class T, class S, bool kChecked>
 struct BlockStream {
-  static constexpr int kBlocks = S::kBlocks, kStages = S::kManyRows ? 3 : 2;
+  static constexpr int kBlocks = S::kBlocks, kStages = 2;
   static constexpr int kTokens = kBlocks * S::kTokens;
   static constexpr int kHalf = kBlocks * S::kUnitBytes;  // K, and then V.
   static constexpr int kBytes = kStages * 2 * kHalf;
@@ -291,18 +293,16 @@ struct BlockStream {
     return place_at(block / kLeafTokens, block + b * S::kTokens + t * S::kSubs + sub) == kNowhere;
   }
   __device__ void read_key(int b, int t, float (&x)[S::kDims]) const { read(b, t, x); }
-  __device__ void read_value(int b, int t, float (&x)[S::kDims]) const {
-    read(kBlocks + b, t, x);
-  }
+  __device__ void read_value(int b, int t, float (&x)[S::kDims]) const { read(kBlocks + b, t, x); }
 
  private:
   __device__ void read(int unit, int t, float (&x)[S::kDims]) const {
     const auto* raw = reinterpret_cast<const Raw*>(units + read_stage * 2 * kHalf) + lane;
 #pragma unroll
     for (int c = 0; c < S::kPieces; ++c) {
-      T::unpack(raw[unit * S::kUnitBytes / static_cast<int>(sizeof(Raw)) +
-                    32 * (t * S::kPieces + c)],
-                reinterpret_cast<float(&)[8]>(x[8 * c]));
+      T::unpack(
+          raw[unit * S::kUnitBytes / static_cast<int>(sizeof(Raw)) + 32 * (t * S::kPieces + c)],
+          reinterpret_cast<float(&)[8]>(x[8 * c]));
     }
   }
   __device__ std::uint32_t place_at(int of, int position) const {

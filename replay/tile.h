@@ -7,7 +7,8 @@
 
 namespace pagetape {
 
-// The rows of an item: AttentionArgs::tile_rows of the lane's rows, which are its queries' heads of one K/V head.
+// The rows of an item: AttentionArgs::tile_rows of the lane's rows, which are its queries' heads of
+// one K/V head.
 struct Tile {
   const AttentionLane* lane = nullptr;
   int first_row = 0, rows = 0;
