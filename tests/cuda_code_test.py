@@ -57,8 +57,8 @@ def attention_kernels():
         yield "combineILi%dEE" % head_dim
         for dtype in ("Bf16", "Fp16", "E4m3"):
             for own_rows in (0, 1):
-                way = "INS0_3WayINS0_%d%sELi%dELb%dEEELb1EE" % (len(dtype), dtype, head_dim, own_rows)
-                yield "attend" + way
+                way = len(dtype), dtype, head_dim, own_rows
+                yield "attendINS0_3WayINS0_%d%sELi%dELb%dEEELb1EE" % way
 
 
 class CudaCodeTest(unittest.TestCase):

@@ -207,8 +207,11 @@ int main() {
     run<512>({"E4B full 64 x 8192, 2 x 512, page 64", 64, 8192, 2, 4, 64, 0, 1, kAnyChunk, false});
     run<256>({"E4B window 512, 2 x 256, page 64", 64, 8192, 2, 4, 64, 512, 1, kAnyChunk, false});
     run<256>({"26B window 1024, 8 x 256, page 64", 64, 8192, 8, 2, 64, 1024, 1, kAnyChunk, false});
+    run<128>({"verify of 2 tokens, 64 x 8192, 8 x 128", 64, 8192, 8, 4, 16, 0, 2, kAnyChunk, true});
+    run<128>({"verify of 4 tokens, 64 x 8192, 8 x 128", 64, 8192, 8, 4, 16, 0, 4, kAnyChunk, true});
     run<512>({"E4B full, verify of 4 tokens", 64, 8192, 2, 4, 64, 0, 4, kAnyChunk, false});
     run<128>({"short 8 x 1024, 8 x 128, page 16", 8, 1024, 8, 4, 16, 0, 1, kAnyChunk, false});
     run<128>({"extend 4 x 2048 of 4096, 8 x 128", 4, 4096, 8, 4, 16, 0, 2048, kAnyChunk, false});
+    run<256>({"extend 4 x 2048 of 4096, 8 x 256", 4, 4096, 8, 4, 16, 0, 2048, kAnyChunk, false});
   }
 }
