@@ -54,8 +54,9 @@ PAGETAPE_HD float float_of(std::uint32_t bits) {
   return x;
 }
 
-// 2^x for x <= 0, exact at 0; 0 below -120, where a term no longer counts. Relative error < 2e-7.
-// The sum with 1.5 * 2^23 rounds to an integer and leaves that integer in the low bits.
+// 2^x for x <= 0, exact at 0; 0 below -120, where a term no longer counts, and where x is no
+// number. Relative error < 2e-7. The sum with 1.5 * 2^23 rounds to an integer and leaves that
+// integer in the low bits.
 inline constexpr float kRound = 12582912.0f;
 inline constexpr float kExpLeast = -120.0f;
 // Coefficients of f^1 to f^6. leaf_cpu.h has the same series over vectors.
@@ -63,7 +64,6 @@ inline constexpr float kExp1 = 6.931472028550421e-1f, kExp2 = 2.402264791363012e
                        kExp3 = 5.550332471162809e-2f, kExp4 = 9.618437357674640e-3f,
                        kExp5 = 1.339887440266574e-3f, kExp6 = 1.535336188319500e-4f;
 PAGETAPE_HD float exp2_of(float x) {
-  if (!(x >= kExpLeast)) return 0.0f;
   const float t = x + kRound;
   const float f = x - (t - kRound);
   float p = kExp6;
@@ -73,7 +73,8 @@ PAGETAPE_HD float exp2_of(float x) {
   p = fmaf(p, f, kExp2);
   p = fmaf(p, f, kExp1);
   p = fmaf(p, f, 1.0f);
-  return p * float_of((bits_of(t) << 23) + 0x3f800000u);
+  const float power = p * float_of((bits_of(t) << 23) + 0x3f800000u);
+  return x >= kExpLeast ? power : 0.0f;  // Last: a branch would cost a GPU more than the rest.
 }
 
 inline constexpr float kLog2E = 1.44269504f;
@@ -105,8 +106,7 @@ struct Merge {
 };
 PAGETAPE_HD Merge merge_of(float left, float right) {
   const float m = fmaxf(left, right);
-  if (m == -INFINITY) return {m, 0.0f, 0.0f};
-  return {m, exp2_of(left - m), exp2_of(right - m)};
+  return {m, exp2_of(left - m), exp2_of(right - m)};  // Two -inf have no difference: 0.
 }
 PAGETAPE_HD float merged(const Merge& by, float left, float right) {
   return fmaf(right, by.b, left * by.a);

@@ -68,7 +68,10 @@ class Stack {
 };
 
 void tell(const AttentionArgs& a, const DeviceFinding& finding) {
-  if (a.on_oob == OnOob::kTrap) std::raise(SIGTRAP);
+  if (a.on_oob == OnOob::kTrap) {
+    std::signal(SIGTRAP, SIG_IGN);  // A debugger gets it all the same.
+    std::raise(SIGTRAP);
+  }
   const std::uint32_t at = std::atomic_ref(*a.finding_count).fetch_add(1);
   if (at < a.findings_max) a.findings[at] = finding;
 }

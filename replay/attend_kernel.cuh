@@ -1,224 +1,143 @@
 // SPDX-License-Identifier: Apache-2.0
-// Paged attention on the device, as arithmetic.h defines it. A block is four warps: each does one
-// leaf for a tile of rows, then the block merges the four. Page ids are checked leaf by leaf,
-// all lanes at once, before any of them becomes an address. A second kernel merges the chunks of
-// tiles that have several: left to the last block of a tile, which has to wait until its writes are
-// seen, that took longer than the launch.
+// Paged attention on the device, as arithmetic.h defines it. A block is four warps. Where a K/V
+// head has few rows, each warp does one leaf for all of them, then the block merges the four.
+// Where it has many, each warp has rows of its own and all go through the same leaves together,
+// so that K and V are brought once.
 #pragma once
 
-#include <cuda_fp16.h>
-#include <cuda_fp8.h>
+#include <type_traits>
+#include <vector>
 
-#include "replay/tile.h"
+#include "replay/kv_stream.cuh"
+#include "replay/row_nodes.cuh"
 
 namespace pagetape::cuda {
 
-inline constexpr int kWarps = 4;
-inline constexpr int kThreads = 32 * kWarps;
-inline constexpr int kWarpsShift = 2;      // A group: the leaves that a block does at once.
-inline constexpr int kMostGroupShift = 6;  // Of chunk_shift - kWarpsShift.
-inline constexpr int kMostChunksShift = 16;
-inline constexpr std::uint32_t kNowhere = UINT32_MAX;
+inline constexpr int kWarpsShift = 2;  // A group: the leaves that a block does at once.
 
-// Eight numbers as a thread loads them, and as floats (each exactly).
-struct Bf16 {
-  using Raw = uint4;
-  static constexpr int kBytes = 2;
-  static __device__ void unpack(const Raw& raw, float (&x)[8]) {
-    const std::uint32_t words[4] = {raw.x, raw.y, raw.z, raw.w};
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      x[2 * i] = __uint_as_float(words[i] << 16);
-      x[2 * i + 1] = __uint_as_float(words[i] & 0xffff0000u);
-    }
-  }
-};
-struct Fp16 {
-  using Raw = uint4;
-  static constexpr int kBytes = 2;
-  static __device__ void unpack(const Raw& raw, float (&x)[8]) {
-    const std::uint32_t words[4] = {raw.x, raw.y, raw.z, raw.w};
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      __half2 pair;
-      memcpy(&pair, &words[i], sizeof pair);
-      const float2 two = __half22float2(pair);
-      x[2 * i] = two.x;
-      x[2 * i + 1] = two.y;
-    }
-  }
-};
-struct E4m3 {
-  using Raw = uint2;
-  static constexpr int kBytes = 1;
-  static __device__ void unpack(const Raw& raw, float (&x)[8]) {
-    const std::uint32_t words[2] = {raw.x, raw.y};
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const auto pair = static_cast<__nv_fp8x2_storage_t>(words[i / 2] >> 16 * (i % 2));
-      const __half2 halves(__nv_cvt_fp8x2_to_halfraw2(pair, __NV_E4M3));
-      const float2 two = __half22float2(halves);
-      x[2 * i] = two.x;
-      x[2 * i + 1] = two.y;
-    }
-  }
-};
-
-// How 32 lanes share a block of positions, for a head dimension.
-template <class T, int D>
-struct Shape {
-  static constexpr int kLanes = dot_lanes(D);           // That share a score.
-  static constexpr int kSubs = dot_tokens(D);           // Positions at once.
-  static constexpr int kPieces = D / (8 * kLanes);      // Of eight dimensions, a lane.
-  static constexpr int kDims = 8 * kPieces;             // A lane.
-  static constexpr int kTokens = block_tokens(D);       // A block.
-  static constexpr int kSteps = kTokens / kSubs;        // Positions of a lane, a block.
-  static constexpr int kScores = kTileRows * kSteps;    // Of a lane, before they are reduced.
-  static constexpr int kKept = kScores / kLanes;        // After.
-  static constexpr int kRowLanes = kLanes / kTileRows;  // That hold one row's scores.
-  // K or V of a block, as a warp has it in shared memory: what each lane loaded and will read.
-  static constexpr int kUnitBytes =
-      kSteps * kPieces * 32 * static_cast<int>(sizeof(typename T::Raw));
-};
-
-// What a leaf leaves to the block.
-template <int D>
+// What a leaf leaves to be merged.
+template <int D, int kRows>
 struct Leaf {
-  float acc[kTileRows][D];
-  float weights[kTileRows][block_tokens(D)];
-  float m[kTileRows];
+  float acc[kRows][D];
+  float weights[kRows][block_tokens(D)];
+  float m[kRows];
 };
-
-// Shared memory of a warp: units on their way, and then the leaf.
-inline constexpr int kUnits = 3;
-template <class T, int D>
-union alignas(16) WarpMemory {
-  unsigned char units[kUnits][Shape<T, D>::kUnitBytes];
-  Leaf<D> leaf;
-};
-template <class T, int D>
-struct BlockMemory {
-  WarpMemory<T, D> warps[kWarps];
-  std::uint32_t places[kWarps][kLeafTokens];
-};
-
-__device__ inline void tell(const AttentionArgs& a, const DeviceFinding& finding) {
-  if (a.on_oob == OnOob::kTrap) __trap();
-  const std::uint32_t at = atomicAdd(a.finding_count, 1u);
-  if (at < a.findings_max) a.findings[at] = finding;
-}
 
 // Sums kScores scores over the lanes that share them, in the tree of arithmetic.h. A lane is left
 // with scores lane % kLanes * kKept and on.
 template <class S, int kOffset = S::kLanes / 2>
-__device__ inline void reduce_scores(float (&s)[S::kScores], int lane) {
+__device__ inline void reduce_scores(float (&s)[S::kScores]) {
   constexpr int kHalf = S::kScores / (S::kLanes / kOffset);
-  const bool upper = (lane & kOffset) != 0;
+  const bool upper = (threadIdx.x & kOffset) != 0;
 #pragma unroll
   for (int i = 0; i < kHalf; ++i) {
     const float send = upper ? s[i] : s[i + kHalf];
     const float keep = upper ? s[i + kHalf] : s[i];
     s[i] = keep + __shfl_xor_sync(~0u, send, kOffset);
   }
-  if constexpr (kOffset > 1) reduce_scores<S, kOffset / 2>(s, lane);
+  if constexpr (kOffset > 1) reduce_scores<S, kOffset / 2>(s);
 }
 
-// Starts a copy of one Raw from global to shared memory; of so many bytes, all or none, with zeros
-// for the rest.
-template <class Raw>
-__device__ inline void copy_async(Raw* to, const void* from, int bytes) {
-  const auto at = static_cast<std::uint32_t>(__cvta_generic_to_shared(to));
-  if constexpr (sizeof(Raw) == 16) {
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(at), "l"(from), "r"(bytes)
-                 : "memory");
-  } else {
-    asm volatile("cp.async.ca.shared.global [%0], [%1], 8, %2;" ::"r"(at), "l"(from), "r"(bytes)
-                 : "memory");
-  }
-}
-__device__ inline void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
-template <int kLeft>
-__device__ inline void wait_copies() {
-  asm volatile("cp.async.wait_group %0;" ::"n"(kLeft) : "memory");
-}
+// The same through shared memory: of many scores, the fewer instructions.
+template <class S>
+struct Exchange {
+  static constexpr int kPitch = S::kScores + 4;  // No two of eight lanes meet in a bank.
+  static constexpr int kFloats = 32 * kPitch;
+  static constexpr int kAtOnce = S::kKept < 4 ? S::kKept : 4;
+  struct Kept {
+    float s[S::kKept];
+  };
 
-// K and V of a leaf on their way from global memory: units K, V, K, V, … of one block each, at most
-// kUnits at a time. A lane reads what it copied itself, so that lanes need not wait for each other.
-template <class T, int D>
-struct Stream {
-  using S = Shape<T, D>;
-  const AttentionArgs& a;
-  const std::uint32_t* places;  // Of the leaf's entries, in eights of elements.
-  unsigned char* units;
-  int lane, sub, leaf_begin;
-  int pieces;  // That this lane has: fewer where the head has not so many dimensions.
-  std::uint32_t mine, token_stride;  // In eights of elements.
-  int next = 0;                      // Where the next unit goes.
-
-  // Sends for the block that begins so many positions after the leaf; for none where `there` is
-  // false. Bit t of what is returned: the lane's position t may not be read, it comes as zeros.
-  __device__ std::uint32_t send(const void* from, int begin, bool there) {
-    std::uint32_t skipped = 0;
-    if (there) {
-      const auto* base = static_cast<const typename T::Raw*>(from) + mine;
-      typename T::Raw* to = unit(next);
-      const int mask = (1 << a.entry_shift) - 1;
-      const int first = (leaf_begin & mask) + begin + sub;  // Counted from the leaf's first entry.
-      if (a.entry_shift >= 4) {                             // One entry holds the block.
-        const std::uint32_t place = places[first >> a.entry_shift];
-        const bool good = place != kNowhere;
-        if (good) base += place + (first & mask) * token_stride;
-        skipped = good ? 0u : ~0u;
+  // The sum of those of the lanes that are lane kFirst modulo kStride.
+  template <int kFirst, int kStride>
+  static __device__ Kept sum(const float* from) {
+    Kept out;
+    if constexpr (kStride == S::kLanes) {
 #pragma unroll
-        for (int t = 0; t < S::kSteps; ++t) copy(to, t, base + t * S::kSubs * token_stride, good);
-      } else {
-#pragma unroll
-        for (int t = 0; t < S::kSteps; ++t) {
-          const int position = first + t * S::kSubs;
-          const std::uint32_t place = places[position >> a.entry_shift];
-          const bool good = place != kNowhere;
-          if (!good) skipped |= 1u << t;
-          copy(to, t, good ? base + place + (position & mask) * token_stride : base, good);
-        }
+      for (int i = 0; i < S::kKept; i += kAtOnce) {
+        load<kAtOnce>(&out.s[i], from + kFirst * kPitch + i);
       }
-    }
-    commit_copies();
-    next = next == kUnits - 1 ? 0 : next + 1;
-    return skipped;
-  }
-  __device__ void copy(typename T::Raw* to, int t, const typename T::Raw* from, bool there) const {
+    } else {
+      out = sum<kFirst, 2 * kStride>(from);
+      const Kept other = sum<kFirst + kStride, 2 * kStride>(from);
 #pragma unroll
-    for (int c = 0; c < S::kPieces; ++c) {
-      const int bytes = there && c < pieces ? static_cast<int>(sizeof(typename T::Raw)) : 0;
-      copy_async(to + 32 * (t * S::kPieces + c), from + 32 * c, bytes);
+      for (int i = 0; i < S::kKept; ++i) out.s[i] += other.s[i];
     }
+    return out;
   }
-  __device__ typename T::Raw* unit(int u) const {
-    return reinterpret_cast<typename T::Raw*>(units + u * S::kUnitBytes) + lane;
-  }
-  // Position t of unit u, as floats.
-  __device__ void read(int u, int t, float (&x)[S::kDims]) const {
+  // Four scores of each row, from score `first` of the row on.
+  template <int kCount>
+  static __device__ void put(const float (&s)[kCount], int first, float* memory) {
+    float* mine = memory + static_cast<int>(threadIdx.x) % 32 * kPitch + first;
 #pragma unroll
-    for (int c = 0; c < S::kPieces; ++c) {
-      T::unpack(unit(u)[32 * (t * S::kPieces + c)], reinterpret_cast<float(&)[8]>(x[8 * c]));
-    }
+    for (int i = 0; i < kCount; i += 4) store<4>(mine + i / 4 * S::kSteps, &s[i]);
+  }
+  static __device__ void take(const float* memory, float (&kept)[S::kKept]) {
+    __syncwarp();
+    const int lane = static_cast<int>(threadIdx.x) % 32, in_group = lane % S::kLanes;
+    const Kept all = sum<0, 1>(memory + (lane - in_group) * kPitch + in_group * S::kKept);
+#pragma unroll
+    for (int j = 0; j < S::kKept; ++j) kept[j] = all.s[j];
   }
 };
 
-// The rows of a tile in the registers of a warp.
-template <class S>
+// How a block's warps share the work: all have the same kTileRows rows, or each its own.
+template <class T, int kHeadDim, bool kOwnRows>
+struct Way {
+  static constexpr int D = kHeadDim, kRows = kTileRows;
+  static constexpr bool kOwn = kOwnRows;
+  // That a warp has when leaves are merged.
+  static constexpr int kNodeRows = kOwn ? kRows : kRows / kWarps;
+  using S = Shape<T, D, kOwn ? 2 : 1>;
+  using N = Node<D, kNodeRows>;
+  using L = Leaf<D, kRows>;
+  template <bool kChecked>
+  using Stream = std::conditional_t<kOwn, BlockStream<T, S, kChecked>, LaneStream<T, S, kChecked>>;
+
+  // Shared memory: a leaf lies where a warp's units were, or where its scores are exchanged.
+  struct Few {
+    struct Warp {
+      union {
+        unsigned char units[LaneStream<T, S, true>::kBytes];
+        L leaf;
+      };
+      alignas(16) float weights[S::kBlocks][S::kTokens][kRows];
+      std::uint32_t places[kLeafTokens];
+    } warps[kWarps];
+  };
+  struct Many {
+    struct Warp {
+      union {
+        float exchange[Exchange<S>::kFloats];
+        L leaf;
+      };
+      alignas(16) float weights[S::kBlocks][S::kTokens][kRows];
+    } warps[kWarps];
+    alignas(16) unsigned char units[BlockStream<T, S, true>::kBytes];
+    std::uint32_t places[2][kLeafTokens];
+  };
+  using Memory = std::conditional_t<kOwn, Many, Few>;
+  static constexpr int kBlocks = D > 256 ? 2 : 4;  // A multiprocessor: as the registers allow.
+};
+
+// The rows of a warp in its registers.
+template <class W>
 struct Rows {
-  float q[kTileRows][S::kDims], acc[kTileRows][S::kDims];
+  using S = typename W::S;
+  static constexpr int kRows = W::kRows;
+  float q[kRows][S::kDims], acc[kRows][S::kDims];
+  int live_begin = 0, live_end = 0;  // Positions that any of them sees, at most.
   // This lane's scores are of one row:
   int begin = 0, end = 0;  // Its live positions.
-  float m = -INFINITY;
+  float m;
   float weights[S::kKept];
 
+  // Rows of the tile from `first` on; there may be none.
   __device__ void start(const AttentionArgs& a, const AttentionLayer& layer,
-                        const AttentionItem& item, const Tile& tile, int in_group) {
+                        const AttentionItem& item, const Tile& tile, int first, int in_group) {
 #pragma unroll
-    for (int r = 0; r < kTileRows; ++r) {
-      const std::uint64_t key = tile.query_key(a, layer, item, min(r, tile.rows - 1));
+    for (int r = 0; r < kRows; ++r) {
+      const std::uint64_t key = tile.query_key(a, layer, item, min(first + r, tile.rows - 1));
 #pragma unroll
       for (int c = 0; c < S::kPieces; ++c) {
         const std::uint64_t bytes = contents_of(key, 32 * c + in_group);
@@ -228,335 +147,356 @@ struct Rows {
         for (int i = 0; i < 8; ++i) {
           const auto byte = static_cast<std::uint32_t>(bytes >> 8 * i & 0xff);
           q[r][8 * c + i] = query_of(byte, logits);
-          acc[r][8 * c + i] = 0.0f;
         }
       }
     }
-    const int row = in_group / S::kRowLanes;
+    const int row = first + in_group / S::kRowLanes;
     if (row < tile.rows) begin = tile.begin_of(a, row), end = tile.end_of(a, row);
+    if (first >= tile.rows) return;
+    live_begin = tile.begin_of(a, first);
+    live_end = tile.end_of(a, min(first + kRows, tile.rows) - 1);
+  }
+  __device__ void clear() {
+    m = -INFINITY;
 #pragma unroll
     for (int j = 0; j < S::kKept; ++j) weights[j] = 0.0f;
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) {
+#pragma unroll
+      for (int i = 0; i < S::kDims; ++i) acc[r][i] = 0.0f;
+    }
   }
 
-  // Scores to weights; scales what was summed before where a score is greater than all before.
-  __device__ void soften(float (&s)[S::kKept]) {
-    float greatest = s[0];
+  // Scores of blocks that follow one another to weights. By what the sums from before a block are
+  // to be scaled, as its scores may be greater than all before; false: no row's are.
+  __device__ void soften(float (&s)[S::kBlocks][S::kKept], float (&scale)[S::kBlocks],
+                         bool (&scales)[S::kBlocks]) {
+    float greatest[S::kBlocks];
 #pragma unroll
-    for (int j = 1; j < S::kKept; ++j) greatest = fmaxf(greatest, s[j]);
+    for (int b = 0; b < S::kBlocks; ++b) {
+      greatest[b] = s[b][0];
 #pragma unroll
-    for (int o = 1; o < S::kRowLanes; o <<= 1) {
-      greatest = fmaxf(greatest, __shfl_xor_sync(~0u, greatest, o));
-    }
+      for (int j = 1; j < S::kKept; ++j) greatest[b] = fmaxf(greatest[b], s[b][j]);
 #pragma unroll
-    for (int o = S::kLanes; o < 32; o <<= 1) {
-      greatest = fmaxf(greatest, __shfl_xor_sync(~0u, greatest, o));
-    }
-    if (__any_sync(~0u, greatest > m)) {
-      const float scale = greatest > m ? exp2_of(m - greatest) : 1.0f;
-      m = fmaxf(m, greatest);
+      for (int o = 1; o < S::kRowLanes; o <<= 1) {
+        greatest[b] = fmaxf(greatest[b], __shfl_xor_sync(~0u, greatest[b], o));
+      }
 #pragma unroll
-      for (int j = 0; j < S::kKept; ++j) weights[j] *= scale;
-#pragma unroll
-      for (int r = 0; r < kTileRows; ++r) {
-        const float by = __shfl_sync(~0u, scale, r * S::kRowLanes);
-#pragma unroll
-        for (int i = 0; i < S::kDims; ++i) acc[r][i] *= by;
+      for (int o = S::kLanes; o < 32; o <<= 1) {
+        greatest[b] = fmaxf(greatest[b], __shfl_xor_sync(~0u, greatest[b], o));
       }
     }
 #pragma unroll
-    for (int j = 0; j < S::kKept; ++j) {
-      s[j] = s[j] == -INFINITY ? 0.0f : exp2_of(s[j] - m);
-      weights[j] += s[j];
-    }
-  }
-};
-
-// One warp, one leaf, one tile. `memory.leaf` is set.
-template <class T, int D, bool kChecked>
-__device__ void leaf_of(const AttentionArgs& a, const AttentionLayer& layer,
-                        const AttentionItem& item, const Tile& tile, int leaf,
-                        std::uint32_t* places, WarpMemory<T, D>& memory) {
-  using S = Shape<T, D>;
-  const int lane = static_cast<int>(threadIdx.x) % 32, in_group = lane % S::kLanes;
-  const int sub = lane / S::kLanes;
-  const int leaf_begin = leaf * kLeafTokens;
-  // The entries of the leaf, a lane each. An entry may begin before the leaf.
-  const int first_entry = leaf_begin >> a.entry_shift, entries = kLeafTokens >> a.entry_shift;
-  for (int i = lane; i < entries; i += 32) {
-    const std::int64_t at =
-        place_of<kChecked>(a, item, tile, first_entry + i, [&](const DeviceFinding& f) {
-          if (blockIdx.y == 0) tell(a, f);
-        });
-    places[i] = at == kSkip ? kNowhere : static_cast<std::uint32_t>(at / 8);
-  }
-  __syncwarp();
-
-  const int begin = max(tile.begin - leaf_begin, 0) / S::kTokens * S::kTokens;
-  const int end = min(tile.end - leaf_begin, kLeafTokens);
-  Stream<T, D> stream{a,
-                      places,
-                      memory.units[0],
-                      lane,
-                      sub,
-                      leaf_begin,
-                      (a.kv.head_dim - 8 * in_group + 255) / 256,
-                      static_cast<std::uint32_t>(item.kv_head * a.kv.head_stride / 8 + in_group),
-                      static_cast<std::uint32_t>(a.kv.token_stride / 8)};
-  std::uint32_t skipped_next = stream.send(layer.k, begin, begin < end);
-  stream.send(layer.v, begin, begin < end);
-  Rows<S> rows;
-  rows.start(a, layer, item, tile, in_group);
-
-  int unit = 0;
-  for (int block = begin; block < end; block += S::kTokens) {
-    const std::uint32_t skipped = skipped_next;
-    const bool more = block + S::kTokens < end;
-    skipped_next = stream.send(layer.k, block + S::kTokens, more);
-    wait_copies<2>();
-    float s[S::kScores];
+    for (int b = 0; b < S::kBlocks; ++b) {
+      scale[b] = greatest[b] > m ? exp2_of(m - greatest[b]) : 1.0f;
+      scales[b] = __any_sync(~0u, greatest[b] > m);
+      m = fmaxf(m, greatest[b]);
 #pragma unroll
-    for (int t = 0; t < S::kSteps; ++t) {
-      float x[S::kDims];
-      stream.read(unit, t, x);
-#pragma unroll
-      for (int r = 0; r < kTileRows; ++r) {
-        float d = 0.0f;
-#pragma unroll
-        for (int i = 0; i < S::kDims; ++i) d = fmaf(rows.q[r][i], x[i], d);
-        s[r * S::kSteps + t] = d;
+      for (int j = 0; j < S::kKept; ++j) {
+        s[b][j] = exp2_of(s[b][j] - m);  // 0 where nothing is live yet: no number - no number.
+        weights[j] = weights[j] * scale[b] + s[b][j];
       }
     }
-    reduce_scores<S>(s, lane);
-    float weights[S::kKept];
+  }
+
+  // The scores of a block that the stream has: this lane's.
+  template <class Stream, class Memory>
+  __device__ void score(const Stream& stream, int b, Memory& memory,
+                        float (&kept)[S::kKept]) const {
+    constexpr int kAtOnce = W::kOwn ? 4 : S::kSteps;
+    float s[kRows * kAtOnce];
+#pragma unroll
+    for (int first = 0; first < S::kSteps; first += kAtOnce) {
+#pragma unroll
+      for (int t = 0; t < kAtOnce; ++t) {
+        float x[S::kDims];
+        stream.read_key(b, first + t, x);
+#pragma unroll
+        for (int r = 0; r < kRows; ++r) {
+          float d = 0.0f;
+#pragma unroll
+          for (int i = 0; i < S::kDims; ++i) d = fmaf(q[r][i], x[i], d);
+          s[r * kAtOnce + t] = d;
+        }
+      }
+      if constexpr (W::kOwn) Exchange<S>::put(s, first, memory.exchange);
+    }
+    if constexpr (W::kOwn) {
+      Exchange<S>::take(memory.exchange, kept);
+    } else {
+      reduce_scores<S>(s);
+#pragma unroll
+      for (int j = 0; j < S::kKept; ++j) kept[j] = s[j];
+    }
+  }
+
+  // Takes the stream's next blocks, the first of which begins at position `block`, into account;
+  // just goes past them where no row sees them.
+  template <class Stream, class Memory>
+  __device__ void add(const AttentionArgs& a, Stream& stream, Memory& memory, int block,
+                      int in_group) {
+    const int lane = static_cast<int>(threadIdx.x) % 32, sub = lane / S::kLanes;
+    const int row = in_group / S::kRowLanes, first = in_group * S::kKept % S::kSteps;
+    stream.wait_for_keys();
+    if (W::kOwn && (block >= live_end || block + S::kBlocks * S::kTokens <= live_begin)) {
+      return stream.values_done();
+    }
+    float p[S::kBlocks][S::kKept], scale[S::kBlocks];
+    bool scales[S::kBlocks];
+#pragma unroll
+    for (int b = 0; b < S::kBlocks; ++b) {
+      if (b > 0) __syncwarp();
+      score(stream, b, memory, p[b]);
+    }
+    stream.keys_done();
+    if (a.logits.cap != 0.0f) {
+#pragma unroll
+      for (int b = 0; b < S::kBlocks; ++b) {
+#pragma unroll
+        for (int j = 0; j < S::kKept; ++j) p[b][j] = a.logits.of(p[b][j]);
+      }
+    }
+#pragma unroll
+    for (int b = 0; b < S::kBlocks; ++b) {
+#pragma unroll
+      for (int j = 0; j < S::kKept; ++j) {
+        const int position = block + b * S::kTokens + (first + j) * S::kSubs + sub;
+        const bool dead = position < begin | position >= end | stream.skips(b, first + j);
+        if (dead) p[b][j] = -INFINITY;
+      }
+    }
+    soften(p, scale, scales);
+#pragma unroll
+    for (int b = 0; b < S::kBlocks; ++b) {
+#pragma unroll
+      for (int j = 0; j < S::kKept; ++j) {
+        memory.weights[b][(first + j) * S::kSubs + sub][row] = p[b][j];
+      }
+    }
+    __syncwarp();
+    stream.wait_for_values();
+#pragma unroll
+    for (int b = 0; b < S::kBlocks; ++b) {
+      if (scales[b]) {
+#pragma unroll
+        for (int r = 0; r < kRows; ++r) {
+          const float by = __shfl_sync(~0u, scale[b], r * S::kRowLanes);
+#pragma unroll
+          for (int i = 0; i < S::kDims; ++i) acc[r][i] *= by;
+        }
+      }
+#pragma unroll
+      for (int t = 0; t < S::kSteps; ++t) {
+        float x[S::kDims], by[kRows];
+        stream.read_value(b, t, x);
+#pragma unroll
+        for (int r = 0; r < kRows; r += 4) {
+          load<4>(&by[r], &memory.weights[b][t * S::kSubs + sub][r]);
+        }
+#pragma unroll
+        for (int r = 0; r < kRows; ++r) {
+#pragma unroll
+          for (int i = 0; i < S::kDims; ++i) acc[r][i] = fmaf(by[r], x[i], acc[r][i]);
+        }
+      }
+    }
+    stream.values_done();
+  }
+
+  // Ends a leaf.
+  __device__ void put(Leaf<W::D, kRows>& out, int in_group) {
+    const int lane = static_cast<int>(threadIdx.x) % 32, sub = lane / S::kLanes;
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) {
+#pragma unroll
+      for (int i = 0; i < S::kDims; ++i) {
+        float sum = acc[r][i];
+#pragma unroll
+        for (int o = 16; o >= S::kLanes; o >>= 1) sum += __shfl_xor_sync(~0u, sum, o);
+        if (sub == 0) out.acc[r][256 * (i / 8) + 8 * in_group + i % 8] = sum;
+      }
+    }
+    const int row = in_group / S::kRowLanes;
 #pragma unroll
     for (int j = 0; j < S::kKept; ++j) {
       const int t = in_group * S::kKept % S::kSteps + j;
-      const int position = leaf_begin + block + t * S::kSubs + sub;
-      const bool live = rows.begin <= position && position < rows.end && (skipped >> t & 1) == 0;
-      weights[j] = live ? a.logits.of(s[j]) : -INFINITY;
+      out.weights[row][t * S::kSubs + sub] = weights[j];
     }
-    rows.soften(weights);
-    unit = unit == kUnits - 1 ? 0 : unit + 1;
-    stream.send(layer.v, block + S::kTokens, more);
-    wait_copies<2>();
+    if (sub == 0 && in_group % S::kRowLanes == 0) out.m[row] = m;
+    __syncwarp();
+    if (lane < kRows) {
+      float* w = out.weights[lane];
 #pragma unroll
-    for (int t = 0; t < S::kSteps; ++t) {
-      float x[S::kDims];
-      stream.read(unit, t, x);
+      for (int o = S::kTokens / 2; o > 0; o >>= 1) {
 #pragma unroll
-      for (int r = 0; r < kTileRows; ++r) {
-        const int at = r * S::kSteps + t;
-        const float p = __shfl_sync(~0u, weights[at % S::kKept], lane - in_group + at / S::kKept);
-#pragma unroll
-        for (int i = 0; i < S::kDims; ++i) rows.acc[r][i] = fmaf(p, x[i], rows.acc[r][i]);
+        for (int i = 0; i < o; ++i) w[i] += w[i + o];
       }
     }
-    unit = unit == kUnits - 1 ? 0 : unit + 1;
-  }
-  wait_copies<0>();
-  __syncwarp();  // The leaf lies where other lanes' units were.
-
-  Leaf<D>& out = memory.leaf;
-#pragma unroll
-  for (int r = 0; r < kTileRows; ++r) {
-#pragma unroll
-    for (int i = 0; i < S::kDims; ++i) {
-      float sum = rows.acc[r][i];
-#pragma unroll
-      for (int o = 16; o >= S::kLanes; o >>= 1) sum += __shfl_xor_sync(~0u, sum, o);
-      if (sub == 0) out.acc[r][256 * (i / 8) + 8 * in_group + i % 8] = sum;
-    }
-  }
-  const int row = in_group / S::kRowLanes;
-#pragma unroll
-  for (int j = 0; j < S::kKept; ++j) {
-    const int t = in_group * S::kKept % S::kSteps + j;
-    out.weights[row][t * S::kSubs + sub] = rows.weights[j];
-  }
-  if (sub == 0 && in_group % S::kRowLanes == 0) out.m[row] = rows.m;
-  __syncwarp();
-  if (lane < kTileRows) {
-    float* w = out.weights[lane];
-#pragma unroll
-    for (int o = S::kTokens / 2; o > 0; o >>= 1) {
-#pragma unroll
-      for (int i = 0; i < o; ++i) w[i] += w[i + o];
-    }
-  }
-}
-
-// A node of the tree as the block's threads hold it: thread i has elements i, i + kThreads, … of
-// the tile's rows, one after another.
-template <int D>
-struct Node {
-  static constexpr int kEach = kTileRows * D / kThreads;
-  float acc[kEach], m[kEach], l[kEach];
-
-  __device__ static int row_of(int k) { return (k * kThreads + static_cast<int>(threadIdx.x)) / D; }
-  __device__ static int dim_of(int k) { return (k * kThreads + static_cast<int>(threadIdx.x)) % D; }
-  // This, then `right`.
-  __device__ void merge(const Node& right) {
-#pragma unroll
-    for (int k = 0; k < kEach; ++k) {
-      const Merge by = merge_of(m[k], right.m[k]);
-      acc[k] = merged(by, acc[k], right.acc[k]);
-      l[k] = merged(by, l[k], right.l[k]);
-      m[k] = by.m;
-    }
+    __syncwarp();
   }
 };
 
-// The leaves of a block, merged.
-template <class T, int D>
-__device__ Node<D> node_of(const WarpMemory<T, D> (&warps)[kWarps]) {
-  Node<D> nodes[kWarps];
+// Rows of a leaf from `first` on.
+template <int kNodeRows, int D, int kRows>
+__device__ Node<D, kNodeRows> node_of(const Leaf<D, kRows>& leaf, int first) {
+  Node<D, kNodeRows> node;
 #pragma unroll
-  for (int w = 0; w < kWarps; ++w) {
-#pragma unroll
-    for (int k = 0; k < Node<D>::kEach; ++k) {
-      const int row = Node<D>::row_of(k);
-      nodes[w].acc[k] = warps[w].leaf.acc[row][Node<D>::dim_of(k)];
-      nodes[w].m[k] = warps[w].leaf.m[row];
-      nodes[w].l[k] = warps[w].leaf.weights[row][0];
-    }
-  }
-  nodes[0].merge(nodes[1]);
-  nodes[2].merge(nodes[3]);
-  nodes[0].merge(nodes[2]);
-  return nodes[0];
-}
-
-// Ends the rows of a tile: outputs and their digest.
-template <int D>
-__device__ void end_rows(const AttentionArgs& a, const AttentionLayer& layer,
-                         const AttentionItem& item, const Tile& tile, const Node<D>& node) {
-  std::uint64_t digest = 0;
-#pragma unroll
-  for (int k = 0; k < Node<D>::kEach; ++k) {
-    const int r = Node<D>::row_of(k), dim = Node<D>::dim_of(k);
-    if (r >= tile.rows || dim >= a.kv.head_dim) continue;
-    const int query = tile.query_of_row(a, r), head = tile.head_of_row(a, item, r);
-    const float sink = a.sinks ? sink_of(layer.sinks, head) : 0.0f;
-    const float value = output_of(mean_of(node.m[k], node.l[k], a.sinks, sink), node.acc[k]);
-    digest += element_digest(row_digest_key(layer.digest_key, item.lane, query, head), dim, value);
-    if (layer.out != nullptr) {
-      const std::size_t at = a.out_rows[item.lane] + static_cast<std::size_t>(query);
-      layer.out[(at * a.kv.heads * a.ratio + head) * a.kv.head_dim + dim] = value;
-    }
-  }
-#pragma unroll
-  for (int o = 16; o > 0; o >>= 1) digest += __shfl_xor_sync(~0u, digest, o);
-  if (threadIdx.x % 32 == 0) {
-    atomicAdd(reinterpret_cast<unsigned long long*>(layer.digests + item.lane),
-              static_cast<unsigned long long>(digest));
-  }
-}
-
-// Gathers nodes that come from left to right without a gap into their tree. `index` counts nodes
-// of the height at which the stack begins.
-template <int D, int kMostShift>
-struct Stack {
-  Node<D> nodes[kMostShift + 1];
-  int heights[kMostShift + 1];
-  int depth = 0;
-
-  __device__ void push(Node<D> node, std::uint32_t index, int most) {
-    int height = 0;
-    // A right child is merged with the left one, or has none and stands for its parent.
-    for (; height < most && (index >> height & 1) != 0; ++height) {
-      if (depth > 0 && heights[depth - 1] == height) {
-        Node<D> left = nodes[--depth];
-        left.merge(node);
-        node = left;
-      }
-    }
-    heights[depth] = height;
-    nodes[depth++] = node;
-  }
-  // All of them; at least one must have been pushed.
-  __device__ Node<D> top() {
-    while (depth > 1) {
-      nodes[depth - 2].merge(nodes[depth - 1]);
-      --depth;
-    }
-    return nodes[0];
-  }
-};
-
-// The partial result of a tile's chunk, counted from the tile's first one.
-__device__ inline float* partial_of(const AttentionArgs& a, const AttentionItem& item, int chunk) {
-  const std::size_t at = blockIdx.y * std::size_t{a.partial_count} + item.partial + chunk;
-  return a.partials + at * a.partial_floats();
-}
-template <int D>
-__device__ void put(const Node<D>& node, float* to) {
-#pragma unroll
-  for (int k = 0; k < Node<D>::kEach; ++k) {
-    float* row = to + Node<D>::row_of(k) * (D + 2);
-    row[2 + Node<D>::dim_of(k)] = node.acc[k];
-    if (Node<D>::dim_of(k) == 0) row[0] = node.m[k], row[1] = node.l[k];
-  }
-}
-template <int D>
-__device__ Node<D> take(const float* from) {
-  Node<D> node;
-#pragma unroll
-  for (int k = 0; k < Node<D>::kEach; ++k) {
-    const float* row = from + Node<D>::row_of(k) * (D + 2);
-    node.acc[k] = row[2 + Node<D>::dim_of(k)];
-    node.m[k] = row[0];
-    node.l[k] = row[1];
+  for (int k = 0; k < kNodeRows; ++k) {
+    node.take(k, leaf.acc[first + k]);
+    node.m[k] = leaf.m[first + k];
+    node.l[k] = leaf.weights[first + k][0];
   }
   return node;
 }
 
-// A block for each item (x) and layer (y).
-template <class T, int D, bool kChecked>
-__global__ void __launch_bounds__(kThreads, D <= 256 ? 4 : 2)
-    attend(const __grid_constant__ AttentionArgs a) {
-  extern __shared__ __align__(16) unsigned char shared[];
-  auto& memory = *reinterpret_cast<BlockMemory<T, D>*>(shared);
-  const AttentionItem item = a.items[blockIdx.x];
-  const AttentionLayer layer = a.layers[blockIdx.y];
-  const Tile tile(a, item);
-  const int warp = static_cast<int>(threadIdx.x) / 32;
+// The warps have the same rows, and a leaf each.
+template <class W, bool kChecked>
+__device__ typename W::N attend_few(const AttentionArgs& a, const AttentionLayer& layer,
+                                    const AttentionItem& item, const Tile& tile, int warp,
+                                    typename W::Memory& memory) {
   const int group_shift = a.chunk_shift - kWarpsShift;
   const int live_begin = tile.begin / (kLeafTokens * kWarps);
   const int live_end = (tile.end + kLeafTokens * kWarps - 1) / (kLeafTokens * kWarps);
   const int begin = max(static_cast<int>(item.chunk) << group_shift, live_begin);
   const int end = min((static_cast<int>(item.chunk) + 1) << group_shift, live_end);
-
-  Node<D> node;
-#pragma unroll
-  for (int k = 0; k < Node<D>::kEach; ++k) node.acc[k] = node.l[k] = 0.0f, node.m[k] = -INFINITY;
-  Stack<D, kMostGroupShift> stack;
+  const int in_group = static_cast<int>(threadIdx.x) % W::S::kLanes;
+  auto& mine = memory.warps[warp];
+  typename W::template Stream<kChecked> stream({a, layer, item, tile}, mine.places, mine.units);
+  Rows<W> rows;
+  typename W::N node;
+  node.clear();
+  Stack<typename W::N, kMostChunkShift - kWarpsShift> stack;
   for (int group = begin; group < end; ++group) {
-    leaf_of<T, D, kChecked>(a, layer, item, tile, group * kWarps + warp, memory.places[warp],
-                            memory.warps[warp]);
+    const int leaf = group * kWarps + warp;
+    const int first = max(tile.begin, leaf * kLeafTokens) / W::S::kTokens * W::S::kTokens;
+    const int last = min(tile.end, (leaf + 1) * kLeafTokens);
+    stream.open(leaf, first, last);
+    if (group == begin) rows.start(a, layer, item, tile, 0, in_group);
+    rows.clear();
+    for (int block = first; block < last; block += W::S::kTokens) {
+      rows.add(a, stream, mine, block, in_group);
+    }
+    stream.close();
+    __syncwarp();  // The leaf lies where other lanes' units were.
+    rows.put(mine.leaf, in_group);
     __syncthreads();
-    node = node_of(memory.warps);
+    typename W::N nodes[kWarps];
+#pragma unroll
+    for (int w = 0; w < kWarps; ++w) {
+      nodes[w] = node_of<W::kNodeRows>(memory.warps[w].leaf, warp * W::kNodeRows);
+    }
+    nodes[0].merge(nodes[1]);
+    nodes[2].merge(nodes[3]);
+    nodes[0].merge(nodes[2]);
+    node = nodes[0];
     if (begin + 1 < end) stack.push(node, static_cast<std::uint32_t>(group), group_shift);
     __syncthreads();
   }
   if (begin + 1 < end) node = stack.top();
-  const Range chunks = chunks_of(a, tile);
-  if (chunks.end - chunks.first == 1) return end_rows(a, layer, item, tile, node);
-  put(node, partial_of(a, item, item.chunk - chunks.first));
+  return node;
 }
 
-// A block for each tile (x), whose first chunk's item is given, and layer (y).
-template <int D>
-__global__ void __launch_bounds__(kThreads) combine(const __grid_constant__ AttentionArgs a) {
-  const AttentionItem item = a.items[blockIdx.x];
-  const Tile tile(a, item);
-  const Range chunks = chunks_of(a, tile);
-  if (chunks.end - chunks.first == 1) return;
-  Stack<D, kMostChunksShift> stack;
-  for (int chunk = chunks.first; chunk < chunks.end; ++chunk) {
-    const Node<D> node = take<D>(partial_of(a, item, chunk - chunks.first));
-    stack.push(node, static_cast<std::uint32_t>(chunk), 32);
+// Each warp has rows of its own, and all go through the leaves of the chunk.
+template <class W, bool kChecked>
+__device__ typename W::N attend_many(const AttentionArgs& a, const AttentionLayer& layer,
+                                     const AttentionItem& item, const Tile& tile, int warp,
+                                     typename W::Memory& memory) {
+  const int chunk = kLeafTokens << a.chunk_shift;
+  constexpr int kStep = W::S::kBlocks * W::S::kTokens;
+  const int first = max(item.chunk * chunk, tile.begin) / kStep * kStep;
+  const int last = min((item.chunk + 1) * chunk, tile.end);
+  const int in_group = static_cast<int>(threadIdx.x) % W::S::kLanes;
+  auto& mine = memory.warps[warp];
+  typename W::template Stream<kChecked> stream({a, layer, item, tile}, memory.places, memory.units);
+  stream.open(first, last);
+  Rows<W> rows;
+  rows.start(a, layer, item, tile, warp * W::kRows, in_group);
+  Stack<typename W::N, kMostChunkShift> stack;
+  typename W::N node;
+  node.clear();
+  const bool several = first / kLeafTokens < (last - 1) / kLeafTokens;
+  for (int leaf = first / kLeafTokens; leaf * kLeafTokens < last; ++leaf) {
+    rows.clear();
+    const int end = min((leaf + 1) * kLeafTokens, last);
+    for (int block = max(first, leaf * kLeafTokens); block < end; block += kStep) {
+      rows.add(a, stream, mine, block, in_group);
+    }
+    rows.put(mine.leaf, in_group);
+    node = node_of<W::kNodeRows>(mine.leaf, 0);
+    __syncwarp();
+    if (several) stack.push(node, static_cast<std::uint32_t>(leaf), a.chunk_shift);
   }
-  end_rows(a, a.layers[blockIdx.y], item, tile, stack.top());
+  if (several) node = stack.top();
+  return node;
+}
+
+// A block for each item (x) and layer (y).
+template <class W, bool kChecked>
+__global__ void __launch_bounds__(kThreads, W::kBlocks)
+    attend(const __grid_constant__ AttentionArgs a) {
+  extern __shared__ __align__(16) unsigned char shared[];
+  auto& memory = *reinterpret_cast<typename W::Memory*>(shared);
+  // The merging kernel waits for the end of this one, but may have begun by then.
+  asm volatile("griddepcontrol.launch_dependents;");
+  const AttentionItem item = a.items[blockIdx.x];
+  const AttentionLayer layer = a.layers[blockIdx.y];
+  const Tile tile(a, item);
+  const int warp = static_cast<int>(threadIdx.x) / 32, row = warp * W::kNodeRows;
+  typename W::N node;
+  if constexpr (W::kOwn) {
+    node = attend_many<W, kChecked>(a, layer, item, tile, warp, memory);
+  } else {
+    node = attend_few<W, kChecked>(a, layer, item, tile, warp, memory);
+  }
+  const Range chunks = chunks_of(a, tile);
+  if (chunks.end - chunks.first == 1) return end_rows(a, layer, item, tile, row, node);
+  put_partial(a, node, row, partial_of(a, item, item.chunk - chunks.first));
+}
+
+template <class T, int D>
+using Few = Way<T, D, false>;
+template <class T, int D>
+using Many = Way<T, D, true>;
+
+// Rows of a tile as suits most of the work of these lanes. A great tile takes so much longer than
+// a small one, as measured (3.2 to 3.7), and wastes what a lane does not fill.
+inline constexpr double kManyCost = 3.4;
+inline std::int32_t tile_rows(const AttentionArgs& a, const std::vector<AttentionLane>& lanes) {
+  constexpr std::int32_t kMany = kTileRows * kWarps;
+  double few = 0.0, many = 0.0;
+  for (const AttentionLane& lane : lanes) {
+    const std::int32_t rows = a.rows_of(lane);
+    few += static_cast<double>(lane.len) * ((rows + kTileRows - 1) / kTileRows);
+    many += kManyCost * lane.len * ((rows + kMany - 1) / kMany);
+  }
+  return few <= many ? kTileRows : kMany;
+}
+
+template <class W, bool kChecked>
+cudaError_t launch_way(const AttentionArgs& a) {
+  constexpr auto kernel = attend<W, kChecked>;
+  constexpr int kShared = sizeof(typename W::Memory);
+  cudaError_t error =
+      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kShared);
+  if (error != cudaSuccess) return error;
+  kernel<<<dim3(a.item_count, a.layer_count), kThreads, kShared>>>(a);
+  error = cudaGetLastError();
+  if (error != cudaSuccess || a.partial_count == 0) return error;
+  cudaLaunchAttribute early{};
+  early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  early.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = dim3(a.tile_count * static_cast<unsigned>(a.tile_rows / kWarps), a.layer_count);
+  config.blockDim = dim3(kThreads);
+  config.attrs = &early;
+  config.numAttrs = 1;
+  return cudaLaunchKernelEx(&config, combine<W::D>, a);
+}
+
+template <class T, int D, bool kChecked = true>
+cudaError_t launch(const AttentionArgs& a) {
+  if (a.tile_rows == kTileRows) return launch_way<Few<T, D>, kChecked>(a);
+  return launch_way<Many<T, D>, kChecked>(a);
 }
 
 }  // namespace pagetape::cuda

@@ -113,8 +113,9 @@ struct AttentionArgs {
   const std::int32_t* entries = nullptr;
   const AttentionItem* items = nullptr;
   std::uint32_t item_count = 0;
-  std::uint32_t tile_count = 0;  // The first items are the tiles' first chunks, one a tile.
-  std::int32_t chunk_shift = 2;  // log2 of the leaves of a chunk; at least 2.
+  std::uint32_t tile_count = 0;        // The first items are the tiles' first chunks, one a tile.
+  std::int32_t chunk_shift = 2;        // log2 of the leaves of a chunk; at least 2.
+  std::int32_t tile_rows = kTileRows;  // As the machine takes them (Machine::tile_rows()).
 
   // Results of the chunks of tiles that have more than one: for each row m, l, then its sums;
   // partial_count of them a layer.
@@ -127,7 +128,7 @@ struct AttentionArgs {
 
   PAGETAPE_HD std::int32_t rows_of(const AttentionLane& lane) const { return lane.q_len * ratio; }
   PAGETAPE_HD std::size_t partial_floats() const {
-    return static_cast<std::size_t>(kTileRows) *
+    return static_cast<std::size_t>(tile_rows) *
            static_cast<std::size_t>(padded_dim(kv.head_dim) + 2);
   }
 };

@@ -23,6 +23,7 @@ class CpuMachine final : public Machine {
 
   std::string_view name() const override { return "cpu"; }
   void* allocate(std::size_t bytes) override { return std::calloc(bytes, 1); }
+  void* allocate_visible(std::size_t bytes) override { return allocate(bytes); }
   void release(void* memory) override { std::free(memory); }
   void upload(void* to, const void* from, std::size_t bytes) override {
     if (bytes != 0) std::memcpy(to, from, bytes);
@@ -53,6 +54,9 @@ class CpuMachine final : public Machine {
                     place(a.from_kv, source.v, copy.from, head), bytes);
       }
     }
+  }
+  std::int32_t tile_rows(const AttentionArgs&, const std::vector<AttentionLane>&) const override {
+    return kTileRows;
   }
   void attend(const AttentionArgs& args) override { attend_cpu(args, isa_, team_); }
   Status finish() override { return {}; }

@@ -3,7 +3,8 @@
 // a machine that has neither driver nor GPU.
 #include <cuda_runtime.h>
 
-#include <map>
+#include <cstring>
+#include <set>
 
 #include "replay/attend_kernel.cuh"
 #include "replay/machine.h"
@@ -68,33 +69,27 @@ __global__ void copy_tokens(const __grid_constant__ CopyArgs a) {
   move(source.v, target.v);
 }
 
-struct Kernel {
-  void (*attend)(AttentionArgs);
-  void (*combine)(AttentionArgs);
-  std::size_t shared;
-};
-
 template <class T>
-Kernel kernel_for(const AttentionArgs& a) {
+cudaError_t launch(const AttentionArgs& a) {
   switch (padded_dim(a.kv.head_dim)) {
     case 64:
-      return {cuda::attend<T, 64, true>, cuda::combine<64>, sizeof(cuda::BlockMemory<T, 64>)};
+      return cuda::launch<T, 64>(a);
     case 128:
-      return {cuda::attend<T, 128, true>, cuda::combine<128>, sizeof(cuda::BlockMemory<T, 128>)};
+      return cuda::launch<T, 128>(a);
     case 256:
-      return {cuda::attend<T, 256, true>, cuda::combine<256>, sizeof(cuda::BlockMemory<T, 256>)};
+      return cuda::launch<T, 256>(a);
     default:
-      return {cuda::attend<T, 512, true>, cuda::combine<512>, sizeof(cuda::BlockMemory<T, 512>)};
+      return cuda::launch<T, 512>(a);
   }
 }
-Kernel kernel_for(const AttentionArgs& a) {
+cudaError_t launch(const AttentionArgs& a) {
   switch (a.kv.dtype) {
     case Dtype::kBf16:
-      return kernel_for<cuda::Bf16>(a);
+      return launch<cuda::Bf16>(a);
     case Dtype::kFp16:
-      return kernel_for<cuda::Fp16>(a);
+      return launch<cuda::Fp16>(a);
     default:
-      return kernel_for<cuda::E4m3>(a);
+      return launch<cuda::E4m3>(a);
   }
 }
 
@@ -112,7 +107,20 @@ class CudaMachine final : public Machine {
     clear(memory, bytes);
     return memory;
   }
-  void release(void* memory) override { note(cudaFree(memory), "cudaFree"); }
+  void* allocate_visible(std::size_t bytes) override {
+    void* memory = nullptr;
+    if (cudaMallocHost(&memory, bytes) != cudaSuccess) {
+      cudaGetLastError();
+      return nullptr;
+    }
+    std::memset(memory, 0, bytes);
+    visible_.insert(memory);
+    return memory;
+  }
+  void release(void* memory) override {
+    note(visible_.erase(memory) > 0 ? cudaFreeHost(memory) : cudaFree(memory),
+         "giving memory back");
+  }
   void upload(void* to, const void* from, std::size_t bytes) override {
     note(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice), "a copy to the GPU");
   }
@@ -126,22 +134,13 @@ class CudaMachine final : public Machine {
     launch_pieces(store_tokens, args, args.token_count);
   }
   void copy(const CopyArgs& args) override { launch_pieces(copy_tokens, args, args.copy_count); }
+  std::int32_t tile_rows(const AttentionArgs& args,
+                         const std::vector<AttentionLane>& lanes) const override {
+    return cuda::tile_rows(args, lanes);
+  }
   void attend(const AttentionArgs& args) override {
     if (args.item_count == 0 || args.layer_count == 0 || !good()) return;
-    const Kernel kernel = kernel_for(args);
-    std::size_t& allowed = shared_[reinterpret_cast<const void*>(kernel.attend)];
-    if (kernel.shared > allowed) {
-      allowed = kernel.shared;
-      note(cudaFuncSetAttribute(kernel.attend, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                static_cast<int>(allowed)),
-           "shared memory for the attention kernel");
-    }
-    const dim3 grid(args.item_count, args.layer_count);
-    kernel.attend<<<grid, cuda::kThreads, kernel.shared>>>(args);
-    note(cudaGetLastError(), "launching the attention kernel");
-    if (args.partial_count == 0) return;
-    kernel.combine<<<dim3(args.tile_count, args.layer_count), cuda::kThreads>>>(args);
-    note(cudaGetLastError(), "launching the combining kernel");
+    note(launch(args), "launching the attention kernel");
   }
   Status finish() override {
     note(cudaDeviceSynchronize(), "the kernels");
@@ -164,7 +163,7 @@ class CudaMachine final : public Machine {
   }
 
   std::string name_;
-  std::map<const void*, std::size_t> shared_;  // That each kernel may have.
+  std::set<void*> visible_;
   Status status_;
 };
 
@@ -184,7 +183,8 @@ std::vector<GpuInfo> gpus(Status& status) {
     GpuInfo info{properties.name, properties.major, properties.minor, properties.totalGlobalMem, 0};
     cudaFuncAttributes code;
     if (cudaSetDevice(device) == cudaSuccess &&
-        cudaFuncGetAttributes(&code, cuda::attend<cuda::Bf16, 128, true>) == cudaSuccess) {
+        cudaFuncGetAttributes(&code, cuda::attend<cuda::Few<cuda::Bf16, 128>, true>) ==
+            cudaSuccess) {
       info.code = code.binaryVersion;
     }
     cudaGetLastError();

@@ -183,6 +183,7 @@ bool Executor::run_lanes(const World& world, std::uint32_t pool, PoolRun& run, A
 
 // Cuts the work up and gives it to the machine. False where there is nothing to do or no memory.
 bool Executor::submit(AttentionArgs& args, const std::vector<AttentionLane>& lanes) {
+  args.tile_rows = machine_.tile_rows(args, lanes);
   const std::vector<AttentionItem> items = plan_of(args, lanes, options_.chunk_shift);
   args.launch = static_cast<std::uint32_t>(launched_.size());
   args.sharers = sharers_there_;

@@ -35,9 +35,12 @@ Executor::~Executor() {
 bool Executor::allocate() {
   digests_there_ =
       static_cast<std::uint64_t*>(machine_.allocate(kDigestsKept * sizeof(std::uint64_t)));
-  findings_there_ =
-      static_cast<DeviceFinding*>(machine_.allocate(kFindingsKept * sizeof(DeviceFinding)));
-  finding_count_ = static_cast<std::uint32_t*>(machine_.allocate(sizeof(std::uint32_t)));
+  const auto room = [&](std::size_t bytes) {
+    return options_.on_oob == OnOob::kTrap ? machine_.allocate_visible(bytes)
+                                           : machine_.allocate(bytes);
+  };
+  findings_there_ = static_cast<DeviceFinding*>(room(kFindingsKept * sizeof(DeviceFinding)));
+  finding_count_ = static_cast<std::uint32_t*>(room(sizeof(std::uint32_t)));
   if (digests_there_ == nullptr || findings_there_ == nullptr || finding_count_ == nullptr) {
     return false;
   }
@@ -153,6 +156,8 @@ void Executor::on_launch(World& world, const LaunchView& view) {
 // Waits for the machine and hands on what it found.
 void Executor::flush() {
   const Status done = machine_.finish();
+  const bool traps = options_.on_oob == OnOob::kTrap && !launched_.empty();
+  if (status_.ok() && traps && *finding_count_ > 0) return stop();
   if (status_.ok()) status_ = done;
   slab_ = used_ = 0;
   if (launched_.empty() || !status_.ok()) return;
@@ -180,19 +185,38 @@ void Executor::flush() {
   }
   std::ranges::sort(found);
   std::vector<ReplayFinding> findings;
-  for (const DeviceFinding& f : found) {
-    const Launched& l = launched_[f.launch];
-    const std::int64_t column = l.list.column(f.lane, f.entry);
-    const bool outside = f.owner == kAnybody;
-    const bool one = !outside && (f.owner & kSharedOwner) == 0;
-    findings.push_back(
-        {l.event, l.launch, l.layers.front(), static_cast<std::uint32_t>(l.layers.size()), f.lane,
-         column, l.list.reqs[f.lane], f.id, l.bound, l.pool, outside, one ? Name{f.owner} : kNone});
-  }
+  for (const DeviceFinding& f : found) findings.push_back(named(f));
   results_.on_step(step_, digests, findings);
   tell_errors();
   launched_.clear();
   digests_ = 0;
+}
+
+ReplayFinding Executor::named(const DeviceFinding& f) const {
+  const Launched& l = launched_[f.launch];
+  const std::int64_t column = l.list.column(f.lane, f.entry);
+  const bool outside = f.owner == kAnybody;
+  const bool one = !outside && (f.owner & kSharedOwner) == 0;
+  return {l.event,
+          l.launch,
+          l.layers.front(),
+          static_cast<std::uint32_t>(l.layers.size()),
+          f.lane,
+          column,
+          l.list.reqs[f.lane],
+          f.id,
+          l.bound,
+          l.pool,
+          outside,
+          one ? Name{f.owner} : kNone};
+}
+
+// The machine came upon an id that a launch must not use, and may have no life left but for that.
+void Executor::stop() {
+  status_ = usage(std::string(machine_.name()) +
+                  ": stopped at an id that a launch must not use, as --on-oob trap asks");
+  results_.on_step(step_, {}, {named(findings_there_[0])});
+  launched_.clear();
 }
 
 Status Executor::finish() {

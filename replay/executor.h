@@ -160,6 +160,8 @@ class Executor : public Observer {
   void refresh(const World& world, std::uint32_t pool, PoolRun& run);
   std::uint32_t owner_of(const Space& space, PageId page);
   void flush();
+  void stop();
+  ReplayFinding named(const DeviceFinding& finding) const;
 
   // Memory of the machine that lives until the next flush().
   void* scratch(std::size_t bytes);

@@ -18,17 +18,21 @@ static constexpr std::size_t kEnoughItems = 256;
 static constexpr int kLeastChunkShift = 2, kMostChunkShift = 5;
 
 static std::int32_t tiles_of(const AttentionArgs& a, const AttentionLane& lane) {
-  return (a.rows_of(lane) + kTileRows - 1) / kTileRows;
+  return (a.rows_of(lane) + a.tile_rows - 1) / a.tile_rows;
 }
 
 // Where a window lets rows see a few leaves only, they are one chunk, wherever they begin: two
 // parts of it, and merging them, cost more than what their running at once saves.
 static int chunk_shift_for(const AttentionArgs& a, const std::vector<AttentionLane>& lanes) {
-  if (a.window == 0 || a.window > kLeafTokens << kMostChunkShift) return kLeastChunkShift;
+  // The warps of a great tile go through leaves one after another anyway.
+  const bool great = a.tile_rows > kTileRows;
+  if (!great && (a.window == 0 || a.window > kLeafTokens << kMostChunkShift)) {
+    return kLeastChunkShift;
+  }
   std::size_t items = 0;
   for (const AttentionLane& lane : lanes) items += static_cast<std::size_t>(tiles_of(a, lane));
   items *= std::size_t{a.layer_count} * static_cast<std::size_t>(a.kv.heads);
-  return items >= kEnoughItems ? kMostChunkShift : kLeastChunkShift;
+  return items >= (great ? 4 : 1) * kEnoughItems ? kMostChunkShift : kLeastChunkShift;
 }
 
 std::vector<AttentionItem> plan_of(AttentionArgs& a, const std::vector<AttentionLane>& lanes,

@@ -25,6 +25,8 @@ class Machine {
 
   // Zeros. Null where there is not so much memory.
   virtual void* allocate(std::size_t bytes) = 0;
+  // The same, of which the caller can read what was written before a kernel stopped (kTrap).
+  virtual void* allocate_visible(std::size_t bytes) = 0;
   virtual void release(void* memory) = 0;
   virtual void upload(void* to, const void* from, std::size_t bytes) = 0;
   virtual void download(void* to, const void* from, std::size_t bytes) = 0;
@@ -32,6 +34,9 @@ class Machine {
 
   virtual void store(const StoreArgs& args) = 0;
   virtual void copy(const CopyArgs& args) = 0;
+  // Rows of a tile as suits the lanes of an attention, for plan_of(): changes no result.
+  virtual std::int32_t tile_rows(const AttentionArgs& args,
+                                 const std::vector<AttentionLane>& lanes) const = 0;
   virtual void attend(const AttentionArgs& args) = 0;
 
   virtual Status finish() = 0;
@@ -57,9 +62,9 @@ struct GpuInfo {
 };
 std::vector<GpuInfo> gpus(Status& status);
 
-// The work of an attention whose geometry and layers stand in `args`: its tiles, cut into chunks of
-// at least four leaves. Sets args.chunk_shift, partial_count and tile_count. `lanes` are in the
-// caller's memory. kAnyChunk: cut as suits the work; no cut changes a result.
+// The work of an attention whose geometry, layers and tile_rows stand in `args`: its tiles, cut
+// into chunks of at least four leaves. Sets args.chunk_shift, partial_count and tile_count. `lanes`
+// are in the caller's memory. kAnyChunk: cut as suits the work; no cut changes a result.
 inline constexpr int kAnyChunk = -1;
 std::vector<AttentionItem> plan_of(AttentionArgs& args, const std::vector<AttentionLane>& lanes,
                                    int chunk_shift = kAnyChunk);

@@ -7,16 +7,17 @@
 
 namespace pagetape {
 
-// The rows of an item: kTileRows of the lane's rows, which are its queries' heads of one K/V head.
+// The rows of an item: AttentionArgs::tile_rows of the lane's rows, which are its queries' heads of
+// one K/V head.
 struct Tile {
   const AttentionLane* lane = nullptr;
   int first_row = 0, rows = 0;
   int begin = INT32_MAX, end = 0;  // Positions that any row sees.
 
   PAGETAPE_HD Tile(const AttentionArgs& a, const AttentionItem& item)
-      : lane(a.lanes + item.lane), first_row(static_cast<int>(item.tile) * kTileRows) {
+      : lane(a.lanes + item.lane), first_row(static_cast<int>(item.tile) * a.tile_rows) {
     const int left = a.rows_of(*lane) - first_row;
-    rows = left < kTileRows ? left : kTileRows;
+    rows = left < a.tile_rows ? left : a.tile_rows;
     for (int q = query_of_row(a, 0); q <= query_of_row(a, rows - 1); ++q) {
       const int from = lane->live_begin(q, a.window), to = lane->live_end(q);
       if (from >= to) continue;

@@ -56,7 +56,9 @@ def attention_kernels():
     for head_dim in (64, 128, 256, 512):
         yield "combineILi%dEE" % head_dim
         for dtype in ("Bf16", "Fp16", "E4m3"):
-            yield "attendINS0_%d%sELi%dELb1EE" % (len(dtype), dtype, head_dim)
+            for own_rows in (0, 1):
+                way = len(dtype), dtype, head_dim, own_rows
+                yield "attendINS0_3WayINS0_%d%sELi%dELb%dEEELb1EE" % way
 
 
 class CudaCodeTest(unittest.TestCase):

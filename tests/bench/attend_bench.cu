@@ -102,6 +102,7 @@ struct Bench {
     kv.page_stride = std::int64_t{c.page_size} * c.kv_heads * D;
     kv.token_stride = c.tokens_first ? c.kv_heads * D : D;
     kv.head_stride = c.tokens_first ? D : c.page_size * D;
+    args.layer_count = 1;
     args.ratio = c.ratio;
     args.page_shift = args.entry_shift = std::countr_zero(static_cast<unsigned>(c.page_size));
     args.bound = args.page_count = count;
@@ -118,7 +119,6 @@ struct Bench {
     check(cudaMemset(args.finding_count, 0, 4));
     std::uint64_t* digests = on_device(std::vector<std::uint64_t>(c.lanes, 0));
     args.layers = on_device(std::vector<AttentionLayer>{{k, v, 1, 2, 3, digests, nullptr}});
-    args.layer_count = 1;
     args.sharers = on_device(std::vector<std::uint32_t>{0});
   }
   ~Bench() {
@@ -153,6 +153,7 @@ struct Bench {
         flops += 4.0 * (lane.live_end(q) - lane.live_begin(q, c.window)) * c.kv_heads * c.ratio * D;
       }
     }
+    args.tile_rows = cuda::tile_rows(args, lanes);
     const std::vector<AttentionItem> items = plan_of(args, lanes, c.chunk_shift);
     const std::size_t partials = args.partial_count + 1;
     check(cudaMalloc(&args.partials, partials * args.partial_floats() * sizeof(float)));
@@ -165,13 +166,7 @@ struct Bench {
 
   template <bool kChecked>
   Time attend() {
-    constexpr auto kernel = cuda::attend<cuda::Bf16, D, kChecked>;
-    constexpr int kShared = sizeof(cuda::BlockMemory<cuda::Bf16, D>);
-    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kShared));
-    return time_of([&] {
-      kernel<<<args.item_count, cuda::kThreads, kShared>>>(args);
-      if (args.partial_count > 0) cuda::combine<D><<<args.tile_count, cuda::kThreads>>>(args);
-    });
+    return time_of([&] { check(cuda::launch<cuda::Bf16, D, kChecked>(args)); });
   }
 
   Time read_all() {
@@ -212,8 +207,11 @@ int main() {
     run<512>({"E4B full 64 x 8192, 2 x 512, page 64", 64, 8192, 2, 4, 64, 0, 1, kAnyChunk, false});
     run<256>({"E4B window 512, 2 x 256, page 64", 64, 8192, 2, 4, 64, 512, 1, kAnyChunk, false});
     run<256>({"26B window 1024, 8 x 256, page 64", 64, 8192, 8, 2, 64, 1024, 1, kAnyChunk, false});
+    run<128>({"verify of 2 tokens, 64 x 8192, 8 x 128", 64, 8192, 8, 4, 16, 0, 2, kAnyChunk, true});
+    run<128>({"verify of 4 tokens, 64 x 8192, 8 x 128", 64, 8192, 8, 4, 16, 0, 4, kAnyChunk, true});
     run<512>({"E4B full, verify of 4 tokens", 64, 8192, 2, 4, 64, 0, 4, kAnyChunk, false});
     run<128>({"short 8 x 1024, 8 x 128, page 16", 8, 1024, 8, 4, 16, 0, 1, kAnyChunk, false});
     run<128>({"extend 4 x 2048 of 4096, 8 x 128", 4, 4096, 8, 4, 16, 0, 2048, kAnyChunk, false});
+    run<256>({"extend 4 x 2048 of 4096, 8 x 256", 4, 4096, 8, 4, 16, 0, 2048, kAnyChunk, false});
   }
 }

@@ -2,6 +2,7 @@
 """The command line as people use it: each verb, its exit codes and its messages."""
 import json
 import os
+import re
 import subprocess
 import tempfile
 import unittest
@@ -339,6 +340,14 @@ class CommandLine(unittest.TestCase):
         other = run("replay", "--device", "cpu", "--seed", "2", "--golden", golden, CRASH)
         self.assertIn("The digest differs", other.stdout)
         self.assertEqual(run("replay", "--golden", self.path("none"), CRASH).returncode, 2)
+
+    def test_replay_stops_at_an_id_where_asked_and_names_it(self):
+        found = run("replay", "--device", "cpu", "--max-findings", "1", CRASH).stdout
+        use = re.search(r"^  (event .* is outside pool .*)$", found, re.MULTILINE)
+        done = run("replay", "--device", "cpu", "--on-oob", "trap", CRASH)
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("cpu: stopped at an id that a launch must not use", done.stderr)
+        self.assertIn(use[1], done.stdout)
 
     def test_replay_goes_on_on_the_cpu_or_says_why_not(self):
         self.assertEqual(run("replay", "--device", "tpu", CRASH).returncode, 2)

@@ -147,6 +147,7 @@ class Memory {
 inline Answer solve(const Problem& p, Machine& machine) {
   Given given(p);
   AttentionArgs& a = given.args;
+  a.tile_rows = machine.tile_rows(a, given.lanes);
   const std::vector<AttentionItem> plan = plan_of(a, given.lanes, p.chunk_shift);
   Memory memory(machine);
   a.pages = memory.of(given.pages);
