@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <bitset>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -54,6 +55,8 @@ struct IndexInfo {
   bool operator==(const IndexInfo&) const = default;
 };
 
+using KindSet = std::bitset<kKinds>;
+
 // Gathers events into one segment after another.
 class SegmentEncoder {
  public:
@@ -103,6 +106,9 @@ class SegmentDecoder {
     kMalformed,  // error() says why; no further event of the segment can be read.
   };
   Next next(Event& event);
+  // Passes the next event over, unread, where it is of one of these kinds. Not `table`: its cells
+  // are changes, each rank's to its own.
+  bool pass(const KindSet& kinds);
 
   const std::string& error() const;
 

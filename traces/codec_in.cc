@@ -181,6 +181,13 @@ struct SegmentDecoder::Columns {
       std::get<I>(spare) = std::move(*std::get_if<I>(&event.body));
     }
   }
+  void catch_up(std::size_t kind, Event& event) {
+    for (; passed[kind] > 0 && in.error == nullptr; --passed[kind]) {
+      (this->*kGet.data()[kind])(event);
+      in.event_elements = 0;
+      in.doubtful = false;
+    }
+  }
   using Act = void (Columns::*)(Event&);
   static const std::array<Act, kKinds> kGet, kKeep;
 
@@ -188,6 +195,8 @@ struct SegmentDecoder::Columns {
   In in{names};
   std::uint64_t first_event = 0;
   std::uint32_t events = 0, at = 0;
+  std::array<std::uint32_t, kKinds> passed{};  // Events not read before the next of its kind.
+  bool any_passed = false;
   bool newer = false;  // Of a newer format: it may hold kinds unknown here.
   Words raw;           // The decompressed body; storage kept from segment to segment.
   std::optional<capnp::FlatArrayMessageReader> outer, inner;
@@ -291,6 +300,8 @@ bool SegmentDecoder::open(WordSpan payload) {
   c.outer.reset();
   c.in = In(c.names);
   c.at = c.events = 0;
+  c.passed.fill(0);
+  c.any_passed = false;
   c.extras.clear();
   c.error.clear();
   std::string why;
@@ -313,6 +324,7 @@ SegmentDecoder::Next SegmentDecoder::next(Event& event) {
   const EventCommon& common = c.common.next(c.in);
   c.in.rank = common.rank.value_or(kAbsentCell);
   const std::size_t kind = c.kind_of[c.kinds[c.at]];
+  if (c.any_passed && kind != kKinds) c.catch_up(kind, event);
   if (kind != kKinds && c.in.error == nullptr) (c.*Columns::kGet.data()[kind])(event);
   if (static_cast<std::int32_t>(common.stream) != common.stream) c.in.fail(kNot32Bits);
   if (static_cast<std::uint64_t>(common.extra) > c.extras.size()) {
@@ -344,6 +356,18 @@ SegmentDecoder::Next SegmentDecoder::next(Event& event) {
   }
   ++c.at;
   return Next::kEvent;
+}
+
+bool SegmentDecoder::pass(const KindSet& kinds) {
+  Columns& c = *columns_;
+  if (c.at == c.events || !c.error.empty()) return false;
+  const std::size_t kind = c.kind_of[c.kinds[c.at]];
+  if (kind == kKinds || !kinds[kind]) return false;
+  c.common.next(c.in);
+  ++c.passed[kind];
+  c.any_passed = true;
+  ++c.at;
+  return true;
 }
 
 }  // namespace pagetape

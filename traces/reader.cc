@@ -115,6 +115,20 @@ bool Reader::next(Event& event) {
   }
 }
 
+bool Reader::next_but(const KindSet& kinds, std::uint64_t end, Event& event) {
+  while (position_ < end) {
+    if (!in_segment_ && (!status_.ok() || at_end_ || !next_segment())) return false;
+    if (position_ == decoder_.first_event() + decoder_.events()) {
+      in_segment_ = false;
+    } else if (decoder_.pass(kinds)) {
+      ++position_;
+    } else {
+      return next(event);
+    }
+  }
+  return false;
+}
+
 // Goes from frame to frame up to a segment, and opens it.
 bool Reader::next_segment() {
   while (!in_segment_) {

@@ -32,6 +32,9 @@ class Reader final : public Source {
   Reader& operator=(const Reader&) = delete;
 
   bool next(Event& event) override;
+  // As next(), but gives no event of these kinds (as SegmentDecoder::pass(), so that what is wrong
+  // with them is not noticed), and none from `end` on: position() is then `end`.
+  bool next_but(const KindSet& kinds, std::uint64_t end, Event& event);
   std::uint64_t position() const override { return position_; }
   std::string place() const override { return path_; }
   bool resume() override;

@@ -165,6 +165,20 @@ std::string_view outcome(const TraceResult& result) {
   return kOutcomeNames[result.exit_code];
 }
 
+// What is wrong with the file, after its name.
+static std::string without_name(const std::string& message, const std::string& trace) {
+  return message.starts_with(trace + ": ") ? message.substr(trace.size() + 2) : message;
+}
+
+// What a clean trace held. Where nothing was judged that is said, too.
+static std::string judged_in_words(const TraceResult& r) {
+  const bool nothing =
+      std::ranges::all_of(r.rules, [](const auto& rule) { return rule.judged == 0; });
+  return std::to_string(r.events) + (r.events == 1 ? " event, " : " events, ") +
+         std::to_string(r.launches) + (r.launches == 1 ? " launch" : " launches") +
+         (nothing ? ": nothing to judge" : "");
+}
+
 std::string assert_lines(const std::vector<TraceResult>& results) {
   std::string out;
   for (const TraceResult& r : results) {
@@ -176,7 +190,7 @@ std::string assert_lines(const std::vector<TraceResult>& results) {
       if (p.kind == Problem::Kind::kNotChecked) {
         missing += (missing.empty() ? "" : "; ") + p.message;
       } else if (p.kind != Problem::Kind::kFinding) {
-        file = p.message;
+        file = without_name(p.message, r.trace);
       }
     }
     if (r.total > 0) {
@@ -189,7 +203,7 @@ std::string assert_lines(const std::vector<TraceResult>& results) {
     } else if (!file.empty()) {
       line += file;
     } else {
-      line += std::to_string(r.events) + " events, " + std::to_string(r.launches) + " launches";
+      line += judged_in_words(r);
     }
     out += line + '\n';
   }

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "verify/assert_traces.h"
+#include "verify/not_negative.h"
 #include "verify/output_file.h"
 #include "verify/rule_flags.h"
 #include "verify/verify_verbs.h"
@@ -87,6 +88,7 @@ void add_assert_verb(CLI::App& app, int& exit_code) {
                  "Print annotations for GitHub Actions: each rule's first finding");
   verb->add_option("--max-findings", flags->options.judge.max_findings,
                    "Report so many findings of a trace; counts are not cut (0: all)")
+      ->check(not_negative())
       ->capture_default_str();
   verb->add_option("--jobs", flags->jobs, "Threads for traces, or parts of one (0: one a core)")
       ->capture_default_str();

@@ -35,12 +35,11 @@ class Answer final : public Observer {
       : names_(names),
         question_(question),
         asked_row_(question.row || question.column),
-        open_(!asked_row_ && question.page.empty() && question.binding.empty() &&
-              question.scalar.empty() && !question.launch && question.layer.empty()),
+        open_(question.open()),
         judge_(names, {.hold_back = false}, all_rules()) {}
 
   void on_event(const World& world, const Event& event, EventIndex index) override {
-    judge_.on_event(world, event, index);
+    if (open_) judge_.on_event(world, event, index);
     step = world.step;
     kind_ = event.kind();
     if (!question_.page.empty()) return of_page(world, question_.page);
@@ -48,12 +47,14 @@ class Answer final : public Observer {
     if (!question_.scalar.empty()) return of_scalar(world, event);
     std::visit([&](const auto& body) { of_event(world, body); }, event.body);
   }
-  void on_page(World& world, const PageAct& act) override { judge_.on_page(world, act); }
+  void on_page(World& world, const PageAct& act) override {
+    if (open_) judge_.on_page(world, act);
+  }
   void on_graph_launch(const World& world, Name name, const GraphState& graph) override {
-    judge_.on_graph_launch(world, name, graph);
+    if (open_) judge_.on_graph_launch(world, name, graph);
   }
   void on_launch(World& world, const LaunchView& view) override {
-    judge_.on_launch(world, view);
+    if (open_) judge_.on_launch(world, view);
     if (view.targets == nullptr || taken_) return;
     if (!question_.binding.empty()) return of_launch_binding(world, view);
     if (!question_.page.empty() || !question_.scalar.empty()) return;
@@ -267,9 +268,25 @@ void fill_in(Link& link, const Event& event, std::int64_t step, const Names& nam
   link.src = names.text(event.src);
 }
 
+// Most events of a trace. They change what is written of pages, if anything: no owner, table, map,
+// binding or value.
+const KindSet& writes_only() {
+  static const KindSet kinds = KindSet()
+                                   .set(kKindOf<ev::Attention>)
+                                   .set(kKindOf<ev::Store>)
+                                   .set(kKindOf<ev::Fill>)
+                                   .set(kKindOf<ev::Rewind>)
+                                   .set(kKindOf<ev::Accept>)
+                                   .set(kKindOf<ev::FreeCount>)
+                                   .set(kKindOf<ev::LaunchDone>);
+  return kinds;
+}
+
 // Visits each event of the chain in its own past.
 Status look_back(Past& past, std::int64_t rank, Names& names, std::vector<Link>& links) {
   Status status;
+  const auto written = [](const Link& link) { return link.spot.kind == LinkKind::kWrite; };
+  past.leave_out(std::ranges::any_of(links, written) ? KindSet() : writes_only());
   for (std::size_t i = 0; i < links.size();) {
     std::size_t end = i;
     while (end < links.size() && links[end].event == links[i].event) ++end;
@@ -319,6 +336,8 @@ BlameReport blame_trace(const std::string& path, EventIndex at, const Question& 
   report.at = at;
   const std::unique_ptr<Past> past = Past::open(path, *report.names, report.status);
   if (past == nullptr) return report;
+  // Rules are judged by what is written, and a page is asked of that.
+  if (!question.open() && question.page.empty()) past->leave_out(writes_only());
   report.status = past->go_before(at);
   if (!report.status.ok()) return report;
   Answer answer(*report.names, question);

@@ -25,6 +25,12 @@ struct Question {
   std::string binding;                      // BACKEND:LAYER.
   std::string scalar;
   bool before = true;  // Look up what stood there before each event of the chain.
+
+  // Nothing is asked but of the event.
+  bool open() const {
+    return !row && !column && !launch && layer.empty() && page.empty() && binding.empty() &&
+           scalar.empty();
+  }
 };
 
 struct BlameReport {

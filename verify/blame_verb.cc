@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "verify/blame_trace.h"
+#include "verify/not_negative.h"
 #include "verify/verify_verbs.h"
 
 namespace pagetape {
@@ -44,6 +45,7 @@ void add_blame_verb(CLI::App& app, int& exit_code) {
   CLI::App* verb = app.add_subcommand("blame", "Say who wrote last what an event depends on");
   verb->add_option("TRACE", flags->trace, "A binary or text trace")->required();
   verb->add_option("--at", flags->at, "The event; without more, its findings are blamed")
+      ->check(not_negative())
       ->required()
       ->type_name("EVENT");
   const auto index = [&](const char* name, std::optional<std::int64_t>& value, const char* text) {

@@ -24,9 +24,6 @@ void Conflicts::on_event(const World& world, const Event& event, EventIndex inde
   if (const auto* lens = std::get_if<ev::Lens>(&event.body)) return rewrites(lens->buffer);
   if (const auto* slots = std::get_if<ev::SlotList>(&event.body)) return rewrites(slots->buffer);
   if (const auto* refresh = std::get_if<ev::Refresh>(&event.body)) return rewrites(refresh->buffer);
-  if (const auto* rewind = std::get_if<ev::Rewind>(&event.body)) {
-    return touch(Kind::kRequest, raw(rewind->req), 0, true);
-  }
   const auto* end = std::get_if<ev::AsyncEnd>(&event.body);
   if (end == nullptr) return;
   const auto op = std::ranges::find(world.ops, end->op, &Op::name);
@@ -59,9 +56,6 @@ void Conflicts::acknowledge(const World& world, const PageAct& act) {
 }
 
 void Conflicts::on_launch(World& world, const LaunchView& view) {
-  for (const Lane& lane : view.lanes) {
-    if (lane.req != kNone) touch(Kind::kRequest, raw(lane.req), 0, false);
-  }
   const Name lens = view.attention != nullptr ? view.attention->lens : kNone;
   const Name slots = view.store != nullptr ? view.store->slots : kNone;
   for (Name buffer : {lens, slots}) {
@@ -152,6 +146,13 @@ void Conflicts::compare(const Touch& touch, const Event& event, EventIndex index
       add({last.read, index, last.read_kind, kind, last.stream, event.stream});
     }
   }
+}
+
+void Conflicts::compare_ended(const Touch& touch, const Event& event, EventIndex index) {
+  const auto at = histories_.find(touch.thing);
+  if (at == histories_.end()) return;
+  const auto kind = static_cast<std::uint8_t>(event.kind());
+  const std::uint32_t chain = dependencies_.stream_chain();
   std::erase_if(at->second.ended, [&](const Ended& op) {
     return known_.contains(op.end) || op.end + kFarApart < index;
   });
@@ -190,6 +191,8 @@ void Conflicts::applied(const Event& event, EventIndex index) {
   touched_.erase(same.begin(), same.end());
   const std::size_t before = found_.size();
   for (const Touch& touch : touched_) {
+    compare_ended(touch, event, index);
+    if (dependencies_.actor() != Actor::kDevice) continue;
     compare(touch, event, index, clock);
     remember(touch, event, index);
   }

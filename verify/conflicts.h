@@ -12,8 +12,10 @@
 
 namespace pagetape {
 
-// `second` came after `first`, both touch one page, buffer, graph or request, one of them changes
-// it, and no dependency orders them.
+// `second` came after `first`, both touch one page, buffer or graph, one of them changes it, and no
+// dependency orders them. Both are of the device, or one is a completion: what a scheduler does to
+// pages is written behind the launches that come before it on the device, as the model says of the
+// order of events, and touches nothing there. What then writes the page that it gave away does.
 struct Conflict {
   EventIndex first = kNever, second = kNever;
   // What it is a case of: kinds and streams.
@@ -22,8 +24,8 @@ struct Conflict {
   bool operator==(const Conflict&) const = default;
 };
 
-// Listens while a trace is applied. Of the earlier events that touched a thing, the last of each
-// stream is compared; earlier ones come before that one in any order. Has identity.
+// Listens while a trace is applied. Of the device's earlier events that touched a thing, the last
+// of each stream is compared; earlier ones come before that one in any order. Has identity.
 class Conflicts final : public Observer {
  public:
   Conflicts() = default;
@@ -50,7 +52,7 @@ class Conflicts final : public Observer {
   static constexpr std::size_t kMost = 1 << 20;
 
  private:
-  enum class Kind : std::uint8_t { kPage, kBuffer, kGraph, kRequest };
+  enum class Kind : std::uint8_t { kPage, kBuffer, kGraph };
   struct Thing {
     Kind kind;
     std::int64_t rank;
@@ -103,6 +105,7 @@ class Conflicts final : public Observer {
   Clock clock_of(const Event& event, EventIndex index);
   void forget_clocks();
   void compare(const Touch& touch, const Event& event, EventIndex index, const Clock& clock);
+  void compare_ended(const Touch& touch, const Event& event, EventIndex index);
   void remember(const Touch& touch, const Event& event, EventIndex index);
   void add(const Conflict& conflict);
 

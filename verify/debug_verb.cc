@@ -13,6 +13,7 @@
 #include <memory>
 
 #include "verify/debugger.h"
+#include "verify/not_negative.h"
 #include "verify/verify_verbs.h"
 
 namespace pagetape {
@@ -197,7 +198,9 @@ void add_debug_verb(CLI::App& app, int& exit_code) {
                    "Run the commands of a file (so are those of a standard input that is no "
                    "terminal); the first in error ends it")
       ->type_name("FILE");
-  verb->add_option("--at", flags->at, "Begin before this event")->type_name("EVENT");
+  verb->add_option("--at", flags->at, "Begin before this event")
+      ->check(not_negative())
+      ->type_name("EVENT");
   verb->add_option("--memory", flags->options.memory,
                    "Bytes that states kept on the way may take; more make going back faster")
       ->capture_default_str();

@@ -7,6 +7,7 @@
 #include <optional>
 #include <set>
 #include <tuple>
+#include <unordered_map>
 #include <unordered_set>
 
 #include "replay/for_each_event.h"
@@ -246,7 +247,12 @@ std::string missing_between(const Conflict& c, const Event& first, const Names& 
 class Explorer {
  public:
   Explorer(const Survey& survey, Names& names, ExploreReport& report)
-      : survey_(survey), names_(names), report_(report) {}
+      : survey_(survey), names_(names), report_(report) {
+    for (const Conflict& c : survey.list) {
+      partners_[c.first].push_back(c.second);
+      partners_[c.second].push_back(c.first);
+    }
+  }
 
   void try_order(const Candidate& candidate, Window& window) {
     const std::size_t length = candidate.end - candidate.begin;
@@ -282,6 +288,24 @@ class Explorer {
     return inside ? begin + order[index - begin] : index;
   }
 
+  // Did the event change places with one that it conflicts with? Where only the scheduler's acts
+  // did, which are ordered against launches where they stand, nothing new came of it.
+  bool met_another(EventIndex event, EventIndex begin,
+                   const std::vector<std::uint32_t>& places) const {
+    if (event < begin || event >= begin + places.size()) return true;
+    const auto partners = partners_.find(event);
+    return partners != partners_.end() &&
+           std::ranges::any_of(partners->second, [&](EventIndex other) {
+             if (other < begin || other >= begin + places.size()) return false;
+             return (event < other) != (places[event - begin] < places[other - begin]);
+           });
+  }
+  bool conflict(EventIndex a, EventIndex b) const {
+    const auto partners = partners_.find(a);
+    return partners != partners_.end() &&
+           std::ranges::find(partners->second, b) != partners->second.end();
+  }
+
   // The first finding that the recorded order does not have.
   std::optional<Finding> judge(const State& before, EventIndex begin, const Order& order,
                                const std::vector<Event>& events) {
@@ -290,8 +314,10 @@ class Explorer {
     options.max_findings = 0;
     Judge judge(names_, options, all_rules(), survey_.known);
     bool met = false;
+    const std::vector<std::uint32_t> places = places_of(order);
     const auto is_new = [&](const Finding& f) {
-      return !survey_.recorded.contains(key_of(f, recorded_index(f.event, begin, order)));
+      const EventIndex event = recorded_index(f.event, begin, order);
+      return !survey_.recorded.contains(key_of(f, event)) && met_another(event, begin, places);
     };
     judge.findings().watch([&](const Finding& f) { met = met || is_new(f); });
     for (const Event& event : events) {
@@ -310,18 +336,18 @@ class Explorer {
     return std::nullopt;
   }
 
-  // Of a drawn order: what changed places with the event that broke the rule. What brought the
-  // finding about, where that is one; else what stood next to it.
+  // Of a drawn order: what changed places with the event that broke the rule. What it conflicts
+  // with, where that is one; what brought the finding about; else what stood next to it.
   Conflict swapped_in(const Stretch& stretch, const Order& order, const Finding& finding) const {
-    std::vector<std::uint32_t> places(order.size());
-    for (std::uint32_t k = 0; k < order.size(); ++k) places[order[k]] = k;
+    const std::vector<std::uint32_t> places = places_of(order);
     const EventIndex at = finding.event - stretch.begin;
     std::optional<std::uint32_t> best;
     if (finding.event >= stretch.begin && finding.event < stretch.end()) {
       const auto distance = [&](EventIndex i) { return i < at ? at - i : i - at; };
       const auto rank = [&](std::uint32_t i) {
-        return std::pair(!std::ranges::binary_search(finding.cause, stretch.begin + i),
-                         distance(i));
+        const EventIndex event = stretch.begin + i;
+        return std::tuple(!conflict(finding.event, event),
+                          !std::ranges::binary_search(finding.cause, event), distance(i));
       };
       for (std::uint32_t i = 0; i < order.size(); ++i) {
         const bool changed = i != at && (i < at) != (places[i] < places[at]);
@@ -354,8 +380,10 @@ class Explorer {
 
   void keep(const Candidate& candidate, const Stretch& stretch, const Order& order,
             Finding&& finding) {
-    const Conflict swapped =
-        candidate.drawn ? swapped_in(stretch, order, finding) : candidate.conflict;
+    const Conflict& c = candidate.conflict;
+    const bool of_it = finding.event == c.first || finding.event == c.second ||
+                       finding.event < stretch.begin || finding.event >= stretch.end();
+    const Conflict swapped = candidate.drawn || !of_it ? swapped_in(stretch, order, finding) : c;
     const auto kind = std::tuple(finding.rule, swapped.first_kind, swapped.second_kind,
                                  swapped.first_stream, swapped.second_stream, finding.pool);
     const auto [at, fresh] = kinds_.try_emplace(kind, found_.size());
@@ -380,6 +408,7 @@ class Explorer {
   const Survey& survey_;
   Names& names_;
   ExploreReport& report_;
+  std::unordered_map<EventIndex, std::vector<EventIndex>> partners_;  // Of each event in conflict.
   std::map<std::tuple<Rule, std::uint8_t, std::uint8_t, std::int32_t, std::int32_t, Name>,
            std::size_t>
       kinds_;

@@ -44,6 +44,10 @@ static int run(Flags& flags) {
   const ExploreReport report = explore(flags.trace, flags.options);
   const std::string out = flags.format == "json" ? explore_json(report) : explore_text(report);
   std::fputs(out.c_str(), stdout);
+  if (!flags.out.empty()) {
+    std::fprintf(stderr, "pagetape: the order of seed %llu is in %s\n",
+                 static_cast<unsigned long long>(flags.options.seed), flags.out.c_str());
+  }
   if (!report.status.ok()) std::fprintf(stderr, "pagetape: %s\n", report.status.message().c_str());
   return report.exit_code();
 }

@@ -11,6 +11,7 @@
 #include "verify/csv_tables.h"
 #include "verify/export_chrome.h"
 #include "verify/export_walk.h"
+#include "verify/not_negative.h"
 #include "verify/output_file.h"
 #include "verify/redact.h"
 #include "verify/report.h"
@@ -127,6 +128,7 @@ void add_export_verb(CLI::App& app, int& exit_code) {
                  "free text. The rules find the same in it");
   verb->add_option("--max-findings", flags->max_findings,
                    "Write so many findings, the earliest (0: all)")
+      ->check(not_negative())
       ->capture_default_str();
   verb->callback([flags, &exit_code] {
     const Status status = export_trace(*flags);

@@ -65,7 +65,10 @@ std::string first_line(const HeadroomReport& r, const HeadroomOptions& options) 
   out += r.trace + ": ";
   const auto worst = std::ranges::min_element(
       r.tables, {}, [](const TableUse& t) { return t.safe() ? INT64_MAX : t.margin(); });
-  if (worst == r.tables.end()) return out + "no launch uses a pool that the trace knows\n";
+  if (worst == r.tables.end())
+    return out +
+           "no launch uses a pool that the trace knows (needs pool, and attention or store with "
+           "pool_swap or bound)\n";
   if (worst->safe()) {
     return out + "every table is of the space of the pool bound: no id can be outside\n";
   }

@@ -95,44 +95,29 @@ bool stores_under_a_transfer(const Scene& s, Fault& fault) {
   return true;
 }
 
-// One page of a list becomes another one that nobody owns, or that others own.
-bool put_other_page(const Scene& s, Name pool_name, Name req, bool of_others, Pages& pages,
-                    Fault& fault) {
-  const Pool* pool = s.world.pools.find(pool_name);
-  fault.object = pool_name;
+// One page of an event's list becomes another one that nobody owns, or that others own.
+template <class T, Name T::*kPool, Pages T::*kPages, bool kOfOthers>
+bool names_another_page(const Scene& s, Fault& fault) {
+  fault.instead = s.event;
+  T& e = std::get<T>(fault.instead->body);
+  const Pool* pool = s.world.pools.find(e.*kPool);
+  Pages& pages = e.*kPages;
+  fault.object = e.*kPool;
   if (pool == nullptr || pages.empty()) return false;
   const PageId page =
-      of_others ? page_of_others(s, *pool, pool->pages, req) : free_page(s, *pool, pool->pages);
+      kOfOthers ? page_of_others(s, *pool, pool->pages, e.req) : free_page(s, *pool, pool->pages);
   if (page == kUnknownPage) return false;
   pages[static_cast<std::size_t>(s.dice.below(static_cast<std::int64_t>(pages.size())))] = page;
   return true;
 }
-
-ev::Fill& fill_of(const Scene& s, Fault& fault) {
-  fault.instead = s.event;
-  return std::get<ev::Fill>(fault.instead->body);
-}
-ev::Copy& copy_of(const Scene& s, Fault& fault) {
-  fault.instead = s.event;
-  return std::get<ev::Copy>(fault.instead->body);
-}
-
-bool fills_a_free_page(const Scene& s, Fault& fault) {
-  ev::Fill& e = fill_of(s, fault);
-  return put_other_page(s, e.pool, e.req, false, e.pages, fault);
-}
-bool fills_anothers_page(const Scene& s, Fault& fault) {
-  ev::Fill& e = fill_of(s, fault);
-  return put_other_page(s, e.pool, e.req, true, e.pages, fault);
-}
-bool copies_from_a_free_page(const Scene& s, Fault& fault) {
-  ev::Copy& e = copy_of(s, fault);
-  return put_other_page(s, e.from_pool, e.req, false, e.from, fault);
-}
-bool copies_into_anothers_page(const Scene& s, Fault& fault) {
-  ev::Copy& e = copy_of(s, fault);
-  return put_other_page(s, e.to_pool, e.req, true, e.to, fault);
-}
+constexpr auto kFillsAFreePage =
+    names_another_page<ev::Fill, &ev::Fill::pool, &ev::Fill::pages, false>;
+constexpr auto kFillsAnothersPage =
+    names_another_page<ev::Fill, &ev::Fill::pool, &ev::Fill::pages, true>;
+constexpr auto kCopiesFromAFreePage =
+    names_another_page<ev::Copy, &ev::Copy::from_pool, &ev::Copy::from, false>;
+constexpr auto kCopiesIntoAnothersPage =
+    names_another_page<ev::Copy, &ev::Copy::to_pool, &ev::Copy::to, true>;
 
 constexpr Mutation of_store(Rule rule, std::string_view name, bool (*make)(const Scene&, Fault&)) {
   return {rule, name, Site::kStore, kKinds, make};
@@ -145,11 +130,11 @@ constexpr Mutation of_event(Rule rule, std::string_view name, bool (*make)(const
 constexpr Mutation kMutations[] = {
     of_store(Rule::kOobPage, "a slot beyond the pool", stores_beyond_the_pool),
     of_store(Rule::kFreedPage, "a slot of a free page", stores_into_a_free_page),
-    of_event<ev::Fill>(Rule::kFreedPage, "a free page filled", fills_a_free_page),
-    of_event<ev::Copy>(Rule::kFreedPage, "a free page copied", copies_from_a_free_page),
+    of_event<ev::Fill>(Rule::kFreedPage, "a free page filled", kFillsAFreePage),
+    of_event<ev::Copy>(Rule::kFreedPage, "a free page copied", kCopiesFromAFreePage),
     of_store(Rule::kWrongOwner, "a slot of another's page", stores_into_anothers_page),
-    of_event<ev::Fill>(Rule::kWrongOwner, "another's page filled", fills_anothers_page),
-    of_event<ev::Copy>(Rule::kWrongOwner, "another's page copied over", copies_into_anothers_page),
+    of_event<ev::Fill>(Rule::kWrongOwner, "another's page filled", kFillsAnothersPage),
+    of_event<ev::Copy>(Rule::kWrongOwner, "another's page copied over", kCopiesIntoAnothersPage),
     of_store(Rule::kAliasedWrite, "a page shared before it is stored to",
              stores_into_a_shared_page),
     of_store(Rule::kInflightHazard, "a slot stored under an unordered read",

@@ -28,12 +28,10 @@ static bool corresponds(const Finding& found, const Goal& goal) {
 
 bool Oracle::holds(Tape& tape, const Goal& goal) {
   ++trials_;
-  std::array<bool, kRuleCount> rules;
-  rules.fill(true);
   JudgeOptions options;
   options.max_findings = 1;
   State state(names_);
-  Judge judge(names_, options, rules);
+  Judge judge(names_, options, all_rules());
   std::size_t kept = 0;
   for (std::size_t i = 0; i < tape.size(); ++i) {
     const auto before = judge.findings().counts();

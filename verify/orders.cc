@@ -48,13 +48,13 @@ void redirect_by(const Stretch& stretch, const std::vector<std::uint32_t>& place
   }
 }
 
+}  // namespace
+
 std::vector<std::uint32_t> places_of(const Order& order) {
   std::vector<std::uint32_t> places(order.size());
   for (std::uint32_t k = 0; k < order.size(); ++k) places[order[k]] = k;
   return places;
 }
-
-}  // namespace
 
 Order reversed(const Stretch& stretch, const Acknowledged& acknowledged) {
   const Relation relation = relation_of(stretch, acknowledged);

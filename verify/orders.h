@@ -30,6 +30,8 @@ Order reversed(const Stretch& stretch, const Acknowledged& acknowledged);
 // comes next does not wait for another.
 Order drawn(const Stretch& stretch, const Acknowledged& acknowledged, Dice& dice);
 
+// By place in the stretch: the place in the order.
+std::vector<std::uint32_t> places_of(const Order& order);
 // The events in that order; those that name another by its index name it where it is then.
 std::vector<Event> reordered(const Stretch& stretch, const Order& order);
 // The same for an event behind the stretch.

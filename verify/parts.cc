@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "verify/parts.h"
 
-#include <algorithm>
-#include <optional>
 #include <vector>
 
 #include "replay/team.h"
-#include "traces/codec.h"
+#include "verify/trace_parts.h"
 
 namespace pagetape {
 namespace {
@@ -18,83 +16,39 @@ constexpr std::size_t kPartsAThread = 3;
 constexpr int kMostRounds = 4;
 
 struct Part {
-  std::optional<KeyframeInfo> from;  // None: the beginning.
-  EventIndex end = kNever;           // kNever: where the trace ends.
+  TracePart bounds;
   // Behind a run:
-  bool good = false;
-  std::uint64_t digest_before = 0, digest_behind = 0;  // Of the state.
+  Passage passage;
+  std::uint64_t digest_behind = 0;  // Of the state.
   std::shared_ptr<Names> names;
   std::unique_ptr<Judge> judge;
   std::vector<LaunchMark> marks;
-  std::uint64_t events = 0;
 };
-
-// From the beginning to the first keyframe, and then `most` parts of about the same number of
-// events, so that threads end together; fewer where keyframes are few.
-std::vector<Part> parts_of(const std::vector<KeyframeInfo>& keyframes, EventIndex events,
-                           std::size_t most) {
-  std::vector<Part> parts(1);
-  if (keyframes.empty()) return parts;
-  const EventIndex first = std::min(keyframes.front().event, events);
-  for (std::size_t i = 0; i < most; ++i) {
-    const EventIndex due = first + (events - first) * i / most;
-    const KeyframeInfo& nearest = *std::ranges::min_element(
-        keyframes, {},
-        [due](const KeyframeInfo& k) { return std::max(k.event, due) - std::min(k.event, due); });
-    const EventIndex begin = parts.back().from ? parts.back().from->event : 0;
-    if (nearest.event <= begin || nearest.event >= events) continue;
-    parts.back().end = nearest.event;
-    parts.emplace_back().from = nearest;
-  }
-  return parts;
-}
-
-bool enter(Source& source, State& state, Names& names, Part& part) {
-  std::string bytes;
-  if (!source.keyframe_state(*part.from, bytes).ok() || !state.load(bytes, names).ok()) {
-    return false;
-  }
-  // Where these are the bytes of the state before, that is what was loaded.
-  part.digest_before = State::digest_of(bytes);
-  return state.next_event() == part.from->event && source.seek(part.from->event).ok();
-}
-
-bool apply_all(Source& source, State& state, Part& part) {
-  Event event;
-  while (source.position() < part.end && source.next(event)) {
-    const EventIndex index = source.position() - 1;
-    if (state.next_event() != index || !state.apply(event, part.judge.get()).applied()) {
-      return false;
-    }
-    ++part.events;
-    if (const auto mark = launch_mark(event, index)) part.marks.push_back(*mark);
-  }
-  return source.status().ok() && (part.end == kNever || source.position() == part.end);
-}
 
 void run(const std::string& path, const VerifyOptions& options, const Coverage& known,
          const Names& known_names, Part& part) {
-  part.good = false;
   part.names = std::make_shared<Names>();
   part.marks.clear();
-  part.events = 0;
-  Status status;
-  const std::unique_ptr<Source> source = open_trace(path, *part.names, status);
-  if (source == nullptr) return;
   State state(*part.names);
-  if (part.from && !enter(*source, state, *part.names, part)) return;
   Renaming renamed(known_names, *part.names);
   part.judge =
       std::make_unique<Judge>(*part.names, options.judge, options.rules, known.seen_only(renamed));
-  part.good =
-      apply_all(*source, state, part) && source->warnings().empty() && !source->skipped_unknown();
+  part.passage =
+      go_through(path, part.bounds, *part.names, state, [&](const Event& event, EventIndex index) {
+        const Outcome outcome = state.apply(event, part.judge.get());
+        if (const auto mark = launch_mark(event, index)) {
+          part.marks.push_back(*mark);
+        }
+        return outcome;
+      });
   part.judge->restart();  // Gives back what was kept for reuse.
-  if (part.end != kNever) part.digest_behind = state.digest();
+  if (part.bounds.end != kNever) part.digest_behind = state.digest();
 }
 
 // False where the part cannot follow on what was judged before.
 bool append(Judged& all, std::uint64_t& digest, Part& part) {
-  if (!part.good || part.digest_before != digest) return false;
+  const Passage& passage = part.passage;
+  if (!passage.good || passage.skipped || passage.digest_before != digest) return false;
   Renaming renamed(*part.names, *all.names);
   const Coverage before = all.judge->coverage();
   const bool held_before = all.judge->holds();
@@ -102,7 +56,7 @@ bool append(Judged& all, std::uint64_t& digest, Part& part) {
   // What was held back before would now be let go.
   if (held_before && !all.judge->coverage().judges_like(before)) return false;
   for (const LaunchMark& mark : part.marks) all.suspects.see(mark);
-  all.events += part.events;
+  all.events += passage.events;
   digest = part.digest_behind;
   part = Part();
   return true;
@@ -121,7 +75,10 @@ std::unique_ptr<Judged> judge_in_parts(const std::string& path, const VerifyOpti
     Status status;
     const std::unique_ptr<Source> source = open_trace(path, *all->names, status);
     if (source == nullptr || source->keyframes().empty()) return nullptr;
-    parts = parts_of(source->keyframes(), source->events(), kPartsAThread * team.size());
+    for (const TracePart& bounds :
+         trace_parts(source->keyframes(), source->events(), kPartsAThread * team.size())) {
+      parts.emplace_back().bounds = bounds;
+    }
   }
   all->judge = std::make_unique<Judge>(*all->names, options.judge, options.rules);
   std::uint64_t digest = 0;

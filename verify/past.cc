@@ -23,6 +23,11 @@ Status Past::restart() {
   return {};
 }
 
+void Past::leave_out(const KindSet& kinds) {
+  if ((left_out_ & ~kinds).any()) at_ = UINT64_MAX;  // What was left out would now be missing.
+  left_out_ = kinds;
+}
+
 // To the nearest keyframe before the event that can be read. False: none is nearer than the state.
 bool Past::leap(EventIndex event) {
   const auto& keyframes = reader_->keyframes();
@@ -58,7 +63,15 @@ Status Past::go_before(EventIndex event) {
   }
   Event passed;
   while (at_ < event) {
-    if (!source_->next(passed)) return end_of(event);
+    const bool more = reader_ != nullptr && left_out_.any()
+                          ? reader_->next_but(left_out_, event, passed)
+                          : source_->next(passed);
+    if (!more && source_->status().ok() && source_->position() == event) {
+      at_ = event;  // What was left out came last.
+      state_->skip_to(event);
+      break;
+    }
+    if (!more) return end_of(event);
     if (Status status = apply(passed, nullptr); !status.ok()) return status;
   }
   return {};

@@ -18,6 +18,8 @@ class Past {
   // On failure returns null and sets `status`. `names` must outlive it.
   static std::unique_ptr<Past> open(const std::string& path, Names& names, Status& status);
 
+  // From here on the state goes without events of these kinds, and without what they change.
+  void leave_out(const KindSet& kinds);
   // Makes state() what it was before the event. On failure says why (an event that is not there
   // is kUsage), and the state is that of an earlier event.
   Status go_before(EventIndex event);
@@ -39,6 +41,7 @@ class Past {
   Reader* reader_ = nullptr;  // The source, where it can seek.
   std::unique_ptr<State> state_;
   EventIndex at_ = 0;  // Of the next event.
+  KindSet left_out_;
 };
 
 }  // namespace pagetape

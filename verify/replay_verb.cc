@@ -9,6 +9,7 @@
 
 #include "replay/session.h"
 #include "verify/crosscheck.h"
+#include "verify/not_negative.h"
 #include "verify/replay_report.h"
 #include "verify/verify_verbs.h"
 #include "verify/what_if.h"
@@ -217,7 +218,9 @@ static void add_flags(CLI::App& verb, Flags& flags) {
       ->transform(CLI::CheckedTransformer(std::map<std::string, OnOob>{
           {"record", OnOob::kRecord}, {"trap", OnOob::kTrap}, {"clamp", OnOob::kClamp}}))
       ->option_text("record|trap|clamp");
-  verb.add_option("--seed", flags.options.executor.seed, "Of K, V and Q")->capture_default_str();
+  verb.add_option("--seed", flags.options.executor.seed, "Of K, V and Q")
+      ->check(not_negative())
+      ->capture_default_str();
   verb.add_option("--layers", flags.options.layers, "Execute these physical layers only")
       ->delimiter(',')
       ->allow_extra_args(false);
@@ -229,7 +232,9 @@ static void add_flags(CLI::App& verb, Flags& flags) {
       ->check(CLI::PositiveNumber);
   verb.add_option("--golden", flags.golden, "Compare with a digest written before");
   verb.add_option("--write-golden", flags.write_golden, "Write the digest, lane by lane");
-  verb.add_option("--max-findings", flags.max_findings, "Printed")->capture_default_str();
+  verb.add_option("--max-findings", flags.max_findings, "Printed")
+      ->check(not_negative())
+      ->capture_default_str();
 }
 
 void add_replay_verb(CLI::App& app, int& exit_code) {

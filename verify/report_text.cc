@@ -40,7 +40,9 @@ std::string verdict_line(const Report& r) {
       out += "; no finding in " + grouped(r.events) + " events that could be judged";
     }
   } else if (!r.missing.empty()) {
-    out += "no finding, but " + std::to_string(r.missing.size()) + " required checks are missing";
+    const std::size_t n = r.missing.size();
+    out += "no finding, but " + std::to_string(n) +
+           (n == 1 ? " required check is missing" : " required checks are missing");
   } else {
     out += "no finding in " + grouped(r.events) + " events, " + grouped(r.launches) + " launches";
   }

@@ -21,6 +21,9 @@ struct SelfcheckOptions {
   std::uint64_t seed = 1;
   std::size_t count = 4;  // Faults of each kind.
   std::array<bool, kRuleCount> rules;
+  // Threads; 0: one a core. The report is the same to the byte. Only a binary trace with keyframes
+  // has parts for more than one.
+  unsigned jobs = 1;
   SelfcheckOptions() { rules.fill(true); }
 };
 
@@ -61,7 +64,8 @@ struct SelfcheckReport {
 
 // Reads the trace three times: it is judged as it is, places are drawn, and each fault is planted
 // into a copy of the state before its event, under a judge that has seen what came shortly before.
-// The same for the same seed; a rule's faults do not depend on which other rules are asked for.
+// The same for the same seed and the same keyframes; a rule's faults do not depend on which other
+// rules are asked for.
 SelfcheckReport selfcheck(const std::string& path, const SelfcheckOptions& options);
 
 std::string selfcheck_text(const SelfcheckReport& report);

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <memory>
 
+#include "verify/not_negative.h"
 #include "verify/rule_flags.h"
 #include "verify/selfcheck.h"
 #include "verify/verify_verbs.h"
@@ -42,10 +43,14 @@ void add_selfcheck_verb(CLI::App& app, int& exit_code) {
       ->delimiter(',')
       ->allow_extra_args(false);
   verb->add_option("--seed", flags->options.seed, "Of the places and the faults")
+      ->check(not_negative())
       ->capture_default_str();
   verb->add_option("--count", flags->options.count, "Plant so many faults of each kind")
       ->check(CLI::Range(std::size_t{1}, std::size_t{10'000}).description(""))
       ->type_name("N")
+      ->capture_default_str();
+  flags->options.jobs = 0;
+  verb->add_option("--jobs", flags->options.jobs, "Threads; the report is the same (0: one a core)")
       ->capture_default_str();
   verb->add_option("--format", flags->format, "text or json")
       ->check(CLI::IsMember({"text", "json"}))

@@ -30,12 +30,10 @@ Status find_goal(const std::string& path, Names& names, Rule rule, Goal& goal,
   Status status;
   const std::unique_ptr<Source> source = open_trace(path, names, status);
   if (source == nullptr) return status;
-  std::array<bool, kRuleCount> rules;
-  rules.fill(true);
   JudgeOptions options;
   options.max_findings = 1;
   State state(names);
-  Judge judge(names, options, rules);
+  Judge judge(names, options, all_rules());
   Event event;
   while (source->next(event)) {
     const auto before = judge.findings().counts();

@@ -47,6 +47,12 @@ Status check_file(const std::string& path, const ShrinkReport& report) {
   return same ? Status() : usage(path + ": the finding was lost on writing; nothing was written");
 }
 
+// Asked before the search, which may take a minute.
+Status can_be_written(const std::string& path) {
+  OutputFile file;
+  return file.open(path);
+}
+
 // Under another name until it was read again and judged.
 Status write_trace(const std::string& path, const ShrinkReport& report) {
   const std::string partial = path + ".partial";
@@ -133,8 +139,12 @@ int run(const Flags& flags) {
       std::fprintf(stderr, "shrink: %s\n", line.c_str());
     };
   }
-  const ShrinkReport report = shrink(flags.trace, options);
-  Status status = report.status;
+  Status status = can_be_written(flags.out);
+  ShrinkReport report;
+  if (status.ok()) {
+    report = shrink(flags.trace, options);
+    status = report.status;
+  }
   if (status.ok()) status = write_all(flags, report);
   if (!status.ok()) {
     std::fprintf(stderr, "pagetape: %s\n", status.message().c_str());

@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <memory>
 
+#include "verify/not_negative.h"
 #include "verify/report.h"
 #include "verify/rule_flags.h"
 #include "verify/selfcheck.h"
@@ -22,6 +23,7 @@ struct Flags {
 bool stands_selfcheck(const Flags& flags) {
   SelfcheckOptions options;
   options.rules = flags.options.rules;
+  options.jobs = flags.options.jobs;
   const SelfcheckReport report = selfcheck(flags.trace, options);
   std::fputs(selfcheck_text(report).c_str(), flags.format == "text" ? stdout : stderr);
   return report.full();
@@ -62,6 +64,7 @@ void add_verify_verb(CLI::App& app, int& exit_code) {
                  "Fail where faults planted into the clean trace are not all found");
   verb->add_option("--max-findings", flags->options.judge.max_findings,
                    "List so many findings; counts are not cut (0: all)")
+      ->check(not_negative())
       ->capture_default_str();
   verb->add_flag("--strict-window", flags->options.judge.strict_window,
                  "Judge entries outside the window too");

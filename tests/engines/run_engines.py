@@ -190,30 +190,37 @@ class LiveSglangBackends(unittest.TestCase):
             self.assertEqual(len({f["event"] for f in report["findings"]}), 1)
 
 
-class LiveVllm(unittest.TestCase):
-    """EngineCore itself: a small random model on the CPU, and faults planted from outside."""
+class LiveEngine:
+    """An engine recorded once as it is, and anew with each fault planted from outside."""
+    judged = ("OOB_PAGE", "WRONG_SPACE", "STALE_BINDING", "SHORT_TABLE", "FREED_PAGE",
+              "WRONG_OWNER", "ALIASED_WRITE", "UNINIT_READ", "FREELIST")
 
     @classmethod
     def setUpClass(cls):
         cls.folder = tempfile.TemporaryDirectory()
-        cls.clean = record_vllm(cls.folder.name)
+        cls.clean = cls.record(cls.folder.name)
 
     @classmethod
     def tearDownClass(cls):
         cls.folder.cleanup()
 
     def planted(self, fault):
-        report = verify(record_vllm(self.folder.name, fault))
+        report = verify(self.record(self.folder.name, fault))
         self.assertEqual(report["verdict"], "fail")
-        return report["findings"]
+        return report
 
     def test_the_engine_as_it_is_is_clean(self):
         report = verify(self.clean)
         self.assertEqual(report["verdict"], "pass")
         self.assertEqual(report["counts"], {})
-        for rule in ("OOB_PAGE", "WRONG_SPACE", "STALE_BINDING", "SHORT_TABLE", "FREED_PAGE",
-                     "WRONG_OWNER", "ALIASED_WRITE", "UNINIT_READ", "FREELIST", "WINDOW_EVICTED"):
+        for rule in self.judged:
             self.assertGreater(report["rules"][rule]["judged"], 100, rule)
+
+
+class LiveVllm(LiveEngine, unittest.TestCase):
+    """EngineCore itself: a small random model on the CPU."""
+    record = staticmethod(record_vllm)
+    judged = LiveEngine.judged + ("WINDOW_EVICTED",)
 
     def test_the_recording_holds_what_the_engine_did(self):
         recorded = events(self.clean)
@@ -251,7 +258,7 @@ class LiveVllm(unittest.TestCase):
         self.assertGreater(report["launches"], 1000)
 
     def test_a_draft_model_gets_another_groups_table(self):
-        findings = self.planted("draft")
+        findings = self.planted("draft")["findings"]
         self.assertEqual(findings[0]["rule"], "WRONG_SPACE")
         self.assertEqual({str(f["layer"]).split(".")[0] for f in findings}, {"draft_model"})
 
@@ -262,54 +269,33 @@ class LiveVllm(unittest.TestCase):
                          and str(e["layer"]).startswith("draft_model")])
 
     def test_a_cell_that_names_another_requests_block(self):
-        findings = self.planted("cell")
+        findings = self.planted("cell")["findings"]
         self.assertEqual([(f["rule"], f["layer"]) for f in findings], [("WRONG_OWNER", 5)])
 
     def test_a_token_stored_in_another_requests_block(self):
-        findings = self.planted("slot")
+        findings = self.planted("slot")["findings"]
         self.assertEqual((findings[0]["rule"], findings[0]["layer"]), ("WRONG_OWNER", 5))
         # What should have been written there was not.
         self.assertEqual({f["rule"] for f in findings[1:]}, {"UNINIT_READ"})
 
     def test_a_block_freed_under_a_request_that_goes_on(self):
-        findings = self.planted("freed")
+        findings = self.planted("freed")["findings"]
         self.assertEqual(findings[0]["rule"], "FREED_PAGE")
         self.assertEqual({f["layer"] for f in findings}, {5})
 
     def test_a_block_that_is_given_out_twice(self):
-        findings = self.planted("twice")
+        findings = self.planted("twice")["findings"]
         self.assertEqual(findings[0]["rule"], "ALIASED_WRITE")
 
     def test_a_layer_that_gets_another_groups_table(self):
-        findings = self.planted("table")
+        findings = self.planted("table")["findings"]
         self.assertEqual({(f["rule"], f["layer"]) for f in findings}, {("WRONG_SPACE", 0)})
         self.assertEqual(len({f["event"] for f in findings}), 1)
 
 
-class LiveTransformers(unittest.TestCase):
-    """generate_batch itself: a small random model on the CPU, and faults planted from outside."""
-
-    @classmethod
-    def setUpClass(cls):
-        cls.folder = tempfile.TemporaryDirectory()
-        cls.clean = record_transformers(cls.folder.name)
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.folder.cleanup()
-
-    def planted(self, fault):
-        report = verify(record_transformers(self.folder.name, fault))
-        self.assertEqual(report["verdict"], "fail")
-        return report
-
-    def test_the_engine_as_it_is_is_clean(self):
-        report = verify(self.clean)
-        self.assertEqual(report["verdict"], "pass")
-        self.assertEqual(report["counts"], {})
-        for rule in ("OOB_PAGE", "WRONG_SPACE", "STALE_BINDING", "SHORT_TABLE", "FREED_PAGE",
-                     "WRONG_OWNER", "ALIASED_WRITE", "UNINIT_READ", "FREELIST"):
-            self.assertGreater(report["rules"][rule]["judged"], 100, rule)
+class LiveTransformers(LiveEngine, unittest.TestCase):
+    """generate_batch itself: a small random model on the CPU."""
+    record = staticmethod(record_transformers)
 
     def test_the_recording_holds_what_the_engine_did(self):
         recorded = events(self.clean)

@@ -83,6 +83,7 @@ class CommandLine(unittest.TestCase):
         out = self.path("order.jsonl")
         again = run("explore", luck, "--seed", str(hazard["seed"]), "-o", out)
         self.assertEqual(again.returncode, 1, again.stderr)
+        self.assertIn("the order of seed %d is in %s" % (hazard["seed"], out), again.stderr)
         found = run("verify", out)
         self.assertEqual(found.returncode, 1)
         self.assertIn("INFLIGHT_HAZARD", found.stdout)
@@ -104,6 +105,25 @@ class CommandLine(unittest.TestCase):
         self.assertEqual(done.returncode, 2)
         self.assertIn("no finding of OOB_PAGE", done.stderr)
         self.assertFalse(os.path.exists(out))
+
+    def test_shrink_refuses_a_path_that_cannot_be_written_before_it_searches(self):
+        done = run("shrink", CRASH, "--rule", "OOB_PAGE", "-o", self.path("no/folder.jsonl"))
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("no/folder.jsonl: cannot be written", done.stderr)
+        self.assertNotIn("shrink:", done.stderr)
+
+    def test_a_number_below_0_is_wrong_usage(self):
+        for arguments in (("blame", CRASH, "--at", "-1"), ("verify", CRASH, "--max-findings", "-1"),
+                          ("assert", CRASH, "--max-findings", "-1"),
+                          ("selfcheck", CLEAN, "--seed", "-1")):
+            done = run(*arguments)
+            self.assertEqual(done.returncode, 2, arguments)
+            self.assertIn("Value -1 not in range", done.stderr)
+
+    def test_assert_says_where_nothing_was_judged(self):
+        done = run("assert", self.path("x.jsonl", b'{"ev":"note","text":"a"}\n'))
+        self.assertIn("1 event, 0 launches: nothing to judge", done.stdout)
+        self.assertNotIn("nothing to judge", run("assert", CLEAN, "--rules", "OOB_PAGE").stdout)
 
     def test_diff_exits_with_0_on_the_same_and_1_on_a_difference(self):
         self.assertEqual(run("diff", CLEAN, CLEAN).returncode, 0)

@@ -68,6 +68,28 @@ TEST_F(ReaderTest, GoesToAnyEvent) {
   EXPECT_FALSE(reader->next(event));
 }
 
+// Of any kind but a table's, and up to any event: what is read behind is as it was written.
+TEST_F(ReaderTest, PassesKindsOverAndReadsThemLater) {
+  std::vector<Event> events = sample_events(names);
+  const std::vector<Event> once = events;
+  events.insert(events.end(), once.begin(), once.end());
+  write_trace(path, events, names, segments_of(static_cast<std::uint32_t>(once.size() - 9)));
+  const KindSet kinds = KindSet().set().reset(kKindOf<ev::Table>);
+  for (std::size_t end = 0; end < events.size(); ++end) {
+    const auto reader = opened(path, names);
+    while (reader->next_but(kinds, end, event)) {
+      EXPECT_EQ(event.kind(), kKindOf<ev::Table>);
+      EXPECT_TRUE(event == events[reader->position() - 1]) << end;
+    }
+    ASSERT_TRUE(reader->status().ok()) << reader->status().message();
+    ASSERT_EQ(reader->position(), end);
+    for (std::size_t i = end; i < events.size(); ++i) {
+      ASSERT_TRUE(reader->next(event));
+      ASSERT_TRUE(event == events[i]) << end << ' ' << i;
+    }
+  }
+}
+
 TEST_F(ReaderTest, ListsSegmentsWhileItReads) {
   const std::vector<Event> events = write_numbered(path, names, 0);
   const auto reader = opened(path, names);

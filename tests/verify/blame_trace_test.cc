@@ -91,6 +91,32 @@ TEST(BlameTrace, KeyframesDoNotChangeTheAnswer) {
   }
 }
 
+// With keyframes, what does not bear on the question is passed over; from a text all is read.
+TEST(BlameTrace, WhatIsPassedOverDoesNotChangeTheAnswer) {
+  std::uint64_t asked = 0;
+  for (const std::string& text : golden_traces("flows")) {
+    const ScratchFolder folder;
+    const std::string binary = folder.file("x.ptape");
+    std::uint64_t keyframes = 0;
+    if (!compact_trace(text, binary, {.segment_events = 5}, 12, keyframes).ok()) continue;
+    Question lane, page;
+    lane.row = 0;
+    page.page = "F:1";
+    for (const Question& question : {lane, page}) {
+      for (EventIndex at = 0;; ++at) {
+        BlameReport a = blame_trace(text, at, question), b = blame_trace(binary, at, question);
+        ASSERT_EQ(a.status.ok(), b.status.ok()) << text << ' ' << at;
+        if (a.status.message().find("has no event") != std::string::npos) break;
+        if (!a.status.ok()) continue;
+        ++asked;
+        a.trace = b.trace;
+        ASSERT_EQ(blame_text(a), blame_text(b)) << text << ' ' << at;
+      }
+    }
+  }
+  EXPECT_GT(asked, 200u);
+}
+
 TEST(BlameTrace, APageABindingAndAScalarCanBeAsked) {
   Question page, binding, scalar;
   page.page = "F:40";

@@ -4,11 +4,7 @@
 
 #include <gtest/gtest.h>
 
-#include "capture/sim/synth.h"
-#include "replay/compact.h"
-#include "tests/replay/replay_fixture.h"
-#include "traces/reader.h"
-#include "traces/writer.h"
+#include "tests/verify/parts_fixture.h"
 #include "verify/report.h"
 
 namespace pagetape {
@@ -34,22 +30,7 @@ TEST_P(PartsOfGolden, GiveTheReportOfTheWhole) {
 INSTANTIATE_TEST_SUITE_P(All, PartsOfGolden, testing::ValuesIn(golden_traces()),
                          [](const auto& info) { return case_name(info.param); });
 
-class Parts : public testing::Test {
- protected:
-  void synth(std::string_view bug, const std::string& path) {
-    sim::Config config;
-    config.model = sim::find_model("tiny");
-    config.bug = sim::find_bug(bug)->bug;
-    ASSERT_EQ(sim::synthesize(config, folder_.file("s")).error, "");
-    std::uint64_t keyframes = 0;
-    const WriterOptions small{.segment_events = 50};
-    ASSERT_TRUE(compact_trace(folder_.file("s"), path, small, 300, keyframes).ok());
-    ASSERT_GT(keyframes, 4u);
-  }
-
-  ScratchFolder folder_;
-  const std::string path_ = folder_.file("x.ptape");
-};
+using Parts = TracesInParts;
 
 TEST_F(Parts, OfSyntheticTracesGiveTheReportOfTheWhole) {
   for (const sim::BugInfo& bug : sim::bugs()) {
@@ -68,31 +49,9 @@ TEST_F(Parts, AreJudgedWhereThereAreKeyframes) {
   EXPECT_EQ(judge_in_parts(path_, options, 1), nullptr) << "one thread";
 }
 
-// A keyframe that is whole, and of another run.
 TEST_F(Parts, AKeyframeOfAnotherStateIsNotBelieved) {
-  synth("none", path_);
-  synth("stale-swa", folder_.file("other"));
-  Names names;
-  Status status;
-  const auto good = Reader::open(path_, names, status);
-  const auto other = Reader::open(folder_.file("other"), names, status);
-  ASSERT_FALSE(other->keyframes().empty());
-  const KeyframeInfo from = other->keyframes().back();
-  std::string state;
-  ASSERT_TRUE(other->keyframe_state(from, state).ok());
   const std::string lying = folder_.file("lying");
-  {
-    const auto writer = create_trace(lying, names, {}, status);
-    ASSERT_NE(writer, nullptr);
-    Event event;
-    while (good->next(event)) {
-      if (good->position() == from.event + 1) {
-        ASSERT_TRUE(writer->add_keyframe(state, from.digest).ok());
-      }
-      ASSERT_TRUE(writer->add(event).ok());
-    }
-    ASSERT_TRUE(writer->close().ok());
-  }
+  synth_with_a_lie(lying);
   EXPECT_EQ(judge_in_parts(lying, {}, 2), nullptr);
   EXPECT_EQ(json(lying, 1), json(lying, 2));
 }

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/verify/parts_fixture.h"
 #include "tests/verify/verify_fixture.h"
 
 namespace pagetape {
@@ -41,6 +42,50 @@ TEST(Selfcheck, OfATraceWithoutAPlaceIsNoFullScore) {
   SelfcheckOptions options;
   options.rules.fill(false);
   EXPECT_EQ(selfcheck_lines(kSmallTrace, options).exit_code(), 1);
+}
+
+using SelfcheckInParts = TracesInParts;
+
+std::string json_of(const std::string& path, unsigned jobs, std::uint64_t seed = 1) {
+  SelfcheckOptions options;
+  options.jobs = jobs;
+  options.seed = seed;
+  return selfcheck_json(selfcheck(path, options));
+}
+
+TEST_F(SelfcheckInParts, GivesTheSameReportOnAnyNumberOfThreads) {
+  synth("none", path_);
+  SelfcheckOptions options;
+  options.jobs = 4;
+  const SelfcheckReport report = selfcheck(path_, options);
+  EXPECT_TRUE(report.full()) << selfcheck_text(report);
+  EXPECT_GT(report.made(), 50u);
+  for (const std::uint64_t seed : {1, 2, 3}) {
+    EXPECT_EQ(json_of(path_, 1, seed), json_of(path_, 4, seed));
+  }
+  EXPECT_NE(json_of(path_, 4, 1), json_of(path_, 4, 2));
+}
+
+TEST_F(SelfcheckInParts, PlantsNoMoreFaultsThanWereAskedFor) {
+  synth("none", path_);
+  const auto made = [&](const std::string& path) {
+    SelfcheckOptions options;
+    options.count = 3;
+    options.rules.fill(false);
+    options.rules[static_cast<std::size_t>(Rule::kOobPage)] = true;
+    return selfcheck(path, options).made();
+  };
+  EXPECT_GT(made(path_), 0u);
+  EXPECT_EQ(made(path_), made(folder_.file("s"))) << "the same trace without keyframes";
+}
+
+TEST_F(SelfcheckInParts, WhereAKeyframeLiesGoesThroughTheWhole) {
+  const std::string lying = folder_.file("lying");
+  synth_with_a_lie(lying);
+  SelfcheckOptions options;
+  options.jobs = 2;
+  EXPECT_TRUE(selfcheck(lying, options).full()) << selfcheck_text(selfcheck(lying, options));
+  EXPECT_EQ(json_of(lying, 1), json_of(lying, 2));
 }
 
 }  // namespace

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+// A trace cut at some of its keyframes, for threads that go through its parts side by side.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "replay/outcome.h"
+#include "replay/state.h"
+#include "traces/codec.h"
+#include "traces/source.h"
+
+namespace pagetape {
+
+struct TracePart {
+  std::optional<KeyframeInfo> from;  // None: the beginning.
+  EventIndex end = kNever;           // kNever: where the trace ends.
+};
+
+// From the beginning to the first keyframe, and then `most` parts of about the same number of
+// events, so that threads end together; fewer where keyframes are few, and one where none are.
+std::vector<TracePart> trace_parts(const std::vector<KeyframeInfo>& keyframes, EventIndex events,
+                                   std::size_t most);
+
+// How it went through a part.
+struct Passage {
+  bool good = false;                // To its end, and every event was applied.
+  bool skipped = false;             // Something was warned about, or was of a newer format.
+  std::uint64_t digest_before = 0;  // Of the keyframe's state; 0: the beginning.
+  std::uint64_t events = 0;
+};
+
+// Makes `state` what the part's keyframe holds, and has the source go on from there.
+bool enter_part(Source& source, const KeyframeInfo& from, Names& names, State& state,
+                std::uint64_t& digest);
+
+// Gives each event of the part and its index to f, which applies it to `state`, an empty one of
+// `names`. Not good where the file is not what it was, or a keyframe cannot be read.
+template <class F>
+Passage go_through(const std::string& path, const TracePart& part, Names& names, State& state,
+                   F&& f) {
+  Passage out;
+  Status status;
+  const std::unique_ptr<Source> source = open_trace(path, names, status);
+  if (source == nullptr) return out;
+  if (part.from && !enter_part(*source, *part.from, names, state, out.digest_before)) return out;
+  Event event;
+  while (source->position() < part.end && source->next(event)) {
+    const EventIndex index = source->position() - 1;
+    if (state.next_event() != index) {
+      out.skipped = true;
+      state.skip_to(index);
+    }
+    if (!f(event, index).applied()) return out;
+    ++out.events;
+  }
+  out.skipped |= !source->warnings().empty() || source->skipped_unknown();
+  out.good = source->status().ok() && (part.end == kNever || source->position() == part.end);
+  return out;
+}
+
+}  // namespace pagetape
