@@ -158,7 +158,7 @@ class RingWriter : public internal::RingMemory {
   std::size_t most() const { return data_bytes_ / 2 - sizeof(std::uint64_t); }
 
   // `bytes`: a multiple of 8, up to most().
-  RingClaim claim(std::size_t bytes) {
+  [[gnu::always_inline]] RingClaim claim(std::size_t bytes) {
     const std::size_t size = bytes + sizeof(std::uint64_t);
     const std::uint64_t thread = internal::thread_id();
     std::uint64_t position = header_->tail.load(std::memory_order_relaxed);
