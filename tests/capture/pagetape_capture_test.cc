@@ -150,6 +150,8 @@ TEST_F(Capture, ALayersLaunchesEqualThoseRecordedOneByOne) {
   ptape_row row;
   ptape_row_init(&row);
   row.req = name("A");
+  row.row = 2;
+  row.n = 1;
   ptape_launch launch;
   ptape_launch_init(&launch);
   launch.backend = name("t");
@@ -157,6 +159,8 @@ TEST_F(Capture, ALayersLaunchesEqualThoseRecordedOneByOne) {
   launch.n_layers = 1;
   launch.rows = &row;
   launch.n_rows = 1;
+  launch.table = name("r");
+  launch.slots = name("w");
   launch.bound_pages = 8;
   const ptape_layer_launch both[] = {{&launch, 1, 0}, {&launch, 0, 0}};
   const ptape_at at{7, 3, -1, 0};
@@ -166,11 +170,12 @@ TEST_F(Capture, ALayersLaunchesEqualThoseRecordedOneByOne) {
   EXPECT_EQ(ptape_layer(recorder_, &at, 4, 4096, none, 1), PTAPE_E_ARGUMENT);
   EXPECT_EQ(ptape_layer(recorder_, &at, 4, 4096, nullptr, 1), PTAPE_E_ARGUMENT);
   EXPECT_EQ(ptape_layer(recorder_, &at, 4, 4096, nullptr, 0), PTAPE_OK);
-  const std::string rest =
-      R"("backend": "t", "layer": 4, "rows": [{"req": "A"}], "bound": {"pages": 8, "ptr": 4096}, )"
-      R"("t": 7, "stream": 3})";
+  const std::string begin =
+      R"(, "backend": "t", "layer": 4, "rows": [{"req": "A", "row": 2, "n": 1}], )";
+  const std::string end = R"("bound": {"pages": 8, "ptr": 4096}, "t": 7, "stream": 3})";
   EXPECT_EQ(written(), (std::vector<std::string>{
-                           R"({"ev": "store", )" + rest, R"({"ev": "attention", )" + rest,
+                           R"({"ev": "store")" + begin + R"("slots": "w", )" + end,
+                           R"({"ev": "attention")" + begin + R"("table": "r", )" + end,
                            R"({"ev": "launch_done", "event": 1, "t": 7, "stream": 3})"}));
 }
 
