@@ -150,6 +150,7 @@ TEST_F(Capture, ALayersLaunchesEqualThoseRecordedOneByOne) {
   ptape_row row;
   ptape_row_init(&row);
   row.req = name("A");
+  row.len = 5;
   row.row = 2;
   row.n = 1;
   ptape_launch launch;
@@ -171,7 +172,7 @@ TEST_F(Capture, ALayersLaunchesEqualThoseRecordedOneByOne) {
   EXPECT_EQ(ptape_layer(recorder_, &at, 4, 4096, nullptr, 1), PTAPE_E_ARGUMENT);
   EXPECT_EQ(ptape_layer(recorder_, &at, 4, 4096, nullptr, 0), PTAPE_OK);
   const std::string begin =
-      R"(, "backend": "t", "layer": 4, "rows": [{"req": "A", "row": 2, "n": 1}], )";
+      R"(, "backend": "t", "layer": 4, "rows": [{"req": "A", "len": 5, "row": 2, "n": 1}], )";
   const std::string end = R"("bound": {"pages": 8, "ptr": 4096}, "t": 7, "stream": 3})";
   EXPECT_EQ(written(), (std::vector<std::string>{
                            R"({"ev": "store")" + begin + R"("slots": "w", )" + end,
