@@ -6,6 +6,7 @@
 #include <exception>
 #include <memory>
 #include <new>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -77,7 +78,7 @@ bool names_launch(std::string_view line) {
   return false;
 }
 
-int append_launch(ptape_recorder* recorder, Record record, const ptape_launch* launch) {
+int append_launch(ptape_recorder* recorder, Record& record, const ptape_launch* launch) {
   const auto rows = launch == nullptr || launch->size < sizeof(ptape_launch)
                         ? std::nullopt
                         : pagetape::rows_bytes(launch->rows, launch->n_rows);
@@ -337,12 +338,35 @@ void ptape_row_init(ptape_row* row) {
 
 int ptape_attention(ptape_recorder* recorder, const ptape_at* at, const ptape_launch* launch) {
   PTAPE_NEEDS(recorder);
-  return append_launch(recorder, make<ev::Attention>(recorder, at), launch);
+  Record record = make<ev::Attention>(recorder, at);
+  return append_launch(recorder, record, launch);
 }
 
 int ptape_store(ptape_recorder* recorder, const ptape_at* at, const ptape_launch* launch) {
   PTAPE_NEEDS(recorder);
-  return append_launch(recorder, make<ev::Store>(recorder, at), launch);
+  Record record = make<ev::Store>(recorder, at);
+  return append_launch(recorder, record, launch);
+}
+
+int ptape_layer(ptape_recorder* recorder, const ptape_at* at, std::int32_t layer,
+                std::int64_t bound_ptr, const ptape_layer_launch* launches, std::size_t n) {
+  PTAPE_NEEDS(recorder);
+  if (launches == nullptr && n > 0) return argument_error("the launches are null");
+  Record record = make<ev::Attention>(recorder, at);  // The first one's time stays in it.
+  int first_error = PTAPE_OK;
+  for (const ptape_layer_launch& one : std::span(launches, n)) {
+    if (one.launch == nullptr || one.launch->size < sizeof(ptape_launch)) {
+      return argument_error("a launch is null or of another version");
+    }
+    ptape_launch launch = *one.launch;
+    launch.layers = &layer;
+    launch.n_layers = 1;
+    launch.bound_ptr = bound_ptr;
+    record.kind = one.store != 0 ? kKindOf<ev::Store> : kKindOf<ev::Attention>;
+    const int error = append_launch(recorder, record, &launch);
+    if (first_error == PTAPE_OK) first_error = error;
+  }
+  return first_error;
 }
 
 int ptape_graph_launch(ptape_recorder* recorder, const ptape_at* at, ptape_name graph,

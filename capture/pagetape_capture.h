@@ -30,7 +30,7 @@ extern "C" {
 #endif
 
 #define PTAPE_ABI_MAJOR 1
-#define PTAPE_ABI_MINOR 5
+#define PTAPE_ABI_MINOR 6
 #define PTAPE_API __attribute__((visibility("default")))
 
 /* An optional integer argument left out. */
@@ -166,6 +166,18 @@ PTAPE_API void ptape_launch_init(ptape_launch* launch);
 PTAPE_API void ptape_row_init(ptape_row* row);
 PTAPE_API int ptape_attention(ptape_recorder*, const ptape_at*, const ptape_launch* launch);
 PTAPE_API int ptape_store(ptape_recorder*, const ptape_at*, const ptape_launch* launch);
+
+typedef struct ptape_layer_launch {
+  const ptape_launch* launch; /* Its `layers` and `bound_ptr` are not looked at. */
+  uint32_t store;             /* 1: a store, 0: an attention. */
+  uint32_t reserved;          /* 0 */
+} ptape_layer_launch;
+
+/* The launches of one layer in their order, with one time. What the layers of a model have in
+ * common is filled in once; `bound_ptr` is the layer's. All are tried; the error is the first
+ * one's. Since ABI 1.6. */
+PTAPE_API int ptape_layer(ptape_recorder*, const ptape_at*, int32_t layer, int64_t bound_ptr,
+                          const ptape_layer_launch* launches, size_t n);
 /* rows NULL: the captured lanes as they are. */
 PTAPE_API int ptape_graph_launch(ptape_recorder*, const ptape_at*, ptape_name graph,
                                  const ptape_row* rows, size_t n_rows);

@@ -67,7 +67,7 @@ constexpr std::size_t record_bytes(const Record& record, std::size_t payload_byt
 
 // Writes all but the payload, and returns where that stands. Word by word, from registers: a copy
 // of a record that was just filled field by field would wait for those stores.
-inline char* write_record(char* to, const Record& record) {
+[[gnu::always_inline]] inline char* write_record(char* to, const Record& record) {
   const auto put = [&to](std::uint64_t word) {
     std::memcpy(to, &word, sizeof(word));
     to += sizeof(word);

@@ -119,14 +119,12 @@ void RingReader::release(const RingMark& mark) {
   const std::uint64_t position = mark.position;
   if (position == released_) return;
   const std::uint32_t other = 1 - (header_->current.load(std::memory_order_relaxed) & 1);
-  header_->marks[other] = mark;
+  header_->marks[other].events = mark.events;
+  header_->marks[other].said = mark.said;
+  std::atomic_ref(header_->marks[other].position).store(position, std::memory_order_release);
   header_->current.store(other, std::memory_order_release);
-  // A writer may have completed a record before it moved the tail past it.
-  std::uint64_t tail = header_->tail.load(std::memory_order_acquire);
-  while (tail < position && !header_->tail.compare_exchange_weak(tail, position)) {
-  }
   for (std::uint64_t p = released_; p < position; p += sizeof(std::uint64_t)) {
-    word(p).store(free_mark(p + data_bytes_), std::memory_order_relaxed);
+    word(p).store(free_mark(p + data_bytes_), std::memory_order_release);
   }
   released_ = position;
   header_->head.store(position, std::memory_order_release);

@@ -14,14 +14,16 @@
 // A word where no record was claimed yet holds a mark of its own position, free_mark(p). So
 // claiming is one compare-and-swap of that word from its mark to a length: whoever is killed at
 // whatever instruction has claimed nothing, or has left a length by which the reader passes what it
-// never completed. `tail` only says where to look: who finds it behind a claimed record moves it
-// on. A thread that slept through a whole round finds the mark of another position, and its claim
-// fails.
+// never completed. `tail` only says where to look first: it is the end of some claim, and a thread
+// that slept may set it back. Who finds it behind goes on from record to record, or, where that was
+// given back, from what the reader says. A thread that slept through a whole round finds the mark
+// of another position, and its claim fails.
 //
 // What was claimed and never completed belongs to a call that never returned: nothing recorded
 // after it can depend on it.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -96,6 +98,16 @@ constexpr std::size_t bytes_of_word(std::uint64_t word) { return word & 0xffff'f
 
 std::uint32_t thread_id();
 
+// Of a line that another core has written to. A plain prefetch fetches it to be read alone, and the
+// write then waits again; compilers make one where the processor may have no other.
+inline void prefetch_to_write(char* at) {
+#if defined(__x86_64__)
+  asm volatile("prefetchw %0" : : "m"(*at));
+#else
+  __builtin_prefetch(at, 1);
+#endif
+}
+
 // The memory, and copies of what its header said when it was opened: what another process writes
 // there later is not believed.
 class RingMemory {
@@ -115,6 +127,11 @@ class RingMemory {
     return std::atomic_ref(*reinterpret_cast<std::uint64_t*>(at(position)));
   }
   std::uint64_t free_mark(std::uint64_t position) const { return position ^ key_; }
+  // What is before the reader's mark is given back, or about to be.
+  std::uint64_t given_back() const {
+    RingMark& mark = header_->marks[header_->current.load(std::memory_order_acquire) & 1];
+    return std::atomic_ref(mark.position).load(std::memory_order_acquire);
+  }
 
   RingHeader* header_;
   char* data_;
@@ -141,34 +158,32 @@ class RingWriter : public internal::RingMemory {
   std::size_t most() const { return data_bytes_ / 2 - sizeof(std::uint64_t); }
 
   // `bytes`: a multiple of 8, up to most().
-  RingClaim claim(std::size_t bytes) {
+  [[gnu::always_inline]] RingClaim claim(std::size_t bytes) {
     const std::size_t size = bytes + sizeof(std::uint64_t);
     const std::uint64_t thread = internal::thread_id();
+    std::uint64_t position = header_->tail.load(std::memory_order_relaxed);
     while (true) {
-      std::uint64_t tail = header_->tail.load(std::memory_order_acquire);
+      const std::uint64_t head = header_->head.load(std::memory_order_acquire);
+      if (position < head) [[unlikely]]
+        position = head;
       // What the reader gave back is in its cache: a later claim need not wait for it.
-      __builtin_prefetch(at(tail + kPrefetchBytes), 1);
-      const std::size_t behind = data_bytes_ - (tail & (data_bytes_ - 1));
+      internal::prefetch_to_write(at(position + kPrefetchBytes));
+      const std::size_t behind = data_bytes_ - (position & (data_bytes_ - 1));
       const bool pad = size > behind;
-      const std::uint64_t end = tail + size + (pad ? behind : 0);
-      if (end - header_->head.load(std::memory_order_acquire) > data_bytes_) [[unlikely]] {
-        // Unless others went on meanwhile: then it was an old place that had no room.
-        if (header_->tail.load(std::memory_order_acquire) != tail) continue;
+      // Where there is no room here, there is none further on.
+      if (position + size + (pad ? behind : 0) - head > data_bytes_) [[unlikely]]
         return {};
-      }
-      // An old `tail` may lead into what another thread is filling: what is found there is not the
-      // mark, and moves nothing, since `tail` is no longer that.
-      std::uint64_t found = free_mark(tail);
+      std::uint64_t found = free_mark(position);
       const std::uint64_t mine = pad ? internal::ring_word(internal::kPadding, behind, 0)
                                      : internal::ring_word(internal::kClaimed, size, thread);
-      if (word(tail).compare_exchange_strong(found, mine, std::memory_order_acq_rel)) [[likely]] {
-        std::uint64_t from = tail;
-        header_->tail.compare_exchange_strong(from, tail + internal::bytes_of_word(mine),
-                                              std::memory_order_acq_rel);
-        if (!pad) return {at(tail) + sizeof(std::uint64_t), tail, bytes};
-      } else if (internal::state_of(found) != internal::kFree) {
-        header_->tail.compare_exchange_strong(tail, tail + internal::bytes_of_word(found),
-                                              std::memory_order_acq_rel);
+      if (word(position).compare_exchange_strong(found, mine, std::memory_order_acq_rel))
+          [[likely]] {
+        const std::uint64_t end = position + internal::bytes_of_word(mine);
+        header_->tail.store(end, std::memory_order_relaxed);
+        if (!pad) return {at(position) + sizeof(std::uint64_t), position, bytes};
+        position = end;
+      } else {
+        position = beyond(position, found);
       }
     }
   }
@@ -177,6 +192,15 @@ class RingWriter : public internal::RingMemory {
     word(claim.position)
         .store(internal::ring_word(internal::kComplete, claim.bytes + sizeof(std::uint64_t), 0),
                std::memory_order_release);
+  }
+
+  // Where to look next, where `found` is not the mark of `position`.
+  std::uint64_t beyond(std::uint64_t position, std::uint64_t found) const {
+    // The mark of a later round: this is being given back, which the reader's own mark says first.
+    if (internal::state_of(found) == internal::kFree) return given_back();
+    // Or it was, and what stands here is no word that begins a record.
+    if (header_->head.load(std::memory_order_acquire) > position) return position;
+    return position + internal::bytes_of_word(found);
   }
 
   void count_dropped() { header_->dropped.fetch_add(1, std::memory_order_relaxed); }
@@ -208,7 +232,9 @@ class RingReader : public internal::RingMemory {
   std::uint64_t released() const { return released_; }
   RingMark mark() const;
   // Bytes that writers cannot use, whether read or not.
-  std::uint64_t held() const { return header_->tail.load(std::memory_order_acquire) - released_; }
+  std::uint64_t held() const {
+    return std::max(header_->tail.load(std::memory_order_relaxed), position_) - released_;
+  }
 
  private:
   std::uint64_t position_, released_;

@@ -3,18 +3,20 @@
 
     python tests/bench/transformers_ab.py --pagetape bazel-bin/pagetape --python capture/python
 
-Passes are alike: the same prompts, the same number of tokens, no sampling. A pass's figure is the
-median time between two tokens while all requests decode, by the engine's own clock. Passes take
-turns, in rounds whose order is shuffled by a fixed seed; one round goes before, uncounted. A
-pass compares with the plain one of its own round and process:
+Passes are alike: the same prompts, the same number of tokens, no sampling. Within a pass, once all
+requests decode, the mode changes every few steps, in rounds whose order is shuffled by a fixed
+seed: what makes a machine slower for seconds slows all modes. A step's time is from the beginning
+of its scheduling to that of the next one's. A pass's figure is the geometric mean of its rounds'
+ratios of medians; passes are what the interval is of. One pass goes before, uncounted.
 
   plain   the adapters' hooks are taken off the engine's classes
   hooks   recorded, into the ring of `pagetape record`
-  guard   and each launch guarded, with a copy of what it reads (clamp)
+  guard   and each launch guarded, with a copy of what it reads (clamp); with --guard
+
+What happens in plain steps is not recorded, so the traces are good for nothing else.
 
 With --cupti a second process of the same model has CUPTI in it, which cannot be taken off: its
-plain pass compares with the first process's, and so does a third process's, where nothing differs
-but the process.
+plain passes compare with those of a third process, where nothing differs but that, in turns.
 """
 
 from __future__ import annotations
@@ -28,12 +30,14 @@ import random
 import statistics
 import subprocess
 import sys
+import time
 from typing import Dict, List
 
 # Two-sided 95% of Student's t, by degrees of freedom.
 STUDENT = {1: 12.71, 2: 4.30, 3: 3.18, 4: 2.78, 5: 2.57, 6: 2.45, 7: 2.36, 8: 2.31, 9: 2.26,
            10: 2.23, 11: 2.20, 12: 2.18, 13: 2.16, 14: 2.14, 15: 2.13}
-MODES = ("plain", "hooks", "guard")
+# Of a mode in a round; the first ones meet what the change of modes has left in caches.
+BLOCK, UNCOUNTED = 8, 2
 
 
 def arguments() -> argparse.Namespace:
@@ -42,7 +46,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--python", default="", help="folder of the Python package")
     parser.add_argument("--cupti", default="", help="libpagetape_cupti.so, to measure it too")
     parser.add_argument("--out", default="traces-ab", help="folder of the traces")
-    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--passes", type=int, default=8)
     parser.add_argument("--sliding", action="store_true",
                         help="a Gemma-3-style model: five sliding layers, one full, and so on")
     parser.add_argument("--layers", type=int, default=30)
@@ -50,6 +54,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--requests", type=int, default=32)
     parser.add_argument("--prompt", type=int, default=384, help="tokens of the longest")
     parser.add_argument("--tokens", type=int, default=128, help="new tokens of each request")
+    parser.add_argument("--guard", action="store_true")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -94,46 +99,97 @@ def hooked() -> List[tuple]:
     return found
 
 
-def decode_gap_ms(done) -> float:
-    """The median time between tokens, from when the last request has its first to when the first
-    one ends."""
-    begin = max(one.timestamps[0] for one in done.values())
-    end = min(one.timestamps[-1] for one in done.values())
-    stamps = [t for t in min(done.values(), key=lambda one: one.timestamps[0]).timestamps
-              if begin <= t <= end]
-    return statistics.median(b - a for a, b in zip(stamps, stamps[1:])) * 1e3
+class Turns:
+    """Changes the mode of an engine's steps, and times them."""
+
+    def __init__(self, hooks: List[tuple], buffers) -> None:
+        self.hooks, self.buffers = hooks, buffers
+        self.begin([], 0, 0)
+
+    def begin(self, modes: List[str], requests: int, seed: int) -> None:
+        """Before a pass of so many requests. Until all of them decode, all is recorded, so that
+        the adapter knows what there is."""
+        self.modes, self.requests, self.order = modes, requests, random.Random(seed)
+        self.rounds: List[Dict[str, List[float]]] = []
+        self.left: List[str] = []  # Of the round.
+        self.steps, self.last = 0, 0.0
+        # A guard is made with the tensors; whether a step has it is decided then.
+        self.buffers.mode = "clamp" if "guard" in modes else None
+        self._set("plain" if modes == ["plain"] else "hooks")
+
+    def _set(self, mode: str) -> None:
+        self.mode = mode
+        for cls, name, plain, hook in self.hooks:
+            setattr(cls, name, plain if mode == "plain" else hook)
+
+    def step(self, processor) -> None:
+        """A step begins, and with it the one before it ends."""
+        now = time.perf_counter()
+        active = processor.scheduler.active_requests.values()
+        steady = len(active) == self.requests and all(
+            one.status.name == "DECODING" for one in active)
+        if self.steps > UNCOUNTED and steady:
+            self.rounds[-1][self.mode].append((now - self.last) * 1e3)
+        if steady and self.steps in (0, BLOCK):
+            self._next_block()
+        self.steps = self.steps + 1 if steady else 0
+        self.last = time.perf_counter()
+
+    def _next_block(self) -> None:
+        if not self.left:
+            self.left = self.order.sample(self.modes, len(self.modes))
+            self.rounds.append({mode: [] for mode in self.modes})
+        self._set(self.left.pop())
+        if "guard" in self.modes:
+            self.buffers.mode = "clamp" if self.mode == "guard" else None
+        self.steps = 0
+
+    def medians(self) -> List[Dict[str, float]]:
+        """Of the rounds that were whole."""
+        return [{mode: statistics.median(times) for mode, times in one.items()}
+                for one in self.rounds
+                if all(len(times) >= BLOCK - UNCOUNTED for times in one.values())]
+
+
+def watch(turns: Turns) -> None:
+    from transformers.generation.continuous_batching.continuous_api import ContinuousBatchProcessor
+    original = ContinuousBatchProcessor.prepare_next_batch
+
+    def prepare_next_batch(processor):
+        turns.step(processor)
+        return original(processor)
+
+    ContinuousBatchProcessor.prepare_next_batch = prepare_next_batch
 
 
 def worker(args: argparse.Namespace) -> None:
-    """A pass for each line of stdin, which is its mode; its figure is a line of stdout."""
+    """A pass for each line of stdin, which has its modes; its rounds are a line of stdout."""
     answers, sys.stdout = sys.stdout, sys.stderr
     from transformers import ContinuousBatchingConfig, GenerationConfig
     import transformers.generation.continuous_batching  # noqa: F401
     import pagetape
-    model, hooks, session = build(args), hooked(), pagetape.active()
+    model, turns = build(args), Turns(hooked(), pagetape.active().transformers.buffers)
+    watch(turns)
     prompts = [[1 + (i * 31 + j * 7) % 31000 for j in range(args.prompt - i % 64)]
                for i in range(args.requests)]
     groups = 6 if args.sliding else 1
     blocks = groups * args.requests * (-(-(args.prompt + args.tokens) // 16) + 2)
     generation = GenerationConfig(max_new_tokens=args.tokens, do_sample=False, eos_token_id=-1,
                                   pad_token_id=0)
-    for line in sys.stdin:
-        mode = line.strip()
-        for cls, name, plain, hook in hooks:
-            setattr(cls, name, plain if mode == "plain" else hook)
-        session.transformers.buffers.mode = "clamp" if mode == "guard" else None
+    for seed, line in enumerate(sys.stdin):
         batching = ContinuousBatchingConfig(block_size=16, num_blocks=blocks,
                                             max_batch_tokens=1024, use_cuda_graph=False,
                                             use_async_batching=False)
         gc.collect()
+        turns.begin(line.split(), len(prompts), seed)
         done = model.generate_batch(inputs=prompts, generation_config=generation,
                                     continuous_batching_config=batching, progress_bar=False,
-                                    record_timestamps=True, warmup=False)
+                                    warmup=False)
         wrong = [one.error for one in done.values() if one.error]
-        if wrong or len(done) != len(prompts):
-            sys.exit(f"a {mode} pass failed: {wrong[:1]}")
+        if wrong or len(done) != len(prompts) or not turns.medians():
+            sys.exit(f"a pass failed: {wrong[:1]}, {len(turns.medians())} whole rounds")
         sums = sum(sum(one.generated_tokens) for one in done.values())
-        print(json.dumps({"ms": decode_gap_ms(done), "sums": sums}), file=answers, flush=True)
+        print(json.dumps({"rounds": turns.medians(), "sums": sums}), file=answers, flush=True)
 
 
 # --- who starts them
@@ -149,8 +205,8 @@ def start(args: argparse.Namespace, name: str, cupti: str) -> subprocess.Popen:
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
-def turn(process: subprocess.Popen, mode: str) -> Dict[str, float]:
-    process.stdin.write(mode + "\n")
+def turn(process: subprocess.Popen, modes: List[str]) -> Dict:
+    process.stdin.write(" ".join(modes) + "\n")
     process.stdin.flush()
     line = process.stdout.readline()
     if not line:
@@ -158,9 +214,8 @@ def turn(process: subprocess.Popen, mode: str) -> Dict[str, float]:
     return json.loads(line)
 
 
-def ratio(rounds: List[Dict[str, float]], name: str, base: str) -> str:
-    """Geometric mean of the rounds' ratios and its 95% interval."""
-    logs = [math.log(one[name] / one[base]) for one in rounds]
+def interval(logs: List[float]) -> str:
+    """Geometric mean of the passes' ratios and its 95% interval."""
     mean, n = statistics.mean(logs), len(logs)
     if n < 2:
         return f"{math.exp(mean):.4f}"
@@ -169,33 +224,42 @@ def ratio(rounds: List[Dict[str, float]], name: str, base: str) -> str:
     return f"{math.exp(mean):.4f} (95%: {low:.4f} to {high:.4f})"
 
 
+def of_rounds(rounds: List[Dict[str, float]], mode: str) -> float:
+    return statistics.median(one[mode] for one in rounds)
+
+
 def main() -> None:
     args = arguments()
     if args.worker:
         return worker(args)
+    modes = ["plain", "hooks"] + (["guard"] if args.guard else [])
     processes = {"": start(args, "hooks", "")}
-    turns = [("", mode) for mode in MODES]
     if args.cupti:
-        processes.update({"cupti ": start(args, "cupti", args.cupti),
-                          "other ": start(args, "other", "")})
-        turns += [("cupti ", "plain"), ("cupti ", "hooks"), ("other ", "plain")]
-    order, rounds, answers = random.Random(0), [], set()
-    for i in range(args.rounds + 1):
-        order.shuffle(turns)
-        found = {where + mode: turn(processes[where], mode) for where, mode in turns}
+        processes.update({"cupti": start(args, "cupti", args.cupti),
+                          "other": start(args, "other", "")})
+    order, passes, answers = random.Random(0), [], set()
+    for i in range(args.passes + 1):
+        found = {name: turn(processes[name], ["plain"] if name else modes)
+                 for name in order.sample(list(processes), len(processes))}
         answers |= {one["sums"] for one in found.values()}
         if i > 0:
-            rounds.append({name: one["ms"] for name, one in found.items()})
-            print(json.dumps(rounds[-1]), flush=True)
+            passes.append({name: one["rounds"] for name, one in found.items()})
+            print(json.dumps({name or mode: round(of_rounds(rounds, mode), 3)
+                              for name, rounds in passes[-1].items() for mode in rounds[0]}),
+                  flush=True)
     for process in processes.values():
         process.stdin.close()
         process.wait()
     print(f"answers: {'all the same' if len(answers) == 1 else answers}")
-    for where, mode in sorted(turns):
-        name = where + mode
-        median = statistics.median(one[name] for one in rounds)
-        line = f"{name}: {median:.3f} ms a token"
-        print(line if name == "plain" else f"{line}, of plain {ratio(rounds, name, 'plain')}")
+    plain = statistics.median(of_rounds(one[""], "plain") for one in passes)
+    print(f"plain: {plain:.3f} ms a step")
+    for mode in modes[1:]:
+        print(f"{mode}, of plain: " + interval(
+            [statistics.mean(math.log(r[mode] / r["plain"]) for r in one[""]) for one in passes]))
+    if args.cupti:
+        print("CUPTI, of another process's plain: " + interval(
+            [math.log(of_rounds(one["cupti"], "plain") / of_rounds(one["other"], "plain"))
+             for one in passes]))
     return None
 
 

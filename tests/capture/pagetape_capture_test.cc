@@ -145,6 +145,41 @@ TEST_F(Capture, LaunchesEqualTheirLines) {
   EXPECT_EQ(got[3], R"({"ev": "graph_launch", "graph": "g"})");
 }
 
+TEST_F(Capture, ALayersLaunchesEqualThoseRecordedOneByOne) {
+  const std::int32_t other = 9;
+  ptape_row row;
+  ptape_row_init(&row);
+  row.req = name("A");
+  row.len = 5;
+  row.row = 2;
+  row.n = 1;
+  ptape_launch launch;
+  ptape_launch_init(&launch);
+  launch.backend = name("t");
+  launch.layers = &other;
+  launch.n_layers = 1;
+  launch.rows = &row;
+  launch.n_rows = 1;
+  launch.table = name("r");
+  launch.slots = name("w");
+  launch.bound_pages = 8;
+  const ptape_layer_launch both[] = {{&launch, 1, 0}, {&launch, 0, 0}};
+  const ptape_at at{7, 3, -1, 0};
+  ASSERT_EQ(ptape_layer(recorder_, &at, 4, 4096, both, 2), PTAPE_OK);
+  EXPECT_EQ(ptape_launch_done(recorder_, &at, ptape_last_launch(recorder_)), PTAPE_OK);
+  const ptape_layer_launch none[] = {{nullptr, 0, 0}};
+  EXPECT_EQ(ptape_layer(recorder_, &at, 4, 4096, none, 1), PTAPE_E_ARGUMENT);
+  EXPECT_EQ(ptape_layer(recorder_, &at, 4, 4096, nullptr, 1), PTAPE_E_ARGUMENT);
+  EXPECT_EQ(ptape_layer(recorder_, &at, 4, 4096, nullptr, 0), PTAPE_OK);
+  const std::string begin =
+      R"(, "backend": "t", "layer": 4, "rows": [{"req": "A", "len": 5, "row": 2, "n": 1}], )";
+  const std::string end = R"("bound": {"pages": 8, "ptr": 4096}, "t": 7, "stream": 3})";
+  EXPECT_EQ(written(), (std::vector<std::string>{
+                           R"({"ev": "store")" + begin + R"("slots": "w", )" + end,
+                           R"({"ev": "attention")" + begin + R"("table": "r", )" + end,
+                           R"({"ev": "launch_done", "event": 1, "t": 7, "stream": 3})"}));
+}
+
 TEST_F(Capture, LanesByColumnEqualTheirLine) {
   const ptape_name req[] = {name("A"), 0, name("B")};
   const std::int64_t len[] = {9, PTAPE_ABSENT, 17}, row[] = {0, 1, 5}, n[] = {1, 2, 3};

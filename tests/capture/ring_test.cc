@@ -7,6 +7,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <chrono>
 #include <cstring>
 #include <random>
 #include <string>
@@ -15,6 +17,12 @@
 
 namespace pagetape {
 namespace {
+
+#ifdef __SANITIZE_THREAD__
+constexpr bool kThreadSanitizer = true;
+#else
+constexpr bool kThreadSanitizer = false;
+#endif
 
 // Memory that a forked child shares.
 class SharedMemory {
@@ -148,6 +156,45 @@ TEST(Ring, ATailLeftBehindIsMovedOnByTheReader) {
   EXPECT_EQ(read_all(reader), std::vector<Words>{Words(1, 2)});
 }
 
+// A thread that slept sets the tail back, to where by then something else stands.
+TEST(Ring, ATailThatIsSetBackByRoundsLosesNothing) {
+  TestRing ring(1 << 12);
+  RingWriter writer(ring.memory.at());
+  RingReader reader(ring.memory.at());
+  std::mt19937 random(5);
+  std::vector<std::uint64_t> ends{0};
+  for (std::uint64_t i = 0; i < 20'000; ++i) {
+    const Words words(random() % 60, i);
+    ASSERT_TRUE(write(writer, words)) << i;
+    ends.push_back(writer.header().tail);
+    writer.header().tail = ends[ends.size() - 1 - random() % std::min<std::size_t>(200, i + 1)];
+    ASSERT_EQ(read_all(reader), std::vector<Words>{words});
+    if (random() % 4 == 0 || reader.held() > 2048) reader.release({reader.position(), i + 1});
+  }
+}
+
+// As one that was killed after its mark and before all that was given back.
+TEST(Ring, AReaderThatDiedWhileGivingBackKeepsNobodyWaiting) {
+  TestRing ring(1 << 12);
+  RingWriter writer(ring.memory.at());
+  for (std::uint64_t i = 0; i < 10; ++i) ASSERT_TRUE(write(writer, Words(3, i)));
+  RingHeader& header = writer.header();
+  header.marks[1] = {8 * 32, 8, 0};
+  header.current = 1;
+  auto* words =
+      reinterpret_cast<std::uint64_t*>(static_cast<char*>(ring.memory.at()) + kRingHeaderPage);
+  for (std::uint64_t p = 0; p < 5 * 32; p += 8) words[p / 8] = (p + (1 << 12)) ^ header.key;
+  for (const std::uint64_t tail : {0, 3 * 32, 5 * 32, 8 * 32}) {
+    header.tail = tail;
+    ASSERT_TRUE(write(writer, Words(3, 10)));
+  }
+  RingReader reader(ring.memory.at());
+  const std::vector<Words> all = read_all(reader);
+  ASSERT_EQ(all.size(), 6u);
+  EXPECT_EQ(all.front(), Words(3, 8));
+  EXPECT_EQ(all.back(), Words(3, 10));
+}
+
 TEST(Ring, ANewReaderBeginsAtTheMark) {
   TestRing ring(1 << 12);
   RingWriter writer(ring.memory.at());
@@ -180,6 +227,16 @@ TEST(Ring, ManyThreadsWriteWhileOneReads) {
       }
     });
   }
+  // What a thread does that sleeps between its claim and setting the tail. Others then look at
+  // words that are no record's beginning, which ThreadSanitizer takes for a race.
+  std::atomic<bool> done{false};
+  std::thread sleeper([&] {
+    while (!done && !kThreadSanitizer) {
+      const std::uint64_t tail = writer.header().tail;
+      std::this_thread::sleep_for(std::chrono::microseconds(50));
+      writer.header().tail = tail;
+    }
+  });
   RingReader reader(ring.memory.at());
   std::vector<std::uint64_t> next(kThreads, 0);
   RingReader::Item item;
@@ -198,6 +255,8 @@ TEST(Ring, ManyThreadsWriteWhileOneReads) {
     ++n;
   }
   for (std::thread& thread : threads) thread.join();
+  done = true;
+  sleeper.join();
 }
 
 struct Progress {

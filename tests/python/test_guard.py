@@ -149,8 +149,9 @@ class LaunchTest(OnTheHost):
         rows = _abi.Rows(["A", None], [7, 2], [0, 1], [1, _abi.ABSENT], n=[3, 2])
         launch = _abi.Launch(self.native, False, rows, backend="target", table="lists",
                              bound_pool="kv", bound_pages=100, page_size=1, unit="slot")
+        launches = _abi.LayerLaunches(self.native, [launch], 0)
         for layer in (3, 4):
-            self.recorder.launches([launch], layer, 4096, 0)
+            self.recorder.launches(launches, layer, 4096)
         first, second = self.events("attention")
         self.assertEqual(first["layer"], 3)
         self.assertEqual(first["rows"], [{"req": "A", "len": 7, "row": 0, "q_len": 1, "n": 3},
@@ -162,7 +163,7 @@ class LaunchTest(OnTheHost):
         self.recorder.emit("buffer", buffer="writes")
         launch = _abi.Launch(self.native, True, _abi.Rows(["A"], row=[0], n=[1]),
                               backend="target", slots="writes")
-        self.recorder.launches([launch], 0, _abi.ABSENT, 0)
+        self.recorder.launches(_abi.LayerLaunches(self.native, [launch], 0), 0, _abi.ABSENT)
         self.recorder.launch_done(self.recorder.last_launch())
         self.assertEqual(self.events("launch_done")[0]["event"], 3)
 

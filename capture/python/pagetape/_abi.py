@@ -59,6 +59,14 @@ class PtapeLaunch(ctypes.Structure):
     ]
 
 
+class PtapeLayerLaunch(ctypes.Structure):
+    _fields_ = [
+        ("launch", ctypes.c_void_p),
+        ("store", ctypes.c_uint32),
+        ("reserved", ctypes.c_uint32),
+    ]
+
+
 class PtapeTableView(ctypes.Structure):
     _fields_ = [
         ("size", ctypes.c_uint32),
@@ -152,8 +160,9 @@ def _sign_events(library) -> None:
     _sign(library, "ptape_table", ctypes.c_int, handle, at, name, number, number, *many, name,
           name, name)
     _sign(library, "ptape_slots", ctypes.c_int, handle, at, name, number, *many)
-    for event in ("ptape_attention", "ptape_store"):
-        _sign(library, event, ctypes.c_int, handle, at, ctypes.POINTER(PtapeLaunch))
+    _sign(library, "ptape_alloc", ctypes.c_int, handle, at, name, name, *many, number)
+    _sign(library, "ptape_step", ctypes.c_int, handle, at, number, name, number)
+    _sign(library, "ptape_layer", ctypes.c_int, handle, at, ctypes.c_int32, number, *many)
     _sign(library, "ptape_launch_init", None, ctypes.POINTER(PtapeLaunch))
     _sign(library, "ptape_last_launch", ctypes.c_uint64, handle)
     _sign(library, "ptape_launch_done", ctypes.c_int, handle, at, ctypes.c_uint64)
@@ -194,35 +203,40 @@ class Launch:
     _WORDS = 11  # of a ptape_row: its name, six integers, two arrays that are left out
 
     def __init__(self, native: "NativeRecorder", store: bool, rows: Rows, **fields) -> None:
-        library = native.library
-        self.call = library.ptape_store if store else library.ptape_attention
+        self.store = store
         count = len(rows.req)
         self._rows = array("q", [0, *[ABSENT] * 6, 0, 0, 0, 0]) * count
         self._rows[0::self._WORDS] = array("q", [native.name(req) for req in rows.req])
         for word, column in enumerate(rows[1:], start=1):
             if column is not None:
                 self._rows[word::self._WORDS] = array("q", column)
-        self._layer = ctypes.c_int32()
-        self._made = PtapeLaunch()
-        library.ptape_launch_init(self._made)
-        made = self._made
-        made.layers, made.n_layers = ctypes.addressof(self._layer), 1
+        self.made = made = PtapeLaunch()
+        native.library.ptape_launch_init(made)
         made.rows, made.n_rows = self._rows.buffer_info()[0], count
         for field, value in fields.items():
             setattr(made, field, native.name(value) if isinstance(value, str) else value)
-        self.record = ctypes.byref(made)
 
-    def of_layer(self, layer: int, address: int) -> None:
-        self._layer.value = layer
-        self._made.bound_ptr = address
+
+class LayerLaunches:
+    """The launches of one layer in their order, on the CUDA stream at that address (0: the host's
+    own work): made once for all the layers that are given the same."""
+
+    def __init__(self, native: "NativeRecorder", launches: List[Launch], stream: int) -> None:
+        self._kept = launches
+        self.count = len(launches)
+        self.array = (PtapeLayerLaunch * self.count)(
+            *((ctypes.addressof(one.made), one.store, 0) for one in launches))
+        self.place = PtapeAt(t=ABSENT, stream=native.stream(stream) if stream else 0, rank=-1)
 
 
 class NativeRecorder:
     """A sink that hands lines of the text form to the recorder's thread."""
 
-    def __init__(self, library, path: str, rank: int = -1) -> None:
+    def __init__(self, library, path: str, rank: int = -1, timestamps: bool = False) -> None:
+        """With `timestamps`, events that bring no time get the library's."""
         self.library = library
-        options = PtapeOptions(size=ctypes.sizeof(PtapeOptions), path=path.encode(), rank=rank)
+        options = PtapeOptions(size=ctypes.sizeof(PtapeOptions), path=path.encode(), rank=rank,
+                               timestamps=timestamps)
         # A driven recording must lose nothing and can wait. Under `pagetape record` it may be a
         # server's, which must not: what finds no room there is dropped, counted and marked.
         self._drops = "PAGETAPE_RING_DIR" in os.environ
@@ -240,27 +254,38 @@ class NativeRecorder:
         data = line.encode()
         self.recorded(self.library.ptape_json(self.handle, data, len(data)))
 
-    def table(self, t: Optional[int], buffer: str, row: int, address: int, count: int,
-              req: Optional[str], space: str, unit: str) -> None:
+    def table(self, buffer: str, row: int, address: int, count: int, req: Optional[str],
+              space: str, unit: str) -> None:
         """`count` entries from `address` on, int32, to the row's first columns."""
         self.recorded(self.library.ptape_table(
-            self.handle, self.at(t), self.name(buffer), row, 0, address, count,
-            self.name(req), self.name(space), self.name(unit)))
+            self.handle, None, self.name(buffer), row, 0, address, count, self.name(req),
+            self.name(space), self.name(unit)))
 
-    def slots(self, t: Optional[int], buffer: str, address: int, count: int) -> None:
+    def slots(self, buffer: str, address: int, count: int) -> None:
         """`count` slots from `address` on, int64, to the buffer's first places."""
-        self.recorded(self.library.ptape_slots(self.handle, self.at(t), self.name(buffer), 0,
-                                                address, count))
+        self.recorded(self.library.ptape_slots(self.handle, None, self.name(buffer), 0, address,
+                                               count))
 
-    def launch(self, t: Optional[int], stream: int, launch: Launch) -> None:
-        self.recorded(launch.call(self.handle, self.at(t, stream), launch.record))
+    def alloc(self, pool: str, req: str, pages: List[int], first: Optional[int]) -> None:
+        held = array("i", pages)
+        self.recorded(self.library.ptape_alloc(
+            self.handle, None, self.name(pool), self.name(req), held.buffer_info()[0], len(held),
+            ABSENT if first is None else first))
+
+    def step(self, step: int, mode: str, batch: int) -> None:
+        self.recorded(self.library.ptape_step(self.handle, None, step, self.name(mode), batch))
+
+    def layer(self, launches: LayerLaunches, layer: int, address: int) -> None:
+        """Records them for that layer, whose K tensor is at that address."""
+        self.recorded(self.library.ptape_layer(self.handle, launches.place, layer, address,
+                                               launches.array, launches.count))
 
     def last_launch(self) -> int:
         """The ticket of the launch that this thread recorded last."""
         return self.library.ptape_last_launch(self.handle)
 
-    def launch_done(self, t: Optional[int], stream: int, ticket: int) -> None:
-        self.recorded(self.library.ptape_launch_done(self.handle, self.at(t, stream), ticket))
+    def launch_done(self, ticket: int) -> None:
+        self.recorded(self.library.ptape_launch_done(self.handle, None, ticket))
 
     def stream(self, address: int) -> int:
         """What events call the CUDA stream at that address."""
@@ -269,12 +294,11 @@ class NativeRecorder:
             found = self._streams[address] = self.library.ptape_stream(address)
         return found
 
-    def at(self, t: Optional[int], stream: int = 0):
-        """When, and on which CUDA stream, by its address; 0: the host's own work."""
-        if t is None and stream == 0:
+    def at(self, stream: int):
+        """Now, on the CUDA stream at that address; 0: the host's own work."""
+        if stream == 0:
             return None
-        self._place.t = ABSENT if t is None else t
-        self._place.stream = self.stream(stream) if stream else 0
+        self._place.stream = self.stream(stream)
         return self._place_given
 
     def name(self, text: Optional[str]) -> int:

@@ -49,7 +49,7 @@ def stream_of(tensor) -> int:
 
 def capturing(tensor) -> bool:
     """What is put on the tensor's stream is captured, and does not run."""
-    return tensor.is_cuda and sys.modules["torch"].cuda.is_current_stream_capturing()
+    return tensor.is_cuda and sys.modules["torch"]._C._cuda_isCurrentStreamCapturing()
 
 
 def view_of(cells, cols: int, starts=None, rows: Optional[int] = None) -> PtapeTableView:
@@ -78,11 +78,11 @@ class DeviceTable:
         if not self._handle:
             raise PtapeError(native.library.ptape_last_error(None).decode())
 
-    def compare(self, t: Optional[int], stream: int) -> bool:
+    def compare(self, stream: int) -> bool:
         """Told here, in the trace, is what the table holds by then on the stream at this address.
         False where the GPU refuses: the engine is about to learn that from its own call."""
         library = self._native.library
-        status = library.ptape_table_compare(self._handle, self._native.at(t, stream), stream)
+        status = library.ptape_table_compare(self._handle, self._native.at(stream), stream)
         if status == E_DEVICE:
             return False
         self._native.recorded(status)

@@ -165,8 +165,7 @@ class Blocks:
         for lane in known.lanes:
             self.schedule(lane.req)
         decode = all(lane.new == 1 and lane.past for lane in known.lanes)
-        self.recorder.emit("step", step=self._steps, mode="decode" if decode else "extend",
-                           batch=len(known.lanes))
+        self.recorder.step(self._steps, "decode" if decode else "extend", len(known.lanes))
         self._steps += 1
 
     # --- blocks
@@ -174,9 +173,8 @@ class Blocks:
     def taken(self, group: Group, req: str, blocks: List[int], first: int) -> None:
         """A block of a sliding group has no column of its own: the buffer rolls."""
         self.arrive(req)
-        place = {"first": first} if group.window is None else {}
         if blocks:
-            self.recorder.emit("alloc", pool=group.pool, req=req, pages=blocks, **place)
+            self.recorder.alloc(group.pool, req, blocks, first if group.window is None else None)
 
     def returned(self, group: Group, req: str, blocks: List[int]) -> None:
         if blocks:

@@ -19,7 +19,7 @@ import json
 from itertools import accumulate
 from typing import Any, Dict, List, NamedTuple, Optional
 
-from ._abi import ABSENT, Launch, Rows
+from ._abi import ABSENT, LayerLaunches, Launch, Rows
 from .devices import capturing, stream_of
 from .hf_blocks import Blocks, Cache, Group
 from .hf_buffers import Buffers, Line
@@ -33,7 +33,8 @@ class Pair(NamedTuple):
     reads: Any
     writes: Any
     group: Group
-    launches: List
+    native: Optional[LayerLaunches]
+    events: List[Dict]
 
 
 class Launches:
@@ -48,26 +49,33 @@ class Launches:
         known.listed, known.pairs, known.compared = {}, {}, set()
         known.decode = all(lane.new == 1 for lane in known.lanes)
 
-    def update(self, known: Cache, cache, layer: int, read_index, write_index, run):
-        """Records both launches of `layer` before `run`, in the order in which they happen."""
+    def update(self, known: Cache, cache, layer: int, read_index, write_index):
+        """Records both launches of `layer` before they are made, in the order in which they happen.
+        The lists that they are to be given. It runs once a layer and step: what all layers of a
+        group have in common is found out by the first."""
         index, place = cache.layer_index_to_group_indices[layer]
         tensor = cache.key_cache[place]
         if capturing(tensor):
-            return run(read_index, write_index)
+            return read_index, write_index
         known.updates += 1
         reads, writes = read_index[index], write_index[index]
-        # An index out of bounds ends `run`: what it was given is written before it is called.
+        # An index out of bounds ends the launch: what it was given is written before.
         pair = known.pairs.get(index)
         if pair is None or pair.reads is not reads or pair.writes is not writes:
             pair = known.pairs[index] = self._pair(known, known.of_layer[layer], index, reads,
                                                    writes, tensor)
-        self._record(known, pair, layer, tensor)
+        if pair.native is not None:
+            at = tensor.data_ptr() if self.blocks.addresses else ABSENT
+            self.recorder.launches(pair.native, layer, at)
+        for fields in pair.events:
+            bound = self._bound(known, pair.group, tensor, fields["bound"])
+            self.recorder.emit(**{**fields, "layer": layer, "bound": bound})
         if self.buffers.mode is not None:
             slots = int(tensor.shape[0])
             read_index = self.buffers.guard(known, read_index, index, layer, slots)
             write_index = self.buffers.guard(known, write_index, index, layer, slots)
             self.buffers.report(known)
-        return run(read_index, write_index)
+        return read_index, write_index
 
     def _pair(self, known: Cache, group: Group, index: int, reads, writes, tensor) -> Pair:
         launches = [self._listed(known, group, tell, index, indices, tensor)
@@ -75,16 +83,11 @@ class Launches:
                     if indices.numel()]
         if group.window is None:
             launches.reverse()
-        return Pair(reads, writes, group, [one for one in launches if one is not None])
-
-    def _record(self, known: Cache, pair: Pair, layer: int, tensor) -> None:
-        if not pair.launches or isinstance(pair.launches[0], Launch):
-            at = tensor.data_ptr() if self.blocks.addresses else ABSENT
-            self.recorder.launches(pair.launches, layer, at, stream_of(tensor))
-            return
-        for fields in pair.launches:
-            bound = self._bound(known, pair.group, tensor, fields["bound"])
-            self.recorder.emit(**{**fields, "layer": layer, "bound": bound})
+        launches = [one for one in launches if one is not None]
+        native = self.recorder.native()
+        if native is None:
+            return Pair(reads, writes, group, None, launches)
+        return Pair(reads, writes, group, LayerLaunches(native, launches, stream_of(tensor)), [])
 
     def ended(self, known: Cache) -> None:
         """A batch's launches are on their stream, or were, on the host."""

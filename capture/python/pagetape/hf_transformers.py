@@ -53,14 +53,14 @@ class Hooks:
         wrap(cls, "extend_read_and_write_indices", self._make_extend)
 
     def _make_update(self, original):
-        def update(cache, key_states, value_states, layer_idx, read_index, write_index):
-            def run(reads, writes):
-                return original(cache, key_states, value_states, layer_idx, reads, writes)
+        blocks, launches = self.blocks, self.launches
 
-            known = self.blocks.of(cache)
-            if known is None:
-                return run(read_index, write_index)
-            return self.launches.update(known, cache, layer_idx, read_index, write_index, run)
+        def update(cache, key_states, value_states, layer_idx, read_index, write_index):
+            known = blocks.of(cache)
+            if known is not None:
+                read_index, write_index = launches.update(known, cache, layer_idx, read_index,
+                                                          write_index)
+            return original(cache, key_states, value_states, layer_idx, read_index, write_index)
 
         return update
 
@@ -85,6 +85,8 @@ class Hooks:
 
         def make_complete(original):
             def mark(cache, state, num_complete_blocks):
+                if num_complete_blocks == 0:  # Nothing is: of most requests in most steps.
+                    return original(cache, state, num_complete_blocks)
                 req = state.request_id
                 tables = [(one, blocks.group(one), list(one.block_table.get(req, ())))
                           for one in cache.group_cache_managers if one.uses_block_sharing]

@@ -145,8 +145,7 @@ class Recorder:
                       **{name: value for name, value in said.items() if value is not None})
             return
         with self._lock:
-            native.table(self._now(), buffer, row, cells.data_ptr(), cells.numel(), req, space,
-                         unit)
+            native.table(buffer, row, cells.data_ptr(), cells.numel(), req, space, unit)
             self.events += 1
 
     def slots(self, buffer: str, values) -> None:
@@ -156,18 +155,35 @@ class Recorder:
             self.emit("slots", buffer=buffer, values=ints(values))
             return
         with self._lock:
-            native.slots(self._now(), buffer, values.data_ptr(), values.numel())
+            native.slots(buffer, values.data_ptr(), values.numel())
             self.events += 1
 
-    def launches(self, launches: list, layer: int, address: int, stream: int) -> None:
-        """Attentions and stores (_abi.Launch) of one layer, on its K tensor; `stream` is a CUDA
-        stream's address, or 0. Needs native()."""
+    def alloc(self, pool: str, req: str, pages: List[int], first: Optional[int]) -> None:
+        """`first` None: the pages have no columns of their own."""
+        native = self.native()
+        if native is None:
+            place = {} if first is None else {"first": first}
+            self.emit("alloc", pool=pool, req=req, pages=pages, **place)
+            return
+        with self._lock:
+            native.alloc(pool, req, pages, first)
+            self.events += 1
+
+    def step(self, step: int, mode: str, batch: int) -> None:
+        native = self.native()
+        if native is None:
+            self.emit("step", step=step, mode=mode, batch=batch)
+            return
+        with self._lock:
+            native.step(step, mode, batch)
+            self.events += 1
+
+    def launches(self, launches, layer: int, address: int) -> None:
+        """The launches (_abi.LayerLaunches) of one layer, on its K tensor. Needs native()."""
         native = self.native()
         with self._lock:
-            for launch in launches:
-                launch.of_layer(layer, address)
-                native.launch(self._now(), stream, launch)
-            self.events += len(launches)
+            native.layer(launches, layer, address)
+            self.events += launches.count
 
     def on_stream(self, stream: int) -> Dict[str, int]:
         """An event's field for what is put on the CUDA stream at that address; 0: the host's."""
@@ -178,7 +194,7 @@ class Recorder:
         """Tells what a DeviceTable holds by then on that stream. Needs native()."""
         with self._lock:
             self.events += 1
-            return table.compare(self._now(), stream)
+            return table.compare(stream)
 
     def last_launch(self) -> int:
         """The launch that this thread recorded last, for launch_done(); 0: not known."""
@@ -190,7 +206,7 @@ class Recorder:
         native = self.native()
         if native is not None and ticket:
             with self._lock:
-                native.launch_done(self._now(), 0, ticket)
+                native.launch_done(ticket)
                 self.events += 1
 
     def native(self):
@@ -198,9 +214,6 @@ class Recorder:
         once something was recorded (LateSink)."""
         sink = getattr(self.sink, "sink", self.sink)
         return sink if not self._closed and hasattr(sink, "table") else None
-
-    def _now(self) -> Optional[int]:
-        return time.monotonic_ns() if self._timestamps else None
 
     def close(self) -> None:
         with self._lock:
@@ -214,10 +227,12 @@ def open_recorder(path: str, timestamps: Optional[bool] = None, late: bool = Fal
     library can be loaded; without it, text is written to the same path with .jsonl added."""
     if timestamps is None:
         timestamps = os.environ.get("PAGETAPE_TIMESTAMPS", "1") not in ("", "0")
-    return Recorder(LateSink(lambda: _open_sink(path)) if late else _open_sink(path), timestamps)
+    if late:
+        return Recorder(LateSink(lambda: _open_sink(path, timestamps)), timestamps)
+    return Recorder(_open_sink(path, timestamps), timestamps)
 
 
-def _open_sink(path: str):
+def _open_sink(path: str, timestamps: bool):
     if path.endswith(".jsonl"):
         return TextRecorder(path)
     from . import _abi
@@ -225,4 +240,4 @@ def _open_sink(path: str):
     library = _abi.load()
     if library is None:
         return TextRecorder(path + ".jsonl")
-    return _abi.NativeRecorder(library, path)
+    return _abi.NativeRecorder(library, path, timestamps=timestamps)
