@@ -206,6 +206,20 @@ void Ink::write(std::string_view text, Tone how) {
   note(text);
 }
 
+// Of the word that was just drawn. One of a link's own colour is known by that, others by a line.
+void Ink::link_over(const Phrase& phrase, ImU32 colour) {
+  const ImVec2 a = ImGui::GetItemRectMin(), b = ImGui::GetItemRectMax();
+  const bool hovered = ImGui::IsItemHovered();
+  if (hovered || colour != theme.link) {
+    const float y = std::floor(b.y - px(1));
+    ImGui::GetWindowDrawList()->AddRectFilled({a.x, y}, {b.x, y + std::max(1.0F, px(1))},
+                                              hovered ? colour : theme.line);
+  }
+  if (!hovered) return;
+  ImGui::SetMouseCursor(ImGuiMouseCursor_Hand);
+  if (ImGui::IsMouseClicked(0)) run(phrase.command);
+}
+
 // Phrases flow word by word, so that a long line breaks and its links stay links.
 void Ink::write(const Line& line) {
   note(text_of(line));
@@ -214,7 +228,7 @@ void Ink::write(const Line& line) {
   float x = left;
   bool is_first = true;
   for (const Phrase& phrase : line) {
-    const bool link = phrase.link != kNever;
+    const bool link = !phrase.command.empty();
     ImU32 colour = tone(phrase.tone);
     if (link && phrase.tone == Tone::kPlain) colour = theme.link;
     for (std::size_t at = 0; at < phrase.text.size();) {
@@ -231,11 +245,7 @@ void Ink::write(const Line& line) {
       ImGui::PushStyleColor(ImGuiCol_Text, colour);
       ImGui::TextUnformatted(word, phrase.text.data() + end);
       ImGui::PopStyleColor();
-      if (link && ImGui::IsItemHovered()) {
-        const ImVec2 a = ImGui::GetItemRectMin(), b = ImGui::GetItemRectMax();
-        ImGui::GetWindowDrawList()->AddLine({a.x, b.y}, b, colour);
-        if (ImGui::IsMouseClicked(0)) run("goto " + std::to_string(phrase.link));
-      }
+      if (link) link_over(phrase, colour);
       x += drawn;
       is_first = false;
       at = end;
@@ -253,11 +263,12 @@ void Ink::write(const Block& block) {
     draw->AddRectFilled({at.x, at.y}, {at.x + px(3), at.y + height}, theme.bad);
   }
   put({at.x + px(8), at.y}, width - px(8), block.title, tone(Tone::kStrong), strong);
-  const float used =
-      strong->CalcTextSizeA(strong->FontSize, FLT_MAX, 0, block.title.c_str()).x + px(18);
+  const float wide = strong->CalcTextSizeA(strong->FontSize, FLT_MAX, 0, block.title.c_str()).x;
+  const float used = wide + px(18);
   put({at.x + used, at.y}, width - used, block.note, theme.dim);
-  ImGui::Dummy({1, height});
   ImGui::Indent(px(8));
+  ImGui::Dummy({wide, height});
+  if (!block.command.empty()) link_over({block.title, {}, block.command}, theme.strong);
   for (const Line& line : block.lines) write(line);
   write(block.chains);
   ImGui::Unindent(px(8));
@@ -266,16 +277,18 @@ void Ink::write(const Block& block) {
 
 void Ink::write(const std::vector<Chain>& chains) {
   if (chains.empty()) return;
-  std::vector<std::vector<std::string>> columns;
+  std::vector<std::vector<Phrase>> columns;
+  const auto index = [&](std::size_t c, const Phrase& name) {
+    return static_cast<std::size_t>(std::ranges::find(columns[c], name.text, &Phrase::text) -
+                                    columns[c].begin());
+  };
   for (const Chain& chain : chains) {
     std::string text;
     for (std::size_t c = 0; c < chain.names.size(); ++c) {
       if (c >= columns.size()) columns.emplace_back();
-      auto& column = columns[c];
-      if (std::ranges::find(column, chain.names[c]) == column.end()) {
-        column.push_back(chain.names[c]);
-      }
-      text += (c == 0 ? "" : " → ") + chain.names[c];
+      const Phrase& name = chain.names[c];
+      if (index(c, name) == columns[c].size()) columns[c].push_back(name);
+      text += (c == 0 ? "" : " → ") + name.text;
     }
     note(text);
   }
@@ -289,8 +302,8 @@ void Ink::write(const std::vector<Chain>& chains) {
   float x = at.x;
   for (const auto& column : columns) {
     float wide = 0;
-    for (const std::string& name : column) {
-      wide = std::max(wide, ImGui::CalcTextSize(name.c_str()).x);
+    for (const Phrase& name : column) {
+      wide = std::max(wide, ImGui::CalcTextSize(name.text.c_str()).x);
     }
     lefts.push_back(x);
     rights.push_back(x + wide + px(12));
@@ -301,26 +314,23 @@ void Ink::write(const std::vector<Chain>& chains) {
     const float share = height / static_cast<float>(columns[c].size());
     return std::floor(at.y + share * (static_cast<float>(i) + 0.5F));
   };
-  const auto index = [&](std::size_t c, const std::string& name) {
-    return static_cast<std::size_t>(std::ranges::find(columns[c], name) - columns[c].begin());
-  };
   for (const Chain& chain : chains) {
     for (std::size_t c = 1; c < chain.names.size(); ++c) {
       draw->AddLine({rights[c - 1], middle(c - 1, index(c - 1, chain.names[c - 1]))},
-                    {lefts[c], middle(c, index(c, chain.names[c]))}, theme.link, px(1.5F));
+                    {lefts[c], middle(c, index(c, chain.names[c]))}, theme.dim, px(1.5F));
     }
   }
   for (std::size_t c = 0; c < columns.size(); ++c) {
     for (std::size_t i = 0; i < columns[c].size(); ++i) {
+      const Phrase& name = columns[c][i];
       const float y = middle(c, i);
       const ImVec2 low{lefts[c], y - high / 2 + px(2)}, top{rights[c], y + high / 2 - px(2)};
-      draw->AddRectFilled(low, top, theme.grid, px(3));
+      const bool link = !name.command.empty();
+      const bool hovered = link && ImGui::IsWindowHovered() && ImGui::IsMouseHoveringRect(low, top);
+      draw->AddRectFilled(low, top, hovered ? theme.line : theme.grid, px(3));
       put({low.x + px(6), std::floor(y - ImGui::GetTextLineHeight() / 2)}, rights[c] - lefts[c],
-          columns[c][i], c == 0 ? theme.link : theme.text);
-      if (c == 0 && chains[i].link != kNever && ImGui::IsMouseHoveringRect(low, top) &&
-          ImGui::IsMouseClicked(0)) {
-        run("goto " + std::to_string(chains[i].link));
-      }
+          name.text, link ? theme.link : theme.text);
+      if (hovered && ImGui::IsMouseClicked(0)) run(name.command);
     }
   }
   ImGui::Dummy({1, height + px(3)});
@@ -339,8 +349,18 @@ ImU32 Ink::owner(Name name) const {
 
 ImU32 Ink::value(std::uint32_t value) const { return rgb(kHues[(value - 1) % std::size(kHues)]); }
 
+// By the contrast of WCAG 2: black is read better from a relative luminance of 0.18 on.
+ImU32 Ink::on(ImU32 colour) {
+  const ImVec4 c = ImGui::ColorConvertU32ToFloat4(colour);
+  const float light =
+      0.2126F * std::pow(c.x, 2.2F) + 0.7152F * std::pow(c.y, 2.2F) + 0.0722F * std::pow(c.z, 2.2F);
+  return light > 0.18F ? IM_COL32(0, 0, 0, 255) : IM_COL32(255, 255, 255, 255);
+}
+
 ImU32 Ink::rule(Rule rule) const {
-  constexpr unsigned kRuleHues[] = {0xd55e00, 0xcc79a7, 0xe69f00, 0x56b4e9};
+  // Neighbours in the list of rules, which often come together, differ most.
+  constexpr unsigned kRuleHues[] = {0xd55e00, 0xcc79a7, 0xe69f00, 0x56b4e9,
+                                    0x009e73, 0xb8ad2c, 0x7f8fa6, 0x0072b2};
   return rgb(kRuleHues[static_cast<std::size_t>(rule) % std::size(kRuleHues)]);
 }
 

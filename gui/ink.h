@@ -55,6 +55,7 @@ class Ink {
   ImFont* const mono;
   std::vector<std::string> commands;  // That clicks asked for.
   std::string texts;                  // What was drawn, a line each, by pane.
+  float gutter = 0;                   // Width of names to the left of what shows the axis.
   double images_ms = 0;               // That looking up and drawing rasters took.
 
   // Begins a pane in a rectangle; its title is drawn. Each needs an end(). `above`: over others.
@@ -81,12 +82,14 @@ class Ink {
   void run(std::string command) { commands.push_back(std::move(command)); }
 
   void write(const std::vector<Chain>& chains);
+  void link_over(const Phrase& phrase, ImU32 colour);
 
   ImU32 tone(Tone tone) const;
   // By a name: the same name always has the same colour.
   ImU32 owner(Name name) const;
   ImU32 value(std::uint32_t value) const;
   ImU32 rule(Rule rule) const;
+  static ImU32 on(ImU32 colour);  // Black or white, whichever is read better on it.
   ImU32 heat(float share) const;  // Dark blue to yellow as it goes from 0 to 1.
   float px(float size) const { return size * scale; }
   float line_height() const { return ImGui::GetTextLineHeightWithSpacing(); }

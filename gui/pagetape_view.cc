@@ -37,8 +37,10 @@ void lay_out(Viewer& viewer, const Flags& flags) {
   if (flags.theme == "light") viewer.run("theme");
   if (flags.at) {
     if (!viewer.run("goto " + std::to_string(*flags.at))) return;
-  } else if (flags.screenshot.empty() || !flags.script.empty() || !viewer.run("next-finding")) {
+  } else if (flags.screenshot.empty() || !flags.script.empty()) {
     return;
+  } else if (!viewer.run("next-finding")) {
+    viewer.run("last");  // Where everything is declared, and nothing stands out.
   }
   if (viewer.seeking() || !viewer.moment().findings.empty()) viewer.run("blame");
 }
@@ -56,14 +58,22 @@ Status run_script(Viewer& viewer, const std::string& path) {
   return {};
 }
 
+// As a monitor of that many pixels would have it: at 3840x2160 everything is twice as large.
+float scale_of(const Picture& picture) {
+  const float times =
+      std::min(static_cast<float>(picture.width) / 1920, static_cast<float>(picture.height) / 1080);
+  return std::clamp(times, 1.0F, 4.0F);
+}
+
 int run_offscreen(const Flags& flags) {
-  Picture picture{.png = flags.screenshot, .scale = flags.scale > 0 ? flags.scale : 1};
+  Picture picture{.png = flags.screenshot};
   char x = 0;
   if (std::sscanf(flags.size.c_str(), "%d%c%d", &picture.width, &x, &picture.height) != 3 ||
       x != 'x' || std::min(picture.width, picture.height) < 320 ||
       std::max(picture.width, picture.height) > 16384) {
     return fail(usage("--size takes WxH, from 320 to 16384 pixels"));
   }
+  picture.scale = flags.scale > 0 ? flags.scale : scale_of(picture);
   Status status;
   if (flags.measure) {
     std::string figures;
@@ -75,6 +85,12 @@ int run_offscreen(const Flags& flags) {
   std::unique_ptr<OpenTrace> trace = load_trace(flags.trace, loading, status);
   if (trace == nullptr) return fail(status);
   Viewer viewer(std::move(trace));
+  // What someone noted down is in pictures, too; how they looked at it last is not.
+  Session session;
+  if (const Status read = read_session(side_file_of(flags.trace), session); !read.ok()) {
+    std::fprintf(stderr, "pagetape view: %s\n", read.message().c_str());
+  }
+  viewer.keep_bookmarks(std::move(session.bookmarks));
   lay_out(viewer, flags);
   if (!flags.compare.empty()) {
     viewer.compare_with(flags.compare);
@@ -186,7 +202,8 @@ int main(int argc, char** argv) {
   app.add_option("--theme", flags.theme, "dark or light")
       ->check(CLI::IsMember({"dark", "light"}))
       ->capture_default_str();
-  app.add_option("--scale", flags.scale, "Of all sizes (default: the monitor's)")
+  app.add_option("--scale", flags.scale,
+                 "Of all sizes (default: the monitor's; of a picture, by its size)")
       ->check(CLI::Range(0.5, 4.0));
   app.add_flag("--follow", flags.follow, "Go on reading while the file grows");
   app.add_flag("--measure", flags.measure,

@@ -18,7 +18,7 @@ class PoolMap {
         pool_(pool),
         picture_(picture),
         draw_(ImGui::GetWindowDrawList()) {
-    left_ = std::floor(rect.at.x + gutter(ink));
+    left_ = std::floor(rect.at.x + ink.gutter);
     width_ = std::floor(std::max(1.0F, rect.at.x + rect.size.x - left_));
     top_ = std::floor(rect.at.y);
     const bool beyond = pool.most_beyond > 0;
@@ -33,22 +33,22 @@ class PoolMap {
   void title() {
     const std::string name = "pool " + viewer_.text(pool_.name);
     const std::string size = grouped(static_cast<std::uint64_t>(pool_.pages)) + " pages";
-    ink_.put({origin_ + ink_.px(4), top_}, gutter(ink_) - ink_.px(8), name, ink_.theme.text);
+    ink_.put({origin_ + ink_.px(4), top_}, ink_.gutter - ink_.px(8), name, ink_.theme.text);
     ink_.note(name + ", " + size);
     if (rows_ < pool_.rows) {
       const auto last = static_cast<std::uint64_t>(rows_ * pool_.pages_a_row - 1);
       const std::string shown = "0 to " + grouped(last) + " shown";
-      ink_.put({origin_ + ink_.px(4), top_ + 2 * ink_.line_height()}, gutter(ink_) - ink_.px(8),
+      ink_.put({origin_ + ink_.px(4), top_ + 2 * ink_.line_height()}, ink_.gutter - ink_.px(8),
                shown, ink_.theme.dim);
       ink_.note(shown);
     }
     if (edge_ - top_ > ink_.line_height() * 2) {
-      ink_.put({origin_ + ink_.px(4), top_ + ink_.line_height()}, gutter(ink_) - ink_.px(8), size,
+      ink_.put({origin_ + ink_.px(4), top_ + ink_.line_height()}, ink_.gutter - ink_.px(8), size,
                ink_.theme.dim);
     }
     if (edge_ == bottom_) return;
     const std::string beyond = "read to " + grouped(static_cast<std::uint64_t>(pool_.most_beyond));
-    ink_.put({origin_ + ink_.px(4), edge_ + ink_.px(1)}, gutter(ink_) - ink_.px(8), beyond,
+    ink_.put({origin_ + ink_.px(4), edge_ + ink_.px(1)}, ink_.gutter - ink_.px(8), beyond,
              ink_.theme.bad);
     ink_.note("beyond the edge of pool " + viewer_.text(pool_.name) + ": " + beyond);
   }

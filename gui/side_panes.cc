@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <bitset>
 #include <filesystem>
+#include <utility>
 
+#include "gui/app/links.h"
 #include "gui/panes.h"
 #include "verify/report.h"
 
@@ -51,12 +53,15 @@ void draw_status(Ink& ink, const Viewer& viewer, Rect rect) {
   ink.end();
 }
 
-void draw_state(Ink& ink, const Viewer& viewer, Rect rect) {
+void draw_state(Ink& ink, const Viewer& viewer, Rect rect, Arrangement& arrangement) {
   const std::string seeking = viewer.seeking_text();
   const std::string note = "before event " + grouped(viewer.moment().at) + "; flags against facts";
   if (ink.begin("State", seeking.empty() ? note : seeking, rect.at, rect.size)) {
     for (const Block& block : viewer.moment().state) ink.write(block);
     if (viewer.moment().state.empty()) ink.write("Nothing is declared yet.", Tone::kDim);
+    const float head = ImGui::GetWindowPos().y - rect.at.y;
+    arrangement.state_needs =
+        std::max(arrangement.state_needs, head + ImGui::GetCursorPosY() + ink.px(8));
   }
   ink.end();
 }
@@ -132,7 +137,17 @@ void draw_list(Ink& ink, const Viewer& viewer) {
 
 }  // namespace
 
-void draw_findings(Ink& ink, const Viewer& viewer, Rect rect) {
+// A new one is brought into view, from its title on.
+static void draw_explanation(Ink& ink, const Block& block, Arrangement& arrangement) {
+  const float begin = ImGui::GetCursorPosY();
+  ink.write(block);
+  const std::string now = block.title + block.note;
+  if (now == std::exchange(arrangement.explained, now)) return;
+  const float end = ImGui::GetCursorPosY() - ImGui::GetWindowHeight();
+  ImGui::SetScrollY(std::max(0.0F, std::min(begin, end)));
+}
+
+void draw_findings(Ink& ink, const Viewer& viewer, Rect rect, Arrangement& arrangement) {
   const TraceIndex& index = viewer.index();
   const std::string note = index.total == 0 && !index.whole() ? "none so far"
                            : index.total == 0
@@ -152,15 +167,19 @@ void draw_findings(Ink& ink, const Viewer& viewer, Rect rect) {
     for (std::size_t i = 0; i < here.size(); ++i) {
       if (said[static_cast<std::size_t>(here[i].rule)]) continue;
       said.set(static_cast<std::size_t>(here[i].rule));
-      ink.write(Line{{here[i].place + ": ", Tone::kBad}, {here[i].message}});
+      const Names& names = viewer.trace().names;
+      Line line = linked(here[i].place + ": ", names, Tone::kBad);
+      std::ranges::move(linked(here[i].message, names), std::back_inserter(line));
+      ink.write(line);
     }
     ImGui::Dummy({1, ink.px(4)});
     if (viewer.explained().lines.empty() && index.total > 0) {
       ink.write(here.empty() ? "Press n for the next finding." : "Press b: who brought this about?",
                 Tone::kDim);
     } else if (!viewer.explained().lines.empty()) {
-      ink.write(viewer.explained());
+      draw_explanation(ink, viewer.explained(), arrangement);
     }
+    if (!viewer.not_checked().lines.empty()) ink.write(viewer.not_checked());
   }
   ink.end();
 }
@@ -170,12 +189,23 @@ void draw_help(Ink& ink, const Viewer& viewer) {
   const ImVec2 size = ImGui::GetIO().DisplaySize;
   const std::span<const Command> commands = viewer_commands();
   // Two columns where there is room, so that all can be seen at once.
-  const std::size_t columns = size.x >= ink.px(1300) ? 2 : 1;
+  const std::size_t columns = size.x >= ink.px(1200) ? 2 : 1;
   const std::size_t rows = (commands.size() + columns - 1) / columns;
+  float names = 0, helps = 0;
+  const auto name_of = [](const Command& command) {
+    return std::string(command.name) + ' ' + std::string(command.arguments);
+  };
+  for (const Command& command : commands) {
+    names = std::max(names, ImGui::CalcTextSize(name_of(command).c_str()).x);
+    helps = std::max(helps, ImGui::CalcTextSize(command.help.data()).x);
+  }
+  // What is said of a command is worth more than its arguments.
+  const float keys = ink.px(84), gap = ink.px(16);
   const float wide =
-      std::min(ink.px(columns == 2 ? 640 : 800), size.x / static_cast<float>(columns));
+      std::min(keys + names + helps + 2 * gap, (size.x - 2 * gap) / static_cast<float>(columns));
+  names = std::max(std::min(names, wide - keys - helps - 2 * gap), ink.px(150));
   const ImVec2 box{
-      wide * static_cast<float>(columns),
+      wide * static_cast<float>(columns) + 2 * gap,
       std::min(ink.px(48) + ink.line_height() * (static_cast<float>(rows) + 1), size.y)};
   const ImVec2 at{(size.x - box.x) / 2, std::max(0.0F, (size.y - box.y) / 2)};
   if (ink.begin("Keys", "? closes this; the palette (/) has every command", at, box, true)) {
@@ -184,10 +214,11 @@ void draw_help(Ink& ink, const Viewer& viewer) {
       const Command& command = commands[i];
       const ImVec2 place{origin.x + wide * static_cast<float>(i / rows),
                          origin.y + ink.line_height() * static_cast<float>(i % rows)};
-      const std::string name = std::string(command.name) + ' ' + std::string(command.arguments);
-      ink.put(place, ink.px(90), command.key, ink.theme.selection, ink.mono);
-      ink.put({place.x + ink.px(84), place.y}, ink.px(166), name, ink.theme.strong);
-      ink.put({place.x + ink.px(256), place.y}, wide - ink.px(280), command.help, ink.theme.text);
+      const std::string name = name_of(command);
+      ink.put(place, keys, command.key, ink.theme.selection, ink.mono);
+      ink.put({place.x + keys, place.y}, names + 1, name, ink.theme.strong);
+      ink.put({place.x + keys + names + gap, place.y}, wide - keys - names - 2 * gap + 1,
+              command.help, ink.theme.text);
       ink.note(std::string(command.key) + ' ' + name + ": " + std::string(command.help));
     }
     ImGui::Dummy({1, ink.line_height() * static_cast<float>(rows)});

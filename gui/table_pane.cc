@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <optional>
 
 #include "gui/panes.h"
 #include "verify/report.h"
@@ -16,7 +17,11 @@ void draw_cell(Ink& ink, const CellView& cell, ImU32 owner, ImVec2 a, ImVec2 b) 
   if (live && cell.owner != 0) fill = over((owner & ~IM_COL32_A_MASK) | 0x90000000U, fill);
   draw->AddRectFilled(a, b, fill);
   if (cell.outside && live) draw->AddRectFilled(a, b, ink.theme.bad);
-  if (broken) draw->AddRect(a, b, ink.theme.bad, 0, 0, ink.px(2));
+  if (broken) {
+    draw->AddTriangleFilled({b.x - ink.px(9), a.y}, {b.x, a.y}, {b.x, a.y + ink.px(9)},
+                            ink.rule(static_cast<Rule>(cell.rule)));
+    draw->AddRect(a, b, ink.theme.bad, 0, 0, ink.px(2));
+  }
   if (cell.kind == CellKind::kLeftWindow) draw->AddLine({a.x, b.y}, {b.x, a.y}, ink.theme.line);
   std::string text = cell.kind == CellKind::kNeverWritten ? "·" : std::to_string(cell.id);
   ImU32 colour = live ? ink.theme.strong : ink.theme.dim;
@@ -60,6 +65,31 @@ std::pair<std::size_t, std::size_t> first_wrong(const TableView& table) {
   return {0, 0};
 }
 
+// The row of a column that is worth a question: the first that is wrong, else the first that is
+// live. Nothing where none is.
+std::optional<std::size_t> row_to_blame(const TableView& table, std::size_t column) {
+  std::optional<std::size_t> live;
+  for (std::size_t r = 0; r < table.rows.size(); ++r) {
+    const std::vector<CellView>& cells = table.rows[r].cells;
+    if (column >= cells.size() || cells[column].kind != CellKind::kLive) continue;
+    if (cells[column].rule != kRuleCount) return r;
+    if (!live) live = r;
+  }
+  return live;
+}
+
+void draw_head(Ink& ink, const TableView& table, std::size_t column, ImVec2 at, float width) {
+  ink.put({at.x + ink.px(5), at.y}, width, std::to_string(column), ink.theme.dim, ink.mono);
+  const ImVec2 end{at.x + width, at.y + ink.line_height()};
+  if (!ImGui::IsWindowHovered() || !ImGui::IsMouseHoveringRect(at, end)) return;
+  const auto row = row_to_blame(table, column);
+  if (!row) return;
+  ImGui::SetTooltip("column %zu: click to blame its entry of row %zu", column, *row);
+  if (ImGui::IsMouseClicked(0)) {
+    ink.run("blame " + std::to_string(*row) + ' ' + std::to_string(column));
+  }
+}
+
 // `find`: brings the first wrong entry into view.
 void draw_rows(Ink& ink, const Viewer& viewer, const TableView& table, bool find) {
   const float digits = static_cast<float>(std::to_string(table.widest).size()) + 1;
@@ -81,12 +111,6 @@ void draw_rows(Ink& ink, const Viewer& viewer, const TableView& table, bool find
   std::vector<ImU32> owners{0};
   for (const std::string& owner : table.owners) {
     owners.push_back(ink.owner(viewer.trace().names.find(owner)));
-  }
-  for (std::size_t c = 0; c < table.columns; ++c) {
-    const float x = origin.x + label + cell_width * static_cast<float>(c);
-    if (x < high.x && x >= low.x + label) {
-      ink.put({x + ink.px(5), origin.y}, cell_width, std::to_string(c), ink.theme.dim, ink.mono);
-    }
   }
   for (std::size_t r = 0; r < table.rows.size(); ++r) {
     const RowView& row = table.rows[r];
@@ -114,6 +138,17 @@ void draw_rows(Ink& ink, const Viewer& viewer, const TableView& table, bool find
       if (inside && ImGui::IsMouseHoveringRect(a, b)) tell_cell(ink, viewer, row, r, c);
     }
   }
+  // Numbers stay while rows scroll.
+  const float top = std::max(origin.y, low.y);
+  if (top > origin.y) {
+    ImGui::GetWindowDrawList()->AddRectFilled({low.x, top}, {high.x, top + head}, ink.theme.panel);
+  }
+  for (std::size_t c = 0; c < table.columns; ++c) {
+    const float x = origin.x + label + cell_width * static_cast<float>(c);
+    if (x < high.x && x >= low.x + label) {
+      draw_head(ink, table, c, {x, top}, cell_width);
+    }
+  }
 }
 
 }  // namespace
@@ -128,7 +163,9 @@ void draw_table(Ink& ink, const Viewer& viewer, Rect rect, Arrangement& arrangem
   if (const std::string seeking = viewer.seeking_text(); !seeking.empty()) note = seeking;
   if (ink.begin("Table", note, rect.at, rect.size)) {
     if (!moment.table) {
-      ink.write("The page table of a launch is shown here. Press n for the next finding.",
+      ink.write(viewer.index().total == 0
+                    ? "The page table of a launch is shown here."
+                    : "The page table of a launch is shown here. Press n for the next finding.",
                 Tone::kDim);
     } else {
       const TableView& table = *moment.table;
@@ -144,7 +181,9 @@ void draw_table(Ink& ink, const Viewer& viewer, Rect rect, Arrangement& arrangem
         }
       }
       line.push_back(
-          {"   (id → what should stand there; colour: owner; struck out: not read)", Tone::kDim});
+          {"   (id → what should stand there; colour: owner; corner: rule broken; struck out: not "
+           "read)",
+           Tone::kDim});
       ink.write(line);
       if (ImGui::BeginChild("cells", {0, 0}, false, ImGuiWindowFlags_HorizontalScrollbar)) {
         const bool is_new =

@@ -8,7 +8,13 @@
 
 namespace pagetape {
 
-float gutter(const Ink& ink) { return ink.px(148); }
+float gutter_of(const Ink& ink, const Viewer& viewer, float most) {
+  float wide = ink.px(138);
+  for (const LaneView& lane : viewer.lanes()) {
+    wide = std::max(wide, ImGui::CalcTextSize(lane.name.c_str()).x);
+  }
+  return std::floor(std::min(wide + ink.px(14), most));
+}
 
 void drag_axis(Viewer& viewer, ImVec2 at, ImVec2 size) {
   const ImGuiIO& io = ImGui::GetIO();
@@ -36,7 +42,7 @@ class Lanes {
         viewer_(viewer),
         draw_(ImGui::GetWindowDrawList()),
         image_(image),
-        left_(std::floor(rect.at.x + gutter(ink))),
+        left_(std::floor(rect.at.x + ink.gutter)),
         top_(std::floor(rect.at.y)),
         y_(top_),
         bottom_(rect.at.y + rect.size.y),
@@ -47,7 +53,7 @@ class Lanes {
 
   void title(const std::string& text, float height, Tone tone = Tone::kPlain) {
     const float middle = std::floor(y_ + (height - ImGui::GetTextLineHeight()) / 2);
-    ink_.put({origin_ + ink_.px(4), middle}, gutter(ink_) - ink_.px(10), text, ink_.tone(tone));
+    ink_.put({origin_ + ink_.px(4), middle}, ink_.gutter - ink_.px(10), text, ink_.tone(tone));
     ink_.note(text);
   }
   void overview();
@@ -60,6 +66,7 @@ class Lanes {
   void unread();
   void cursor();
   void finish(std::size_t left_out);
+  float needs() const { return needs_; }  // Pixels for all that was drawn or left out.
   float y() const { return y_; }
   float left() const { return left_; }
   float width() const { return width_; }
@@ -67,6 +74,8 @@ class Lanes {
   float row() const { return std::floor(ImGui::GetTextLineHeight() + ink_.px(4)); }
 
  private:
+  void draw(const LaneView& lane);
+  std::string under(const LaneView& lane, float x, double down) const;
   void steps(const LaneView& lane);
   void density(const LaneView& lane);
   void band(const LaneView& lane);
@@ -82,13 +91,17 @@ class Lanes {
   void bar(float x0, float y0, float x1, float y1, ImU32 colour) {
     image_.raster.fill(x0 - left_, y0 - top_, x1 - left_, y1 - top_, colour);
   }
-  void next(float height) { y_ += std::floor(height) + std::floor(ink_.px(2)); }
+  void next(float height) { next(height, height); }
+  void next(float height, float wanted) {
+    y_ += std::floor(height) + std::floor(ink_.px(2));
+    needs_ += std::floor(wanted) + std::floor(ink_.px(2));
+  }
 
   Ink& ink_;
   const Viewer& viewer_;
   ImDrawList* draw_;
   Image& image_;
-  float left_, top_, y_, bottom_, width_, origin_;
+  float left_, top_, y_, bottom_, width_, origin_, needs_ = 0;
 };
 
 // The whole run: where findings are, and what part is in view.
@@ -121,18 +134,31 @@ void Lanes::overview() {
 
 void Lanes::ruler() {
   const float height = row();
-  title("event", height, Tone::kDim);
+  title(viewer_.index().timed ? "event  ·  time" : "event", height, Tone::kDim);
   const Axis& axis = viewer_.axis();
-  for (double tick : ticks_of(axis.begin(), axis.end(), static_cast<int>(width_ / ink_.px(110)))) {
+  for (double tick :
+       ticks_of(axis.begin(), axis.end(),
+                static_cast<int>(width_ / ink_.px(viewer_.index().timed ? 170 : 110)))) {
     const float x = x_of(tick);
     bar(x, y_ + height - ink_.px(4), x + 1, y_ + height, ink_.theme.dim);
+    const auto event = static_cast<EventIndex>(tick);
+    const std::string time = viewer_.time_of(event);
     ink_.put({std::floor(x + ink_.px(4)), y_ + ink_.px(1)}, left_ + width_ - x,
-             grouped(static_cast<std::uint64_t>(tick)), ink_.theme.dim);
+             grouped(event) + (time.empty() ? "" : "  ·  " + time), ink_.theme.dim);
   }
   next(height);
 }
 
 void Lanes::lane(const LaneView& lane) {
+  const float top = y_;
+  draw(lane);
+  const ImVec2 mouse = ImGui::GetIO().MousePos;
+  if (!ImGui::IsWindowHovered() || !in_view(mouse.x) || mouse.y < top || mouse.y >= y_) return;
+  const std::string told = under(lane, mouse.x, static_cast<double>(mouse.y - top) / (y_ - top));
+  if (!told.empty()) ImGui::SetTooltip("%s", told.c_str());
+}
+
+void Lanes::draw(const LaneView& lane) {
   switch (lane.kind) {
     case LaneKind::kSteps:
       return steps(lane);
@@ -151,13 +177,67 @@ void Lanes::lane(const LaneView& lane) {
   }
 }
 
+// What a lane says at a place: `down` from 0 at its top to 1.
+std::string Lanes::under(const LaneView& lane, float x, double down) const {
+  const Axis& axis = viewer_.axis();
+  const double a_pixel = axis.span() / width_, at = axis.event_at(x - left_, width_);
+  const auto event = static_cast<EventIndex>(std::clamp(at, 0.0, axis.events() - 1));
+  const std::string here = lane.name + " at event " + grouped(event) + ": ";
+  switch (lane.kind) {
+    case LaneKind::kBand: {
+      const Span span = lane.track->at(event);
+      if (span.value == 0) return "";
+      return here + lane.index->word(span.value) + (span.flagged ? ", stale" : "");
+    }
+    case LaneKind::kCount:
+      return here + std::to_string(lane.track->at(event).value);
+    case LaneKind::kDensity: {
+      const auto count = static_cast<std::uint64_t>(
+          std::round(lane.density->count(at - a_pixel / 2, at + a_pixel / 2)));
+      return count == 0 ? "" : here + grouped(count);
+    }
+    case LaneKind::kSteps: {
+      const StepStart* step = lane.index->step_at(event);
+      return step == nullptr ? ""
+                             : "step " + std::to_string(step->step) + ' ' +
+                                   std::string(lane.names->text(step->mode));
+    }
+    case LaneKind::kRequests: {
+      const auto row = static_cast<std::uint32_t>(down * lane.index->life_rows);
+      const auto life = std::ranges::find_if(lane.index->lives, [&](const RequestLife& l) {
+        return l.row == row && l.begin <= event && event < l.end;
+      });
+      if (life == lane.index->lives.end()) return "";
+      return "request " + viewer_.text(life->req) + ", from event " + grouped(life->begin) +
+             (life->end == kNever ? " on" : " to " + grouped(life->end));
+    }
+    case LaneKind::kFindings: {
+      std::string out;
+      const double reach = a_pixel * ink_.px(6);
+      const auto& groups = lane.index->findings;
+      for (std::size_t i =
+               lane.index->first_finding_from(static_cast<EventIndex>(std::max(0.0, at - reach)));
+           i < groups.size() && static_cast<double>(groups[i].event) < at + reach; ++i) {
+        if (!viewer_.shows(groups[i])) continue;
+        if (std::ranges::count(out, '\n') >= 8) return out + "\n…";
+        out += (out.empty() ? "" : "\n") + std::string(info(groups[i].rule).name) + " at event " +
+               grouped(groups[i].event) + ", " + counted(groups[i].count, "place");
+      }
+      return out;
+    }
+    case LaneKind::kIncidents:
+      break;
+  }
+  return "";
+}
+
 // A click on a lane's name pins it; with the right button it is hidden.
 void Lanes::name_of(const LaneView& lane, Tone tone) {
   const ImVec2 at{origin_, y_};
   ImGui::SetCursorScreenPos(at);
   ImGui::PushID(lane.name.c_str());
   if (ImGui::InvisibleButton(
-          "name", {std::max(gutter(ink_) - ink_.px(6), 1.0F), row()},
+          "name", {std::max(ink_.gutter - ink_.px(6), 1.0F), row()},
           ImGuiButtonFlags_MouseButtonLeft | ImGuiButtonFlags_MouseButtonRight)) {
     ink_.run((ImGui::IsMouseReleased(1) ? "hide-lane " : "pin-lane ") + lane.name);
   }
@@ -220,6 +300,9 @@ void Lanes::density(const LaneView& lane) {
     const auto tall = static_cast<float>(0.25 + 0.75 * counts[x] / most) * height;
     const float at = left_ + static_cast<float>(x);
     bar(at, y_ + height - tall, at + 1, y_ + height, colour);
+    const double begin = axis.begin() + static_cast<double>(x) * a_pixel;
+    if (lane.marks == nullptr || lane.marks->count(begin, begin + a_pixel) <= 0.01) continue;
+    bar(at, y_, at + 1, y_ + ink_.px(4), ink_.theme.bad);
   }
   next(height);
 }
@@ -238,10 +321,12 @@ void Lanes::band(const LaneView& lane) {
       bar(a.x, a.y, b.x, a.y + ink_.px(4), ink_.theme.bad);
       bar(a.x, b.y - ink_.px(4), b.x, b.y, ink_.theme.bad);
     }
-    if (b.x - a.x < ink_.px(20) || span.mixed) continue;
+    if (span.mixed) continue;
+    // A letter or two and an ellipsis say nothing.
     const std::string text = (span.flagged ? "STALE: " : "") + lane.index->word(span.value);
-    ink_.put({std::floor(a.x + ink_.px(5)), y_ + ink_.px(2)}, b.x - a.x - ink_.px(7), text,
-             ink_.theme.strong);
+    const float room = b.x - a.x - ink_.px(7);
+    if (room < std::min(ink_.px(52), ImGui::CalcTextSize(text.c_str()).x)) continue;
+    ink_.put({std::floor(a.x + ink_.px(5)), y_ + ink_.px(2)}, room, text, ink_.theme.strong);
   }
   next(height);
 }
@@ -286,10 +371,11 @@ void Lanes::requests(const LaneView& lane) {
     if (each >= ImGui::GetTextLineHeight() && x1 - x0 > ink_.px(18)) {
       ink_.put(
           {std::floor(x0 + ink_.px(4)), std::floor(top + (each - ImGui::GetTextLineHeight()) / 2)},
-          x1 - x0 - ink_.px(6), viewer_.text(life.req), IM_COL32(255, 255, 255, 255));
+          x1 - x0 - ink_.px(6), viewer_.text(life.req), Ink::on(ink_.owner(life.req)));
     }
   }
-  next(std::min(height, each * static_cast<float>(index.life_rows)));
+  const auto rows = static_cast<float>(index.life_rows);
+  next(std::min(height, each * rows), row() * rows);
 }
 
 void Lanes::incidents(const LaneView& lane) {
@@ -301,7 +387,11 @@ void Lanes::incidents(const LaneView& lane) {
     bar(x - 1, y_, x + 1, y_ + row(), ink_.theme.bad);
     if (x < drawn) continue;
     drawn = x + ImGui::CalcTextSize(incident.text.c_str()).x + ink_.px(12);
-    ink_.put({x + ink_.px(4), y_ + ink_.px(2)}, left_ + width_ - x, incident.text, ink_.theme.bad);
+    // To the left where there is no room to the right.
+    const float wide = ImGui::CalcTextSize(incident.text.c_str()).x + ink_.px(6);
+    const bool turned = x + wide > left_ + width_ && x - wide > left_;
+    ink_.put({turned ? x - wide : x + ink_.px(4), y_ + ink_.px(2)}, left_ + width_ - x + wide,
+             incident.text, ink_.theme.bad);
     ink_.note(incident.text);
   }
   next(row());
@@ -432,8 +522,9 @@ void Lanes::finish(std::size_t left_out) {
   Ink::upload(image_);
   if (left_out == 0) return;
   const std::string text = counted(left_out, "more lane") + ": drag the edge below, or hide some";
-  ink_.put({origin_ + ink_.px(4), bottom_ - ImGui::GetTextLineHeight()}, left_ - origin_, text,
-           ink_.theme.bad);
+  needs_ += (row() + std::floor(ink_.px(2))) * static_cast<float>(left_out);
+  ink_.put({origin_ + ink_.px(4), bottom_ - ImGui::GetTextLineHeight()}, left_ + width_ - origin_,
+           text, ink_.theme.bad);
   ink_.note(text);
 }
 
@@ -458,7 +549,7 @@ void mouse(Ink& ink, Viewer& viewer, ImVec2 at, ImVec2 size) {
 
 }  // namespace
 
-void draw_timeline(Ink& ink, Viewer& viewer, Rect rect, Image& image) {
+void draw_timeline(Ink& ink, Viewer& viewer, Rect rect, Arrangement& arrangement) {
   std::string note = "events " + grouped(static_cast<std::uint64_t>(viewer.axis().begin())) +
                      " to " + grouped(static_cast<std::uint64_t>(viewer.axis().end()));
   if (!viewer.measured().empty()) note += "  ·  range: " + viewer.measured();
@@ -468,7 +559,7 @@ void draw_timeline(Ink& ink, Viewer& viewer, Rect rect, Image& image) {
   if (ink.begin("Timeline", note, rect.at, rect.size)) {
     const Stopwatch watch(ink.images_ms);
     const ImVec2 at = ImGui::GetCursorScreenPos(), size = ImGui::GetContentRegionAvail();
-    Lanes lanes(ink, viewer, {at, size}, image);
+    Lanes lanes(ink, viewer, {at, size}, arrangement.timeline);
     lanes.overview();
     const float top = lanes.y();
     lanes.ruler();
@@ -480,6 +571,7 @@ void draw_timeline(Ink& ink, Viewer& viewer, Rect rect, Image& image) {
       lanes.has_room() ? lanes.lane(lane) : void(++left_out);
     }
     lanes.finish(left_out);
+    arrangement.timeline_needs = at.y - rect.at.y + lanes.needs() + ink.px(8);
     mouse(ink, viewer, {lanes.left(), top}, {lanes.width(), at.y + size.y - top});
   }
   ink.end();

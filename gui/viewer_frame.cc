@@ -107,12 +107,17 @@ Drawn draw_frame(Viewer& viewer, Arrangement& arrangement, const Fonts& fonts, f
   const float head = ink.px(20) + ink.line_height() * 2;
   const float body = size.y - head - gap;
   const float right = std::floor(size.x * arrangement.right), left = size.x - right - gap;
-  const float top = std::floor(body * arrangement.top);
-  const float middle = std::floor(body * arrangement.middle);
-  const float state = std::floor(body * arrangement.state);
+  ink.gutter = gutter_of(ink, viewer, std::floor(left * 0.3F));
+  // No more than it needs; what is left goes to what is below.
+  float top = std::floor(body * arrangement.top);
+  if (arrangement.timeline_needs > 0) top = std::min(top, std::ceil(arrangement.timeline_needs));
+  const float below = body - top;
+  const float middle = std::floor(below * arrangement.middle);
+  float state = std::floor(body * arrangement.state);
+  if (arrangement.state_needs > 0) state = std::min(state, std::ceil(arrangement.state_needs));
   const float y = head + gap;
   draw_status(ink, viewer, {{0, 0}, {size.x, head}});
-  draw_timeline(ink, viewer, {{0, y}, {left, top}}, arrangement.timeline);
+  draw_timeline(ink, viewer, {{0, y}, {left, top}}, arrangement);
   draw_pool_map(ink, viewer, {{0, y + top + gap}, {left, middle}}, arrangement.pools);
   const float low = y + top + middle + 2 * gap;
   const Rect lowest{{0, low}, {left, std::max(size.y - low, 1.0F)}};
@@ -127,14 +132,18 @@ Drawn draw_frame(Viewer& viewer, Arrangement& arrangement, const Fonts& fonts, f
       draw_compare(ink, viewer, lowest);
       break;
   }
-  draw_state(ink, viewer, {{left + gap, y}, {right, state}});
+  draw_state(ink, viewer, {{left + gap, y}, {right, state}}, arrangement);
   const float under = y + state + gap;
-  draw_findings(ink, viewer, {{left + gap, under}, {right, std::max(size.y - under, 1.0F)}});
+  draw_findings(ink, viewer, {{left + gap, under}, {right, std::max(size.y - under, 1.0F)}},
+                arrangement);
   splitter(ink, "##right", {{left, y}, {gap, body}}, true, size.x, arrangement.right);
-  splitter(ink, "##top", {{0, y + top}, {left, gap}}, false, body, arrangement.top);
-  splitter(ink, "##middle", {{0, low - gap}, {left, gap}}, false, body, arrangement.middle);
-  splitter(ink, "##state", {{left + gap, under - gap}, {right, gap}}, false, body,
-           arrangement.state);
+  float shown = top / body;
+  splitter(ink, "##top", {{0, y + top}, {left, gap}}, false, body, shown);
+  if (shown != top / body) arrangement.top = shown;
+  splitter(ink, "##middle", {{0, low - gap}, {left, gap}}, false, below, arrangement.middle);
+  float state_shown = state / body;
+  splitter(ink, "##state", {{left + gap, under - gap}, {right, gap}}, false, body, state_shown);
+  if (state_shown != state / body) arrangement.state = state_shown;
   draw_help(ink, viewer);
   draw_palette(ink, viewer, arrangement);
   for (const std::string& command : ink.commands) viewer.run(command);

@@ -49,19 +49,16 @@ void draw_line(Ink& ink, const VariantLine& line) {
 
 void draw_compare(Ink& ink, const Viewer& viewer, Rect rect) {
   if (ink.begin("Compare",
-                "the lanes \"other …\" are the other trace's, step beside step (C closes)", rect.at,
-                rect.size)) {
+                "the lanes \"other …\" are the other trace's; steps that differ are shaded: . goes "
+                "to the next, , to the one before (C closes)",
+                rect.at, rect.size)) {
     ink.write(viewer.compared_block());
-    if (viewer.comparison() != nullptr && !viewer.comparison()->differing.empty()) {
-      ink.write("Steps that differ are shaded; . goes to the next, , to the one before.",
-                Tone::kDim);
-    }
   }
   ink.end();
 }
 
 void draw_what_if(Ink& ink, const Viewer& viewer, Rect rect) {
-  const WhatIfRun::Told& told = viewer.what_if();
+  const WhatIfTold& told = viewer.what_if();
   std::string note = "the same run, had the engine been patched (w closes)";
   if (!told.doing.empty()) {
     note = told.doing + ", event " + grouped(told.done) + " (x stops)";

@@ -53,6 +53,50 @@ class Describer {
     return "logical page " + std::to_string(e.logical) + " of " + s(e.req) + " (page " +
            std::to_string(raw(e.page)) + " of pool " + s(e.pool) + ") left the window";
   }
+  std::string operator()(const ev::Header& e) const {
+    std::string out = "the recording begins";
+    if (e.engine != kNone) out += ": " + s(e.engine);
+    if (e.engine_version != kNone) out += ' ' + s(e.engine_version);
+    return e.model == kNone ? out : out + ", " + s(e.model);
+  }
+  std::string operator()(const ev::Fill& e) const {
+    return list(e.pages) + " of pool " + s(e.pool) + " written by " + s(e.req);
+  }
+  std::string operator()(const ev::PrefixKey& e) const {
+    return one(e.page) + " of pool " + s(e.pool) + " offered under key " + s(e.key);
+  }
+  std::string operator()(const ev::PrefixHit& e) const {
+    return one(e.page) + " of pool " + s(e.pool) + " reused by " + s(e.req) + ", key " + s(e.key);
+  }
+  std::string operator()(const ev::PrefixDrop& e) const {
+    return one(e.page) + " of pool " + s(e.pool) + " no longer offered under key " + s(e.key);
+  }
+  std::string operator()(const ev::MapClear& e) const {
+    return "map " + s(e.map) + " lost " + std::to_string(e.from.size()) + " entries";
+  }
+  std::string operator()(const ev::MapFree& e) const {
+    return std::to_string(e.from.size()) + " entries of map " + s(e.map) + " freed by " + s(e.req);
+  }
+  std::string operator()(const ev::Request& e) const {
+    return "request " + s(e.req) + ": " + s(e.state);
+  }
+  std::string operator()(const ev::Store& e) const {
+    return "backend " + s(e.backend) + " stored K and V";
+  }
+  std::string operator()(const ev::Copy& e) const {
+    return list(e.from) + " of pool " + s(e.from_pool) + " copied to " + list(e.to) + " of pool " +
+           s(e.to_pool);
+  }
+  std::string operator()(const ev::Step& e) const {
+    return "step " + std::to_string(e.step) + (e.mode == kNone ? "" : " (" + s(e.mode) + ')') +
+           " began";
+  }
+  std::string operator()(const ev::Gap& e) const { return "a gap: " + s(e.why); }
+  std::string operator()(const ev::End&) const { return "the recording ends"; }
+  std::string operator()(const ev::AsyncEnd& e) const { return "operation " + s(e.op) + " ended"; }
+  std::string operator()(const ev::CudaError& e) const {
+    return "CUDA error " + std::to_string(e.code) + ' ' + s(e.name) + ": " + s(e.message);
+  }
   std::string operator()(const ev::Table& e) const {
     return "table " + s(e.buffer) + ", row " + std::to_string(e.row) + ", from column " +
            std::to_string(e.col) + ": " + list(e.pages) +
@@ -80,6 +124,7 @@ class Describer {
   }
 
  private:
+  static std::string one(PageId page) { return "page " + std::to_string(raw(page)); }
   std::string s(Name name) const { return std::string(names_.text(name)); }
   std::string layers(const LayerChoice& choice) const {
     if (choice.all) return "all layers";

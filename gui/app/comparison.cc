@@ -94,6 +94,7 @@ void move_over(TraceIndex& index, EventIndex events, const Alignment& alignment)
   };
   for (BackendLane& lane : index.backends) {
     density(lane.launches);
+    density(lane.findings);
     lane.pool = lane.pool.moved(to);
     lane.swa = lane.swa.moved(to);
   }
@@ -154,6 +155,20 @@ std::shared_ptr<const Comparison> compare(
     out->other->place.reset();
   }
   return out;
+}
+
+std::unique_ptr<CompareRun> run_compare(const std::string& first, const std::string& second) {
+  const auto work = [first, second](CompareRun& run) {
+    auto made = compare(first, second, [&run](const std::string& doing, EventIndex at) {
+      run.tell(
+          [&](CompareTold& told) { told = {.doing = doing, .at = at, .comparison = nullptr}; });
+      return !run.stopped();
+    });
+    run.tell(
+        [&](CompareTold& told) { told = {.doing = "", .at = 0, .comparison = std::move(made)}; });
+  };
+  return std::make_unique<CompareRun>(
+      work, CompareTold{.doing = "comparing", .at = 0, .comparison = nullptr});
 }
 
 Track differing_steps(const std::vector<EventIndex>& events, const TraceIndex& index) {

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "gui/app/background.h"
 #include "gui/app/trace_index.h"
 #include "verify/diff.h"
 
@@ -54,6 +55,15 @@ struct Comparison {
 std::shared_ptr<const Comparison> compare(
     const std::string& first, const std::string& second,
     const std::function<bool(const std::string& doing, EventIndex at)>& doing);
+
+// A comparison that is made in a thread.
+struct CompareTold {
+  std::string doing;  // "comparing"; empty: over.
+  EventIndex at = 0;
+  std::shared_ptr<const Comparison> comparison;  // Null until it is over.
+};
+using CompareRun = Background<CompareTold>;
+std::unique_ptr<CompareRun> run_compare(const std::string& first, const std::string& second);
 
 // Of the steps of a trace those that hold one of the events: 1 in such a step, else 0.
 Track differing_steps(const std::vector<EventIndex>& events, const TraceIndex& index);

@@ -20,10 +20,12 @@ std::vector<LaneView> lanes_of(const TraceIndex& index, const Names& names) {
   if (!index.steps.empty()) add({.kind = LaneKind::kSteps, .name = "step"});
   if (index.total > 0) add({.kind = LaneKind::kFindings, .name = "findings"});
   if (!index.incidents.empty()) add({.kind = LaneKind::kIncidents, .name = "errors"});
-  if (index.backends.empty()) add_density("launches", index.summary, LaneTint::kLaunches);
+  if (index.backends.empty() && index.launches > 0)
+    add_density("launches", index.summary, LaneTint::kLaunches);
   for (const BackendLane& lane : index.backends) {
     const std::string name(names.text(lane.name));
     add_density(name + " launches", lane.launches, LaneTint::kLaunches);
+    out.back().marks = &lane.findings;
     const auto band = [&](const char* what, const Track& track) {
       if (!track.empty()) add({.kind = LaneKind::kBand, .name = name + what, .track = &track});
     };

@@ -28,6 +28,7 @@ struct LaneView {
   const TraceIndex* index = nullptr;
   const Names* names = nullptr;
   const Density* density = nullptr;
+  const Density* marks = nullptr;  // Findings of what the density counts; null: not known.
   const Track* track = nullptr;
   LaneTint tint = LaneTint::kLaunches;
   bool pinned = false;

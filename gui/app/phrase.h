@@ -16,18 +16,22 @@ enum class Tone : std::uint8_t { kPlain, kDim, kStrong, kGood, kBad };
 struct Phrase {
   std::string text;
   Tone tone = Tone::kPlain;
-  EventIndex link = kNever;  // The event that a click goes to.
+  std::string command{};  // That a click runs; empty: none.
 };
 using Line = std::vector<Phrase>;
 
-// What leads where, from left to right; the first name is a link.
+inline std::string to_event(EventIndex event) {
+  return event == kNever ? std::string() : "goto " + std::to_string(event);
+}
+
+// What leads where, from left to right.
 struct Chain {
-  std::vector<std::string> names;
-  EventIndex link = kNever;
+  std::vector<Phrase> names;
 };
 
 struct Block {
   std::string title, note;
+  std::string command{};  // Of a click on the title.
   Tone tone = Tone::kPlain;
   std::vector<Line> lines;
   std::vector<Chain> chains{};  // Drawn below the lines, as a graph: a name of a column once.

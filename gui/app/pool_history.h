@@ -41,6 +41,7 @@ class PoolHistory {
 
   std::int64_t rank = 0;
   Name name = kNone;
+  EventIndex declared = kNever;
   std::int64_t pages = 0;
   std::uint32_t rows = 1, bins = 1;
   std::int64_t pages_a_row = 1;

@@ -17,8 +17,11 @@ class Teller {
   Teller(const World& world, const Names& names) : world_(world), names_(names) {}
 
   Block backend(const BackendState& backend) const {
-    Block out{
-        .title = "Backend " + s(backend.name), .note = s(backend.role), .tone = {}, .lines = {}};
+    Block out{.title = "Backend " + s(backend.name),
+              .note = s(backend.role),
+              .command = declared(backend.name),
+              .tone = {},
+              .lines = {}};
     const std::vector<Binding> bindings = bindings_in_effect(backend);
     if (backend.all.by != kNever) {
       out.lines.push_back(bound("all layers", backend.all));
@@ -33,31 +36,31 @@ class Teller {
       it = next;
     }
     for (const Fact& f : backend.facts) {
-      const auto other = std::ranges::find_if(
-          bindings, [&](const Binding& b) { return Judge::fact_stale(world_, f, b); });
-      if (other != bindings.end()) out.tone = Tone::kBad;
-      out.lines.push_back(fact(f, other == bindings.end() ? nullptr : &*other));
+      std::vector<Binding> against;
+      std::ranges::copy_if(bindings, std::back_inserter(against),
+                           [&](const Binding& b) { return Judge::fact_stale(world_, f, b); });
+      if (!against.empty()) out.tone = Tone::kBad;
+      out.lines.push_back(fact(f, against));
     }
     remaps(backend, out);
     return out;
   }
 
   Block graph(Name name, const GraphState& graph) const {
-    Block out{.title = "Graph " + s(name), .note = "", .tone = {}, .lines = {}};
-    out.lines.push_back({{"captured", Tone::kDim}, since(graph.by)});
+    Block out{.title = "Graph " + s(name),
+              .note = "",
+              .command = to_event(graph.by),
+              .tone = {},
+              .lines = {}};
+    Line times{{"captured at ", Tone::kDim}, at(graph.by)};
     if (graph.launched != kNever) {
-      out.lines.push_back({{"last launched", Tone::kDim}, since(graph.launched)});
+      times.push_back({", last launched at ", Tone::kDim});
+      times.push_back(at(graph.launched));
     }
-    Line froze{{"froze ", Tone::kDim}};
-    for (const FrozenPointer& pointer : graph.buffers) {
-      const BufferState* buffer = world_.buffers.find(pointer.buffer);
-      const bool moved = buffer != nullptr && buffer->version != pointer.version;
-      if (froze.size() > 1) froze.push_back({", "});
-      froze.push_back({s(pointer.buffer) + (moved ? " (reallocated since)" : ""),
-                       moved ? Tone::kBad : Tone::kPlain});
-      if (moved) out.tone = Tone::kBad;
-    }
-    if (!graph.buffers.empty()) out.lines.push_back(froze);
+    out.lines.push_back(std::move(times));
+    pointers(graph, out);
+    scalars(graph, out);
+    inputs(graph, out);
     launches(graph, out);
     return out;
   }
@@ -67,21 +70,26 @@ class Teller {
     for (std::uint32_t p = 0; p < world_.pools.size(); ++p) {
       const Pool& pool = world_.pool(p);
       const Space& space = world_.space_of(pool);
-      out.lines.push_back({{s(pool.name) + "  ", Tone::kStrong},
-                           {grouped(space.owned_pages()) + " of " +
-                            grouped(static_cast<std::uint64_t>(pool.pages)) + " pages owned"},
-                           {", " + std::to_string(pool.page_size) + " tokens each" +
-                                (pool.kind == kNone ? "" : ", " + s(pool.kind)),
-                            Tone::kDim},
-                           since(pool.by)});
+      Line line{{s(pool.name), Tone::kStrong, to_event(pool.by)},
+                {"  " + grouped(space.owned_pages()) + " of " +
+                 grouped(static_cast<std::uint64_t>(pool.pages)) + " pages owned"},
+                {", " + std::to_string(pool.page_size) +
+                     (pool.page_size == 1 ? " token each" : " tokens each") +
+                     (pool.kind == kNone ? "" : ", " + s(pool.kind)),
+                 Tone::kDim}};
+      add_since(line, pool.by);
+      out.lines.push_back(std::move(line));
       out.lines.push_back(free_pages(pool));
     }
     for (std::uint32_t m = 0; m < world_.maps.size(); ++m) {
       const MapState& map = world_.maps[m];
       if (map.from == kNoPool || map.to == kNoPool) continue;
-      out.lines.push_back({{"map " + s(world_.maps.key(m)) + "  ", Tone::kStrong},
-                           {s(world_.pool(map.from).name) + " → " + s(world_.pool(map.to).name)},
-                           since(map.by)});
+      Line line{{"map " + s(world_.maps.key(m)), Tone::kStrong, to_event(map.by)}, {"  "}};
+      line.push_back(pool_link(map.from));
+      line.push_back({" → "});
+      line.push_back(pool_link(map.to));
+      add_since(line, map.by);
+      out.lines.push_back(std::move(line));
     }
     return out;
   }
@@ -89,12 +97,14 @@ class Teller {
   Block operations() const {
     Block out{.title = "Pending operations", .note = "", .tone = {}, .lines = {}};
     for (const Op& op : world_.ops) {
-      out.lines.push_back(
-          {{s(op.name) + "  ", Tone::kStrong},
-           {std::string(op.writes ? "writes " : "reads ") + std::to_string(op.pages.size()) +
-            " pages of " + (op.pool == kNoPool ? "?" : s(world_.pool(op.pool).name))},
-           {", stream " + std::to_string(op.stream), Tone::kDim},
-           since(op.event)});
+      Line line{
+          {s(op.name), Tone::kStrong, to_event(op.event)},
+          {std::string(op.writes ? "  writes " : "  reads ") + std::to_string(op.pages.size()) +
+           (op.pages.size() == 1 ? " page" : " pages") + " of "}};
+      line.push_back(pool_link(op.pool));
+      line.push_back({", stream " + std::to_string(op.stream), Tone::kDim});
+      add_since(line, op.event);
+      out.lines.push_back(std::move(line));
     }
     return out;
   }
@@ -132,29 +142,46 @@ class Teller {
     const auto free = static_cast<std::uint64_t>(std::ranges::count(taken, false));
     return {{"    " + grouped(free) + " free", Tone::kPlain}, {text, Tone::kDim}};
   }
-  static Phrase since(EventIndex by) {
-    return by == kNever ? Phrase{} : Phrase{"  since " + std::to_string(by), Tone::kDim, by};
+  static Phrase at(EventIndex event) {
+    return {std::to_string(event), Tone::kPlain, to_event(event)};
+  }
+  static void add_since(Line& line, EventIndex by) {
+    if (by == kNever) return;
+    line.push_back({"  since ", Tone::kDim});
+    line.push_back(at(by));
+  }
+  std::string declared(Name name) const { return "declared " + s(name); }
+  Phrase pool_link(std::uint32_t pool, Tone tone = Tone::kPlain) const {
+    if (pool == kNoPool) return {"no known pool", tone};
+    const Name name = world_.pool(pool).name;
+    return {s(name), tone, declared(name)};
   }
   std::string pool_name(const Binding& binding) const {
     return (binding.pool == kNoPool ? "no known pool" : s(world_.pool(binding.pool).name)) +
            (binding.set == kNone ? "" : " of " + s(binding.set));
   }
   Line bound(const std::string& what, const Binding& binding) const {
-    return {{what + " → ", Tone::kDim}, {pool_name(binding), Tone::kStrong}, since(binding.by)};
+    Line out{{what + " → ", Tone::kDim}, pool_link(binding.pool, Tone::kStrong)};
+    if (binding.set != kNone) out.push_back({" of " + s(binding.set), Tone::kStrong});
+    add_since(out, binding.by);
+    return out;
   }
-  Line fact(const Fact& f, const Binding* contradicted) const {
+  // `against`: bindings that contradict it.
+  Line fact(const Fact& f, const std::vector<Binding>& against) const {
     const std::string what = f.attr == kNone ? "swa_state" : s(f.attr);
     std::string value = f.attr != kNone ? ""
                         : f.uses_swa    ? ": window pool " + s(f.swa_pool)
                                         : ": no window pool";
-    Line out{{what + value, contradicted != nullptr ? Tone::kBad : Tone::kPlain},
-             {", derived from " + s(f.object), Tone::kDim},
-             since(f.by)};
-    if (contradicted != nullptr) {
-      out.insert(out.begin(), {"STALE  ", Tone::kBad});
-      out.push_back(
-          {"  ≠ " + pool_name(*contradicted) + " bound now", Tone::kBad, contradicted->by});
+    Line out{{what + value, against.empty() ? Tone::kPlain : Tone::kBad},
+             {", derived from " + s(f.object), Tone::kDim}};
+    add_since(out, f.by);
+    if (against.empty()) return out;
+    out.insert(out.begin(), {"STALE  ", Tone::kBad});
+    for (std::size_t i = 0; i < against.size(); ++i) {
+      out.push_back({i == 0 ? "  ≠ " : ", ", Tone::kBad});
+      out.push_back({pool_name(against[i]), Tone::kBad, to_event(against[i].by)});
     }
+    out.push_back({" bound now", Tone::kBad});
     return out;
   }
   // Logical layers, the layers they lead to, and the pools bound to those.
@@ -163,10 +190,59 @@ class Teller {
       const auto it = backend.layers.find(remap.to);
       const Binding& binding = it == backend.layers.end() ? backend.all : it->second;
       Chain& chain = out.chains.emplace_back();
-      chain.names = {"logical " + names_.layer(logical), "layer " + names_.layer(remap.to)};
-      if (binding.by != kNever) chain.names.push_back(pool_name(binding));
-      chain.link = remap.by;
+      chain.names = {{"logical " + names_.layer(logical), {}, to_event(remap.by)},
+                     {"layer " + names_.layer(remap.to), {}, to_event(binding.by)}};
+      if (binding.by == kNever) continue;
+      chain.names.push_back({pool_name(binding), {}, pool_link(binding.pool).command});
     }
+  }
+  void pointers(const GraphState& graph, Block& out) const {
+    Line froze{{"froze ", Tone::kDim}};
+    for (const FrozenPointer& pointer : graph.buffers) {
+      const BufferState* buffer = world_.buffers.find(pointer.buffer);
+      const bool moved = buffer != nullptr && buffer->version != pointer.version;
+      if (froze.size() > 1) froze.push_back({", "});
+      froze.push_back({s(pointer.buffer), moved ? Tone::kBad : Tone::kPlain});
+      if (!moved) continue;
+      froze.push_back({" (reallocated since)", Tone::kBad});
+      out.tone = Tone::kBad;
+    }
+    if (!graph.buffers.empty()) out.lines.push_back(std::move(froze));
+  }
+  // Values of capture, beside those of now where they differ.
+  void scalars(const GraphState& graph, Block& out) const {
+    Line froze{{"froze ", Tone::kDim}};
+    for (const auto& [name, json] : graph.scalars) {
+      const ScalarState* now = world_.scalars.find(name);
+      const bool moved = now != nullptr && now->json != json;
+      if (froze.size() > 1) froze.push_back({", "});
+      froze.push_back({s(name) + " = " + s(json), moved ? Tone::kBad : Tone::kPlain});
+      if (!moved) continue;
+      froze.push_back({" (now " + s(now->json) + ")", Tone::kBad, to_event(now->by)});
+      out.tone = Tone::kBad;
+    }
+    if (!graph.scalars.empty()) out.lines.push_back(std::move(froze));
+  }
+  // What has to be rewritten before each launch, and when it was last.
+  void inputs(const GraphState& graph, Block& out) const {
+    Line line{{"inputs ", Tone::kDim}};
+    for (const Name input : graph.inputs) {
+      const BufferState* buffer = world_.buffers.find(input);
+      if (line.size() > 1) line.push_back({", "});
+      line.push_back({s(input)});
+      if (buffer == nullptr || buffer->rewritten == kNever) {
+        line.push_back({" never rewritten", Tone::kDim});
+        continue;
+      }
+      line.push_back({" rewritten at ", Tone::kDim});
+      line.push_back(at(buffer->rewritten));
+      const EventIndex last = graph.launched == kNever ? graph.by : graph.launched;
+      if (buffer->rewritten <= last)
+        line.push_back(
+            {graph.launched == kNever ? " (before its capture)" : " (before its last launch)",
+             Tone::kDim});
+    }
+    if (line.size() > 1) out.lines.push_back(std::move(line));
   }
   // What its launches froze of bindings and facts, alike ones once.
   void launches(const GraphState& graph, Block& out) const {
@@ -176,14 +252,14 @@ class Teller {
         Line line{{"layer ", Tone::kDim},
                   {names_.layer(target.physical)},
                   {" → ", Tone::kDim},
-                  {pool_name(target.binding)}};
+                  {pool_name(target.binding), {}, to_event(target.binding.by)}};
         for (const Fact& f : launch.facts) {
           if (f.attr != kNone) continue;
           const bool stale = Judge::fact_stale(world_, f, target.binding);
           line.push_back(
               {std::string(f.uses_swa ? ", window pool " + s(f.swa_pool) : ", no window pool") +
                    (stale ? " (stale)" : ""),
-               stale ? Tone::kBad : Tone::kDim, f.by});
+               stale ? Tone::kBad : Tone::kDim, to_event(f.by)});
           if (stale) out.tone = Tone::kBad;
         }
         const std::string text = text_of(line);

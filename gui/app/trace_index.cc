@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <chrono>
 #include <map>
+#include <new>
 #include <set>
 #include <utility>
 
@@ -76,11 +77,13 @@ class Builder final : public JudgeWatch {
     std::visit([&](const auto& body) { note(world, body); }, event.body);
   }
   void on_launch(World& world, const LaunchView& view) override {
-    const std::uint64_t before = outside();
+    const std::uint64_t before = outside(), total = judge().findings().total();
     JudgeWatch::on_launch(world, view);
     if (view.backend != nullptr) {
       BackendLane& to = lane(view.backend->name);
       to.launches.add(at_);
+      const std::uint64_t found = judge().findings().total() - total;
+      if (found > 0) to.findings.add(at_, found);
       if (stale(world, view)) to.swa.set(at_, to.swa.at(at_).value, true);
       unsettled_ = unsettled_ || view.graph != nullptr;
     }
@@ -88,7 +91,9 @@ class Builder final : public JudgeWatch {
   }
   void on_graph_launch(const World& world, Name name, const GraphState& graph) override {
     JudgeWatch::on_graph_launch(world, name, graph);
-    graph_lane(name).launches.add(at_);
+    GraphLane& lane = graph_lane(name);
+    lane.declared = std::min(lane.declared, graph.by);
+    lane.launches.add(at_);
   }
   // After each event.
   bool met() override {
@@ -135,6 +140,7 @@ class Builder final : public JudgeWatch {
     index.layer_sets = index_.layer_sets;
     for (BackendLane& lane : index.backends) {
       lane.launches.finish();
+      lane.findings.finish();
       lane.pool.finish(index.read_to);
       lane.swa.finish(index.read_to);
     }
@@ -170,7 +176,9 @@ class Builder final : public JudgeWatch {
     if (is_new) {
       index_.backends.push_back({.rank = rank_,
                                  .name = name,
+                                 .declared = at_,
                                  .launches = Density(index_.events),
+                                 .findings = Density(index_.events),
                                  .pool = Track(),
                                  .swa = Track()});
     }
@@ -179,7 +187,8 @@ class Builder final : public JudgeWatch {
   GraphLane& graph_lane(Name name) {
     const auto [it, is_new] = graphs_.try_emplace({rank_, name}, index_.graphs.size());
     if (is_new) {
-      index_.graphs.push_back({.rank = rank_, .name = name, .launches = Density(index_.events)});
+      index_.graphs.push_back(
+          {.rank = rank_, .name = name, .declared = kNever, .launches = Density(index_.events)});
     }
     return index_.graphs[it->second];
   }
@@ -278,6 +287,7 @@ class Builder final : public JudgeWatch {
     for (std::uint32_t p = pools_of_[rank_]; p < world.pools.size(); ++p) {
       const Pool& pool = world.pool(p);
       index_.pools.emplace_back(rank_, pool.name, pool, index_.events);
+      index_.pools.back().declared = at_;
     }
     pools_of_[rank_] = world.pools.size();
   }
@@ -448,7 +458,7 @@ static bool tell_first(const std::string& path, Loading& loading, Status& status
   return true;
 }
 
-std::unique_ptr<OpenTrace> load_trace(const std::string& path, Loading& loading, Status& status) {
+static std::unique_ptr<OpenTrace> load(const std::string& path, Loading& loading, Status& status) {
   if (loading.tell && !tell_first(path, loading, status)) return nullptr;
   auto trace = std::make_unique<OpenTrace>();
   trace->path = path;
@@ -481,6 +491,15 @@ std::unique_ptr<OpenTrace> load_trace(const std::string& path, Loading& loading,
   (void)timeline.seek(0);  // Behind damage: to the first event that there is.
   copy_names(trace->place->names, trace->names);
   return trace;
+}
+
+std::unique_ptr<OpenTrace> load_trace(const std::string& path, Loading& loading, Status& status) {
+  try {
+    return load(path, loading, status);
+  } catch (const std::bad_alloc&) {
+    status = system_error(path + ": there is not enough memory to show it");
+    return nullptr;
+  }
 }
 
 }  // namespace pagetape

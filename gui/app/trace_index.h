@@ -23,7 +23,8 @@ namespace pagetape {
 struct BackendLane {
   std::int64_t rank = 0;
   Name name = kNone;
-  Density launches;
+  EventIndex declared = kNever;  // The event that named it first.
+  Density launches, findings;
   Track pool;  // Bound: 1 + index of TraceIndex::words.
   // Its sliding-window state, likewise; flagged from a launch on for which it contradicted the pool
   // bound (of a graph: as captured), until either may have moved.
@@ -33,6 +34,7 @@ struct BackendLane {
 struct GraphLane {
   std::int64_t rank = 0;
   Name name = kNone;
+  EventIndex declared = kNever;  // Its capture.
   Density launches;
 };
 

@@ -2,7 +2,6 @@
 #include "gui/app/viewer.h"
 
 #include <algorithm>
-#include <set>
 #include <sstream>
 
 #include "gui/app/numbers.h"
@@ -21,6 +20,7 @@ constexpr Command kCommands[] = {
     {"return", "", "Backspace", "to the event selected before"},
     {"goto", "EVENT", "", "to an event"},
     {"request", "NAME", "", "to where a request began that lives here, or lived last"},
+    {"declared", "NAME", "", "to where a pool, backend or graph was declared"},
     {"step", "", "Right", "to the next event"},
     {"back", "", "Left", "to the event before"},
     {"next-step", "", "Down", "to the engine's next step"},
@@ -43,11 +43,11 @@ constexpr Command kCommands[] = {
     {"measure", "", "m", "measure from here; again: no more"},
     {"range", "[BEGIN END]", "", "measure these events (Shift and drag); none: no more"},
     {"zoom-range", "", "Z", "the events that are measured"},
-    {"pin-lane", "NAME", "", "a lane above the others (click its name); again: no more"},
+    {"pin-lane", "NAME", "", "a lane on top (click its name); again: no more"},
     {"hide-lane", "NAME", "", "no such lane (right click on its name); again: show it"},
     {"lanes", "[TEXT]", "", "lanes with this in their names only; none: all"},
     {"all-lanes", "", "l", "all lanes in their order"},
-    {"what-if", "", "w", "what the run would have read, had the engine been patched"},
+    {"what-if", "", "w", "what the run would have read in a patched engine"},
     {"compare", "", "C", "what differs from the other trace (--compare)"},
     {"next-difference", "", ".", "to the next step that differs"},
     {"previous-difference", "", ",", "to the difference before"},
@@ -75,6 +75,7 @@ Viewer::Viewer(std::unique_ptr<OpenTrace> trace, Lookup::Where where)
       axis_(trace_->index.events) {
   rules_.fill(true);
   show_findings();
+  say_what_was_not_checked();
   lookup_->move_to(std::move(trace_->place), index().known);
   select(0, std::nullopt);
   if (!index().status.ok()) message_ = index().status.message();
@@ -101,6 +102,7 @@ bool Viewer::run(std::string_view line) {
   if (name == "next-launch" || name == "previous-launch") return go_launch(name[0] == 'n');
   if (name == "goto") return go_word(words);
   if (name == "request") return go_request(words);
+  if (name == "declared") return go_declared(words);
   if (name == "step") return go(selected() + 1);
   if (name == "back") return selected() > 0 ? go(selected() - 1) : fail("this is the first event");
   if (name == "first") return go(0);
@@ -144,6 +146,7 @@ void Viewer::adopt(std::unique_ptr<OpenTrace> trace) {
   ++generation_;
   axis_.grow(index().events);
   show_findings();
+  say_what_was_not_checked();
   mark_differing();
   lookup_->move_to(std::move(trace_->place), index().known);
   if (at_the_end && index().events > events) {
@@ -220,6 +223,19 @@ bool Viewer::go_request(const Words& words) {
   return go(best->begin);
 }
 
+bool Viewer::go_declared(const Words& words) {
+  if (words.size() != 1) return fail("it is: declared NAME");
+  const Name name = trace_->names.find(words[0]);
+  const auto go_one = [&](const auto& things) {
+    const auto it = std::ranges::find_if(things, [&](const auto& thing) {
+      return thing.name == name && name != kNone && thing.declared != kNever;
+    });
+    return it != things.end() && go(it->declared);
+  };
+  return go_one(index().pools) || go_one(index().backends) || go_one(index().graphs) ||
+         fail("this trace has no pool, backend or graph \"" + words[0] + '"');
+}
+
 bool Viewer::go_step(bool forward) {
   const std::vector<StepStart>& steps = index().steps;
   const auto it = forward ? std::ranges::upper_bound(steps, selected(), {}, &StepStart::event)
@@ -288,72 +304,6 @@ bool Viewer::toggle(std::string_view name) {
     return false;
   }
   return true;
-}
-
-std::vector<PaletteItem> Viewer::palette(std::string_view typed, std::size_t most) const {
-  std::vector<PaletteItem> items;
-  EventIndex event = 0;
-  if (number_in(typed, event)) {
-    items.push_back({"go to event " + std::string(typed), "goto " + std::string(typed)});
-  }
-  if (const auto colon = typed.rfind(':'); colon != std::string_view::npos && colon > 0) {
-    std::int64_t page = 0;
-    const std::string pool(typed.substr(0, colon));
-    const bool is_pool = std::ranges::any_of(
-        index().pools, [&](const PoolHistory& history) { return text(history.name) == pool; });
-    if (is_pool && number_in(typed.substr(colon + 1), page)) {
-      // Said as it was typed: what does not match that is left out below.
-      items.push_back({std::string(typed) + ": page " + std::to_string(page) + " of pool " + pool +
-                           ", who has it, and why",
-                       "blame " + std::string(typed)});
-    }
-  }
-  for (const Command& command : kCommands) {
-    if (!command.arguments.empty() && command.arguments[0] != '[') continue;
-    items.push_back(
-        {std::string(command.name) + ": " + std::string(command.help), std::string(command.name)});
-  }
-  for (const Finding& first : index().firsts) {
-    items.push_back(
-        {"first " + std::string(info(first.rule).name) + " at event " + std::to_string(first.event),
-         "goto " + std::to_string(first.event)});
-  }
-  if (typed.starts_with("note ")) {
-    items.push_back(
-        {"bookmark with the " + std::string(typed), "bookmark " + std::string(typed.substr(5))});
-  }
-  for (const Bookmark& mark : bookmarks_) {
-    items.push_back({"bookmark at event " + std::to_string(mark.event) + ' ' + mark.note,
-                     "goto " + std::to_string(mark.event)});
-  }
-  for (const LaneView& lane : lanes_of(index(), trace_->names)) {
-    items.push_back({"pin lane " + lane.name, "pin-lane " + lane.name});
-    items.push_back({"hide lane " + lane.name, "hide-lane " + lane.name});
-  }
-  for (const std::string_view colours : kColours) {
-    items.push_back(
-        {"colour the pool map by " + std::string(colours), "colour " + std::string(colours)});
-  }
-  std::set<Layer> layers;
-  for (const auto& set : index().layer_sets) layers.insert(set.begin(), set.end());
-  for (const Layer& layer : layers) {
-    const std::string name = trace_->names.layer(layer);
-    items.push_back({"only findings of layer " + name, "only layer " + name});
-  }
-  for (const Incident& incident : index().incidents) {
-    items.push_back({incident.text + " at event " + std::to_string(incident.event),
-                     "goto " + std::to_string(incident.event)});
-  }
-  for (const RuleInfo& rule : kRules) {
-    items.push_back({"show or hide " + std::string(rule.name), "rule " + std::string(rule.name)});
-  }
-  for (const RequestLife& life : index().lives) {
-    items.push_back(
-        {"only findings of request " + text(life.req), "only request " + text(life.req)});
-    items.push_back(
-        {"request " + text(life.req) + " arrives", "goto " + std::to_string(life.begin)});
-  }
-  return best_items(typed, items, most);
 }
 
 }  // namespace pagetape

@@ -13,7 +13,7 @@
 #include <utility>
 #include <vector>
 
-#include "gui/app/compare_run.h"
+#include "gui/app/comparison.h"
 #include "gui/app/lane_view.h"
 #include "gui/app/lookup.h"
 #include "gui/app/palette.h"
@@ -81,6 +81,8 @@ class Viewer {
   const Axis& axis() const { return axis_; }
   std::optional<EventRange> range() const;
   std::string measured() const;  // What the range holds, in words.
+  // Of the step that an event is in, since the first step: "12.3 ms". Empty: not known.
+  std::string time_of(EventIndex event) const;
 
   std::vector<LaneView> lanes() const;
   const LaneChoice& lane_choice() const { return lane_choice_; }
@@ -94,12 +96,14 @@ class Viewer {
   // Groups that the filter lets through: `count` of them from number `from`.
   std::size_t findings_shown() const { return shown_.size(); }
   FindingItem finding(std::size_t number) const;
+  // Rules that could not be judged, and what for: once the whole trace is read.
+  const Block& not_checked() const { return not_checked_; }
   // The number of the first that is at the selected event or behind it.
   std::size_t finding_number() const;
 
   LowPane pane() const { return pane_; }
   // The variants of what-if; empty before it was asked for.
-  const WhatIfRun::Told& what_if() const { return what_if_; }
+  const WhatIfTold& what_if() const { return what_if_; }
 
   // Compares, in a thread.
   bool compare_with(const std::string& path);
@@ -122,6 +126,7 @@ class Viewer {
   // What is to be kept in the side file, and taken from there.
   Session session() const;
   void restore(const Session& session);
+  void keep_bookmarks(std::vector<Bookmark> bookmarks);
 
   const std::string& message() const { return message_; }
   void say(std::string message) { message_ = std::move(message); }
@@ -141,10 +146,14 @@ class Viewer {
 
  private:
   using Words = std::vector<std::string>;
+  void offer_typed(std::string_view typed, std::vector<PaletteItem>& items) const;
+  void offer_places(std::vector<PaletteItem>& items) const;
+  void offer_choices(std::vector<PaletteItem>& items) const;
   bool fail(std::string why);
   bool go(EventIndex event);
   bool go_word(const Words& words);
   bool go_request(const Words& words);
+  bool go_declared(const Words& words);
   bool go_finding(bool forward);
   bool go_step(bool forward);
   bool go_launch(bool forward);
@@ -172,6 +181,7 @@ class Viewer {
   void take_why(Explanation&& why);
   void remember();
   void show_findings();
+  void say_what_was_not_checked();
 
   std::unique_ptr<OpenTrace> trace_;
   std::uint64_t generation_ = 0;
@@ -190,15 +200,16 @@ class Viewer {
   std::array<bool, kRuleCount> rules_;
   std::vector<std::size_t> shown_;  // Indices of TraceIndex::findings.
   std::string only_layer_, only_request_;
+  Block not_checked_;
   Colours colours_ = Colours::kOwner;
   std::vector<Bookmark> bookmarks_;  // By event.
   bool playing_ = false;
   double played_ = 0;  // Seconds since the last step of it.
   std::unique_ptr<WhatIfRun> what_if_run_;
-  WhatIfRun::Told what_if_;
+  WhatIfTold what_if_;
   LowPane pane_ = LowPane::kTable;
   std::unique_ptr<CompareRun> compare_run_;
-  CompareRun::Told compared_;
+  CompareTold compared_;
   std::string compared_path_;
   Track differing_;
   std::string message_, copied_;

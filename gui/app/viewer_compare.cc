@@ -3,13 +3,14 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "gui/app/links.h"
 #include "gui/app/viewer.h"
 #include "verify/report.h"
 
 namespace pagetape {
 
 bool Viewer::compare_with(const std::string& path) {
-  compare_run_ = std::make_unique<CompareRun>(trace_->path, path);
+  compare_run_ = run_compare(trace_->path, path);
   compared_ = {.doing = "comparing", .at = 0, .comparison = nullptr};
   compared_path_ = path;
   differing_ = Track();
@@ -54,15 +55,17 @@ std::vector<LaneView> Viewer::lanes() const {
   return lane_choice_.of(std::move(all));
 }
 
-static Line side_of(const char* name, const std::optional<DiffSide>& side, EventIndex link) {
+static Line side_of(const char* name, const std::optional<DiffSide>& side, EventIndex link,
+                    const Names& names) {
   Line line{{std::string(name) + "  ", Tone::kStrong}};
   if (!side) {
     line.push_back({"nothing there", Tone::kDim});
     return line;
   }
-  line.push_back({"event " + grouped(side->event), Tone::kPlain, link});
+  line.push_back({"event " + grouped(side->event), Tone::kPlain, to_event(link)});
   if (side->step >= 0) line.push_back({", step " + std::to_string(side->step), Tone::kDim});
-  line.push_back({": " + side->text});
+  line.push_back({": "});
+  std::ranges::move(linked(side->text, names), std::back_inserter(line));
   return line;
 }
 
@@ -97,8 +100,8 @@ Block Viewer::compared_block() const {
   const EventIndex here = report.in_good ? report.in_good->event : kNever;
   const EventIndex there =
       report.in_bad ? compared_.comparison->alignment.first_of(report.in_bad->event) : kNever;
-  out.lines.push_back(side_of("here", report.in_good, here));
-  out.lines.push_back(side_of("there", report.in_bad, there));
+  out.lines.push_back(side_of("here", report.in_good, here, trace_->names));
+  out.lines.push_back(side_of("there", report.in_bad, there, trace_->names));
   out.lines.push_back({{"By what differs:", Tone::kDim}});
   for (std::size_t a = 0; a < kAspects; ++a) {
     if (report.counts[a] == 0) continue;

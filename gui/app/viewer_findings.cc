@@ -2,6 +2,7 @@
 // Commands about findings: which are shown, going to them, and what led to them.
 #include <algorithm>
 
+#include "gui/app/links.h"
 #include "gui/app/numbers.h"
 #include "gui/app/viewer.h"
 #include "verify/report.h"
@@ -57,13 +58,16 @@ void Viewer::take_why(Explanation&& why) {
   explanation_ = std::move(why);
   explained_ = {.title = "Why event " + std::to_string(explanation_.at),
                 .note = explanation_.subject,
+                .command = to_event(explanation_.at),
                 .tone = {},
                 .lines = {}};
   // What one event wrote is one line.
   const std::vector<Link>& links = explanation_.links;
   for (std::size_t i = 0; i < links.size();) {
-    Line line{{std::to_string(links[i].event), Tone::kPlain, links[i].event},
-              {"  " + (links[i].sentence.empty() ? "(cannot be read)" : links[i].sentence)}};
+    Line line{{std::to_string(links[i].event), Tone::kPlain, to_event(links[i].event)}, {"  "}};
+    const std::string& said = links[i].sentence;
+    std::ranges::move(linked(said.empty() ? "(cannot be read)" : said, trace_->names),
+                      std::back_inserter(line));
     std::string values;
     std::size_t end = i;
     for (; end < links.size() && links[end].event == links[i].event; ++end) {
@@ -80,7 +84,7 @@ bool Viewer::follow(const Words& words) {
   std::size_t number = 0;
   if (words.empty() || !number_in(words[0], number)) return fail("it is: follow NUMBER");
   if (number < 1 || number > explained_.lines.size()) return fail("there is no such line");
-  return go(explained_.lines[number - 1][0].link);
+  return run(explained_.lines[number - 1][0].command);
 }
 
 bool Viewer::filter(const Words& words) {
@@ -133,6 +137,35 @@ void Viewer::show_findings() {
   for (std::size_t i = 0; i < index().findings.size(); ++i) {
     if (shows(index().findings[i])) shown_.push_back(i);
   }
+}
+
+// A line a rule: what lacks the same events together.
+void Viewer::say_what_was_not_checked() {
+  not_checked_ = {};
+  if (!index().whole()) return;
+  std::string idle;
+  for (const NotChecked& n : index().known.not_checked(trace_->names)) {
+    const RuleInfo& rule = info(n.rule);
+    if (!n.applicable) {
+      if (idle.find(rule.name) == std::string::npos) {
+        idle += (idle.empty() ? "" : ", ") + std::string(rule.name);
+      }
+      continue;
+    }
+    const std::string object = n.object == kNone ? "the trace" : text(n.object);
+    std::vector<Line>& lines = not_checked_.lines;
+    if (lines.empty() || lines.back()[0].text != rule.name) {
+      lines.push_back({{std::string(rule.name)},
+                       {"  " + object},
+                       {"  (needs " + std::string(rule.needs) + ')', Tone::kDim}});
+    } else if (lines.back()[1].text.find(object) == std::string::npos) {
+      lines.back()[1].text += ", " + object;
+    }
+  }
+  if (!not_checked_.lines.empty()) not_checked_.title = "Not checked";
+  if (idle.empty()) return;
+  if (not_checked_.title.empty()) not_checked_.title = "Nothing to judge";
+  not_checked_.lines.push_back({{"Nothing to judge: " + idle, Tone::kDim}});
 }
 
 FindingItem Viewer::finding(std::size_t number) const {

@@ -58,6 +58,16 @@ std::string Viewer::measured() const {
   return out + ", " + grouped(findings) + " findings";
 }
 
+std::string Viewer::time_of(EventIndex event) const {
+  const StepStart* step = index().step_at(event);
+  if (step == nullptr || !step->t || !index().steps.front().t) return "";
+  const double ms = static_cast<double>(*step->t - *index().steps.front().t) / 1e6;
+  char text[48];
+  ms < 10'000 ? std::snprintf(text, sizeof text, "%.1f ms", ms)
+              : std::snprintf(text, sizeof text, "%.2f s", ms / 1e3);
+  return text;
+}
+
 bool Viewer::choose_lanes(std::string_view name, const Words& words) {
   std::string text;
   for (const std::string& word : words) text += (text.empty() ? "" : " ") + word;

@@ -14,7 +14,7 @@ bool Viewer::show(LowPane pane) {
   }
   pane_ = pane_ == pane ? LowPane::kTable : pane;
   if (pane == LowPane::kWhatIf && what_if_run_ == nullptr) {
-    what_if_run_ = std::make_unique<WhatIfRun>(trace_->path);
+    what_if_run_ = run_what_if(trace_->path);
   }
   tick(0);
   return true;
@@ -112,9 +112,13 @@ Session Viewer::session() const {
   return out;
 }
 
-void Viewer::restore(const Session& session) {
-  bookmarks_ = session.bookmarks;
+void Viewer::keep_bookmarks(std::vector<Bookmark> bookmarks) {
+  bookmarks_ = std::move(bookmarks);
   std::ranges::sort(bookmarks_, {}, &Bookmark::event);
+}
+
+void Viewer::restore(const Session& session) {
+  keep_bookmarks(session.bookmarks);
   for (const RuleInfo& rule : kRules) {
     const bool hidden =
         std::ranges::find(session.hidden_rules, rule.name) != session.hidden_rules.end();

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "gui/app/viewer.h"
 
+#include <set>
+
 #include "tests/gui/gui_fixture.h"
 
 namespace pagetape {
@@ -36,7 +38,7 @@ TEST_F(ViewerTest, ALineOfTheExplanationLeadsToItsEventAndReturnLeadsBack) {
   const EventIndex finding = viewer.selected();
   viewer.run("blame");
   ASSERT_TRUE(viewer.run("follow 1"));
-  EXPECT_EQ(viewer.selected(), viewer.explained().lines[0][0].link);
+  EXPECT_EQ(to_event(viewer.selected()), viewer.explained().lines[0][0].command);
   EXPECT_LT(viewer.selected(), finding);
   ASSERT_TRUE(viewer.run("return"));
   EXPECT_EQ(viewer.selected(), finding);
@@ -292,6 +294,49 @@ TEST_F(ViewerTest, ARequestLeadsToWhereItBegan) {
   EXPECT_FALSE(viewer.run("request nobody"));
 }
 
+TEST_F(ViewerTest, ANameLeadsToWhereItWasDeclared) {
+  synth("stale-swa");
+  Viewer viewer(open());
+  viewer.run("next-finding");
+  for (const char* name : {"S", "draft"}) {
+    ASSERT_TRUE(viewer.run(std::string("declared ") + name)) << viewer.message();
+    EXPECT_THAT(viewer.moment().json, HasSubstr('"' + std::string(name) + '"'));
+  }
+  EXPECT_EQ(viewer.moment().kind, "backend");
+  EXPECT_FALSE(viewer.run("declared nothing"));
+}
+
+// Whatever is said of a state, a finding and its chain can be followed.
+TEST_F(ViewerTest, EveryLinkLeadsSomewhere) {
+  synth("stale-swa");
+  Viewer viewer(open());
+  viewer.run("next-finding");
+  viewer.run("blame");
+  std::vector<Block> blocks = viewer.moment().state;
+  blocks.push_back(viewer.explained());
+  std::set<std::string> commands;
+  for (const Block& block : blocks) {
+    commands.insert(block.command);
+    for (const Line& line : block.lines) {
+      for (const Phrase& phrase : line) commands.insert(phrase.command);
+    }
+    for (const Chain& chain : block.chains) {
+      for (const Phrase& name : chain.names) commands.insert(name.command);
+    }
+  }
+  commands.erase("");
+  EXPECT_GT(commands.size(), 12U);
+  for (const std::string& command : commands) {
+    EXPECT_TRUE(viewer.run(command)) << command << ": " << viewer.message();
+  }
+}
+
+TEST_F(ViewerTest, WhatWasNotCheckedIsSaid) {
+  synth("none");
+  const Viewer viewer(open());
+  EXPECT_THAT(texts({viewer.not_checked()}), HasSubstr("STALE_CONTENT"));
+}
+
 TEST_F(ViewerTest, ACellIsCopiedAsText) {
   synth("stale-swa");
   Viewer viewer(open());
@@ -310,6 +355,9 @@ TEST_F(ViewerTest, ThePaletteFindsRulesAndRequests) {
   EXPECT_THAT(viewer.palette("first oob", 1).at(0).text, HasSubstr("OOB_PAGE"));
   EXPECT_EQ(viewer.palette("78", 1).at(0).command, "goto 78");
   EXPECT_EQ(viewer.palette("F:3", 1).at(0).command, "blame F:3");
+  EXPECT_EQ(viewer.palette("pool S", 1).at(0).command, "declared S");
+  EXPECT_EQ(viewer.palette("blame 0 1", 1).at(0).command, "blame 0 1");
+  EXPECT_EQ(viewer.palette("lanes draft", 1).at(0).command, "lanes draft");
 }
 
 }  // namespace

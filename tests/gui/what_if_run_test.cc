@@ -10,9 +10,9 @@ using WhatIfRunTest = GuiTest;
 
 TEST_F(WhatIfRunTest, TheWholeRepairIsCleanAndTheDefectIsNot) {
   synth("stale-swa");
-  WhatIfRun run(path_);
-  run.wait();
-  const WhatIfRun::Told told = run.told();
+  const auto run = run_what_if(path_);
+  run->wait();
+  const WhatIfTold told = run->told();
   EXPECT_EQ(told.failed, "");
   ASSERT_EQ(told.lines.size(), known_variants().size());
   for (const VariantLine& line : told.lines) {
@@ -24,17 +24,17 @@ TEST_F(WhatIfRunTest, TheWholeRepairIsCleanAndTheDefectIsNot) {
 
 TEST_F(WhatIfRunTest, IsStopped) {
   synth("stale-swa");
-  WhatIfRun run(path_);
-  run.stop();
-  run.wait();
-  EXPECT_TRUE(run.over());
-  EXPECT_EQ(run.told().doing, "");
+  const auto run = run_what_if(path_);
+  run->stop();
+  run->wait();
+  EXPECT_TRUE(run->over());
+  EXPECT_EQ(run->told().doing, "");
 }
 
 TEST_F(WhatIfRunTest, SaysWhyATraceCannotBeGoneOver) {
-  WhatIfRun run(path_);
-  run.wait();
-  EXPECT_THAT(run.told().failed, ::testing::HasSubstr("gui_"));
+  const auto run = run_what_if(path_);
+  run->wait();
+  EXPECT_THAT(run->told().failed, ::testing::HasSubstr("gui_"));
 }
 
 }  // namespace

@@ -33,6 +33,19 @@ TEST(Describe, WhatAFindingIsExplainedByIsSaidInWords) {
             "logical page 2 of A (page 5 of pool S) left the window");
 }
 
+TEST(Describe, WhatPagesHoldIsSaidInWords) {
+  EXPECT_EQ(words(R"({"ev":"fill","pool":"F","req":"A","pages":[7]})"),
+            "page 7 of pool F written by A");
+  EXPECT_EQ(words(R"({"ev":"prefix_key","pool":"F","page":7,"key":"k"})"),
+            "page 7 of pool F offered under key k");
+  EXPECT_EQ(words(R"({"ev":"prefix_hit","pool":"F","req":"A","page":7,"key":"k"})"),
+            "page 7 of pool F reused by A, key k");
+  EXPECT_EQ(words(R"({"ev":"copy","from_pool":"F","to_pool":"H","req":"A","from":[7],"to":[1]})"),
+            "page 7 of pool F copied to page 1 of pool H");
+  EXPECT_EQ(words(R"({"ev":"step","step":3,"mode":"decode"})"), "step 3 (decode) began");
+  EXPECT_EQ(words(R"({"ev":"request","req":"A","state":"finish"})"), "request A: finish");
+}
+
 TEST(Describe, TheCallSiteIsNamed) {
   EXPECT_EQ(words(R"({"ev":"version","object":"F","src":"model.py:7"})"),
             "F was rebuilt at model.py:7");
