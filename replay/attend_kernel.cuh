@@ -205,7 +205,7 @@ struct Rows {
                         float (&kept)[S::kKept]) const {
     constexpr int kAtOnce = W::kOwn ? 4 : S::kSteps;
     float s[kRows * kAtOnce];
-#pragma unroll
+#pragma unroll 1  // So that the code of the main loop stays in the instruction cache.
     for (int first = 0; first < S::kSteps; first += kAtOnce) {
 #pragma unroll
       for (int t = 0; t < kAtOnce; ++t) {
@@ -275,6 +275,7 @@ struct Rows {
     }
     __syncwarp();
     stream.wait_for_values();
+    constexpr int kUnrolled = W::kOwn ? 4 : S::kSteps;
 #pragma unroll
     for (int b = 0; b < S::kBlocks; ++b) {
       if (scales[b]) {
@@ -285,7 +286,7 @@ struct Rows {
           for (int i = 0; i < S::kDims; ++i) acc[r][i] *= by;
         }
       }
-#pragma unroll
+#pragma unroll kUnrolled
       for (int t = 0; t < S::kSteps; ++t) {
         float x[S::kDims], by[kRows];
         stream.read_value(b, t, x);

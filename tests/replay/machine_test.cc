@@ -257,5 +257,23 @@ TEST(Plan, LeavesOfAWindowAreOneChunkWhereThereIsWorkEnough) {
   EXPECT_EQ(plan_of(a, std::vector(1, lane)).size(), 8u);
 }
 
+TEST(Plan, TilesAreAsGreatAsTheMachineAsks) {
+  AttentionArgs a;
+  a.layer_count = 1;
+  a.kv.heads = 2;
+  a.ratio = 4;
+  a.tile_rows = 16;
+  AttentionLane lane;
+  lane.len = 3000;
+  lane.q_len = 9;  // 36 rows: three tiles, which see three chunks of four leaves.
+  lane.q_pos = 2991;
+  EXPECT_EQ(plan_of(a, std::vector(1, lane)).size(), 2u * 3 * 3);
+  EXPECT_EQ(a.tile_count, 2u * 3);
+  EXPECT_EQ(a.partial_floats(), 16u * (128 + 2));
+  // Warps go through the leaves of a great tile one after another: chunks keep a GPU busy only.
+  EXPECT_EQ(plan_of(a, std::vector(200, lane)).size(), 200u * 2 * 3);
+  EXPECT_EQ(a.partial_count, 0u);
+}
+
 }  // namespace
 }  // namespace pagetape
