@@ -3,9 +3,12 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstddef>
+#include <cstring>
 #include <exception>
 #include <memory>
 #include <new>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -78,20 +81,50 @@ bool names_launch(std::string_view line) {
   return false;
 }
 
-int append_launch(ptape_recorder* recorder, Record& record, const ptape_launch* launch) {
-  const auto rows = launch == nullptr || launch->size < sizeof(ptape_launch)
-                        ? std::nullopt
-                        : pagetape::rows_bytes(launch->rows, launch->n_rows);
-  if (!rows || launch->n_layers > kMostElements ||
-      (launch->layers == nullptr && launch->n_layers > 0)) {
-    return argument_error("a launch with a null or too long array, or of another version");
+// Callers of ABI 1.5 and before have no lanes by column.
+constexpr std::size_t kLeastLaunch = offsetof(ptape_launch, lanes);
+
+const ptape_lanes* lanes_of(const ptape_launch& launch) {
+  return launch.size < sizeof(ptape_launch) ? nullptr : launch.lanes;
+}
+
+// The bytes of a launch's lanes, and in `record` how many and how they stand there.
+std::optional<std::size_t> lanes_bytes(const ptape_launch& launch, Record& record) {
+  record.flag = pagetape::kNoLanes;
+  const ptape_lanes* lanes = lanes_of(launch);
+  if (lanes == nullptr) {
+    record.n = static_cast<std::uint32_t>(launch.n_rows);
+    return pagetape::rows_bytes(launch.rows, launch.n_rows);
   }
-  record.n = static_cast<std::uint32_t>(launch->n_rows);
-  const std::size_t head = pagetape::launch_head_bytes(*launch);
-  return append_ticketed(recorder, record, head + *rows, [&](char* to) {
-    to = pagetape::write_launch_head(to, *launch);
-    pagetape::write_rows(to, launch->rows, launch->n_rows, *rows);
+  if (lanes->size < sizeof(ptape_lanes)) return std::nullopt;
+  record.n = static_cast<std::uint32_t>(lanes->n_lanes);
+  return pagetape::lanes_bytes(*lanes, record.flag);
+}
+
+int append_launch(ptape_recorder* recorder, Record& record, const ptape_launch& launch) {
+  const auto bytes = lanes_bytes(launch, record);
+  if (!bytes || launch.n_layers > kMostElements ||
+      (launch.layers == nullptr && launch.n_layers > 0)) {
+    return argument_error("a launch with a null or too long array");
+  }
+  const std::size_t head = pagetape::launch_head_bytes(launch);
+  return append_ticketed(recorder, record, head + *bytes, [&](char* to) {
+    to = pagetape::write_launch_head(to, launch);
+    if (record.flag != pagetape::kNoLanes) {
+      pagetape::write_lanes(to, *launch.lanes);
+    } else {
+      pagetape::write_rows(to, launch.rows, launch.n_rows, *bytes);
+    }
   });
+}
+
+bool valid(const ptape_launch* launch) { return launch != nullptr && launch->size >= kLeastLaunch; }
+
+template <class Body>
+int append_one(ptape_recorder* recorder, const ptape_at* at, const ptape_launch* launch) {
+  if (!valid(launch)) return argument_error("a launch is null or of another version");
+  Record record = make<Body>(recorder, at);
+  return append_launch(recorder, record, *launch);
 }
 
 pagetape::RecorderOptions recorder_options(const ptape_options& from) {
@@ -325,8 +358,8 @@ int ptape_swa_state(ptape_recorder* recorder, const ptape_at* at, ptape_name bac
 }
 
 void ptape_launch_init(ptape_launch* launch) {
-  *launch = {};
-  launch->size = sizeof(ptape_launch);
+  std::memset(launch, 0, kLeastLaunch);  // Callers of ABI 1.5 have no more room.
+  launch->size = kLeastLaunch;
   launch->bound_pages = launch->bound_ptr = launch->window = launch->page_size =
       launch->table_rows = launch->table_cols = PTAPE_ABSENT;
 }
@@ -338,14 +371,12 @@ void ptape_row_init(ptape_row* row) {
 
 int ptape_attention(ptape_recorder* recorder, const ptape_at* at, const ptape_launch* launch) {
   PTAPE_NEEDS(recorder);
-  Record record = make<ev::Attention>(recorder, at);
-  return append_launch(recorder, record, launch);
+  return append_one<ev::Attention>(recorder, at, launch);
 }
 
 int ptape_store(ptape_recorder* recorder, const ptape_at* at, const ptape_launch* launch) {
   PTAPE_NEEDS(recorder);
-  Record record = make<ev::Store>(recorder, at);
-  return append_launch(recorder, record, launch);
+  return append_one<ev::Store>(recorder, at, launch);
 }
 
 int ptape_layer(ptape_recorder* recorder, const ptape_at* at, std::int32_t layer,
@@ -355,15 +386,14 @@ int ptape_layer(ptape_recorder* recorder, const ptape_at* at, std::int32_t layer
   Record record = make<ev::Attention>(recorder, at);  // The first one's time stays in it.
   int first_error = PTAPE_OK;
   for (const ptape_layer_launch& one : std::span(launches, n)) {
-    if (one.launch == nullptr || one.launch->size < sizeof(ptape_launch)) {
-      return argument_error("a launch is null or of another version");
-    }
-    ptape_launch launch = *one.launch;
+    if (!valid(one.launch)) return argument_error("a launch is null or of another version");
+    ptape_launch launch{};
+    std::memcpy(&launch, one.launch, std::min<std::size_t>(one.launch->size, sizeof(launch)));
     launch.layers = &layer;
     launch.n_layers = 1;
     launch.bound_ptr = bound_ptr;
     record.kind = one.store != 0 ? kKindOf<ev::Store> : kKindOf<ev::Attention>;
-    const int error = append_launch(recorder, record, &launch);
+    const int error = append_launch(recorder, record, launch);
     if (first_error == PTAPE_OK) first_error = error;
   }
   return first_error;

@@ -144,6 +144,17 @@ typedef struct ptape_row {
   size_t n_slots;
 } ptape_row;
 
+/* Lanes by column, as engines hold them: entry i of each column is lane i's, with the meaning it
+ * has in a ptape_row. A column left out (NULL) is absent in all lanes; without `req` all are
+ * padding. One copy a column, where a ptape_row costs a copy of its 88 bytes. Since ABI 1.1. */
+typedef struct ptape_lanes {
+  uint32_t size;     /* sizeof(ptape_lanes) */
+  uint32_t reserved; /* 0 */
+  size_t n_lanes;
+  const ptape_name* req;
+  const int64_t *len, *row, *q_len, *q_pos, *first, *n;
+} ptape_lanes;
+
 /* An attention or a store. Layers are numbers; more than one are written as `layers`. */
 typedef struct ptape_launch {
   uint32_t size; /* sizeof(ptape_launch) */
@@ -159,9 +170,11 @@ typedef struct ptape_launch {
   ptape_name bound_pool; /* The tensor really passed; 0: not known. */
   int64_t bound_pages, bound_ptr;
   int64_t window, page_size, table_rows, table_cols;
+  const ptape_lanes* lanes; /* Its lanes by column, in the place of `rows`; NULL: by row. Since
+                             * ABI 1.6, and read where `size` is that of the whole struct. */
 } ptape_launch;
 
-/* Sets every field to absent. */
+/* Sets every field but `lanes` to absent, and `size` to that of the part before it. */
 PTAPE_API void ptape_launch_init(ptape_launch* launch);
 PTAPE_API void ptape_row_init(ptape_row* row);
 PTAPE_API int ptape_attention(ptape_recorder*, const ptape_at*, const ptape_launch* launch);
@@ -181,17 +194,6 @@ PTAPE_API int ptape_layer(ptape_recorder*, const ptape_at*, int32_t layer, int64
 /* rows NULL: the captured lanes as they are. */
 PTAPE_API int ptape_graph_launch(ptape_recorder*, const ptape_at*, ptape_name graph,
                                  const ptape_row* rows, size_t n_rows);
-
-/* Lanes by column, as engines hold them: entry i of each column is lane i's, with the meaning it
- * has in a ptape_row. A column left out (NULL) is absent in all lanes; without `req` all are
- * padding. One copy a column, where a ptape_row costs a copy of its 88 bytes. Since ABI 1.1. */
-typedef struct ptape_lanes {
-  uint32_t size;     /* sizeof(ptape_lanes) */
-  uint32_t reserved; /* 0 */
-  size_t n_lanes;
-  const ptape_name* req;
-  const int64_t *len, *row, *q_len, *q_pos, *first, *n;
-} ptape_lanes;
 
 PTAPE_API int ptape_graph_launch_lanes(ptape_recorder*, const ptape_at*, ptape_name graph,
                                        const ptape_lanes* lanes);

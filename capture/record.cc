@@ -387,7 +387,11 @@ void RecordDecoder::decode_launch(const Record& record, RecordBytes& payload, Ev
   auto common = [&](auto& to) {
     to.backend = name(part.backend);
     set_layers(layers, part.n_layers, to.layer, to.layers);
-    read_rows(payload, record.n, to.rows);
+    if (record.flag == kNoLanes) {
+      read_rows(payload, record.n, to.rows);
+    } else {
+      read_lanes(payload, record.n, record.flag >> 2, to.rows);
+    }
     to.space = name(part.space);
     to.unit = name(part.unit);
     to.bound = std::move(bound);

@@ -135,7 +135,8 @@ void write_rows(char* to, const ptape_row* rows, std::size_t n, std::size_t byte
 std::size_t launch_head_bytes(const ptape_launch& launch);
 char* write_launch_head(char* to, const ptape_launch& launch);
 
-// How the lanes of a graph launch stand in its payload: Record::flag.
+// How the lanes of a launch stand in its payload: Record::flag. Those of an attention or a store
+// stand by row where it is 0.
 enum LanesForm : std::uint16_t {
   kNoLanes = 0,
   kLanesByRow = 1,     // As write_rows leaves them.

@@ -59,7 +59,7 @@ class Recorder {
   // integers a kind of record has is known where it is made, and the record is never in memory.
   template <class F>
   [[gnu::always_inline]] int append(Record& record, std::size_t payload_bytes, F&& fill,
-             std::uint64_t* position = nullptr) {
+                                    std::uint64_t* position = nullptr) {
     if (timestamps_ && record.t == PTAPE_ABSENT) record.t = now();
     const std::size_t bytes = record_bytes(record, payload_bytes);
     RingClaim claim;

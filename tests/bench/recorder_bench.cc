@@ -174,6 +174,33 @@ void graph_launch_lanes(benchmark::State& state) {
          [&](ptape_recorder* to) { return ptape_graph_launch_lanes(to, nullptr, graph, &lanes); });
 }
 
+// A launch of one layer with what it is given, as an adapter has it: its lanes by column.
+void attention(benchmark::State& state) {
+  ptape_recorder* recorder = open_recorder();
+  const auto n = static_cast<std::size_t>(state.range(0));
+  const std::vector<ptape_name> req(n, ptape_intern(recorder, "A"));
+  std::vector<std::int64_t> row(n), len(n, 100);
+  std::iota(row.begin(), row.end(), 0);
+  ptape_lanes lanes{};
+  lanes.size = sizeof(lanes);
+  lanes.n_lanes = n;
+  lanes.req = req.data();
+  lanes.row = row.data();
+  lanes.len = lanes.n = len.data();
+  const std::int32_t layer = 3;
+  ptape_launch launch;
+  ptape_launch_init(&launch);
+  launch.size = sizeof(launch);
+  launch.backend = ptape_intern(recorder, "b");
+  launch.table = ptape_intern(recorder, "t");
+  launch.layers = &layer;
+  launch.n_layers = 1;
+  launch.lanes = &lanes;
+  const std::size_t columns = padded(n * sizeof(ptape_name)) + 3 * n * sizeof(std::int64_t);
+  record(state, recorder, {0, 0, launch_head_bytes(launch) + columns},
+         [&](ptape_recorder* to) { return ptape_attention(to, nullptr, &launch); });
+}
+
 // The ring alone: so many threads claim, fill and commit 56 bytes each time.
 constexpr std::size_t kClaims = 1u << 20;
 void claim(benchmark::State& state) {
@@ -239,6 +266,7 @@ BENCHMARK(alloc)->Arg(1)->Arg(16)->Arg(128);
 BENCHMARK(table)->Arg(64)->Arg(512);
 BENCHMARK(lens)->Arg(64);
 BENCHMARK(graph_launch)->Arg(1)->Arg(8)->Arg(64);
+BENCHMARK(attention)->Arg(1)->Arg(8)->Arg(64);
 BENCHMARK(graph_launch_lanes)->Arg(1)->Arg(8)->Arg(64);
 
 }  // namespace

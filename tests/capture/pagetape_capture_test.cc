@@ -180,6 +180,41 @@ TEST_F(Capture, ALayersLaunchesEqualThoseRecordedOneByOne) {
                            R"({"ev": "launch_done", "event": 1, "t": 7, "stream": 3})"}));
 }
 
+TEST_F(Capture, ALaunchsLanesByColumnEqualThoseByRow) {
+  const ptape_name req[] = {name("A"), 0};
+  const std::int64_t len[] = {5, 6}, row[] = {0, 1}, n[] = {1, PTAPE_ABSENT};
+  ptape_lanes lanes{};
+  lanes.size = sizeof(lanes);
+  lanes.n_lanes = 2;
+  lanes.req = req;
+  lanes.len = len;
+  lanes.row = row;
+  lanes.n = n;
+  ptape_launch launch;
+  ptape_launch_init(&launch);
+  EXPECT_LT(launch.size, sizeof(launch));  // A caller of an older ABI has no more.
+  launch.backend = name("t");
+  launch.table = name("r");
+  const std::int32_t layer = 3;
+  launch.layers = &layer;
+  launch.n_layers = 1;
+  launch.lanes = &lanes;
+  ASSERT_EQ(ptape_attention(recorder_, nullptr, &launch), PTAPE_OK);  // `lanes` is not there yet.
+  launch.size = sizeof(launch);
+  ASSERT_EQ(ptape_attention(recorder_, nullptr, &launch), PTAPE_OK);
+  const ptape_layer_launch both[] = {{&launch, 0, 0}};
+  ASSERT_EQ(ptape_layer(recorder_, nullptr, 4, PTAPE_ABSENT, both, 1), PTAPE_OK);
+  lanes.size = 4;
+  EXPECT_EQ(ptape_attention(recorder_, nullptr, &launch), PTAPE_E_ARGUMENT);
+  const auto line = [](const char* layer, const char* rows) {
+    return std::string(R"({"ev": "attention", "backend": "t", "layer": )") + layer +
+           R"(, "rows": [)" + rows + R"(], "table": "r"})";
+  };
+  const char* rows =
+      R"({"req": "A", "len": 5, "row": 0, "n": 1}, {"req": null, "len": 6, "row": 1})";
+  EXPECT_EQ(written(), (std::vector<std::string>{line("3", ""), line("3", rows), line("4", rows)}));
+}
+
 TEST_F(Capture, LanesByColumnEqualTheirLine) {
   const ptape_name req[] = {name("A"), 0, name("B")};
   const std::int64_t len[] = {9, PTAPE_ABSENT, 17}, row[] = {0, 1, 5}, n[] = {1, 2, 3};

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
+import contextlib
+import io
 import json
 import os
 import sys
 import tempfile
 import unittest
 from pathlib import Path
+from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "capture" / "python"))
 
@@ -40,6 +43,21 @@ class LateSinkTest(unittest.TestCase):
         recorder.close()
         self.assertEqual([line if line == "closed" else line["ev"] for line in lines.lines],
                          ["header", "step", "note", "closed"])
+
+    def test_an_engine_goes_on_where_none_can_be_opened(self):
+        def make():
+            raise OSError("no such library")
+
+        said = io.StringIO()
+        with contextlib.redirect_stderr(said):
+            recorder = Recorder(LateSink(make))
+            recorder.emit("step", step=1)
+            recorder.emit("step", step=2)
+            recorder.close()
+        self.assertEqual(said.getvalue(),
+                         f"pagetape: process {os.getpid()} is not recorded: no such library\n")
+        with mock.patch.dict(os.environ, PAGETAPE_STRICT="1"):
+            self.assertRaises(OSError, Recorder(LateSink(make)).emit, "step", step=1)
 
     def test_a_forked_child_opens_its_own(self):
         with tempfile.TemporaryDirectory() as folder:

@@ -56,6 +56,17 @@ class PtapeLaunch(ctypes.Structure):
                                                "kernel", "bound_pool")],
         *[(name, ctypes.c_int64) for name in ("bound_pages", "bound_ptr", "window", "page_size",
                                               "table_rows", "table_cols")],
+        ("lanes", ctypes.c_void_p),
+    ]
+
+
+class PtapeLanes(ctypes.Structure):
+    _fields_ = [
+        ("size", ctypes.c_uint32),
+        ("reserved", ctypes.c_uint32),
+        ("n_lanes", ctypes.c_size_t),
+        *[(name, ctypes.c_void_p) for name in ("req", "len", "row", "q_len", "q_pos", "first",
+                                               "n")],
     ]
 
 
@@ -200,19 +211,16 @@ class Rows(NamedTuple):
 class Launch:
     """A launch's record, made once for all the layers that are given the same."""
 
-    _WORDS = 11  # of a ptape_row: its name, six integers, two arrays that are left out
-
     def __init__(self, native: "NativeRecorder", store: bool, rows: Rows, **fields) -> None:
         self.store = store
-        count = len(rows.req)
-        self._rows = array("q", [0, *[ABSENT] * 6, 0, 0, 0, 0]) * count
-        self._rows[0::self._WORDS] = array("q", [native.name(req) for req in rows.req])
-        for word, column in enumerate(rows[1:], start=1):
-            if column is not None:
-                self._rows[word::self._WORDS] = array("q", column)
+        self._columns = [array("I", [native.name(req) for req in rows.req]),
+                         *(None if column is None else array("q", column) for column in rows[1:])]
+        self._lanes = PtapeLanes(
+            ctypes.sizeof(PtapeLanes), 0, len(rows.req),
+            *(None if one is None else one.buffer_info()[0] for one in self._columns))
         self.made = made = PtapeLaunch()
         native.library.ptape_launch_init(made)
-        made.rows, made.n_rows = self._rows.buffer_info()[0], count
+        made.size, made.lanes = ctypes.sizeof(PtapeLaunch), ctypes.addressof(self._lanes)
         for field, value in fields.items():
             setattr(made, field, native.name(value) if isinstance(value, str) else value)
 

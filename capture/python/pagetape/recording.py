@@ -5,9 +5,12 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import threading
 import time
 from typing import Any, Callable, Dict, List, Optional
+
+from .importhook import strict
 
 
 IDS = (1 - (1 << 31), (1 << 31) - 1)  # One beyond them is told as the nearest, which no pool holds.
@@ -53,12 +56,28 @@ class TextRecorder:
         os.replace(self._partial, self._path)
 
 
+class Nowhere:
+    """Where no trace could be opened."""
+
+    def write(self, line: str) -> None:
+        pass
+
+    def flush(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
 class LateSink:
     """Opens its sink with the first event that is more than a header or a note: of the Python
     processes of a server, those that hold no engine's objects leave no trace.
 
     A forked child opens a sink of its own, with the same header: the parent's records nothing in
-    it. What its parent recorded before the fork is not in the child's trace."""
+    it. What its parent recorded before the fork is not in the child's trace.
+
+    It is opened in the middle of an engine's work: what hinders that is said, and the engine goes
+    on unrecorded. PAGETAPE_STRICT=1 raises instead."""
 
     _HELD = ('{"ev": "header"', '{"ev": "note"')
 
@@ -76,10 +95,19 @@ class LateSink:
             if line.startswith(self._HELD):
                 self._held.append(line)
                 return
-            self.sink = self._make()
+            self.sink = self._opened()
             for held in self._held:
                 self.sink.write(held)
         self.sink.write(line)
+
+    def _opened(self):
+        try:
+            return self._make()
+        except Exception as error:
+            if strict():
+                raise
+            print(f"pagetape: process {os.getpid()} is not recorded: {error}", file=sys.stderr)
+            return Nowhere()
 
     def flush(self) -> None:
         if self.sink is not None:
