@@ -30,7 +30,7 @@ struct PoolPicture {
 // What the mouse has arranged, the palette's letters, and pictures that are kept.
 struct Arrangement {
   float right = 0.34F;   // Share of the width for the state and the findings.
-  float top = 0.40F;     // Of the height for the timeline, at the most.
+  float top = 0.45F;     // Of the height for the timeline, at the most.
   float middle = 0.60F;  // Of what is below it for the pool map.
   float state = 0.50F;   // Of the right side for the state, at the most.
   char typed[128] = "";

@@ -70,7 +70,8 @@ class Lanes {
   float y() const { return y_; }
   float left() const { return left_; }
   float width() const { return width_; }
-  bool has_room() const { return y_ + row() <= bottom_; }
+  // For a lane, and behind it, if it is not the last, for saying that there are more.
+  bool has_room(bool last) const { return y_ + row() * (last ? 1 : 2) <= bottom_; }
   float row() const { return std::floor(ImGui::GetTextLineHeight() + ink_.px(4)); }
 
  private:
@@ -143,8 +144,10 @@ void Lanes::ruler() {
     bar(x, y_ + height - ink_.px(4), x + 1, y_ + height, ink_.theme.dim);
     const auto event = static_cast<EventIndex>(tick);
     const std::string time = viewer_.time_of(event);
-    ink_.put({std::floor(x + ink_.px(4)), y_ + ink_.px(1)}, left_ + width_ - x,
-             grouped(event) + (time.empty() ? "" : "  ·  " + time), ink_.theme.dim);
+    const std::string text = grouped(event) + (time.empty() ? "" : "  ·  " + time);
+    const float room = left_ + width_ - x - ink_.px(4);
+    if (ImGui::CalcTextSize(text.c_str()).x > room) continue;
+    ink_.put({std::floor(x + ink_.px(4)), y_ + ink_.px(1)}, room, text, ink_.theme.dim);
   }
   next(height);
 }
@@ -567,8 +570,9 @@ void draw_timeline(Ink& ink, Viewer& viewer, Rect rect, Arrangement& arrangement
     lanes.bookmarks();
     lanes.differences();
     std::size_t left_out = 0;
-    for (const LaneView& lane : viewer.lanes()) {
-      lanes.has_room() ? lanes.lane(lane) : void(++left_out);
+    const std::vector<LaneView> all = viewer.lanes();
+    for (const LaneView& lane : all) {
+      left_out == 0 && lanes.has_room(&lane == &all.back()) ? lanes.lane(lane) : void(++left_out);
     }
     lanes.finish(left_out);
     arrangement.timeline_needs = at.y - rect.at.y + lanes.needs() + ink.px(8);

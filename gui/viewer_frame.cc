@@ -91,6 +91,7 @@ void set_style(bool dark, float scale) {
   style.WindowBorderSize = 0;
   style.ScrollbarSize = 12;
   style.ScaleAllSizes(scale);
+  style.Colors[ImGuiCol_PopupBg].w = 1;  // What is under words makes them hard to read.
   // What is behind the panes.
   style.Colors[ImGuiCol_MenuBarBg] = ImGui::ColorConvertU32ToFloat4(Theme::of(dark).back);
   style.Colors[ImGuiCol_Separator] = ImGui::ColorConvertU32ToFloat4(Theme::of(dark).line);

@@ -40,7 +40,9 @@ void Viewer::offer_typed(std::string_view typed, std::vector<PaletteItem>& items
   for (const Command& command : viewer_commands()) {
     const std::string name(command.name), help(command.help);
     // With its arguments, as in a script.
-    if (typed.starts_with(name + ' ')) items.push_back({words + ": " + help, words});
+    if (!command.arguments.empty() && typed.starts_with(name + ' ')) {
+      items.push_back({words + ": " + help, words});
+    }
     if (!command.arguments.empty() && command.arguments[0] != '[') continue;
     const std::string key = command.key.empty() ? "" : " (" + std::string(command.key) + ')';
     items.push_back({name + ": " + help + key, name});

@@ -63,8 +63,8 @@ std::string Viewer::time_of(EventIndex event) const {
   if (step == nullptr || !step->t || !index().steps.front().t) return "";
   const double ms = static_cast<double>(*step->t - *index().steps.front().t) / 1e6;
   char text[48];
-  ms < 10'000 ? std::snprintf(text, sizeof text, "%.1f ms", ms)
-              : std::snprintf(text, sizeof text, "%.2f s", ms / 1e3);
+  ms < 1'000 ? std::snprintf(text, sizeof text, "%.1f ms", ms)
+             : std::snprintf(text, sizeof text, "%.2f s", ms / 1e3);
   return text;
 }
 

@@ -84,6 +84,36 @@ class ViewTest(unittest.TestCase):
         self.assertEqual(done.returncode, 2)
         self.assertIn("nowhere.ptape", done.stderr)
 
+    def test_bookmarks_of_the_side_file_are_shown_and_it_is_left_as_it_is(self):
+        trace = self.synth("stale-swa")
+        side = {"selected": 3, "begin": 0, "end": 9, "hidden_rules": ["WRONG_SPACE"], "layer": "",
+                "request": "", "colours": "age", "dark": False,
+                "bookmarks": [{"event": 60, "note": "the swap"}]}
+        with open(trace + ".view.json", "w", encoding="utf-8") as f:
+            json.dump(side, f)
+        texts = self.play(trace, "next-bookmark", "bookmark another note")
+        self.assertIn("event 60", texts)
+        self.assertIn("bookmark at event 60 another note", texts)
+        self.assertNotIn("(hidden)", texts)  # How it was looked at is a window's.
+        with open(trace + ".view.json", encoding="utf-8") as f:
+            self.assertEqual(json.load(f), side)
+        with open(trace + ".view.json", "w", encoding="utf-8") as f:
+            f.write("[]")
+        done = self.view("--texts", "-", trace)
+        self.assertEqual(done.returncode, 0)
+        self.assertIn("is no session of this viewer", done.stderr)
+
+    def test_a_picture_of_a_clean_trace_is_of_its_end_and_says_what_was_not_checked(self):
+        picture = os.path.join(self.folder.name, "clean.png")
+        done = self.view("--screenshot", picture, "--texts", "-", BINARY)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertIn("the recording ends", done.stdout)
+        self.assertIn("Backend backend1", done.stdout)
+        self.assertRegex(done.stdout, r"GRAPH_STALE  the trace  \(needs")
+
+    def test_a_trace_with_times_says_them(self):
+        self.assertIn("event  ·  time", self.play(self.synth("none"), "first"))
+
     def test_a_trace_without_times_says_none(self):
         trace = os.path.join(self.folder.name, "untimed.jsonl")
         with open(self.synth("stale-swa"), encoding="utf-8") as f, \
