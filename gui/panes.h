@@ -63,6 +63,8 @@ void draw_palette(Ink& ink, const Viewer& viewer, Arrangement& arrangement);
 
 // Zooming by the wheel under the cursor and dragging, in an area that shows the axis.
 void drag_axis(Viewer& viewer, ImVec2 at, ImVec2 size);
+// Whether what it is about was clicked: pressed and let go there, and not dragged.
+bool axis_clicked();
 // The width that the names of lanes need, up to `most`.
 float gutter_of(const Ink& ink, const Viewer& viewer, float most);
 

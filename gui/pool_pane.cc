@@ -115,7 +115,7 @@ class PoolMap {
     ImGui::SetTooltip("%s, page %lld: %s%s\nclick: blame the page at this event", where.c_str(),
                       static_cast<long long>(page), owner.c_str(),
                       pool_.pages_a_row > 1 ? " (and its neighbours)" : "");
-    if (ImGui::IsMouseReleased(0) && ImGui::GetMouseDragDelta(0, 3).x == 0) {
+    if (axis_clicked()) {
       ink_.run("goto " + std::to_string(event));
       ink_.run("blame " + viewer_.text(pool_.name) + ':' + std::to_string(page));
     }

@@ -31,6 +31,12 @@ void drag_axis(Viewer& viewer, ImVec2 at, ImVec2 size) {
   }
 }
 
+bool axis_clicked() {
+  const ImVec2 moved = ImGui::GetMouseDragDelta(0, 3);
+  return ImGui::IsItemDeactivated() && ImGui::IsItemHovered() && ImGui::IsMouseReleased(0) &&
+         moved.x == 0 && moved.y == 0;
+}
+
 namespace {
 
 // Lanes from the top down, all over one axis. Bars and bands are drawn into one raster; words and
@@ -544,10 +550,7 @@ void mouse(Ink& ink, Viewer& viewer, ImVec2 at, ImVec2 size) {
   if (ImGui::IsItemActive() && io.KeyShift && ImGui::IsMouseDragging(0, 3)) {
     ink.run("range " + event_at(from) + ' ' + event_at(io.MousePos.x));
   }
-  if (ImGui::IsItemHovered() && ImGui::IsMouseReleased(0) &&
-      ImGui::GetMouseDragDelta(0, 3).x == 0) {
-    ink.run("goto " + event_at(io.MousePos.x));
-  }
+  if (axis_clicked()) ink.run("goto " + event_at(io.MousePos.x));
 }
 
 }  // namespace

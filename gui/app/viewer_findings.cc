@@ -162,10 +162,8 @@ void Viewer::say_what_was_not_checked() {
       lines.back()[1].text += ", " + object;
     }
   }
-  if (!not_checked_.lines.empty()) not_checked_.title = "Not checked";
-  if (idle.empty()) return;
-  if (not_checked_.title.empty()) not_checked_.title = "Nothing to judge";
-  not_checked_.lines.push_back({{"Nothing to judge: " + idle, Tone::kDim}});
+  not_checked_.title = not_checked_.lines.empty() ? "Nothing is left unchecked" : "Not checked";
+  if (!idle.empty()) not_checked_.lines.push_back({{"nothing to judge: " + idle, Tone::kDim}});
 }
 
 FindingItem Viewer::finding(std::size_t number) const {
