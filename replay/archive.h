@@ -237,6 +237,14 @@ class LoadArchive {
 
  private:
   std::uint64_t number() {
+    if (!in_.empty() && static_cast<unsigned char>(*in_.data()) < 0x80) {  // Mostly.
+      const auto byte = static_cast<unsigned char>(*in_.data());
+      in_ = {in_.data() + 1, in_.size() - 1};
+      return byte;
+    }
+    return long_number();
+  }
+  [[gnu::noinline]] std::uint64_t long_number() {
     std::uint64_t v = 0;
     for (int shift = 0; shift < 70; shift += 7) {
       if (in_.empty() || !ok_) break;

@@ -4,7 +4,10 @@
 #include <algorithm>
 #include <charconv>
 #include <map>
+#include <span>
+#include <thread>
 
+#include "replay/team.h"
 #include "verify/fetch.h"
 #include "verify/judge.h"
 #include "verify/past.h"
@@ -268,43 +271,77 @@ void fill_in(Link& link, const Event& event, std::int64_t step, const Names& nam
   link.src = names.text(event.src);
 }
 
-// Most events of a trace. They change what is written of pages, if anything: no owner, table, map,
-// binding or value.
-const KindSet& writes_only() {
-  static const KindSet kinds = KindSet()
-                                   .set(kKindOf<ev::Attention>)
-                                   .set(kKindOf<ev::Store>)
-                                   .set(kKindOf<ev::Fill>)
-                                   .set(kKindOf<ev::Rewind>)
-                                   .set(kKindOf<ev::Accept>)
-                                   .set(kKindOf<ev::FreeCount>)
-                                   .set(kKindOf<ev::LaunchDone>);
-  return kinds;
+// Most events of a trace: those that change no state, and where it is not asked what is written of
+// pages, those that change just that.
+KindSet left_out(bool asked_what_is_written) {
+  KindSet kinds;
+  kinds.set(kKindOf<ev::Attention>).set(kKindOf<ev::Accept>);
+  kinds.set(kKindOf<ev::FreeCount>).set(kKindOf<ev::LaunchDone>);
+  if (asked_what_is_written) return kinds;
+  return kinds.set(kKindOf<ev::Store>).set(kKindOf<ev::Fill>).set(kKindOf<ev::Rewind>);
 }
 
-// Visits each event of the chain in its own past.
-Status look_back(Past& past, std::int64_t rank, Names& names, std::vector<Link>& links) {
+// Links whose events are reached from one keyframe.
+struct Visit {
+  std::span<Link> links;
   Status status;
+};
+
+// The names of a spot in another table.
+Spot renamed(Spot spot, Renaming& rename) {
+  spot.object = rename(spot.object);
+  spot.attribute = rename(spot.attribute);
+  spot.layer = rename(spot.layer);
+  return spot;
+}
+
+// Goes to each event in its own past. `names` is the links' table; the trace is read with another.
+void look_at(const std::string& path, std::int64_t rank, const Names& names, Visit& visit) {
+  Names table;
+  Renaming rename(names, table);
+  const std::unique_ptr<Past> past = Past::open(path, table, visit.status);
+  if (past == nullptr) return;
   const auto written = [](const Link& link) { return link.spot.kind == LinkKind::kWrite; };
-  past.leave_out(std::ranges::any_of(links, written) ? KindSet() : writes_only());
-  for (std::size_t i = 0; i < links.size();) {
-    std::size_t end = i;
-    while (end < links.size() && links[end].event == links[i].event) ++end;
+  past->leave_out(left_out(std::ranges::any_of(visit.links, written)));
+  for (auto at = visit.links.begin(); at != visit.links.end();) {
+    const auto end = std::find_if(at, visit.links.end(),
+                                  [&](const Link& link) { return link.event != at->event; });
     Event event;
-    const Status went = past.go_before(links[i].event);
-    const World* world = went.ok() ? past.state().world(rank) : nullptr;
+    Status status = past->go_before(at->event);
+    const World* world = status.ok() ? past->state().world(rank) : nullptr;
     const World nothing;
     const World& before = world == nullptr ? nothing : *world;
     const std::int64_t step = before.step;
-    for (std::size_t j = i; went.ok() && j < end; ++j) {
-      links[j].value_before = value_of(before, links[j].spot, names);
+    for (Link& link : std::span(at, end)) {
+      if (status.ok()) link.value_before = value_of(before, renamed(link.spot, rename), table);
     }
-    const Status read = went.ok() ? past.pass(event, nullptr) : went;
-    for (std::size_t j = i; read.ok() && j < end; ++j) fill_in(links[j], event, step, names);
-    if (status.ok()) status = read;
+    if (status.ok()) status = past->pass(event, nullptr);
+    for (Link& link : std::span(at, end)) {
+      if (status.ok()) fill_in(link, event, step, table);
+    }
+    if (visit.status.ok()) visit.status = status;
+    at = end;
+  }
+}
+
+// Visits each event of the chain, those of different keyframes at once.
+Status look_back(const std::string& path, Past& past, std::int64_t rank, const Names& names,
+                 std::vector<Link>& links) {
+  std::vector<Visit> visits;
+  for (std::size_t i = 0; i < links.size();) {
+    const EventIndex from = past.reached_from(links[i].event);
+    std::size_t end = i + 1;
+    while (end < links.size() && past.reached_from(links[end].event) == from) ++end;
+    visits.push_back({std::span(links).subspan(i, end - i), {}});
     i = end;
   }
-  return status;
+  const auto threads = std::min<std::size_t>(visits.size(), std::thread::hardware_concurrency());
+  Team team(std::max(1U, static_cast<unsigned>(threads)));
+  team.run(visits.size(), [&](std::size_t i, unsigned) { look_at(path, rank, names, visits[i]); });
+  for (const Visit& visit : visits) {
+    if (!visit.status.ok()) return visit.status;
+  }
+  return {};
 }
 
 }  // namespace
@@ -336,8 +373,8 @@ BlameReport blame_trace(const std::string& path, EventIndex at, const Question& 
   report.at = at;
   const std::unique_ptr<Past> past = Past::open(path, *report.names, report.status);
   if (past == nullptr) return report;
-  // Rules are judged by what is written, and a page is asked of that.
-  if (!question.open() && question.page.empty()) past->leave_out(writes_only());
+  // Rules are judged by what is written.
+  past->leave_out(left_out(question.open() || !question.page.empty()));
   report.status = past->go_before(at);
   if (!report.status.ok()) return report;
   Answer answer(*report.names, question);
@@ -349,7 +386,7 @@ BlameReport blame_trace(const std::string& path, EventIndex at, const Question& 
   report.links = std::move(answer.links);
   if (question.before) {
     const std::int64_t rank = event.rank.value_or(State::kNoRank);
-    report.status = look_back(*past, rank, *report.names, report.links);
+    report.status = look_back(path, *past, rank, *report.names, report.links);
   } else {
     annotate(path, *report.names, report.links);
   }

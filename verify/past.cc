@@ -28,12 +28,24 @@ void Past::leave_out(const KindSet& kinds) {
   left_out_ = kinds;
 }
 
+// The first keyframe behind the event.
+static auto keyframe_behind(const std::vector<KeyframeInfo>& keyframes, EventIndex event) {
+  return std::upper_bound(
+      keyframes.begin(), keyframes.end(), event,
+      [](EventIndex e, const KeyframeInfo& keyframe) { return e < keyframe.event; });
+}
+
+EventIndex Past::reached_from(EventIndex event) {
+  if (reader_ == nullptr) return 0;
+  const auto& keyframes = reader_->keyframes();
+  const auto behind = keyframe_behind(keyframes, event);
+  return behind == keyframes.begin() ? 0 : (behind - 1)->event;
+}
+
 // To the nearest keyframe before the event that can be read. False: none is nearer than the state.
 bool Past::leap(EventIndex event) {
   const auto& keyframes = reader_->keyframes();
-  auto after = std::upper_bound(
-      keyframes.begin(), keyframes.end(), event,
-      [](EventIndex e, const KeyframeInfo& keyframe) { return e < keyframe.event; });
+  auto after = keyframe_behind(keyframes, event);
   std::string bytes;
   while (after != keyframes.begin()) {
     const KeyframeInfo& keyframe = *--after;

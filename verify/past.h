@@ -27,6 +27,8 @@ class Past {
   Status pass(Event& event, Observer* observer);
 
   const State& state() const { return *state_; }
+  // The same for events that are reached from the same keyframe, or from the beginning.
+  EventIndex reached_from(EventIndex event);
 
  private:
   Past(std::string path, Names& names) : path_(std::move(path)), names_(names) {}
