@@ -305,9 +305,10 @@ const SpaceFill* HeadroomReport::fill_of(const TableUse& table) const {
 }
 
 int HeadroomReport::exit_code() const {
-  if (!failed.empty() || nothing_measured) return 1;
+  if (!failed.empty()) return 1;
   if (status.code() == Code::kDamaged) return 3;
-  return status.ok() ? 0 : 2;
+  if (!status.ok()) return 2;
+  return nothing_measured ? 1 : 0;
 }
 
 HeadroomReport headroom_trace(const std::string& path, const HeadroomOptions& options) {

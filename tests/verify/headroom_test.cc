@@ -134,6 +134,11 @@ TEST(Headroom, WhereNothingIsMeasuredAMarginIsNotMet) {
   EXPECT_EQ(report.exit_code(), 1);
 }
 
+TEST(Headroom, WhatCannotBeReadIsNoMarginThatIsNotMet) {
+  EXPECT_EQ(headroom_of("{\"ev\":", at_least(0)).exit_code(), 2);
+  EXPECT_EQ(headroom_of(kPools + "{\"ev\":", at_least(0)).exit_code(), 2);
+}
+
 TEST(Headroom, SpacesSayHowFarTheyWereFilled) {
   const HeadroomReport report =
       headroom_of(kPools + R"({"ev":"free","pool":"S","req":"A","pages":[3]}
