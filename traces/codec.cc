@@ -65,9 +65,9 @@ bool read_summary(schema::Summary::Reader in, Summary& summary) {
   summary.time_last = OptInt(in.getTimeLast());
   const auto counts = in.getCounts();
   if (counts.size() > 256) return false;
-  for (unsigned i = 0; i < counts.size(); ++i) {
-    const std::size_t kind = kind_of_number(static_cast<std::uint8_t>(i));
-    if (kind < kKinds) summary.counts[kind] = counts[i];
+  for (std::size_t kind = 0; kind < kKinds; ++kind) {
+    const unsigned number = kind_number(kind);
+    if (number < counts.size()) summary.counts[kind] = counts[number];
   }
   summary.lanes_max = in.getLanesMax();
   summary.launches = in.getLaunches();

@@ -22,20 +22,9 @@ from typing import Any, Dict, List
 
 from .engines import ENGINES, Engine
 from .importhook import PostImportHooks
-from .recording import Recorder
+from .recording import Nowhere, Recorder
 
 PATIENCE_S = 300
-
-
-class _Nowhere:
-    def write(self, line: str) -> None:
-        pass
-
-    def flush(self) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
 
 
 def version_of(package: str):
@@ -63,7 +52,7 @@ def hooks_of(engine: Engine) -> List[Dict[str, Any]]:
     """One entry a hook. It fits where it patched, in whatever module; it is absent where this
     release has none of its modules."""
     hooks = PostImportHooks()
-    engine.adapter().install(hooks, Recorder(_Nowhere()))
+    engine.adapter().install(hooks, Recorder(Nowhere()))
     hooks.install()
     failed = {}
     for module in dict.fromkeys(watched.module for watched in hooks.watched):
