@@ -81,6 +81,22 @@ TEST_F(GuardTest, WhatTheLaunchDoesNotReadMayHoldAnything) {
   EXPECT_THAT(copy_of(*table), ElementsAre(0, 2, 3, 0, 5, 6, 7, 0));
 }
 
+TEST_F(GuardTest, WhatItDoesNotLookAtIsInBoundsOfEveryLaunch) {
+  const auto table = add();
+  ASSERT_TRUE(table->check(launch_, nullptr).ok());
+  lens_ = {16, 64};
+  launch_.window = 16;  // Page 3 of the second row alone.
+  ASSERT_TRUE(table->check(launch_, nullptr).ok());
+  EXPECT_THAT(copy_of(*table), ElementsAre(1, 2, 3, 4, 5, 6, 7, 8));  // Of the launch before.
+  launch_.bound = 6;
+  ASSERT_TRUE(table->check(launch_, nullptr).ok());
+  EXPECT_THAT(copy_of(*table), ElementsAre(1, 2, 3, 4, 5, 0, 0, 0));
+  GuardReport report;
+  ASSERT_TRUE(next(report));
+  EXPECT_EQ(report.bad, 1u);
+  EXPECT_EQ(report.col, 3u);
+}
+
 TEST_F(GuardTest, WithoutACopyItOnlyReports) {
   const auto table = add(false);
   cells_[0] = 10;
