@@ -21,7 +21,8 @@ class HostTable final : public GuardedTable {
                          : fill(static_cast<std::int64_t*>(copy()));
   }
 
-  Status check(const GuardedLaunch& launch, void*) override {
+  Status check(const TableView& view, const GuardedLaunch& launch, void*) override {
+    view_ = view;
     state_ = {};
     whole_ = !copy_.empty() && launch.bound < copied_bound_;
     copied_bound_ = launch.bound;
@@ -63,7 +64,7 @@ class HostTable final : public GuardedTable {
     state_.bad += static_cast<std::uint64_t>(std::popcount(bad));
   }
 
-  const TableView view_;
+  TableView view_;  // Of this check.
   GuardReports& reports_;
   std::uint64_t& reported_;
   GuardState state_;

@@ -108,7 +108,7 @@ class CudaTable final : public GuardedTable {
     job_.reported = reported;
     job_.reports = reports;
     Status status;
-    blocks_ = blocks_for(view, kThreads, status);
+    processors_ = processors_of_device(status);
     if (!status.ok()) return status;
     const std::int64_t cells = copies ? copied_cells(view) : 0;
     constexpr std::size_t kCopy = 128;  // Behind what was found.
@@ -124,8 +124,9 @@ class CudaTable final : public GuardedTable {
     return check_cuda(cudaDeviceSynchronize(), "preparing a guarded table");
   }
 
-  Status check(const GuardedLaunch& launch, void* on) override {
+  Status check(const TableView& view, const GuardedLaunch& launch, void* on) override {
     auto* stream = static_cast<cudaStream_t>(on);
+    job_.view = view;
     const bool vectors = compares_vectors(job_.view);
     if (job_.view.cell_bytes == 4) {
       return vectors ? start<std::int32_t, 4>(launch, stream)
@@ -139,13 +140,14 @@ class CudaTable final : public GuardedTable {
  private:
   template <class Cell, std::uint32_t kCells>
   Status start(const GuardedLaunch& launch, cudaStream_t stream) {
-    check_kernel<Cell, kCells><<<blocks_, kThreads, 0, stream>>>(job_, launch);
+    const dim3 blocks = blocks_for(job_.view, kThreads, processors_);
+    check_kernel<Cell, kCells><<<blocks, kThreads, 0, stream>>>(job_, launch);
     return check_cuda(cudaGetLastError(), "guarding a launch");
   }
 
   DeviceMemory own_;
   CheckJob job_{};
-  dim3 blocks_;
+  unsigned processors_ = 0;
 };
 
 class CudaGuard final : public Guard {

@@ -106,6 +106,11 @@ PAGETAPE_BOTH std::int64_t copied_cells(const TableView& view) {
   return view.starts != nullptr ? view.capacity : std::int64_t{view.rows} * view.cols;
 }
 
+// Whether a copy made for one table has room for another.
+PAGETAPE_BOTH bool copy_holds(const TableView& made_for, const TableView& view) {
+  return view.cell_bytes == made_for.cell_bytes && copied_cells(view) <= copied_cells(made_for);
+}
+
 PAGETAPE_BOTH GuardReport make_report(const TableView& view, const GuardedLaunch& launch,
                                       const GuardState& state, std::uint64_t number) {
   const std::uint32_t row = state.first / view.cols, col = state.first % view.cols;

@@ -108,7 +108,7 @@ void measure_guard(const TableView& view, bool copies, cudaStream_t stream) {
     launch.window = std::strstr(what, "window") != nullptr ? 1024 : 0;
     print((std::string(what) + (copies ? ", with a copy" : "")).c_str(),
           time_of(
-              stream, [&] { must(guarded->check(launch, stream)); }, [] {}));
+              stream, [&] { must(guarded->check(view, launch, stream)); }, [] {}));
   }
   must(cudaFree(lens));
 }

@@ -260,9 +260,9 @@ TEST_F(DeviceTablesCudaTest, TheGuardFindsAndCopiesWhatTheProcessorDoes) {
     std::uint64_t next = 1, expected_next = 1;
     for (int step = 0; step < 12; ++step, table.change()) {
       copy.update(stream_);
-      ASSERT_TRUE(guarded->check(launch, stream_).ok());
+      ASSERT_TRUE(guarded->check(copy.view(), launch, stream_).ok());
       must(cudaStreamSynchronize(stream_));
-      ASSERT_TRUE(expected->check(launch, nullptr).ok());
+      ASSERT_TRUE(expected->check(table.view(), launch, nullptr).ok());
       GuardReport report{}, expected_report{};
       ASSERT_EQ(next_report(on_device->reports(), next, report),
                 next_report(on_host->reports(), expected_next, expected_report));
@@ -295,7 +295,8 @@ TEST_F(DeviceTablesCudaTest, TheGuardOfARowsLiveColumnsDoesWhatTheProcessorDoes)
     ASSERT_NE(on_device, nullptr) << status.message();
     const auto expected = on_host->add(view, true, 7, status);
     const auto guarded = on_device->add(copy.view(), true, 7, status);
-    const auto check_all = [&](GuardedTable& of, const std::int32_t* lens_there) {
+    const auto check_all = [&](GuardedTable& of, const TableView& at,
+                               const std::int32_t* lens_there) {
       GuardedLaunch launch;
       launch.reserved = 7;
       launch.lens = lens_there;
@@ -304,16 +305,16 @@ TEST_F(DeviceTablesCudaTest, TheGuardOfARowsLiveColumnsDoesWhatTheProcessorDoes)
         launch.bound = bound;
         launch.window = bound % 3 * 20;
         ++launch.layer;
-        ASSERT_TRUE(of.check(launch, stream_).ok());
+        ASSERT_TRUE(of.check(at, launch, stream_).ok());
       }
     };
-    const auto graph = capture([&] { check_all(*guarded, device_lens); });
+    const auto graph = capture([&] { check_all(*guarded, copy.view(), device_lens); });
     std::uint64_t next = 1, expected_next = 1;
     for (int replay = 0; replay < 4; ++replay, table.change()) {
       copy.update(stream_);
       must(cudaGraphLaunch(graph, stream_));
       must(cudaStreamSynchronize(stream_));
-      check_all(*expected, lens.data());
+      check_all(*expected, view, lens.data());
       GuardReport report{}, expected_report{};
       bool more = true;
       while (more) {
@@ -359,7 +360,7 @@ __global__ void gather(const float* pool, const std::int32_t* table, float* sum)
   GuardedLaunch launch;
   launch.bound = 1;
   if (guarded) {
-    if (!table->check(launch, nullptr).ok()) std::exit(2);
+    if (!table->check(view, launch, nullptr).ok()) std::exit(2);
     given = static_cast<const std::int32_t*>(table->copy());
   }
   gather<<<1, kCells>>>(pool, given, sum);
