@@ -47,6 +47,24 @@ void note(const ptape_guard& guard, const pagetape::GuardReport& report) {
   (void)ptape_json(guard.recorder, line.data(), line.size());
 }
 
+int check(const ptape_guarded& guarded, const pagetape::TableView& view,
+          const ptape_guard_launch& launch, void* stream) {
+  pagetape::GuardedLaunch to;
+  to.lens = launch.lens;
+  to.len_bytes = launch.len_bytes;
+  to.layer = launch.layer;
+  to.bound = launch.bound;
+  to.reserved = guarded.reserved;
+  to.page_size = launch.page_size;
+  to.window = launch.window;
+  to.q_len = launch.q_len;
+  if (const Status status = guarded.table->check(view, to, stream); !status.ok()) {
+    (void)argument_error(status.message());
+    return PTAPE_E_DEVICE;
+  }
+  return PTAPE_OK;
+}
+
 }  // namespace
 
 extern "C" {
@@ -95,20 +113,19 @@ int ptape_guard_check(ptape_guarded* guarded, const ptape_guard_launch* launch, 
   if (guarded == nullptr || !valid(launch)) {
     return argument_error("a guarded launch: null, of another version, or of odd sizes");
   }
-  pagetape::GuardedLaunch to;
-  to.lens = launch->lens;
-  to.len_bytes = launch->len_bytes;
-  to.layer = launch->layer;
-  to.bound = launch->bound;
-  to.reserved = guarded->reserved;
-  to.page_size = launch->page_size;
-  to.window = launch->window;
-  to.q_len = launch->q_len;
-  if (const Status status = guarded->table->check(to, stream); !status.ok()) {
-    (void)argument_error(status.message());
-    return PTAPE_E_DEVICE;
+  return check(*guarded, guarded->view, *launch, stream);
+}
+
+int ptape_guard_check_at(ptape_guarded* guarded, const ptape_table_view* view,
+                         const ptape_guard_launch* launch, void* stream) {
+  if (guarded == nullptr || !valid(launch) || !pagetape::valid_view(view)) {
+    return argument_error("a guarded launch: null, of another version, or of odd sizes");
   }
-  return PTAPE_OK;
+  const pagetape::TableView cells = pagetape::view_of(*view);
+  if (!pagetape::copy_holds(guarded->view, cells)) {
+    return argument_error("a guarded launch: a larger table, or of other cells, than was made for");
+  }
+  return check(*guarded, cells, *launch, stream);
 }
 
 int ptape_guard_poll(ptape_guard* guard, ptape_guard_finding* finding) {

@@ -55,15 +55,20 @@ Status launch_behind(void (*kernel)(Parameters...), cudaStream_t stream, Paramet
 __device__ inline void begin_next() { cudaTriggerProgrammaticLaunchCompletion(); }
 __device__ inline void wait_for_last() { cudaGridDependencySynchronize(); }
 
-// The blocks for a table: each takes every parts-th stretch of a row, and goes on rows further
-// down. About 1,024 threads a multiprocessor in all. Zeros: `status` says why.
-inline dim3 blocks_for(const TableView& view, unsigned threads, Status& status) {
+// Multiprocessors of the calling thread's device. Zero: `status` says why.
+inline unsigned processors_of_device(Status& status) {
   int device = 0, processors = 0;
   status = check_cuda(cudaGetDevice(&device), "no GPU");
-  if (!status.ok()) return {0, 0, 0};
+  if (!status.ok()) return 0;
   status = check_cuda(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device),
                       "no GPU");
-  const unsigned most = std::max(1024 / threads * static_cast<unsigned>(processors), 1u);
+  return static_cast<unsigned>(processors);
+}
+
+// The blocks for a table: each takes every parts-th stretch of a row, and goes on rows further
+// down. About 1,024 threads a multiprocessor in all.
+inline dim3 blocks_for(const TableView& view, unsigned threads, unsigned processors) {
+  const unsigned most = std::max(1024 / threads * processors, 1u);
   const unsigned items = view.cols / (compares_vectors(view) ? kVectorBytes / view.cell_bytes : 1);
   const unsigned rows = std::min(view.rows, most);
   const unsigned parts = std::min((items + threads - 1) / threads, std::max(most / rows, 1u));

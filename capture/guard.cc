@@ -21,8 +21,11 @@ class HostTable final : public GuardedTable {
                          : fill(static_cast<std::int64_t*>(copy()));
   }
 
-  Status check(const GuardedLaunch& launch, void*) override {
+  Status check(const TableView& view, const GuardedLaunch& launch, void*) override {
+    view_ = view;
     state_ = {};
+    whole_ = !copy_.empty() && launch.bound < copied_bound_;
+    copied_bound_ = launch.bound;
     const bool vectors = compares_vectors(view_);
     if (view_.cell_bytes == 4) {
       vectors ? check_as<std::int32_t, 4>(launch) : check_as<std::int32_t, 1>(launch);
@@ -46,7 +49,8 @@ class HostTable final : public GuardedTable {
       const LiveColumns live = live_columns(span, launch, row);
       auto* to = static_cast<Cell*>(copy());
       if (to != nullptr) to += copied_row(view_, span, row);
-      for (std::uint32_t i = 0; i * kCells < live.end; ++i) {
+      const GuardedItems items = guarded_items(span, live, whole_, kCells);
+      for (std::uint32_t i = items.begin; i < items.end; ++i) {
         GuardItem<Cell, kCells> item;
         item.load(view_, span, i);
         add(item.settle(launch, live, i, to), row * view_.cols + i * kCells);
@@ -60,10 +64,12 @@ class HostTable final : public GuardedTable {
     state_.bad += static_cast<std::uint64_t>(std::popcount(bad));
   }
 
-  const TableView view_;
+  TableView view_;  // Of this check.
   GuardReports& reports_;
   std::uint64_t& reported_;
   GuardState state_;
+  bool whole_ = false;
+  std::int64_t copied_bound_ = 0;  // Of what the copy holds.
   std::vector<CellGroup<std::int32_t, 4>> copy_;
 };
 

@@ -23,14 +23,15 @@ struct GuardReports {
 // passed.
 bool next_report(GuardReports& reports, std::uint64_t& next, GuardReport& report);
 
-// The guard of one table.
+// The guard of one table, or of the tables of one stream by turns.
 class GuardedTable {
  public:
   virtual ~GuardedTable() = default;
   // Puts the check on the stream, before the launch: allocates nothing, waits for nothing, may be
-  // captured.
-  virtual Status check(const GuardedLaunch& launch, void* stream) = 0;
-  // What the launch is to be given in the table's place, contiguous; null: the table itself.
+  // captured. `view`: the table it was added for, or another with cells as wide and no more of
+  // them.
+  virtual Status check(const TableView& view, const GuardedLaunch& launch, void* stream) = 0;
+  // What the launch is to be given in the table's place, without gaps; null: the table itself.
   virtual void* copy() = 0;
 };
 

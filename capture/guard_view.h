@@ -38,8 +38,8 @@ struct GuardState {
   std::uint32_t first = UINT32_MAX;  // Index of the first.
 };
 
-// Columns of a row that the launch reads: [0, end), of which those from `begin` on count. The ones
-// before have left the window: they may hold anything, but no kernel is given a bad one.
+// Columns of a row that count: [begin, end). Those before have left the window, and no launch reads
+// those behind: they may hold anything.
 struct LiveColumns {
   std::uint32_t begin = 0, end = 0;
 };
@@ -55,6 +55,19 @@ PAGETAPE_BOTH LiveColumns live_columns(const RowSpan& span, const GuardedLaunch&
   const std::int64_t begin = left / launch.page_size;
   live.begin = begin < live.end ? static_cast<std::uint32_t>(begin) : live.end;
   return live;
+}
+
+// Items of a row that are looked at, of so many cells each: those of its live columns. What the
+// copy has elsewhere, no kernel is said to read, and one that does all the same finds ids that were
+// good once. Where the bound has become smaller they no longer are, and the whole row is copied
+// anew.
+struct GuardedItems {
+  std::uint32_t begin = 0, end = 0;
+};
+PAGETAPE_BOTH GuardedItems guarded_items(const RowSpan& span, const LiveColumns& live, bool whole,
+                                         std::uint32_t cells) {
+  if (whole) return {0, (span.cells + cells - 1) / cells};
+  return {live.begin / cells, (live.end + cells - 1) / cells};
 }
 
 template <class Cell, std::uint32_t kCells>
@@ -91,6 +104,11 @@ PAGETAPE_BOTH std::int64_t copied_row(const TableView& view, const RowSpan& span
 // Cells of a table's copy: dense, or as index lists have them.
 PAGETAPE_BOTH std::int64_t copied_cells(const TableView& view) {
   return view.starts != nullptr ? view.capacity : std::int64_t{view.rows} * view.cols;
+}
+
+// Whether a copy made for one table has room for another.
+PAGETAPE_BOTH bool copy_holds(const TableView& made_for, const TableView& view) {
+  return view.cell_bytes == made_for.cell_bytes && copied_cells(view) <= copied_cells(made_for);
 }
 
 PAGETAPE_BOTH GuardReport make_report(const TableView& view, const GuardedLaunch& launch,

@@ -30,7 +30,7 @@ extern "C" {
 #endif
 
 #define PTAPE_ABI_MAJOR 1
-#define PTAPE_ABI_MINOR 6
+#define PTAPE_ABI_MINOR 7
 #define PTAPE_API __attribute__((visibility("default")))
 
 /* An optional integer argument left out. */
@@ -301,6 +301,11 @@ PTAPE_API ptape_guarded* ptape_guard_table(ptape_guard*, const ptape_table_view*
 PTAPE_API void* ptape_guarded_cells(ptape_guarded*);
 /* `stream` is a cudaStream_t; the launch follows on it. */
 PTAPE_API int ptape_guard_check(ptape_guarded*, const ptape_guard_launch* launch, void* stream);
+/* The same of another table, with cells as wide and no more of them than the view that `guarded` was
+ * made for: engines that make a table for each step need no guard for each. The copy is given in its
+ * place until the next check. Since ABI 1.7. */
+PTAPE_API int ptape_guard_check_at(ptape_guarded*, const ptape_table_view* view,
+                                   const ptape_guard_launch* launch, void* stream);
 /* 1: `finding` is the next launch with bad entries; 0: there is none (yet). Of the last 64. */
 PTAPE_API int ptape_guard_poll(ptape_guard*, ptape_guard_finding* finding);
 /* When what was captured or put on a stream will not run again; tables before their guard. */

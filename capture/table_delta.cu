@@ -130,7 +130,7 @@ class CudaCompare final : public DeviceCompare {
   Status prepare(const TableView& view) {
     job_.view = view;
     Status status;
-    blocks_ = blocks_for(view, kThreads, status);
+    blocks_ = blocks_for(view, kThreads, processors_of_device(status));
     if (!status.ok()) return status;
     if (status = take_memory(); !status.ok()) return status;
     if (status = map_memory(); !status.ok()) return status;

@@ -6,7 +6,9 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <functional>
+#include <string>
 #include <vector>
 
 #include "capture/device_compare.h"
@@ -84,17 +86,42 @@ void print(const char* what, const Spread& spread) {
   std::printf("  %-34s %6.2f  (%.2f to %.2f)\n", what, spread.median, spread.low, spread.high);
 }
 
+// Launches over all of the table, over an eighth of each row, and with a window of 1,024 tokens.
+void measure_guard(const TableView& view, bool copies, cudaStream_t stream) {
+  constexpr std::int64_t kPage = 16;
+  std::int32_t* lens = nullptr;
+  must(cudaMalloc(&lens, view.rows * sizeof(*lens)));
+  Status status;
+  const auto guard = Guard::on_device(status);
+  must(status);
+  const auto guarded = guard->add(view, copies, 0, status);
+  must(status);
+  GuardedLaunch launch;
+  launch.lens = lens;
+  launch.bound = 1 << 30;
+  launch.page_size = kPage;
+  for (const char* what : {"guard", "guard, an eighth live", "guard, a window"}) {
+    const bool eighth = std::strstr(what, "eighth") != nullptr;
+    const auto tokens = static_cast<std::int32_t>(view.cols * kPage / (eighth ? 8 : 1));
+    const std::vector<std::int32_t> of_rows(view.rows, tokens);
+    must(cudaMemcpy(lens, of_rows.data(), view.rows * sizeof(*lens), cudaMemcpyHostToDevice));
+    launch.window = std::strstr(what, "window") != nullptr ? 1024 : 0;
+    print((std::string(what) + (copies ? ", with a copy" : "")).c_str(),
+          time_of(
+              stream, [&] { must(guarded->check(view, launch, stream)); }, [] {}));
+  }
+  must(cudaFree(lens));
+}
+
 void measure(std::uint32_t rows, std::uint32_t cols, cudaStream_t stream) {
   const std::size_t bytes = std::size_t{rows} * cols * sizeof(std::int32_t);
-  std::int32_t *table = nullptr, *other = nullptr, *lens = nullptr;
+  std::int32_t *table = nullptr, *other = nullptr;
   int* step = nullptr;
   must(cudaMalloc(&table, bytes));
   must(cudaMalloc(&other, bytes));
-  must(cudaMalloc(&lens, rows * sizeof(*lens)));
   must(cudaMalloc(&step, sizeof(*step)));
   must(cudaMemset(table, 0, bytes));
   must(cudaMemset(step, 0, sizeof(*step)));
-  must(cudaMemset(lens, 0x7f, rows * sizeof(*lens)));  // Longer than any row: all is live.
   TableView view;
   view.cells = table;
   view.rows = rows;
@@ -145,21 +172,10 @@ void measure(std::uint32_t rows, std::uint32_t cols, cudaStream_t stream) {
         stream, [&] { decode(), put(); }, drain);
     print("a decode step's writes", without);
     print("the same and compare", with);
-    for (const bool copies : {false, true}) {
-      const auto guard = Guard::on_device(status);
-      const auto guarded = guard->add(view, copies, 0, status);
-      must(status);
-      GuardedLaunch launch;
-      launch.lens = lens;
-      launch.bound = 1 << 30;
-      launch.page_size = 16;
-      print(copies ? "guard, with a copy" : "guard, no copy",
-            time_of(
-                stream, [&] { must(guarded->check(launch, stream)); }, nothing));
-    }
+    for (const bool copies : {false, true}) measure_guard(view, copies, stream);
   }
-  for (void* of : {static_cast<void*>(table), static_cast<void*>(other), static_cast<void*>(lens),
-                   static_cast<void*>(step)}) {
+  for (void* of :
+       {static_cast<void*>(table), static_cast<void*>(other), static_cast<void*>(step)}) {
     must(cudaFree(of));
   }
 }

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <fstream>
 #include <string>
 #include <vector>
@@ -259,9 +260,9 @@ TEST_F(DeviceTablesCudaTest, TheGuardFindsAndCopiesWhatTheProcessorDoes) {
     std::uint64_t next = 1, expected_next = 1;
     for (int step = 0; step < 12; ++step, table.change()) {
       copy.update(stream_);
-      ASSERT_TRUE(guarded->check(launch, stream_).ok());
+      ASSERT_TRUE(guarded->check(copy.view(), launch, stream_).ok());
       must(cudaStreamSynchronize(stream_));
-      ASSERT_TRUE(expected->check(launch, nullptr).ok());
+      ASSERT_TRUE(expected->check(table.view(), launch, nullptr).ok());
       GuardReport report{}, expected_report{};
       ASSERT_EQ(next_report(on_device->reports(), next, report),
                 next_report(on_host->reports(), expected_next, expected_report));
@@ -271,6 +272,62 @@ TEST_F(DeviceTablesCudaTest, TheGuardFindsAndCopiesWhatTheProcessorDoes) {
       must(cudaMemcpy(given.data(), guarded->copy(), bytes, cudaMemcpyDeviceToHost));
       ASSERT_EQ(std::memcmp(given.data(), expected->copy(), bytes), 0);
     }
+  }
+}
+
+// Rows of any lengths, windows, and bounds that change from launch to launch, in one graph.
+TEST_F(DeviceTablesCudaTest, TheGuardOfARowsLiveColumnsDoesWhatTheProcessorDoes) {
+  for (const TableShape& shape : table_shapes()) {
+    SCOPED_TRACE(shape.name);
+    RandomTable table(shape, 23);
+    if (table.view().starts != nullptr) continue;  // Lists have their lengths.
+    DeviceCopy copy(table);
+    copy.update(stream_);
+    const TableView view = table.view();
+    std::vector<std::int32_t> lens(view.rows);
+    for (std::uint32_t row = 0; row < view.rows; ++row) lens[row] = row * 37 % (view.cols * 8 + 5);
+    std::int32_t* device_lens = nullptr;
+    must(cudaMalloc(&device_lens, lens.size() * sizeof(lens[0])));
+    must(cudaMemcpy(device_lens, lens.data(), lens.size() * sizeof(lens[0]),
+                    cudaMemcpyHostToDevice));
+    Status status;
+    const auto on_host = Guard::on_host(), on_device = Guard::on_device(status);
+    ASSERT_NE(on_device, nullptr) << status.message();
+    const auto expected = on_host->add(view, true, 7, status);
+    const auto guarded = on_device->add(copy.view(), true, 7, status);
+    const auto check_all = [&](GuardedTable& of, const TableView& at,
+                               const std::int32_t* lens_there) {
+      GuardedLaunch launch;
+      launch.reserved = 7;
+      launch.lens = lens_there;
+      launch.page_size = 8;
+      for (const std::int64_t bound : {9'900, 5'000, 9'950}) {
+        launch.bound = bound;
+        launch.window = bound % 3 * 20;
+        ++launch.layer;
+        ASSERT_TRUE(of.check(at, launch, stream_).ok());
+      }
+    };
+    const auto graph = capture([&] { check_all(*guarded, copy.view(), device_lens); });
+    std::uint64_t next = 1, expected_next = 1;
+    for (int replay = 0; replay < 4; ++replay, table.change()) {
+      copy.update(stream_);
+      must(cudaGraphLaunch(graph, stream_));
+      must(cudaStreamSynchronize(stream_));
+      check_all(*expected, view, lens.data());
+      GuardReport report{}, expected_report{};
+      bool more = true;
+      while (more) {
+        more = next_report(on_host->reports(), expected_next, expected_report);
+        ASSERT_EQ(next_report(on_device->reports(), next, report), more);
+        ASSERT_EQ(std::memcmp(&report, &expected_report, sizeof(report)), 0);
+      }
+      std::vector<char> given(static_cast<std::size_t>(copied_cells(view)) * shape.cell_bytes);
+      must(cudaMemcpy(given.data(), guarded->copy(), given.size(), cudaMemcpyDeviceToHost));
+      ASSERT_EQ(std::memcmp(given.data(), expected->copy(), given.size()), 0);
+    }
+    must(cudaGraphExecDestroy(graph));
+    must(cudaFree(device_lens));
   }
 }
 
@@ -303,7 +360,7 @@ __global__ void gather(const float* pool, const std::int32_t* table, float* sum)
   GuardedLaunch launch;
   launch.bound = 1;
   if (guarded) {
-    if (!table->check(launch, nullptr).ok()) std::exit(2);
+    if (!table->check(view, launch, nullptr).ok()) std::exit(2);
     given = static_cast<const std::int32_t*>(table->copy());
   }
   gather<<<1, kCells>>>(pool, given, sum);

@@ -46,7 +46,7 @@ class GuardTest : public testing::Test {
 
 TEST_F(GuardTest, AGoodTableIsCopiedAndNotSpokenOf) {
   const auto table = add();
-  ASSERT_TRUE(table->check(launch_, nullptr).ok());
+  ASSERT_TRUE(table->check(view_, launch_, nullptr).ok());
   EXPECT_THAT(copy_of(*table), ElementsAre(1, 2, 3, 4, 5, 6, 7, 8));
   GuardReport report;
   EXPECT_FALSE(next(report));
@@ -57,7 +57,7 @@ TEST_F(GuardTest, BadEntriesAreTheReservedPageAndTheFirstIsReported) {
   cells_[6] = 10;
   cells_[7] = -1;
   cells_[2] = 1 << 30;
-  ASSERT_TRUE(table->check(launch_, nullptr).ok());
+  ASSERT_TRUE(table->check(view_, launch_, nullptr).ok());
   EXPECT_THAT(copy_of(*table), ElementsAre(1, 2, 0, 4, 5, 6, 0, 0));
   GuardReport report;
   ASSERT_TRUE(next(report));
@@ -75,16 +75,32 @@ TEST_F(GuardTest, WhatTheLaunchDoesNotReadMayHoldAnything) {
   cells_ = {99, 2, 3, 99, 5, 6, 7, 99};
   lens_ = {48, 33};
   launch_.window = 20;  // Of 48 tokens 28 have left: page 0 and part of 1.
-  ASSERT_TRUE(table->check(launch_, nullptr).ok());
+  ASSERT_TRUE(table->check(view_, launch_, nullptr).ok());
   GuardReport report;
   EXPECT_FALSE(next(report));
   EXPECT_THAT(copy_of(*table), ElementsAre(0, 2, 3, 0, 5, 6, 7, 0));
 }
 
+TEST_F(GuardTest, WhatItDoesNotLookAtIsInBoundsOfEveryLaunch) {
+  const auto table = add();
+  ASSERT_TRUE(table->check(view_, launch_, nullptr).ok());
+  lens_ = {16, 64};
+  launch_.window = 16;  // Page 3 of the second row alone.
+  ASSERT_TRUE(table->check(view_, launch_, nullptr).ok());
+  EXPECT_THAT(copy_of(*table), ElementsAre(1, 2, 3, 4, 5, 6, 7, 8));  // Of the launch before.
+  launch_.bound = 6;
+  ASSERT_TRUE(table->check(view_, launch_, nullptr).ok());
+  EXPECT_THAT(copy_of(*table), ElementsAre(1, 2, 3, 4, 5, 0, 0, 0));
+  GuardReport report;
+  ASSERT_TRUE(next(report));
+  EXPECT_EQ(report.bad, 1u);
+  EXPECT_EQ(report.col, 3u);
+}
+
 TEST_F(GuardTest, WithoutACopyItOnlyReports) {
   const auto table = add(false);
   cells_[0] = 10;
-  ASSERT_TRUE(table->check(launch_, nullptr).ok());
+  ASSERT_TRUE(table->check(view_, launch_, nullptr).ok());
   EXPECT_EQ(table->copy(), nullptr);
   GuardReport report;
   EXPECT_TRUE(next(report));
@@ -98,7 +114,7 @@ TEST_F(GuardTest, IndexListsKeepTheirPlaces) {
   cells_[4] = 77;
   cells_[6] = 77;  // Of no row.
   const auto table = add();
-  ASSERT_TRUE(table->check(launch_, nullptr).ok());
+  ASSERT_TRUE(table->check(view_, launch_, nullptr).ok());
   EXPECT_THAT(copy_of(*table), ElementsAre(1, 2, 3, 4, 0, 0, 0, 0));
   GuardReport report;
   ASSERT_TRUE(next(report));
@@ -107,11 +123,32 @@ TEST_F(GuardTest, IndexListsKeepTheirPlaces) {
   EXPECT_EQ(report.bad, 1u);
 }
 
+TEST_F(GuardTest, TablesOfOtherPlacesAndShapesTakeTurns) {
+  const auto table = add();
+  ASSERT_TRUE(table->check(view_, launch_, nullptr).ok());
+  const std::vector<std::int32_t> other{9, 8, 77, 6, 5, 4};
+  TableView view;
+  view.cells = other.data();
+  view.row_stride = view.cols = 3;
+  view.rows = 2;
+  EXPECT_TRUE(copy_holds(view_, view));
+  ASSERT_TRUE(table->check(view, launch_, nullptr).ok());
+  EXPECT_THAT(copy_of(*table, 6), ElementsAre(9, 8, 0, 6, 5, 4));
+  GuardReport report;
+  ASSERT_TRUE(next(report));
+  EXPECT_EQ(report.id, 77);
+  view.rows = 3;
+  EXPECT_FALSE(copy_holds(view_, view));
+  view.rows = 1;
+  view.cell_bytes = 8;
+  EXPECT_FALSE(copy_holds(view_, view));
+}
+
 TEST_F(GuardTest, OfManyReportsTheLatestAreHeld) {
   const auto table = add();
   cells_[0] = -7;
   for (std::uint64_t i = 0; i < kReportsHeld + 5; ++i) {
-    ASSERT_TRUE(table->check(launch_, nullptr).ok());
+    ASSERT_TRUE(table->check(view_, launch_, nullptr).ok());
   }
   GuardReport report;
   std::uint64_t seen = 0, last = 0;
@@ -131,7 +168,7 @@ TEST(GuardShapesTest, EveryShapeIsCopiedAndJudgedAsItsCellsAre) {
     const auto guard = Guard::on_host();
     Status status;
     const auto guarded = guard->add(view, true, 7, status);
-    ASSERT_TRUE(guarded->check(launch, nullptr).ok());
+    ASSERT_TRUE(guarded->check(view, launch, nullptr).ok());
     std::uint64_t bad = 0;
     for (std::uint32_t row = 0; row < view.rows; ++row) {
       const RowSpan span = row_span(view, row);

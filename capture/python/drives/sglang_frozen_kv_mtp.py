@@ -13,7 +13,7 @@ AiterAttnBackend is the one where none is named, since no published release has 
 TRTLLMHAAttnBackend: 0.5.12 asks the allocator, 0.5.13 has the final rule, what stood on the main
 branch between was not released. SGLANG_USE_AITER_UNIFIED_ATTN keeps a draft that believes to have
 no SWA pool on the paged kernel. $PAGETAPE_PLANT plants a fault: `stale`, which is that defect in
-TRTLLMHAAttnBackend, or `row`.
+TRTLLMHAAttnBackend, `row` or `outside`.
 
 The fixture keeps the geometry that matters: pages of 64, a window of 128, five sliding-window
 layers to one full layer, 7 usable SWA pages (a buffer of 8) against 20 full pages.
@@ -41,6 +41,7 @@ SWA_LAYERS, FULL_LAYERS = [0, 1, 2, 3, 4], [5]
 ASSISTANT_TO_TARGET = {0: 4, 1: 4, 2: 4, 3: 5}  # as Gemma-4: its SWA layers read one target layer
 Q_HEADS, KV_HEADS, HEAD_DIM = 2, 1, 16
 DRAFT_STEPS, DRAFT_TOKENS = 3, 4
+OUTSIDE = 1 << 24
 # Drafts accepted (of 3) in each verify step, over and over.
 ACCEPTED = [3, 3, 1, 3, 2, 0, 3, 3]
 
@@ -338,7 +339,22 @@ def plant_row(engine: Engine) -> None:
     engine.target.init_forward_metadata = init_forward_metadata
 
 
-PLANTS = {"stale": plant_stale, "row": plant_row}
+def plant_outside(engine: Engine) -> None:
+    """The second verify step's table, once built, holds an id far beyond the full layer's pool."""
+    original, calls = engine.target.init_forward_metadata, [0]
+
+    def init_forward_metadata(batch):
+        original(batch)
+        calls[0] += batch.forward_mode.is_target_verify()
+        if calls[0] == 2 and batch.forward_mode.is_target_verify():
+            data = engine.target.forward_metadata
+            table = data.page_table if hasattr(data, "page_table") else data.kv_indices
+            table[(0,) * (table.dim() - 1) + (1,)] = OUTSIDE
+
+    engine.target.init_forward_metadata = init_forward_metadata
+
+
+PLANTS = {"stale": plant_stale, "row": plant_row, "outside": plant_outside}
 BACKENDS = {"aiter": "AiterAttnBackend", "triton": "TritonAttnBackend",
             "trtllm_mha": "TRTLLMHAAttnBackend"}
 

@@ -46,6 +46,7 @@ class Session:
             print(text, file=sys.stderr)
             self.recorder.emit("note", text=text)
         self.sglang.finish()
+        self.transformers.guard.close()
         self.transformers.buffers.close()
         self.recorder.close()
 

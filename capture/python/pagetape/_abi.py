@@ -190,6 +190,8 @@ def _sign_devices(library) -> None:
     _sign(library, "ptape_guarded_cells", handle, handle)
     _sign(library, "ptape_guard_check", ctypes.c_int, handle, ctypes.POINTER(PtapeGuardLaunch),
           handle)
+    _sign(library, "ptape_guard_check_at", ctypes.c_int, handle, view,
+          ctypes.POINTER(PtapeGuardLaunch), handle)
     _sign(library, "ptape_guard_poll", ctypes.c_int, handle, ctypes.POINTER(PtapeGuardFinding))
     for closing in ("ptape_table_close", "ptape_guarded_close", "ptape_guard_close"):
         _sign(library, closing, ctypes.c_int, handle)

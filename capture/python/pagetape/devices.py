@@ -18,7 +18,7 @@ from ._abi import (E_DEVICE, PAGES, SLOTS, NativeRecorder, PtapeError, PtapeGuar
                    PtapeGuardLaunch, PtapeTableView)
 
 MODES = ("log", "raise", "clamp")  # as the library counts them
-_MOST_CELLS = (1 << 30) - 1  # of a view, with a length for each row
+MOST_CELLS = (1 << 30) - 1  # of a view, with a length for each row
 
 
 class OutOfBounds(RuntimeError):
@@ -134,12 +134,13 @@ class Guard:
 
 
 class Guarded:
-    """A tensor of one dimension that launches read as index lists, behind a guard."""
+    """A tensor of one dimension that stays where it is and that launches read as index lists, behind
+    a guard."""
 
     def __init__(self, guard: Guard, cells, starts, reserved: int) -> None:
         self._library = guard.library
         rows = starts.numel() - 1
-        cols = min(cells.numel(), (_MOST_CELLS - rows) // rows)
+        cols = min(cells.numel(), (MOST_CELLS - rows) // rows)
         view = view_of(cells, cols, starts)
         self._handle = self._library.ptape_guard_table(guard.handle, view, reserved)
         if not self._handle:
@@ -148,7 +149,8 @@ class Guarded:
         self._given = ctypes.byref(self._launch)
         self.copy = None  # what a launch is to be given instead of the tensor
         if guard.mode != "log":
-            self.copy = _tensor_at(self._library.ptape_guarded_cells(self._handle), cells)
+            self.copy = tensor_at(self._library.ptape_guarded_cells(self._handle), cells,
+                                  cells.numel())
 
     def check(self, layer: int, bound: int, stream: int) -> bool:
         """False where the GPU refuses: see DeviceTable.compare."""
@@ -169,11 +171,11 @@ class _DeviceArray:
                                          "data": (address, False), "strides": None}
 
 
-def _tensor_at(address: int, like):
-    """The memory there as a tensor of the same type, length and place as `like`. Not its owner."""
+def tensor_at(address: int, like, count: int):
+    """So much memory there as a tensor of the same type and place as `like`. Not its owner."""
     torch = sys.modules["torch"]
     if like.is_cuda:
-        return torch.as_tensor(_DeviceArray(address, like.numel(), like.element_size()),
+        return torch.as_tensor(_DeviceArray(address, count, like.element_size()),
                                device=like.device)
-    memory = (ctypes.c_char * (like.numel() * like.element_size())).from_address(address)
+    memory = (ctypes.c_char * (count * like.element_size())).from_address(address)
     return torch.frombuffer(memory, dtype=like.dtype)

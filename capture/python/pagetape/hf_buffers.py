@@ -12,8 +12,8 @@ import weakref
 from typing import Dict, List, NamedTuple, Optional
 
 from ._abi import PtapeError
-from .devices import (DeviceTable, Finding, Guard, Guarded, OutOfBounds, mode_asked, stream_of,
-                      view_of)
+from .devices import (DeviceTable, Finding, Guard, Guarded, OutOfBounds, capturing, mode_asked,
+                      stream_of, view_of)
 from .hf_blocks import Cache
 from .importhook import strict
 
@@ -27,19 +27,26 @@ class Starts:
 
     def __init__(self, cumulative) -> None:
         self._engines = cumulative
-        self.own = cumulative.new_zeros(cumulative.shape)
+        self.own = cumulative.new_zeros(cumulative.numel() + 1)
         self._count = 0
         self._batch = -1
 
-    def of_batch(self, batch: int, lanes: int) -> None:
-        """On the current stream, which is the launches'."""
+    def of_batch(self, batch: int, lanes: int, end: Optional[int] = None) -> None:
+        """On the current stream, which is the launches'. What padding stands behind the lanes', up
+        to `end`, is one list more, of nobody's."""
         if batch == self._batch:
             return
-        count = min(lanes + 1, self.own.numel())
+        count = min(lanes + 1, self._engines.numel())
         self.own[:count].copy_(self._engines[:count])
+        if end is not None:
+            self.own[count].fill_(end)
+            count += 1
         if count < self._count:
             self.own[count:self._count].zero_()  # A list that ends before it begins is empty.
         self._batch, self._count = batch, count
+
+    def are_of(self, batch: int) -> bool:
+        return batch == self._batch
 
 
 class Line(NamedTuple):
@@ -164,13 +171,32 @@ class Buffers:
 
     # --- the guard
 
-    def guard(self, known: Cache, indices: list, index: int, layer: int, bound: int) -> list:
-        """Has one of a launch's lists checked before it; what the launch is to be given instead."""
+    def ready(self, known: Cache, inputs, padded: bool) -> None:
+        """A batch's tensors are on the current stream. Here, since a graph that is replayed has the
+        checks in it and not this."""
+        new = inputs.num_q_tokens
+        for storage, end in ((inputs.read_index_storage, inputs.max_kv_read + new),
+                             (inputs.write_index_storage, new)):
+            for index in range(len(known.groups)):
+                line = self.lines.get(storage[index].data_ptr())
+                if line is not None:
+                    line.starts.of_batch(known.batches, len(known.lanes), end if padded else None)
+
+    def guarded(self, known: Cache, reads: list, writes: list, index: int, layer: int,
+                bound: int) -> tuple:
+        """Has a launch's lists checked before it; what the launch is to be given instead."""
+        return (self._guard(known, reads, index, layer, bound),
+                self._guard(known, writes, index, layer, bound))
+
+    def _guard(self, known: Cache, indices: list, index: int, layer: int, bound: int) -> list:
         cells = indices[index]
         line = self.lines.get(cells.data_ptr())
         if line is None or line.guarded is None:
             return indices
-        line.starts.of_batch(known.batches, len(known.lanes))
+        if not capturing(cells):
+            line.starts.of_batch(known.batches, len(known.lanes))
+        elif not line.starts.are_of(known.batches):
+            return indices
         checked = line.guarded.check(layer, bound, stream_of(cells))
         if not checked or line.guarded.copy is None:
             return indices

@@ -56,7 +56,10 @@ class Launches:
         index, place = cache.layer_index_to_group_indices[layer]
         tensor = cache.key_cache[place]
         if capturing(tensor):
-            return read_index, write_index
+            if self.buffers.mode is None:
+                return read_index, write_index
+            return self.buffers.guarded(known, read_index, write_index, index, layer,
+                                        int(tensor.shape[0]))
         known.updates += 1
         reads, writes = read_index[index], write_index[index]
         # An index out of bounds ends the launch: what it was given is written before.
@@ -71,9 +74,8 @@ class Launches:
             bound = self._bound(known, pair.group, tensor, fields["bound"])
             self.recorder.emit(**{**fields, "layer": layer, "bound": bound})
         if self.buffers.mode is not None:
-            slots = int(tensor.shape[0])
-            read_index = self.buffers.guard(known, read_index, index, layer, slots)
-            write_index = self.buffers.guard(known, write_index, index, layer, slots)
+            read_index, write_index = self.buffers.guarded(known, read_index, write_index, index,
+                                                           layer, int(tensor.shape[0]))
             self.buffers.report(known)
         return read_index, write_index
 

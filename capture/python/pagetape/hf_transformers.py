@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 from importlib import metadata
 
+from . import hf_guard
 from .devices import stream_of
 from .hf_blocks import Blocks, Lane
 from .hf_buffers import Buffers
@@ -282,4 +283,5 @@ def install(hooks: PostImportHooks, recorder) -> Hooks:
             ("continuous_api", adapter.steps, ("gap",)),
             ("offloading_manager", adapter.offloading, ("gap",))):
         hooks.on(place + module, hook, gives)
+    adapter.guard = hf_guard.install(hooks, adapter)
     return adapter

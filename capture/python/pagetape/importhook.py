@@ -120,22 +120,22 @@ class _HookedLoader(importlib.abc.Loader):
         return getattr(self._loader, name)
 
 
-def wrap(owner, name: str, make: Callable) -> None:
+def wrap(owner, name: str, make: Callable, mark: str = "_pagetape") -> None:
     """Replaces owner.name by make(original). Raises AttributeError where it is absent, so that
-    the caller's hook is listed as skipped. Wrapping twice is refused: a class patched through its
-    old and its new module path must record once."""
+    the caller's hook is listed as skipped. Wrapping twice with one mark is refused: a class patched
+    through its old and its new module path must record once."""
     original = owner.__dict__[name] if isinstance(owner, type) and name in owner.__dict__ \
         else getattr(owner, name)
-    if getattr(original, "_pagetape", False):
+    if getattr(original, mark, False):
         return
     replacement = make(original)
-    replacement._pagetape = True
+    setattr(replacement, mark, True)
     replacement.__wrapped__ = original
     replacement.__name__ = getattr(original, "__name__", name)
     setattr(owner, name, replacement)
 
 
-def after(owner, name: str, then: Callable) -> None:
+def after(owner, name: str, then: Callable, mark: str = "_pagetape") -> None:
     """then(self, result, *args, **kwargs) once the original has returned."""
 
     def make(original):
@@ -146,7 +146,7 @@ def after(owner, name: str, then: Callable) -> None:
 
         return replacement
 
-    wrap(owner, name, make)
+    wrap(owner, name, make, mark)
 
 
 def expect(function: Callable, *parameters: str) -> None:

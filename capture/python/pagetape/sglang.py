@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from importlib import metadata
 
+from . import sglang_guard
 from .importhook import NotHere, PostImportHooks, wrap
 from .sglang_backends import Backends
 from .sglang_hooks import PoolHooks
@@ -36,6 +37,7 @@ class Adapter:
         self.recorder = recorder
         self.pools = Pools(recorder, addresses)
         self.backends = Backends(recorder, self.pools)
+        self.guard = None
 
     def header(self, version: str) -> None:
         self.recorder.emit("header", format=1, engine="sglang", engine_version=version,
@@ -54,6 +56,8 @@ class Adapter:
 
     def finish(self) -> None:
         self.pools.settle()
+        if self.guard is not None:
+            self.guard.close()
 
 
 def _version(module) -> str:
@@ -79,6 +83,7 @@ def _where_defined(cls: str, hook):
 
 def install(hooks: PostImportHooks, recorder) -> Adapter:
     adapter = Adapter(recorder)
+    adapter.guard = sglang_guard.install(hooks, adapter.backends)
     pools = PoolHooks(adapter.pools)
     kernels = Kernels(adapter.backends)
     backends = adapter.backends

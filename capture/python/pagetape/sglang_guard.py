@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The guard before SGLang's attention kernels: which of their arguments is the table, and what it
+is read for. Each stands within the recorder's own wrapper of the kernel, so that what is recorded
+is the engine's table and what the kernel gets is the copy.
+
+Windows count as in sglang_kernels.py. Of kernels that read a row's last entries for several new
+tokens the longest row's number is taken: of the others some columns more are looked at.
+"""
+
+from __future__ import annotations
+
+from typing import Optional
+
+from .guarding import LaunchGuard, Read
+from .importhook import NotHere, PostImportHooks, after, wrap
+from .sglang_backends import Launch
+
+MARK = "_pagetape_guard"
+
+
+def _window(left) -> int:
+    return int(left) + 1 if left is not None and left >= 0 else 0
+
+
+class SglangGuard(LaunchGuard):
+    def __init__(self, backends) -> None:
+        super().__init__(backends.recorder, self._request)
+        self._backends = backends
+        self._launches_below: list = []  # of backends that are not recorded
+
+    def _request(self, batch, row: int) -> Optional[str]:
+        rows = getattr(batch, "req_pool_indices", None)
+        if rows is None or row >= rows.numel():
+            return None
+        return self._backends.pools.request_of(int(rows[row]))
+
+    def given_in(self, table, **read):
+        """Within a layer's forward call, whose the kernel is."""
+        launches = self._launches_below or self._backends.launches
+        if not launches:
+            return table
+        launch = launches[-1]
+        return self.given(table, Read(layer=int(launch.layer.layer_id), batch=launch.batch, **read))
+
+    # --- kernels
+
+    def flashinfer_decode(self, module) -> None:
+        def make(original):
+            def call(query, kv_cache, *args, **kwargs):
+                pages, _, page_size, _ = kv_cache[0].shape
+                kwargs["block_tables"] = self.given_in(
+                    kwargs["block_tables"], bound=pages, page_size=page_size,
+                    window=_window(kwargs.get("window_left")), lens=kwargs["seq_lens"],
+                    q_len=int(kwargs.get("q_len_per_req") or kwargs.get("max_q_len") or 1))
+                return original(query, kv_cache, *args, **kwargs)
+
+            return call
+
+        wrap(module, "trtllm_batch_decode_with_kv_cache", make, MARK)
+
+    def flashinfer_prefill(self, module) -> None:
+        def make(original):
+            def call(query, kv_cache, *args, **kwargs):
+                pages, _, page_size, _ = kv_cache[0].shape
+                kwargs["block_tables"] = self.given_in(
+                    kwargs["block_tables"], bound=pages, page_size=page_size,
+                    window=_window(kwargs.get("window_left")), lens=kwargs["seq_lens"],
+                    q_len=int(kwargs["max_q_len"]))
+                return original(query, kv_cache, *args, **kwargs)
+
+            return call
+
+        wrap(module, "trtllm_batch_context_with_kv_cache", make, MARK)
+
+    def triton_decode(self, module) -> None:
+        def make(original):
+            def call(q, k_buffer, v_buffer, o, kv_indptr, kv_indices, *args, **kwargs):
+                given = self.given_in(kv_indices, bound=int(k_buffer.shape[0]), starts=kv_indptr)
+                return original(q, k_buffer, v_buffer, o, kv_indptr, given, *args, **kwargs)
+
+            return call
+
+        wrap(module, "decode_attention_fwd", make, MARK)
+
+    def triton_extend(self, module) -> None:
+        def make(original):
+            def call(q, k, v, o, k_buffer, v_buffer, qo_indptr, kv_indptr, kv_indices, *args,
+                     **kwargs):
+                given = self.given_in(kv_indices, bound=int(k_buffer.shape[0]), starts=kv_indptr)
+                return original(q, k, v, o, k_buffer, v_buffer, qo_indptr, kv_indptr, given,
+                                *args, **kwargs)
+
+            return call
+
+        wrap(module, "extend_attention_fwd", make, MARK)
+
+    def aiter_unified(self, module) -> None:
+        def make(original):
+            def call(*args, **kwargs):
+                pages, page_size = kwargs["k"].shape[:2]
+                kwargs["block_table"] = self.given_in(
+                    kwargs["block_table"], bound=pages, page_size=page_size,
+                    window=_window(kwargs["window_size"][0]), lens=kwargs["seqused_k"],
+                    q_len=int(kwargs["max_seqlen_q"]))
+                return original(*args, **kwargs)
+
+            return call
+
+        wrap(module, "unified_attention", make, MARK)
+
+    def aiter_lists(self, module) -> None:
+        """mha_batch_prefill_func(q, k, v, qo_indptr, kv_indptr, kv_indices, …) and
+        paged_attention_ragged(out, workspace, q, k, v, scale, kv_indptr, kv_indices, …)."""
+
+        def make_prefill(original):
+            def call(q, k, v, qo_indptr, kv_indptr, kv_indices, *args, **kwargs):
+                given = self.given_in(kv_indices, bound=int(k.shape[0]), starts=kv_indptr)
+                return original(q, k, v, qo_indptr, kv_indptr, given, *args, **kwargs)
+
+            return call
+
+        def make_ragged(original):
+            def call(out, workspace, q, k, v, scale, kv_indptr, kv_indices, *args, **kwargs):
+                given = self.given_in(kv_indices, bound=int(k.shape[0]), starts=kv_indptr)
+                return original(out, workspace, q, k, v, scale, kv_indptr, given, *args, **kwargs)
+
+            return call
+
+        wrap(module, "mha_batch_prefill_func", make_prefill, MARK)
+        wrap(module, "paged_attention_ragged", make_ragged, MARK)
+
+    def flash_attention(self, module) -> None:
+        """fa3: flash_attn_with_kvcache(q, k_cache [pages, page_size, heads, dim], …, page_table,
+        cache_seqlens) as the backend's module has it."""
+        self._follow(module.FlashAttentionBackend)
+
+        def make(original):
+            def call(*args, **kwargs):
+                table = kwargs.get("page_table")
+                if table is not None and "k_cache" in kwargs:
+                    pages, page_size = kwargs["k_cache"].shape[:2]
+                    kwargs["page_table"] = self.given_in(
+                        table, bound=pages, page_size=page_size, lens=kwargs["cache_seqlens"],
+                        window=_window(kwargs.get("window_size", (-1, -1))[0]),
+                        q_len=int(kwargs.get("max_seqlen_q") or 1))
+                return original(*args, **kwargs)
+
+            return call
+
+        wrap(module, "flash_attn_with_kvcache", make, MARK)
+
+    def flashinfer_backend(self, module) -> None:
+        self._follow(module.FlashInferAttnBackend)
+
+    def flashinfer_wrapper(self, name: str):
+        """The class's `run`: its lists are what `plan` put into the wrapper, entries are pages."""
+
+        def hook(module) -> None:
+            if not isinstance(getattr(module, name, None), type):
+                raise NotHere
+
+            def make(original):
+                def run(wrapper, q, paged_kv_cache, *args, **kwargs):
+                    lists = wrapper._paged_kv_indices_buf
+                    k = paged_kv_cache[0] if isinstance(paged_kv_cache, tuple) else paged_kv_cache
+                    given = self.given_in(lists, bound=int(k.shape[0]),
+                                          starts=wrapper._paged_kv_indptr_buf)
+                    wrapper._paged_kv_indices_buf = given
+                    try:
+                        return original(wrapper, q, paged_kv_cache, *args, **kwargs)
+                    finally:
+                        wrapper._paged_kv_indices_buf = lists
+
+                return run
+
+            wrap(getattr(module, name), "run", make, MARK)
+
+        hook.__name__ = f"guard of {name}"
+        return hook
+
+    def _follow(self, cls) -> None:
+        """Of a backend that is not recorded: which layer calls."""
+
+        def make(original):
+            def forward(backend, q, k, v, layer, forward_batch, *args, **kwargs):
+                self._launches_below.append(Launch(backend, layer, forward_batch))
+                try:
+                    return original(backend, q, k, v, layer, forward_batch, *args, **kwargs)
+                finally:
+                    self._launches_below.pop()
+
+            return forward
+
+        wrap(cls, "forward_decode", make, MARK)
+        wrap(cls, "forward_extend", make, MARK)
+
+    # --- steps
+
+    def runner(self, module) -> None:
+        """A forward pass begins, which may replay a graph."""
+
+        def make(original):
+            def forward(runner, forward_batch, *args, **kwargs):
+                self.batch = forward_batch
+                result = original(runner, forward_batch, *args, **kwargs)
+                self.report()
+                return result
+
+            return forward
+
+        wrap(module.ModelRunner, "forward", make, MARK)
+
+    def scheduler(self, module) -> None:
+        """A batch's results are on the host, and with them its checks."""
+        after(module.Scheduler, "process_batch_result", lambda *_args, **_kwargs: self.report(),
+              MARK)
+
+
+def install(hooks: PostImportHooks, backends) -> SglangGuard:
+    """Before the recorder's hooks of the same kernels."""
+    guard = SglangGuard(backends)
+    if guard.mode is None:
+        return guard
+    attention, ops = "sglang.srt.layers.attention.", "sglang.kernels.ops.attention."
+    for module, hook in (
+            ("flashinfer.decode", guard.flashinfer_decode),
+            ("flashinfer.decode", guard.flashinfer_wrapper("BatchDecodeWithPagedKVCacheWrapper")),
+            ("flashinfer.prefill", guard.flashinfer_prefill),
+            ("flashinfer.prefill", guard.flashinfer_wrapper("BatchPrefillWithPagedKVCacheWrapper")),
+            (ops + "decode_attention", guard.triton_decode),
+            (ops + "extend_attention", guard.triton_extend),
+            (attention + "aiter_backend", guard.aiter_unified),
+            (attention + "aiter_backend", guard.aiter_lists),
+            (attention + "flashattention_backend", guard.flash_attention),
+            (attention + "flashinfer_backend", guard.flashinfer_backend),
+            ("sglang.srt.model_executor.model_runner", guard.runner),
+            ("sglang.srt.managers.scheduler", guard.scheduler)):
+        hooks.on(module, hook)
+    return guard
