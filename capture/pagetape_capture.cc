@@ -312,9 +312,8 @@ int ptape_table_rows(ptape_recorder* recorder, const ptape_at* at, ptape_name bu
   }
   int first_error = PTAPE_OK;
   for (std::size_t row = 0; row < rows; ++row) {
-    const int error =
-        ptape_table(recorder, at, buffer, static_cast<std::int64_t>(row), 0, pages + row * stride,
-                    counts[row], reqs[row], space, unit);
+    const int error = ptape_table(recorder, at, buffer, static_cast<std::int64_t>(row), 0,
+                                  pages + row * stride, counts[row], reqs[row], space, unit);
     if (first_error == PTAPE_OK) first_error = error;
   }
   return first_error;

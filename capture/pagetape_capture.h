@@ -119,8 +119,9 @@ PTAPE_API int ptape_map_clear(ptape_recorder*, const ptape_at*, ptape_name map, 
 PTAPE_API int ptape_table(ptape_recorder*, const ptape_at*, ptape_name buffer, int64_t row,
                           int64_t col, const int32_t* pages, size_t n, ptape_name req,
                           ptape_name space, ptape_name unit);
-/* A `table` of each row from 0 on, in their order: row r's first counts[r] entries, which stand from
- * pages + r * stride on, for the request reqs[r]. The error is the first one's. Since ABI 1.7. */
+/* A `table` of each row from 0 on, in their order: row r's first counts[r] entries, which stand
+ * from pages + r * stride on, for the request reqs[r]. The error is the first one's. Since ABI 1.7.
+ */
 PTAPE_API int ptape_table_rows(ptape_recorder*, const ptape_at*, ptape_name buffer,
                                const int32_t* pages, size_t stride, const size_t* counts,
                                const ptape_name* reqs, size_t rows, ptape_name space,
@@ -187,13 +188,13 @@ typedef struct ptape_launch {
   ptape_name bound_pool; /* The tensor really passed; 0: not known. */
   int64_t bound_pages, bound_ptr;
   int64_t window, page_size, table_rows, table_cols;
-  const ptape_lanes* lanes; /* Its lanes by column, in the place of `rows`; NULL: by row. Since
-                             * ABI 1.6, and read where `size` reaches beyond it. */
+  const ptape_lanes* lanes;  /* Its lanes by column, in the place of `rows`; NULL: by row. Since
+                              * ABI 1.6, and read where `size` reaches beyond it. */
   const ptape_tensor* bound; /* The tensor really passed, or NULL. Since ABI 1.7, likewise. */
 } ptape_launch;
 
-/* Sets every field before `lanes` to absent, and `size` to that of this part: who uses more sets the
- * others, and `size`. */
+/* Sets every field before `lanes` to absent, and `size` to that of this part: who uses more sets
+ * the others, and `size`. */
 PTAPE_API void ptape_launch_init(ptape_launch* launch);
 PTAPE_API void ptape_row_init(ptape_row* row);
 PTAPE_API int ptape_attention(ptape_recorder*, const ptape_at*, const ptape_launch* launch);

@@ -140,15 +140,24 @@ std::optional<std::size_t> launch_head_bytes(const ptape_launch& launch) {
 char* write_launch_head(char* to, const ptape_launch& launch) {
   const ptape_tensor* bound = bound_of(launch);
   const std::uint32_t n_dims = bound != nullptr ? bound->n_dims : 0;
-  const LaunchPart part{launch.backend,     launch.mode,
-                        launch.space,       launch.unit,
-                        launch.table,       launch.lens,
-                        launch.slots,       launch.kernel,
-                        launch.bound_pool,  static_cast<std::uint32_t>(launch.n_layers),
-                        launch.bound_pages, launch.bound_ptr,
-                        launch.window,      launch.page_size,
-                        launch.table_rows,  launch.table_cols,
-                        n_dims,             0};
+  const LaunchPart part{launch.backend,
+                        launch.mode,
+                        launch.space,
+                        launch.unit,
+                        launch.table,
+                        launch.lens,
+                        launch.slots,
+                        launch.kernel,
+                        launch.bound_pool,
+                        static_cast<std::uint32_t>(launch.n_layers),
+                        launch.bound_pages,
+                        launch.bound_ptr,
+                        launch.window,
+                        launch.page_size,
+                        launch.table_rows,
+                        launch.table_cols,
+                        n_dims,
+                        0};
   std::memcpy(to, &part, sizeof(part));
   to = write_array(to + sizeof(part), launch.layers, launch.n_layers);
   if (n_dims == 0) return to;

@@ -307,11 +307,11 @@ class Launch:
             setattr(made, field, native.name(value) if isinstance(value, str) else value)
 
     def _array(self, kind: str, values) -> tuple:
-        """Where they stand, and how many; of None, nowhere."""
+        """Where they stand, and how many. Only None, which is no list, stands nowhere."""
         if values is None:
             return None, 0
-        self._kept.append(array(kind, values))
-        return self._kept[-1].buffer_info()
+        self._kept.append(array(kind, values or [0]))
+        return self._kept[-1].buffer_info()[0], len(values)
 
     def _by_column(self, names: List[int], rows: Rows) -> None:
         columns = [("I", names), *(("q", column) for column in rows[1:7])]

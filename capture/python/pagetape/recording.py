@@ -45,7 +45,8 @@ def _said(launch: Launch) -> Dict[str, Any]:
     rows = [{name: value for name, value in zip(columns, lane) if name == "req" or
              (value is not None and (name not in NUMBERS or value != ABSENT))}
             for lane in zip(*columns.values())]
-    bound = {name: value for name, value in launch.bound._asdict().items() if value not in (None, ())}
+    bound = {name: value for name, value in launch.bound._asdict().items()
+             if value not in (None, ())}
     return {"ev": "store" if launch.store else "attention", "rows": Written(json.dumps(rows)),
             "bound": bound, **launch.fields}
 

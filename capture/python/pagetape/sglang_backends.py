@@ -188,34 +188,48 @@ class Backends:
         launch = self.launches[-1]
         self.pools.settle()
         layer = self.layer_of(launch)
-        known = next((t for t in reversed(self.tables.get(id(launch.backend), []))
-                      if t.tensor.data_ptr() == table.data_ptr()), Table(None, None, None))
+        told = self._table(launch, table, indptr)
+        bound = self._bound(tensor, tensor.shape[0], tensor.shape, tensor.stride())
+        what = (bound, told.buffer, told.space, window, page_size, kernel, id(lengths),
+                id(q_lengths), id(indptr), cached)
+
+        def make():
+            rows = self._rows(launch.batch, told, table, lengths, q_lengths, indptr, cached)
+            fields = self._fields(launch, told, table, window, page_size, kernel)
+            # The lists are kept: id() of a dead one comes back for another.
+            return self.recorder.made([Launch(False, rows, bound, fields)]), lengths, q_lengths, \
+                indptr
+
+        # A table that is told apart has all there is to read; what is inline is read here.
+        source = launch.batch.req_pool_indices if told.buffer is not None else table
+        made = self.reads.once(source, what, make)[0]
+        self.recorder.launches(made, layer, tensor.data_ptr() if self.pools.addresses else None)
+
+    def _table(self, launch: Forward, table, indptr) -> Table:
+        """Flat lists are inline, whatever is known of them."""
+        at = table.data_ptr()
+        for known in reversed(self.tables.get(id(launch.backend), ())):
+            if known.tensor.data_ptr() == at:
+                return known if indptr is None else known._replace(buffer=None)
+        return Table(None, None, None)
+
+    def _fields(self, launch: Forward, told: Table, table, window, page_size, kernel) -> dict:
         fields: dict = {}
-        if known.space is not None:
-            fields["space"] = known.space
+        if told.space is not None:
+            fields["space"] = told.space
         if window is not None:
             fields["window"] = window
         if page_size != self.pools.page_size:
             fields["page_size"] = page_size
             if page_size == 1:
                 fields["unit"] = "slot"
-        if known.buffer is not None and indptr is None:
-            fields.update(table=known.buffer, table_rows=int(table.shape[0]),
+        if told.buffer is not None:
+            fields.update(table=told.buffer, table_rows=int(table.shape[0]),
                           table_cols=int(table.shape[1]))
-        fields.update(backend=self.name(launch.backend), mode=self._mode(launch), kernel=kernel)
-        # A table that is told apart has all there is to read; what is inline is read here.
-        source = launch.batch.req_pool_indices if "table" in fields else table
-        bound = self._bound(tensor, tensor.shape[0], tuple(tensor.shape), tensor.stride())
-        what = (bound, *fields.items(), tuple(lengths), tuple(q_lengths), tuple(indptr or ()),
-                cached)
-        made = self.reads.once(source, what, lambda: self._made(False, bound, fields, self._rows(
-            launch.batch, known, table, lengths, q_lengths, indptr, cached)))
-        self.recorder.launches(made, layer, tensor.data_ptr() if self.pools.addresses else None)
+        return dict(fields, backend=self.name(launch.backend), mode=self._mode(launch),
+                    kernel=kernel)
 
-    def _made(self, store: bool, bound: Bound, fields: dict, rows: Rows) -> Any:
-        return self.recorder.made([Launch(store, rows, bound, fields)])
-
-    def _rows(self, batch, known: Table, table, lengths, q_lengths, indptr, cached) -> Rows:
+    def _rows(self, batch, told: Table, table, lengths, q_lengths, indptr, cached) -> Rows:
         requests = self._requests(batch)
         lanes = min(len(requests), len(lengths), len(q_lengths))
         rows = Rows(requests[:lanes], lengths[:lanes], q_len=q_lengths[:lanes])
@@ -227,7 +241,7 @@ class Backends:
             first = [length - len(held) if len(held) < length else ABSENT
                      for length, held in zip(rows.len, pages)]
             return rows._replace(pages=pages, first=first)
-        if known.buffer is not None:
+        if told.buffer is not None:
             return rows._replace(row=list(range(lanes)))
         page_size, width = self.pools.page_size, int(table.shape[1])
         return rows._replace(pages=[ints(table[lane, :min(-(-length // page_size), width)])
@@ -255,9 +269,9 @@ class Backends:
         space = self.built[id(launch.backend)]["spaces"][bool(translated)]
         tokens = tensor.numel() // (tensor.shape[-1] * tensor.shape[-2])
         bound = self._bound(tensor, int(tokens) // self.pools.page_size)
-        made = self.reads.once(slots, ("store", bound, space), lambda: self._made(
-            True, bound, {"backend": self.name(launch.backend), "space": space},
-            self._stored(launch.batch, ints(slots))))
+        made = self.reads.once(slots, ("store", bound, space), lambda: self.recorder.made([Launch(
+            True, self._stored(launch.batch, ints(slots)), bound,
+            {"backend": self.name(launch.backend), "space": space})]))
         self.recorder.launches(made, layer, None)
 
     def _stored(self, batch, slots: List[int]) -> Rows:

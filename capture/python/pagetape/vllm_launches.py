@@ -162,7 +162,8 @@ class Launches:
         key = (store, id(rows), bound.tensor, *fields.items())
         made = worker.told.get(key)
         if made is None:
-            made = worker.told[key] = self.recorder.made([Launch(store, rows, bound.tensor, fields)])
+            launch = Launch(store, rows, bound.tensor, fields)
+            made = worker.told[key] = self.recorder.made([launch])
         self.recorder.launches(made, worker.layers[name], bound.address)
 
     @staticmethod
