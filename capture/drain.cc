@@ -125,6 +125,10 @@ bool Drain::consume(const RingReader::Item& item, bool to_the_end) {
     add_name(record, bytes);
     return true;
   }
+  if (record.kind == kForgetRecord) {
+    (void)decoder_.forget_name(static_cast<std::uint32_t>(record.ints[0]));
+    return true;
+  }
   if (record.kind == kCompareRecord) return consume_compare(record, item, to_the_end);
   consume_event(record, bytes, item);
   return true;
