@@ -218,7 +218,7 @@ void RecordDecoder::decode_head(const Record& record, Event& event) {
   event.stream = record.stream;
   event.src = name(record.src);
   event.extra.clear();
-  if (from_json_) event.body = {};  // It may hold fields that no record sets.
+  if (from_json_) event.body = EventBody();  // It may hold fields that no record sets.
   from_json_ = false;
 }
 
