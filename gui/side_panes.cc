@@ -142,7 +142,9 @@ static void draw_explanation(Ink& ink, const Block& block, Arrangement& arrangem
   const float begin = ImGui::GetCursorPosY();
   ink.write(block);
   const std::string now = block.title + block.note;
-  if (now == std::exchange(arrangement.explained, now)) return;
+  if (now != std::exchange(arrangement.explained, now)) arrangement.frames_to_bring = 2;
+  if (arrangement.frames_to_bring == 0) return;
+  --arrangement.frames_to_bring;
   const float end = ImGui::GetCursorPosY() - ImGui::GetWindowHeight();
   ImGui::SetScrollY(std::max(0.0F, std::min(begin, end)));
 }
