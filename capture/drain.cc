@@ -215,7 +215,7 @@ void Drain::write() {
     return note_error(write_along(event_, *writer_, companion_), true);
   Status status = options_.flight->before(event_, *companion_);
   companion_->see(event_);
-  if (status.ok()) status = writer_->add(event_);
+  if (status.ok()) status = writer_->add_checked(event_);
   note_error(status, true);
   if (!failed_) options_.flight->after(event_, *companion_);
 }

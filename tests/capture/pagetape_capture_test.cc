@@ -115,7 +115,7 @@ TEST_F(Capture, LaunchesEqualTheirLines) {
   row.q_len = 2;
   row.pages = pages;
   row.n_pages = 1;
-  ptape_launch launch;
+  ptape_launch launch{};
   ptape_launch_init(&launch);
   launch.backend = name("t");
   launch.layers = layers;
@@ -157,7 +157,7 @@ TEST_F(Capture, ALayersLaunchesEqualThoseRecordedOneByOne) {
   row.len = 5;
   row.row = 2;
   row.n = 1;
-  ptape_launch launch;
+  ptape_launch launch{};
   ptape_launch_init(&launch);
   launch.backend = name("t");
   launch.layers = &other;
@@ -194,7 +194,7 @@ TEST_F(Capture, ALaunchsLanesByColumnEqualThoseByRow) {
   lanes.len = len;
   lanes.row = row;
   lanes.n = n;
-  ptape_launch launch;
+  ptape_launch launch{};
   ptape_launch_init(&launch);
   EXPECT_LT(launch.size, sizeof(launch));  // A caller of an older ABI has no more.
   launch.backend = name("t");

@@ -58,7 +58,9 @@ TEST_F(RecordTest, NamesThatAreForgottenTakeNoRoom) {
   const auto requests = [&](std::uint32_t first, std::uint32_t n) {
     for (std::uint32_t id = first; id < first + n; ++id) {
       decoder_.add_name("r" + std::to_string(id));
-      if (id > first + 100) EXPECT_TRUE(decoder_.forget_name(id - 100));
+      if (id > first + 100) {
+        EXPECT_TRUE(decoder_.forget_name(id - 100));
+      }
     }
     for (std::uint32_t id = first + n - 100; id < first + n; ++id) decoder_.forget_name(id);
   };
@@ -95,7 +97,7 @@ TEST_F(RecordTest, AFieldOfALineDoesNotStayInTheNextRecord) {
   launch.n_layers = 1;
   launch.bound_pages = launch.bound_ptr = launch.window = launch.page_size = launch.table_rows =
       launch.table_cols = PTAPE_ABSENT;
-  std::vector<char> payload(launch_head_bytes(launch));
+  std::vector<char> payload(launch_head_bytes(launch).value());
   write_launch_head(payload.data(), launch);
   Record record;
   record.kind = kKindOf<ev::Attention>;
@@ -168,12 +170,11 @@ TEST_F(RecordTest, ARecordCutAnywhereIsAnErrorAndNoMore) {
     row.pages = pages;
     row.n_pages = 3;
   }
-  ptape_launch launch;
+  ptape_launch launch{};
   ptape_launch_init(&launch);
   const std::int64_t sizes[] = {8, 64};
   const ptape_tensor tensor{sizeof(ptape_tensor), 2, sizes, sizes};
   launch.size = sizeof(launch);
-  launch.lanes = nullptr;
   launch.bound = &tensor;
   launch.backend = 3;
   const std::int32_t layers[] = {1, 2};
