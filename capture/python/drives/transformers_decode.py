@@ -12,6 +12,7 @@ beyond the cache.
 from __future__ import annotations
 
 import os
+from zlib import crc32
 
 import torch
 from transformers import (ContinuousBatchingConfig, Gemma3ForCausalLM, Gemma3TextConfig,
@@ -105,8 +106,8 @@ def main() -> None:
                                    continuous_batching_config=batching, progress_bar=False)
     for error in sorted({one.error for one in answers.values() if one.error}):
         print("failed:", error)
-    tokens = [token for answer in answers.values() for token in answer.generated_tokens]
-    print(f"{len(answers)} requests, {len(tokens)} new tokens")
+    tokens = [token for name in sorted(answers) for token in answers[name].generated_tokens]
+    print(f"{len(answers)} requests, {len(tokens)} new tokens, {crc32(bytes(tokens)):08x}")
 
 
 if __name__ == "__main__":
