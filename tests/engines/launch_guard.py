@@ -274,6 +274,8 @@ class Launches(unittest.TestCase):
     def test_a_graph_guards_each_replay_and_nothing_waits(self):
         if not GPU:
             self.skipTest("torch sees no GPU")
+        # A finding's request is looked up in the batch: where that is on the GPU, it is waited for.
+        self.batch.req_pool_indices = self.batch.req_pool_indices.cpu()
         guard = self.guard("clamp")
         guard.batch = self.batch
         graph, stream = self.captured(self.decoded)
