@@ -54,8 +54,8 @@ class GuardedSglang(Guarded):
         self.assertTrue(all("id 8 is outside the bound pool of 8" in note for note in notes))
 
     def test_triton_is_not_given_an_index_that_would_end_the_process(self):
-        where = "a read of request A, layer 5, column 1: id 16777216 is outside the bound pool of " \
-            "1344"
+        where = "a read of request A, layer 5, column 1: id 16777216 is outside the bound pool " \
+            "of 1344"
         done, notes, report = self.recorded("clamp", "fixed", "triton", "outside")
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertEqual(notes, [f"guard clamp: {where}; entries outside: 1"])
