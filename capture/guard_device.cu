@@ -13,10 +13,10 @@ constexpr std::uint32_t kThreads = 256, kItemsAtOnce = 4;
 struct Found {
   GuardState state;
   std::int64_t copied_bound = 0;  // Of what the copy holds.
-  // Blocks of this launch that are done, and above them those that found a bad entry.
-  std::uint32_t arrived = 0;
+  std::uint32_t arrived = 0;      // A launch's blocks add kTurn in all.
+  std::uint32_t reporting = 0;    // A block waits for the others.
 };
-constexpr std::uint32_t kFoundBits = 16;
+constexpr std::uint32_t kTurn = 1u << 16;  // More than a launch has blocks.
 
 struct CheckJob {
   TableView view;
@@ -43,6 +43,7 @@ __device__ void report(const CheckJob& job, const GuardedLaunch& launch) {
   };
   const GuardState state{atomicExch(number_at(job.found->state.bad), 0ull),
                          atomicExch(&job.found->state.first, UINT32_MAX)};
+  if (state.bad == 0) return;
   const std::uint64_t number = atomicAdd(number_at(*job.reported), 1ull) + 1;
   GuardReport* to = job.reports + number % kReportsHeld;
   *to = make_report(job.view, launch, state, 0);
@@ -50,45 +51,62 @@ __device__ void report(const CheckJob& job, const GuardedLaunch& launch) {
   *const_cast<volatile std::uint64_t*>(&to->number) = number;
 }
 
-// The block that is done last reports what all of them found. A launch that finds nothing pays for
-// one atomic operation a block, of which the last one's answer is waited for.
-__device__ void finish(const CheckJob& job, const GuardedLaunch& launch, bool bad) {
+// A block is done. Where all are good, nobody waits for anyone: each adds its part to a count, and
+// no answer is waited for. Of the blocks that found a bad entry one waits for all others and
+// reports; where the bound is another than the last launch's, the first block does. The others
+// come, whatever else the GPU does, since no more than that one waits.
+__device__ void finish(const CheckJob& job, const GuardedLaunch& launch, bool bad, bool changed) {
   const bool any = __syncthreads_or(bad) != 0;
   if (threadIdx.x != 0) return;
-  if (any) __threadfence();
-  const std::uint32_t mine = any ? 1u << kFoundBits | 1u : 1u;
-  const std::uint32_t arrived = atomicAdd(&job.found->arrived, mine) + mine;
-  if ((arrived & ((1u << kFoundBits) - 1)) != gridDim.x * gridDim.y) return;
-  job.found->arrived = 0;
-  job.found->copied_bound = launch.bound;
-  if (arrived >> kFoundBits == 0) return;
+  const bool first = blockIdx.x == 0 && blockIdx.y == 0;
+  bool waits = changed && first;
+  if (any) {
+    __threadfence();
+    if (!changed) waits = atomicExch(&job.found->reporting, 1u) == 0;
+  }
+  atomicAdd(&job.found->arrived, first ? kTurn - (gridDim.x * gridDim.y - 1) : 1u);
+  if (!waits) return;
+  const volatile std::uint32_t& arrived = job.found->arrived;
+  while (arrived % kTurn != 0) {
+  }
   __threadfence();
+  job.found->reporting = 0;
+  job.found->copied_bound = launch.bound;
   report(job, launch);
 }
 
-template <class Cell, std::uint32_t kCells>
+// `kEarly`: a row's entries are loaded before it is known how many live. Of tables up to 2 MiB that
+// takes less time, whatever lives: there one wait for memory more counts, not the bytes.
+template <class Cell, std::uint32_t kCells, bool kEarly>
 __global__ void __launch_bounds__(kThreads)
     check_kernel(const CheckJob job, const GuardedLaunch launch) {
-  const std::uint32_t stride = gridDim.x * kThreads;
-  const bool whole = job.copy != nullptr && launch.bound < job.found->copied_bound;
+  const std::uint32_t stride = gridDim.x * kThreads, mine = blockIdx.x * kThreads + threadIdx.x;
+  const std::int64_t copied_bound = job.copy != nullptr ? job.found->copied_bound : launch.bound;
   bool any = false;
   for (std::uint32_t row = blockIdx.y; row < job.view.rows; row += gridDim.y) {
     const RowSpan span = row_span(job.view, row);
-    const LiveColumns live = live_columns(span, launch, row);
-    const GuardedItems items = guarded_items(span, live, whole, kCells);
+    LiveColumns live{0, span.cells};
+    GuardedItems items{0, (span.cells + kCells - 1) / kCells};
+    const auto look = [&] {
+      live = live_columns(span, launch, row);
+      items = guarded_items(span, live, launch.bound < copied_bound, kCells);
+    };
+    if constexpr (!kEarly) look();
     auto* copy = static_cast<Cell*>(job.copy);
     if (copy != nullptr) copy += copied_row(job.view, span, row);
-    for (std::uint32_t first = items.begin + blockIdx.x * kThreads + threadIdx.x; first < items.end;
+    const GuardedItems loaded = items;
+    for (std::uint32_t first = loaded.begin + mine; first < loaded.end;
          first += kItemsAtOnce * stride) {
       GuardItem<Cell, kCells> item[kItemsAtOnce];
 #pragma unroll
       for (std::uint32_t j = 0; j < kItemsAtOnce; ++j) {
-        if (first + j * stride < items.end) item[j].load(job.view, span, first + j * stride);
+        if (first + j * stride < loaded.end) item[j].load(job.view, span, first + j * stride);
       }
+      if constexpr (kEarly) look();
 #pragma unroll
       for (std::uint32_t j = 0; j < kItemsAtOnce; ++j) {
         const std::uint32_t i = first + j * stride;
-        if (i >= items.end) continue;
+        if (i < items.begin || i >= items.end) continue;
         const std::uint32_t bad = item[j].settle(launch, live, i, copy);
         if (bad == 0) continue;
         any = true;
@@ -97,7 +115,7 @@ __global__ void __launch_bounds__(kThreads)
       }
     }
   }
-  finish(job, launch, any);
+  finish(job, launch, any, launch.bound != copied_bound);
 }
 
 class CudaTable final : public GuardedTable {
@@ -140,8 +158,17 @@ class CudaTable final : public GuardedTable {
  private:
   template <class Cell, std::uint32_t kCells>
   Status start(const GuardedLaunch& launch, cudaStream_t stream) {
+    constexpr std::int64_t kSmall = 2 << 20;  // Bytes.
+    const TableView& view = job_.view;
+    const bool early = view.starts == nullptr && launch.lens != nullptr &&
+                       std::int64_t{view.rows} * view.cols * view.cell_bytes <= kSmall;
+    return early ? start<Cell, kCells, true>(launch, stream)
+                 : start<Cell, kCells, false>(launch, stream);
+  }
+  template <class Cell, std::uint32_t kCells, bool kEarly>
+  Status start(const GuardedLaunch& launch, cudaStream_t stream) {
     const dim3 blocks = blocks_for(job_.view, kThreads, processors_);
-    check_kernel<Cell, kCells><<<blocks, kThreads, 0, stream>>>(job_, launch);
+    check_kernel<Cell, kCells, kEarly><<<blocks, kThreads, 0, stream>>>(job_, launch);
     return check_cuda(cudaGetLastError(), "guarding a launch");
   }
 

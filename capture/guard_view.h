@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include "capture/table_view.h"
 
@@ -70,6 +71,17 @@ PAGETAPE_BOTH GuardedItems guarded_items(const RowSpan& span, const LiveColumns&
   return {live.begin / cells, (live.end + cells - 1) / cells};
 }
 
+// A bound as wide as the cells, without a sign: negative ids lie beyond each.
+template <class Cell>
+PAGETAPE_BOTH std::make_unsigned_t<Cell> ends_below(std::int64_t bound) {
+  constexpr std::int64_t kBeyond = sizeof(Cell) == 4 ? std::int64_t{1} << 31 : INT64_MAX;
+  return static_cast<std::make_unsigned_t<Cell>>(bound < kBeyond ? bound : kBeyond);
+}
+template <class Cell>
+PAGETAPE_BOTH bool is_below(Cell id, std::make_unsigned_t<Cell> bound) {
+  return static_cast<std::make_unsigned_t<Cell>>(id) < bound;
+}
+
 template <class Cell, std::uint32_t kCells>
 struct GuardItem {
   using Group = CellGroup<Cell, kCells>;
@@ -85,9 +97,12 @@ struct GuardItem {
   PAGETAPE_BOTH std::uint32_t settle(const GuardedLaunch& launch, const LiveColumns& live,
                                      std::uint32_t i, Cell* copy) {
     const std::uint32_t col = i * kCells;
+    const auto below = ends_below<Cell>(launch.bound);
+    bool good = true;  // Mostly: one comparison a cell.
+    for (std::uint32_t k = 0; k < kCells; ++k) good &= is_below(cells.cells[k], below);
     std::uint32_t bad = 0;
-    for (std::uint32_t k = 0; k < kCells; ++k) {
-      if (cells.cells[k] >= 0 && cells.cells[k] < launch.bound) continue;
+    for (std::uint32_t k = 0; !good && k < kCells; ++k) {
+      if (is_below(cells.cells[k], below)) continue;
       if (col + k >= live.begin && col + k < live.end) bad |= 1u << k;
       cells.cells[k] = static_cast<Cell>(launch.reserved);
     }

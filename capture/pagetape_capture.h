@@ -324,9 +324,9 @@ PTAPE_API ptape_guarded* ptape_guard_table(ptape_guard*, const ptape_table_view*
 PTAPE_API void* ptape_guarded_cells(ptape_guarded*);
 /* `stream` is a cudaStream_t; the launch follows on it. */
 PTAPE_API int ptape_guard_check(ptape_guarded*, const ptape_guard_launch* launch, void* stream);
-/* The same of another table, with cells as wide and no more of them than the view that `guarded` was
- * made for: engines that make a table for each step need no guard for each. The copy is given in its
- * place until the next check. Since ABI 1.7. */
+/* The same of another table, with cells as wide and no more of them than the view has that
+ * `guarded` was made for: engines that make a table for each step need no guard for each. The copy
+ * is given in its place until the next check. Since ABI 1.7. */
 PTAPE_API int ptape_guard_check_at(ptape_guarded*, const ptape_table_view* view,
                                    const ptape_guard_launch* launch, void* stream);
 /* 1: `finding` is the next launch with bad entries; 0: there is none (yet). Of the last 64. */

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Records the drive with one of the releases that engines_env.sh installed:
-#   record_sglang.sh ENVDIR defect|fixed OUT.jsonl|OUT.ptape [aiter|triton|trtllm_mha [stale|row|outside]]
+#   record_sglang.sh ENVDIR defect|fixed OUT.jsonl|OUT.ptape [BACKEND [stale|row|outside]]
+# BACKEND is aiter, triton or trtllm_mha.
 # The content is the same in every run: no timestamps and no addresses.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)

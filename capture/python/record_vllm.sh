@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Records vLLM's engine with the release that engines_env.sh installed:
-#   record_vllm.sh ENVDIR OUT.jsonl|OUT.ptape [async|draft|group|cell|slot|freed|twice|table]
+#   record_vllm.sh ENVDIR OUT.jsonl|OUT.ptape [WHAT]
+# WHAT is async, draft, group, cell, slot, freed, twice, table or outside (drives/vllm_v1.py).
 # The content is the same in every run: no timestamps, no addresses, keys of digests that are known.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)

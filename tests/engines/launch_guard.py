@@ -123,7 +123,7 @@ class Launches(unittest.TestCase):
         """The hooks, before the kernels of a layer that is being called."""
         backends = types.SimpleNamespace(
             recorder=self.recorder,
-            launches=[sglang_guard.Launch(None, types.SimpleNamespace(layer_id=7), self.batch)],
+            launches=[sglang_guard.Called(types.SimpleNamespace(layer_id=7), self.batch)],
             pools=types.SimpleNamespace(request_of=lambda row: f"r{row}"))
         modules = {one.__name__: one for one in (self.flashinfer, self.triton, self.fa3)}
         with mock.patch.dict(sys.modules, modules), mock.patch.dict(os.environ,
@@ -144,16 +144,24 @@ class Launches(unittest.TestCase):
 
     def both_ways(self, launch):
         """What it gives when called, and replayed from a graph behind that."""
-        eager = launch()
         if not GPU:
-            return [eager]
+            return [launch()]
+        graph, stream = self.captured(launch)
+        with torch.cuda.stream(stream):
+            graph.replay()
         torch.cuda.synchronize()
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            captured = launch()
-        graph.replay()
+        return self.given
+
+    def captured(self, launch):
+        """Called once before it is captured, on the same stream, as engines do."""
+        stream, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
         torch.cuda.synchronize()
-        return [eager, captured]
+        with torch.cuda.stream(stream):
+            self.given = [launch()]
+        torch.cuda.synchronize()
+        with torch.cuda.graph(graph, stream=stream):
+            self.given.append(launch())
+        return graph, stream
 
     def assert_same(self, got, wanted):
         torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-4)
@@ -266,26 +274,26 @@ class Launches(unittest.TestCase):
     def test_a_graph_guards_each_replay_and_nothing_waits(self):
         if not GPU:
             self.skipTest("torch sees no GPU")
+        # A finding's request is looked up in the batch: where that is on the GPU, it is waited for.
+        self.batch.req_pool_indices = self.batch.req_pool_indices.cpu()
         guard = self.guard("clamp")
         guard.batch = self.batch
-        self.decoded()
-        torch.cuda.synchronize()
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            captured = self.decoded()
+        graph, stream = self.captured(self.decoded)
         rows, bad = torch.arange(1, 19, device=DEVICE).view(3, 6).int(), []
         bad_page = torch.tensor(WIDE, dtype=torch.int32, device=DEVICE)
         got = []
+        torch.cuda.synchronize()
         torch.cuda.set_sync_debug_mode("error")
         try:
-            for step in range(12):
-                self.table.copy_(rows)
-                if step % 3 == 0:
-                    self.table[0, step % 6].copy_(bad_page)
-                    bad.append(step % 6)
-                graph.replay()
-                got.append(captured.clone())
-                self.decoded()
+            with torch.cuda.stream(stream):
+                for step in range(12):
+                    self.table.copy_(rows)
+                    if step % 3 == 0:
+                        self.table[0, step % 6].copy_(bad_page)
+                        bad.append(step % 6)
+                    graph.replay()
+                    got.append(self.given[1].clone())
+                    self.decoded()
         finally:
             torch.cuda.set_sync_debug_mode("default")
         torch.cuda.synchronize()

@@ -131,6 +131,25 @@ class ImportHookTest(unittest.TestCase):
         self.assertEqual(Pool().alloc(), "page")
         self.assertEqual(calls, [1])
 
+    def test_two_marks_wrap_once_each_whoever_is_outside(self):
+        class Pool:
+            def alloc(self):
+                return []
+
+        def make(name):
+            def making(original):
+                def alloc(self):
+                    return [name, *original(self)]
+
+                return alloc
+
+            return making
+
+        for _ in range(3):
+            wrap(Pool, "alloc", make("guard"), "_pagetape_guard")
+            wrap(Pool, "alloc", make("recorder"))
+        self.assertEqual(Pool().alloc(), ["recorder", "guard"])
+
     def test_observe_names_arguments_however_they_are_passed(self):
         class Pool:
             def take(self, n, kind="page"):

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import os
 from typing import List
+from zlib import crc32
 
 import torch
 from transformers import (ContinuousBatchingConfig, Gemma3ForCausalLM, Gemma3TextConfig,
@@ -129,8 +130,10 @@ def main() -> None:
                                      continuous_batching_config=batching, progress_bar=False)
     for error in sorted({one.error for one in answers.values() if one.error}):
         print("failed:", error)
-    print(f"{len(answers)} requests, {sum(len(a.generated_tokens) for a in answers.values())} "
-          "new tokens")
+    tokens = {name: answer.generated_tokens for name, answer in answers.items()}
+    print(f"{len(answers)} requests, {sum(map(len, tokens.values()))} new tokens")
+    if os.environ.get("PAGETAPE_GRAPH") == "1":  # To be compared with another run's.
+        print(f"{crc32(bytes(t for name in sorted(answers) for t in tokens[name])):08x}")
 
 
 if __name__ == "__main__":

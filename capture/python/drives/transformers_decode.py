@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Continuous batching of Hugging Face transformers where batches of decodes alone go by block table,
-the path for flash attention, of which a stand-in in PyTorch is here: it reads and writes the cache
-as flash_attn_with_kvcache does, by the ids it is given. All else is generate_batch's own, with a
-small model of random weights whose layers are all full (the path takes no others). On a GPU with
+"""Continuous batching of Hugging Face transformers where batches of decodes alone go by block
+table, the path for flash attention, of which a stand-in in PyTorch is here: it reads and writes the
+cache as flash_attn_with_kvcache does, by the ids it is given. All else is generate_batch's own, for
+a small model of random weights whose layers are all full (the path takes no others). On a GPU with
 $PAGETAPE_GRAPH=1 both paths are CUDA graphs.
 
 $PAGETAPE_PLANT=table: once, in the middle of the run, a block table that was just filled has an id
@@ -12,6 +12,7 @@ beyond the cache.
 from __future__ import annotations
 
 import os
+from zlib import crc32
 
 import torch
 from transformers import (ContinuousBatchingConfig, Gemma3ForCausalLM, Gemma3TextConfig,
@@ -73,7 +74,8 @@ def plant_table() -> None:
 
     def prepare(inputs, *args, **kwargs):
         result = original(inputs, *args, **kwargs)
-        steps[0] += inputs.use_block_table and inputs.requests_in_batch[0].state.request_id[0] == "r"
+        first = inputs.requests_in_batch[0].state.request_id
+        steps[0] += inputs.use_block_table and first.startswith("req")  # None of the warm-up's.
         if steps[0] >= AT_STEP and not done:
             done.append(True)
             inputs.block_table[0, 1, 0] = OUTSIDE
@@ -105,8 +107,8 @@ def main() -> None:
                                    continuous_batching_config=batching, progress_bar=False)
     for error in sorted({one.error for one in answers.values() if one.error}):
         print("failed:", error)
-    tokens = [token for answer in answers.values() for token in answer.generated_tokens]
-    print(f"{len(answers)} requests, {len(tokens)} new tokens")
+    tokens = [token for name in sorted(answers) for token in answers[name].generated_tokens]
+    print(f"{len(answers)} requests, {len(tokens)} new tokens, {crc32(bytes(tokens)):08x}")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,8 @@ $PAGETAPE_PLANT says what else is done:
   freed   a request's block goes back to the pool while the request goes on using it
   twice   a block that a request holds stands among the free ones
   table   a sliding layer gets another group's block table
-The last five perturb the engine's own objects from outside, once, in the middle of the run.
+  outside a request's first cell names no block at all, in each group's table
+The last six perturb the engine's own objects from outside, once, in the middle of the run.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from vllm.v1.worker import gpu_model_runner  # noqa: E402
 PROMPTS, NEW_TOKENS, ABORT_AT, PLANT_AT, AFTER_PLANT = 20, 40, 20, 24, 4
 WINDOW, BLOCK, BLOCKS = 40, 32, 60  # no multiple: a window begins within a block
 DRAFTS = 3
+OUTSIDE = 1 << 24
 MODEL = dict(
     architectures=["Gemma3ForCausalLM"], model_type="gemma3_text", vocab_size=256, hidden_size=64,
     intermediate_size=64, num_hidden_layers=6, num_attention_heads=2, num_key_value_heads=1,
@@ -166,6 +168,16 @@ def plant_table(victims: Victims) -> None:
     plant_in_step(victims, change)
 
 
+def plant_outside(victims: Victims) -> None:
+    """A cell that names no block at all, of each table with which the step's layers are called."""
+
+    def change(_runner, row, metadata):
+        for one in {id(one): one for one in metadata.values()}.values():
+            one.block_table[row, 0] = OUTSIDE
+
+    plant_in_step(victims, change)
+
+
 def plant_freed(victims: Victims) -> None:
     """Once the step is scheduled: the block is nobody's when the attention reads it."""
     block = victims.blocks[0][-1]
@@ -180,7 +192,7 @@ def plant_twice(victims: Victims) -> None:
 
 
 PLANTS = {"cell": plant_cell, "slot": plant_slot, "table": plant_table, "freed": plant_freed,
-          "twice": plant_twice}
+          "twice": plant_twice, "outside": plant_outside}
 
 
 def route_drafter() -> None:

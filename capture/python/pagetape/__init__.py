@@ -37,6 +37,7 @@ class Session:
                          for engine in ENGINES if engine.module}
         self.sglang = self.adapters["sglang"]
         self.transformers = self.adapters["transformers"]
+        self.vllm = self.adapters["vllm"]
         self.hooks.install()
 
     def close(self) -> None:
@@ -46,6 +47,7 @@ class Session:
             print(text, file=sys.stderr)
             self.recorder.emit("note", text=text)
         self.sglang.finish()
+        self.vllm.launch_guard.close()
         self.transformers.guard.close()
         self.transformers.buffers.close()
         self.recorder.close()

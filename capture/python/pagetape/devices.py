@@ -134,8 +134,8 @@ class Guard:
 
 
 class Guarded:
-    """A tensor of one dimension that stays where it is and that launches read as index lists, behind
-    a guard."""
+    """A tensor of one dimension that stays where it is, and that launches read as index lists,
+    behind a guard."""
 
     def __init__(self, guard: Guard, cells, starts, reserved: int) -> None:
         self._library = guard.library

@@ -105,11 +105,21 @@ class HfGuard:
 
     # continuous_api.py
     def steps(self, module) -> None:
-        def ended(_processor, _result, *_args, **_kwargs):
-            for guard in self._guards.values():
-                guard.report()
+        def make(original):
+            def step(processor, *args, **kwargs):
+                try:
+                    result = original(processor, *args, **kwargs)
+                except Exception:
+                    for guard in self._guards.values():
+                        guard.note()
+                    raise
+                for guard in self._guards.values():
+                    guard.report()
+                return result
 
-        after(module.ContinuousBatchProcessor, "_generation_step", ended, MARK)
+            return step
+
+        wrap(module.ContinuousBatchProcessor, "_generation_step", make, MARK)
 
     def close(self) -> None:
         for guard in self._guards.values():

@@ -126,8 +126,11 @@ def wrap(owner, name: str, make: Callable, mark: str = "_pagetape") -> None:
     through its old and its new module path must record once."""
     original = owner.__dict__[name] if isinstance(owner, type) and name in owner.__dict__ \
         else getattr(owner, name)
-    if getattr(original, mark, False):
-        return
+    within = original
+    while within is not None:
+        if getattr(within, mark, False):
+            return
+        within = getattr(within, "__wrapped__", None)
     replacement = make(original)
     setattr(replacement, mark, True)
     replacement.__wrapped__ = original

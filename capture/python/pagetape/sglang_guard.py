@@ -9,13 +9,19 @@ tokens the longest row's number is taken: of the others some columns more are lo
 
 from __future__ import annotations
 
-from typing import Optional
+from typing import Any, NamedTuple, Optional
 
 from .guarding import LaunchGuard, Read
 from .importhook import NotHere, PostImportHooks, after, wrap
-from .sglang_backends import Launch
 
 MARK = "_pagetape_guard"
+
+
+class Called(NamedTuple):
+    """A layer's forward call."""
+
+    layer: Any
+    batch: Any
 
 
 def _window(left) -> int:
@@ -26,7 +32,7 @@ class SglangGuard(LaunchGuard):
     def __init__(self, backends) -> None:
         super().__init__(backends.recorder, self._request)
         self._backends = backends
-        self._launches_below: list = []  # of backends that are not recorded
+        self._called: list = []  # of backends that are not recorded
 
     def _request(self, batch, row: int) -> Optional[str]:
         rows = getattr(batch, "req_pool_indices", None)
@@ -36,11 +42,11 @@ class SglangGuard(LaunchGuard):
 
     def given_in(self, table, **read):
         """Within a layer's forward call, whose the kernel is."""
-        launches = self._launches_below or self._backends.launches
-        if not launches:
+        calls = self._called or self._backends.launches
+        if not calls:
             return table
-        launch = launches[-1]
-        return self.given(table, Read(layer=int(launch.layer.layer_id), batch=launch.batch, **read))
+        call = calls[-1]
+        return self.given(table, Read(layer=int(call.layer.layer_id), batch=call.batch, **read))
 
     # --- kernels
 
@@ -183,11 +189,11 @@ class SglangGuard(LaunchGuard):
 
         def make(original):
             def forward(backend, q, k, v, layer, forward_batch, *args, **kwargs):
-                self._launches_below.append(Launch(backend, layer, forward_batch))
+                self._called.append(Called(layer, forward_batch))
                 try:
                     return original(backend, q, k, v, layer, forward_batch, *args, **kwargs)
                 finally:
-                    self._launches_below.pop()
+                    self._called.pop()
 
             return forward
 

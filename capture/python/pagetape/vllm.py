@@ -17,6 +17,7 @@ import inspect
 import os
 from importlib import metadata
 
+from . import vllm_guard
 from .importhook import Guard, PostImportHooks, expect, wrap
 from .vllm_blocks import Blocks
 from .vllm_launches import Launches
@@ -310,6 +311,7 @@ def _metadata_of(layer):
 
 def install(hooks: PostImportHooks, recorder) -> Hooks:
     adapter = Hooks(recorder)
+    adapter.launch_guard = vllm_guard.install(hooks, recorder)
     core, worker = "vllm.v1.core.", "vllm.v1.worker."
     launches = ("pool", "pool.reserved", "pool.page_bytes", "pool_layer", "backend", "pool_swap",
                 "buffer", "step", "gap")
