@@ -189,14 +189,20 @@ std::size_t CallersNames::pages() const {
 bool read_record(RecordBytes& bytes, Record& record) {
   const char* head = bytes.take<char>(kRecordHead);
   if (head == nullptr) return false;
-  record = {};
   std::memcpy(static_cast<void*>(&record), head, kRecordHead);
   if (record.n_names > kRecordNames || record.n_ints > kRecordInts) return false;
   const char* names = bytes.take<std::uint32_t>(record.n_names);
   const char* ints = bytes.take<std::int64_t>(record.n_ints);
   if (!bytes.ok()) return false;
-  std::memcpy(record.names, names, record.n_names * sizeof(record.names[0]));
-  std::memcpy(record.ints, ints, record.n_ints * sizeof(record.ints[0]));
+  // One after the other: there are few.
+  for (std::size_t i = 0; i < kRecordNames; ++i) {
+    record.names[i] = 0;
+    if (i < record.n_names) std::memcpy(&record.names[i], names + 4 * i, 4);
+  }
+  for (std::size_t i = 0; i < kRecordInts; ++i) {
+    record.ints[i] = PTAPE_ABSENT;
+    if (i < record.n_ints) std::memcpy(&record.ints[i], ints + 8 * i, 8);
+  }
   return true;
 }
 

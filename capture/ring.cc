@@ -123,8 +123,14 @@ void RingReader::release(const RingMark& mark) {
   header_->marks[other].said = mark.said;
   std::atomic_ref(header_->marks[other].position).store(position, std::memory_order_release);
   header_->current.store(other, std::memory_order_release);
-  for (std::uint64_t p = released_; p < position; p += sizeof(std::uint64_t)) {
-    word(p).store(free_mark(p + data_bytes_), std::memory_order_release);
+  const std::uint64_t ahead = data_bytes_, key = key_;  // Kept: what is stored may alias nothing.
+  for (std::uint64_t p = released_; p < position;) {
+    // As far as the memory goes on.
+    const std::uint64_t end = std::min(position, (p | (data_bytes_ - 1)) + 1);
+    auto* words = reinterpret_cast<std::uint64_t*>(at(p));
+    for (; p < end; p += sizeof(std::uint64_t)) {
+      std::atomic_ref(*words++).store((p + ahead) ^ key, std::memory_order_release);
+    }
   }
   released_ = position;
   header_->head.store(position, std::memory_order_release);

@@ -11,22 +11,24 @@ namespace pagetape {
 namespace {
 
 struct Range {
-  std::int64_t low = 0, high = 0;
-  std::uint64_t bits = 0;  // Sum of the bits of each value: what it costs, about, once compressed.
+  std::uint64_t sizes = 0;  // The absolute values, or'ed.
+  std::uint64_t bits = 0;   // Sum of the bits of each value: what it costs, about, once compressed.
 
   void add(std::int64_t v) {
-    low = std::min(low, v);
-    high = std::max(high, v);
-    bits += static_cast<std::uint64_t>(
-        64 - std::countl_zero(static_cast<std::uint64_t>(v < 0 ? ~v : v)));
+    const auto sign = static_cast<std::uint64_t>(v >> 63);
+    const std::uint64_t folded = static_cast<std::uint64_t>(v) ^ sign;
+    sizes |= folded - sign;
+    bits += static_cast<std::uint64_t>(64 - std::countl_zero(folded));
   }
   // Bytes of the narrowest width that holds it, its least value left for "absent".
   int width() const {
-    if (low > INT8_MIN && high <= INT8_MAX) return 1;
-    if (low > INT16_MIN && high <= INT16_MAX) return 2;
-    if (low > INT32_MIN && high <= INT32_MAX) return 4;
+    if (sizes <= INT8_MAX) return 1;
+    if (sizes <= INT16_MAX) return 2;
+    if (sizes <= INT32_MAX) return 4;
     return 8;
   }
+  // Whether one is the least of 64 bits: no other has that bit.
+  bool has_least() const { return sizes >> 63 != 0; }
 };
 
 std::int64_t difference(std::int64_t v, std::int64_t last) {
@@ -74,7 +76,7 @@ void write_narrowest(schema::Column::Builder out, std::span<const std::int64_t> 
     last = cell;
   }
   // A difference that is the least of 64 bits would read as "absent".
-  const bool use_delta = delta.low != INT64_MIN && delta.bits < plain.bits;
+  const bool use_delta = !delta.has_least() && delta.bits < plain.bits;
   write_cells(out, cells, (use_delta ? delta : plain).width(), use_delta);
 }
 

@@ -5,8 +5,9 @@ namespace pagetape {
 
 Name Names::intern(std::string_view text) {
   if (auto it = ids_.find(text); it != ids_.end()) return it->second;
-  const Name id{static_cast<std::uint32_t>(texts_.size())};
-  ids_.emplace(texts_.emplace_back(text), id);
+  const Name id{static_cast<std::uint32_t>(views_.size())};
+  views_.push_back(texts_.emplace_back(text));
+  ids_.emplace(views_.back(), id);
   return id;
 }
 

@@ -25,14 +25,15 @@ class Names {
   Name find(std::string_view text) const;
   // The view lives as long as the table. kNone and ids of another table give "".
   std::string_view text(Name id) const {
-    return raw(id) < texts_.size() ? std::string_view(texts_[raw(id)]) : std::string_view();
+    return raw(id) < views_.size() ? views_.data()[raw(id)] : std::string_view();
   }
   std::string layer(Layer layer) const;
   // Number of ids in use, kNone included: every valid id is below.
-  std::size_t size() const { return texts_.size(); }
+  std::size_t size() const { return views_.size(); }
 
  private:
-  std::deque<std::string> texts_{std::string()};  // A deque, so that views stay valid.
+  std::deque<std::string> texts_;                            // A deque, so that views stay valid.
+  std::vector<std::string_view> views_{std::string_view()};  // By id, kNone's first.
   std::unordered_map<std::string_view, Name> ids_;
 };
 

@@ -118,6 +118,7 @@ class ExampleEngine {
   void finish(Lane& lane) {
     keep(ptape_free(recorder_, nullptr, pool_, lane.req, lane.pages.data(), lane.pages.size()));
     keep(ptape_request(recorder_, nullptr, lane.req, ptape_intern(recorder_, "finish")));
+    keep(ptape_forget(recorder_, lane.req));  // Names come without end: what is kept does not.
     free_.insert(free_.end(), lane.pages.rbegin(), lane.pages.rend());
     lane = {};
   }
