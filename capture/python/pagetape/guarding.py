@@ -79,7 +79,7 @@ class LaunchGuard:
         self.mode = mode_asked()
         self.batch: Any = None  # of the graphs that are replayed
         self._recorder, self._request_of, self._reserved = recorder, request_of, reserved
-        self._guards: Dict[bool, Guard] = {}  # by whether on the host
+        self._guards: Dict[int, Guard] = {}  # by GPU; -1: of tables on the host
         self._copies: Dict[tuple, _Copy] = {}
         self._all: List[_Copy] = []
         self._own: Set[int] = set()  # addresses of copies
@@ -133,8 +133,8 @@ class LaunchGuard:
         return copy.given(table) if done else table
 
     def _copy_for(self, native, table, read: Read) -> Optional[_Copy]:
-        key = (table.is_cuda and table.device.index, stream_of(table), table.element_size(),
-               read.bound)
+        place = table.device.index if table.is_cuda else -1
+        key = (place, stream_of(table), table.element_size(), read.bound)
         copy, cells = self._copies.get(key), table.numel()
         if copy is not None and copy.cells >= cells:
             return copy
@@ -144,11 +144,10 @@ class LaunchGuard:
         if capturing(table):
             self._say("a launch was captured before one like it was guarded: it is not guarded")
             return None
-        on_host = not table.is_cuda
-        if on_host not in self._guards:
-            self._guards[on_host] = Guard(native, self.mode, on_host)
         try:
-            copy = _Copy(self._guards[on_host], table, 1 << (cells - 1).bit_length(),
+            if place not in self._guards:
+                self._guards[place] = Guard(native, self.mode, not table.is_cuda)
+            copy = _Copy(self._guards[place], table, 1 << (cells - 1).bit_length(),
                          self._reserved)
         except PtapeError as error:
             if strict():
@@ -163,7 +162,7 @@ class LaunchGuard:
 
     def _number(self, table, read: Read) -> int:
         """By which a finding is the launch's. What it was given is let go of."""
-        batch = weakref.ref(read.batch) if read.batch is not None else None
+        batch = weakref.ref(read.batch) if hasattr(read.batch, "__weakref__") else None
         kept = read._replace(lens=None, starts=None, batch=None)
         if capturing(table):
             self._launches.append((kept, None))
