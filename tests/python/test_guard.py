@@ -189,6 +189,20 @@ class LaunchGuardTest(OnTheHost):
         self.launch([-1, 2, 3, 4, 5, 6], lens=(48, 20), page_size=16, window=20)
         self.assertEqual(self.notes(), [])
 
+    def test_rows_without_a_length_are_not_looked_at(self):
+        self.launch([1, 2, 3, 400, 500, 600], lens=(3,))
+        self.assertEqual(self.notes(), [])
+
+    def test_lengths_that_are_elsewhere_leave_the_launch_alone(self):
+        lens = Tensor("i", [3, 3])
+        lens.is_cuda = True
+        table = Table("i", [400] * 6)
+        read = guarding.Read(layer=4, bound=3, lens=lens)
+        for _ in range(2):
+            self.assertIs(self.guard.given(table, read), table)
+        self.assertEqual(self.notes(), ["guard: a launch whose lengths lie elsewhere than its "
+                                        "table is not guarded"])
+
     def test_a_batch_that_is_gone_has_no_name(self):
         self.launch([1, 2, 3, 4, 5, 6])
         read = guarding.Read(layer=4, bound=3, what="a write")

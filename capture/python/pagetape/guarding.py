@@ -108,18 +108,14 @@ class LaunchGuard:
 
     def _checked(self, table, read: Read):
         native = self._recorder.native()
-        if native is None or table.dim() > 2 or table.numel() == 0:
+        if native is None:
+            self._say("launches are not guarded without libpagetape_capture.so")
             return table
-        copy = self._copy_for(native, table, read)
+        if table.dim() > 2 or table.numel() == 0:
+            return table
+        view = self._view(table, read)
+        copy = self._copy_for(native, table, read) if view is not None else None
         if copy is None:
-            return table
-        lists = read.starts is not None
-        rows = read.starts.numel() - 1 if lists else (table.shape[0] if table.dim() == 2 else 1)
-        if rows < 1:
-            return table
-        cols = min(table.numel(), (MOST_CELLS - rows) // rows) if lists else table.shape[-1]
-        if not lists and rows * cols > MOST_CELLS - rows:
-            self._say(f"a table of {rows} by {cols} entries is not guarded")
             return table
         launch = self._launch
         launch.layer, launch.bound = self._number(table, read), read.bound
@@ -127,10 +123,25 @@ class LaunchGuard:
         launch.lens, launch.len_bytes = None, 4
         if read.lens is not None:
             launch.lens, launch.len_bytes = read.lens.data_ptr(), read.lens.element_size()
-        view = view_of(table, cols, read.starts)
         # What a GPU refuses, the engine is about to learn from its own call.
         done = copy.check(ctypes.byref(view), ctypes.byref(launch), stream_of(table)) == 0
         return copy.given(table) if done else table
+
+    def _view(self, table, read: Read):
+        """Of the rows that have a length; None where it is no table that can be checked."""
+        for beside in (read.lens, read.starts):
+            if beside is not None and (beside.is_cuda != table.is_cuda or beside.dim() != 1
+                                       or beside.stride(0) != 1):
+                self._say("a launch whose lengths lie elsewhere than its table is not guarded")
+                return None
+        if read.starts is not None:
+            rows = read.starts.numel() - 1
+            return view_of(table, min(table.numel(), (MOST_CELLS - rows) // rows),
+                           read.starts) if rows > 0 else None
+        view = view_of(table, table.shape[-1])
+        if read.lens is not None:
+            view.rows = min(view.rows, read.lens.numel())
+        return view if view.rows > 0 else None
 
     def _copy_for(self, native, table, read: Read) -> Optional[_Copy]:
         place = table.device.index if table.is_cuda else -1
@@ -190,8 +201,13 @@ class LaunchGuard:
 
     def _error(self, found) -> OutOfBounds:
         read, batch = self._launches[found.layer]
-        batch = batch() if batch is not None else self.batch
-        request = self._request_of(batch, found.row) if batch is not None else None
+        batch, request = batch() if batch is not None else self.batch, None
+        if batch is not None:
+            try:
+                request = self._request_of(batch, found.row)
+            except Exception:  # It may be in the memory of a GPU that is lost.
+                if strict():
+                    raise
         return OutOfBounds(read.what, request, read.layer, found.column, found.id, found.bound)
 
     def _say(self, what: str) -> None:
