@@ -125,6 +125,10 @@ bool Drain::consume(const RingReader::Item& item, bool to_the_end) {
     add_name(record, bytes);
     return true;
   }
+  if (record.kind == kForgetRecord) {
+    (void)decoder_.forget_name(static_cast<std::uint32_t>(record.ints[0]));
+    return true;
+  }
   if (record.kind == kCompareRecord) return consume_compare(record, item, to_the_end);
   consume_event(record, bytes, item);
   return true;
@@ -211,7 +215,7 @@ void Drain::write() {
     return note_error(write_along(event_, *writer_, companion_), true);
   Status status = options_.flight->before(event_, *companion_);
   companion_->see(event_);
-  if (status.ok()) status = writer_->add(event_);
+  if (status.ok()) status = writer_->add_checked(event_);
   note_error(status, true);
   if (!failed_) options_.flight->after(event_, *companion_);
 }

@@ -110,7 +110,7 @@ Status write_along(const Event& event, Writer& writer, Companion* companion) {
     }
     companion->see(event);
   }
-  return writer.add(event);
+  return writer.add_checked(event);
 }
 
 Status join_parts(const std::vector<FlightPart>& parts, Names& names, Writer& writer,

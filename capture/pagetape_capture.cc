@@ -84,14 +84,10 @@ bool names_launch(std::string_view line) {
 // Callers of ABI 1.5 and before have no lanes by column.
 constexpr std::size_t kLeastLaunch = offsetof(ptape_launch, lanes);
 
-const ptape_lanes* lanes_of(const ptape_launch& launch) {
-  return launch.size < sizeof(ptape_launch) ? nullptr : launch.lanes;
-}
-
 // The bytes of a launch's lanes, and in `record` how many and how they stand there.
 std::optional<std::size_t> lanes_bytes(const ptape_launch& launch, Record& record) {
   record.flag = pagetape::kNoLanes;
-  const ptape_lanes* lanes = lanes_of(launch);
+  const ptape_lanes* lanes = pagetape::lanes_of(launch);
   if (lanes == nullptr) {
     record.n = static_cast<std::uint32_t>(launch.n_rows);
     return pagetape::rows_bytes(launch.rows, launch.n_rows);
@@ -103,12 +99,9 @@ std::optional<std::size_t> lanes_bytes(const ptape_launch& launch, Record& recor
 
 int append_launch(ptape_recorder* recorder, Record& record, const ptape_launch& launch) {
   const auto bytes = lanes_bytes(launch, record);
-  if (!bytes || launch.n_layers > kMostElements ||
-      (launch.layers == nullptr && launch.n_layers > 0)) {
-    return argument_error("a launch with a null or too long array");
-  }
-  const std::size_t head = pagetape::launch_head_bytes(launch);
-  return append_ticketed(recorder, record, head + *bytes, [&](char* to) {
+  const auto head = pagetape::launch_head_bytes(launch);
+  if (!bytes || !head) return argument_error("a launch with a null or too long array");
+  return append_ticketed(recorder, record, *head + *bytes, [&](char* to) {
     to = pagetape::write_launch_head(to, launch);
     if (record.flag != pagetape::kNoLanes) {
       pagetape::write_lanes(to, *launch.lanes);
@@ -125,6 +118,29 @@ int append_one(ptape_recorder* recorder, const ptape_at* at, const ptape_launch*
   if (!valid(launch)) return argument_error("a launch is null or of another version");
   Record record = make<Body>(recorder, at);
   return append_launch(recorder, record, *launch);
+}
+
+// A layer's launches: by its number, or by its name where that is not 0.
+int append_layer(ptape_recorder* recorder, const ptape_at* at, const std::int32_t* layer,
+                 ptape_name name, std::int64_t bound_ptr, const ptape_layer_launch* launches,
+                 std::size_t n) {
+  PTAPE_NEEDS(recorder);
+  if (launches == nullptr && n > 0) return argument_error("the launches are null");
+  Record record = make<ev::Attention>(recorder, at);  // The first one's time stays in it.
+  if (name != 0) record.set_names(name);
+  int first_error = PTAPE_OK;
+  for (const ptape_layer_launch& one : std::span(launches, n)) {
+    if (!valid(one.launch)) return argument_error("a launch is null or of another version");
+    ptape_launch launch{};
+    std::memcpy(&launch, one.launch, std::min<std::size_t>(one.launch->size, sizeof(launch)));
+    launch.layers = layer;
+    launch.n_layers = layer != nullptr;
+    launch.bound_ptr = bound_ptr;
+    record.kind = one.store != 0 ? kKindOf<ev::Store> : kKindOf<ev::Attention>;
+    const int error = append_launch(recorder, record, launch);
+    if (first_error == PTAPE_OK) first_error = error;
+  }
+  return first_error;
 }
 
 pagetape::RecorderOptions recorder_options(const ptape_options& from) {
@@ -203,6 +219,12 @@ ptape_name ptape_intern(ptape_recorder* recorder, const char* text) {
   return recorder->recorder->intern(text);
 }
 
+int ptape_forget(ptape_recorder* recorder, ptape_name name) {
+  PTAPE_NEEDS(recorder);
+  recorder->recorder->forget(name);
+  return PTAPE_OK;
+}
+
 int ptape_json(ptape_recorder* recorder, const char* line, std::size_t bytes) {
   PTAPE_NEEDS(recorder);
   if (bytes > kMostElements || (line == nullptr && bytes > 0)) {
@@ -278,6 +300,23 @@ int ptape_table(ptape_recorder* recorder, const ptape_at* at, ptape_name buffer,
   record.set_names(buffer, req, space, unit);
   record.set_ints(row, col);
   return append(recorder, record, pages, n);
+}
+
+int ptape_table_rows(ptape_recorder* recorder, const ptape_at* at, ptape_name buffer,
+                     const std::int32_t* pages, std::size_t stride, const std::size_t* counts,
+                     const ptape_name* reqs, std::size_t rows, ptape_name space, ptape_name unit) {
+  PTAPE_NEEDS(recorder);
+  if (rows > kMostElements ||
+      ((pages == nullptr || counts == nullptr || reqs == nullptr) && rows > 0)) {
+    return argument_error("an array is null or too long");
+  }
+  int first_error = PTAPE_OK;
+  for (std::size_t row = 0; row < rows; ++row) {
+    const int error = ptape_table(recorder, at, buffer, static_cast<std::int64_t>(row), 0,
+                                  pages + row * stride, counts[row], reqs[row], space, unit);
+    if (first_error == PTAPE_OK) first_error = error;
+  }
+  return first_error;
 }
 
 int ptape_lens(ptape_recorder* recorder, const ptape_at* at, ptape_name buffer, std::int64_t row,
@@ -381,22 +420,13 @@ int ptape_store(ptape_recorder* recorder, const ptape_at* at, const ptape_launch
 
 int ptape_layer(ptape_recorder* recorder, const ptape_at* at, std::int32_t layer,
                 std::int64_t bound_ptr, const ptape_layer_launch* launches, std::size_t n) {
-  PTAPE_NEEDS(recorder);
-  if (launches == nullptr && n > 0) return argument_error("the launches are null");
-  Record record = make<ev::Attention>(recorder, at);  // The first one's time stays in it.
-  int first_error = PTAPE_OK;
-  for (const ptape_layer_launch& one : std::span(launches, n)) {
-    if (!valid(one.launch)) return argument_error("a launch is null or of another version");
-    ptape_launch launch{};
-    std::memcpy(&launch, one.launch, std::min<std::size_t>(one.launch->size, sizeof(launch)));
-    launch.layers = &layer;
-    launch.n_layers = 1;
-    launch.bound_ptr = bound_ptr;
-    record.kind = one.store != 0 ? kKindOf<ev::Store> : kKindOf<ev::Attention>;
-    const int error = append_launch(recorder, record, launch);
-    if (first_error == PTAPE_OK) first_error = error;
-  }
-  return first_error;
+  return append_layer(recorder, at, &layer, 0, bound_ptr, launches, n);
+}
+
+int ptape_layer_named(ptape_recorder* recorder, const ptape_at* at, ptape_name layer,
+                      std::int64_t bound_ptr, const ptape_layer_launch* launches, std::size_t n) {
+  if (layer == 0) return argument_error("a layer without a name");
+  return append_layer(recorder, at, nullptr, layer, bound_ptr, launches, n);
 }
 
 int ptape_graph_launch(ptape_recorder* recorder, const ptape_at* at, ptape_name graph,

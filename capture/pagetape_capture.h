@@ -93,6 +93,10 @@ PTAPE_API ptape_counts ptape_stats(const ptape_recorder* recorder);
 
 /* The name's id: call once and keep it. `text` is UTF-8, zero-terminated. */
 PTAPE_API ptape_name ptape_intern(ptape_recorder* recorder, const char* text);
+/* The name's id is used no more, by no call that has not returned yet; where the text comes again,
+ * it gets another. For names that come without end, such as requests': what the recorder keeps of
+ * them is given back. Since ABI 1.7. */
+PTAPE_API int ptape_forget(ptape_recorder* recorder, ptape_name name);
 
 /* One event in the text form, without the newline. */
 PTAPE_API int ptape_json(ptape_recorder* recorder, const char* line, size_t bytes);
@@ -115,6 +119,13 @@ PTAPE_API int ptape_map_clear(ptape_recorder*, const ptape_at*, ptape_name map, 
 PTAPE_API int ptape_table(ptape_recorder*, const ptape_at*, ptape_name buffer, int64_t row,
                           int64_t col, const int32_t* pages, size_t n, ptape_name req,
                           ptape_name space, ptape_name unit);
+/* A `table` of each row from 0 on, in their order: row r's first counts[r] entries, which stand
+ * from pages + r * stride on, for the request reqs[r]. The error is the first one's. Since ABI 1.7.
+ */
+PTAPE_API int ptape_table_rows(ptape_recorder*, const ptape_at*, ptape_name buffer,
+                               const int32_t* pages, size_t stride, const size_t* counts,
+                               const ptape_name* reqs, size_t rows, ptape_name space,
+                               ptape_name unit);
 PTAPE_API int ptape_lens(ptape_recorder*, const ptape_at*, ptape_name buffer, int64_t row,
                          const int64_t* values, size_t n);
 PTAPE_API int ptape_slots(ptape_recorder*, const ptape_at*, ptape_name buffer, int64_t row,
@@ -155,6 +166,13 @@ typedef struct ptape_lanes {
   const int64_t *len, *row, *q_len, *q_pos, *first, *n;
 } ptape_lanes;
 
+/* Of a tensor: so many sizes, and as many strides, in elements. */
+typedef struct ptape_tensor {
+  uint32_t size; /* sizeof(ptape_tensor) */
+  uint32_t n_dims;
+  const int64_t *shape, *stride;
+} ptape_tensor;
+
 /* An attention or a store. Layers are numbers; more than one are written as `layers`. */
 typedef struct ptape_launch {
   uint32_t size; /* sizeof(ptape_launch) */
@@ -170,11 +188,13 @@ typedef struct ptape_launch {
   ptape_name bound_pool; /* The tensor really passed; 0: not known. */
   int64_t bound_pages, bound_ptr;
   int64_t window, page_size, table_rows, table_cols;
-  const ptape_lanes* lanes; /* Its lanes by column, in the place of `rows`; NULL: by row. Since
-                             * ABI 1.6, and read where `size` is that of the whole struct. */
+  const ptape_lanes* lanes;  /* Its lanes by column, in the place of `rows`; NULL: by row. Since
+                              * ABI 1.6, and read where `size` reaches beyond it. */
+  const ptape_tensor* bound; /* The tensor really passed, or NULL. Since ABI 1.7, likewise. */
 } ptape_launch;
 
-/* Sets every field but `lanes` to absent, and `size` to that of the part before it. */
+/* Sets every field before `lanes` to absent, and `size` to that of this part: who uses more sets
+ * the others, and `size`. */
 PTAPE_API void ptape_launch_init(ptape_launch* launch);
 PTAPE_API void ptape_row_init(ptape_row* row);
 PTAPE_API int ptape_attention(ptape_recorder*, const ptape_at*, const ptape_launch* launch);
@@ -191,6 +211,9 @@ typedef struct ptape_layer_launch {
  * one's. Since ABI 1.6. */
 PTAPE_API int ptape_layer(ptape_recorder*, const ptape_at*, int32_t layer, int64_t bound_ptr,
                           const ptape_layer_launch* launches, size_t n);
+/* The same of a layer that has no number. Since ABI 1.7. */
+PTAPE_API int ptape_layer_named(ptape_recorder*, const ptape_at*, ptape_name layer,
+                                int64_t bound_ptr, const ptape_layer_launch* launches, size_t n);
 /* rows NULL: the captured lanes as they are. */
 PTAPE_API int ptape_graph_launch(ptape_recorder*, const ptape_at*, ptape_name graph,
                                  const ptape_row* rows, size_t n_rows);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "capture/record.h"
 
+#include <algorithm>
 #include <array>
 #include <string>
 
@@ -114,21 +115,75 @@ void write_lanes(char* to, const ptape_lanes& lanes) {
   }
 }
 
-std::size_t launch_head_bytes(const ptape_launch& launch) {
-  return sizeof(LaunchPart) + padded(launch.n_layers * sizeof(std::int32_t));
+const ptape_lanes* lanes_of(const ptape_launch& launch) {
+  return launch.size < offsetof(ptape_launch, lanes) + sizeof(launch.lanes) ? nullptr
+                                                                            : launch.lanes;
+}
+
+const ptape_tensor* bound_of(const ptape_launch& launch) {
+  return launch.size < offsetof(ptape_launch, bound) + sizeof(launch.bound) ? nullptr
+                                                                            : launch.bound;
+}
+
+std::optional<std::size_t> launch_head_bytes(const ptape_launch& launch) {
+  std::size_t bytes = sizeof(LaunchPart);
+  if (!add_bytes(launch.layers, launch.n_layers, bytes)) return std::nullopt;
+  const ptape_tensor* bound = bound_of(launch);
+  if (bound == nullptr) return bytes;
+  if (bound->size < sizeof(ptape_tensor) || !add_bytes(bound->shape, bound->n_dims, bytes) ||
+      !add_bytes(bound->stride, bound->n_dims, bytes)) {
+    return std::nullopt;
+  }
+  return bytes;
 }
 
 char* write_launch_head(char* to, const ptape_launch& launch) {
-  const LaunchPart part{launch.backend,     launch.mode,
-                        launch.space,       launch.unit,
-                        launch.table,       launch.lens,
-                        launch.slots,       launch.kernel,
-                        launch.bound_pool,  static_cast<std::uint32_t>(launch.n_layers),
-                        launch.bound_pages, launch.bound_ptr,
-                        launch.window,      launch.page_size,
-                        launch.table_rows,  launch.table_cols};
+  const ptape_tensor* bound = bound_of(launch);
+  const std::uint32_t n_dims = bound != nullptr ? bound->n_dims : 0;
+  const LaunchPart part{launch.backend,
+                        launch.mode,
+                        launch.space,
+                        launch.unit,
+                        launch.table,
+                        launch.lens,
+                        launch.slots,
+                        launch.kernel,
+                        launch.bound_pool,
+                        static_cast<std::uint32_t>(launch.n_layers),
+                        launch.bound_pages,
+                        launch.bound_ptr,
+                        launch.window,
+                        launch.page_size,
+                        launch.table_rows,
+                        launch.table_cols,
+                        n_dims,
+                        0};
   std::memcpy(to, &part, sizeof(part));
-  return write_array(to + sizeof(part), launch.layers, launch.n_layers);
+  to = write_array(to + sizeof(part), launch.layers, launch.n_layers);
+  if (n_dims == 0) return to;
+  return write_array(write_array(to, bound->shape, n_dims), bound->stride, n_dims);
+}
+
+void CallersNames::add(Name name) {
+  const std::size_t page = next_ / kPage;
+  if (page >= pages_.size()) pages_.resize(page + 1);
+  if (pages_[page] == nullptr) pages_[page] = std::make_unique<Page>();
+  pages_[page]->names[next_++ % kPage] = name;
+  ++pages_[page]->used;
+}
+
+bool CallersNames::forget(std::uint32_t id) {
+  if ((*this)[id] == kNone) return false;
+  std::unique_ptr<Page>& page = pages_[id / kPage];
+  page->names[id % kPage] = kNone;
+  // The last one is still being filled.
+  if (--page->used == 0 && id / kPage < next_ / kPage) page.reset();
+  return true;
+}
+
+std::size_t CallersNames::pages() const {
+  return static_cast<std::size_t>(
+      std::ranges::count_if(pages_, [](const auto& page) { return page != nullptr; }));
 }
 
 bool read_record(RecordBytes& bytes, Record& record) {
@@ -163,7 +218,7 @@ void RecordDecoder::decode_head(const Record& record, Event& event) {
   event.stream = record.stream;
   event.src = name(record.src);
   event.extra.clear();
-  if (from_json_) event.body = {};  // It may hold fields that no record sets.
+  if (from_json_) event.body = EventBody();  // It may hold fields that no record sets.
   from_json_ = false;
 }
 
@@ -381,12 +436,20 @@ void RecordDecoder::decode_launch(const Record& record, RecordBytes& payload, Ev
       reinterpret_cast<const std::int32_t*>(payload.take<std::int32_t>(part.n_layers));
   if (layers == nullptr) return;
   std::optional<ev::Bound> bound;
-  if (part.bound_pool != 0 || part.bound_pages != PTAPE_ABSENT || part.bound_ptr != PTAPE_ABSENT) {
+  if (part.bound_pool != 0 || part.bound_pages != PTAPE_ABSENT || part.bound_ptr != PTAPE_ABSENT ||
+      part.n_dims != 0) {
     bound = ev::Bound{name(part.bound_pool), part.bound_pages, part.bound_ptr, {}, {}};
+    read_optional(payload, part.n_dims != 0, part.n_dims, bound->shape);
+    read_optional(payload, part.n_dims != 0, part.n_dims, bound->stride);
   }
   auto common = [&](auto& to) {
     to.backend = name(part.backend);
-    set_layers(layers, part.n_layers, to.layer, to.layers);
+    if (record.n_names > 0) {
+      to.layer = Layer::named(name(record.names[0]));
+      to.layers.reset();
+    } else {
+      set_layers(layers, part.n_layers, to.layer, to.layers);
+    }
     if (record.flag == kNoLanes) {
       read_rows(payload, record.n, to.rows);
     } else {

@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <optional>
 #include <string_view>
 #include <utility>
@@ -26,6 +27,8 @@ inline constexpr std::uint16_t kNameRecord = 0xfffe;  // The payload is the next
 // Here stands what a compare found changed. Its names are buffer, lens, space, unit, its integers
 // the table's number and the compare's.
 inline constexpr std::uint16_t kCompareRecord = 0xfffd;
+// The id in its integer is used by no record behind this one.
+inline constexpr std::uint16_t kForgetRecord = 0xfffc;
 
 constexpr std::size_t padded(std::size_t bytes) { return (bytes + 7) & ~std::size_t{7}; }
 
@@ -116,10 +119,12 @@ class RecordBytes {
 // Takes the record off `bytes`, which then is its payload. False where it is none.
 bool read_record(RecordBytes& bytes, Record& record);
 
-// A launch's payload: LaunchPart, layers, then its rows.
+// A launch's payload: LaunchPart, layers, the bound tensor's sizes and strides, then its rows. The
+// record has a name where the launch is of a layer that has one in the place of a number.
 struct LaunchPart {
   std::uint32_t backend, mode, space, unit, table, lens, slots, kernel, bound_pool, n_layers;
   std::int64_t bound_pages, bound_ptr, window, page_size, table_rows, table_cols;
+  std::uint32_t n_dims, reserved;
 };
 
 inline constexpr std::size_t kMostElements = std::size_t{1} << 26;  // Of one array of a caller's.
@@ -131,9 +136,12 @@ inline constexpr std::size_t kMostElements = std::size_t{1} << 26;  // Of one ar
 // The bytes that write_rows fills; none where an array is null or too long.
 std::optional<std::size_t> rows_bytes(const ptape_row* rows, std::size_t n);
 void write_rows(char* to, const ptape_row* rows, std::size_t n, std::size_t bytes);
-// Of what stands before the rows of a launch.
-std::size_t launch_head_bytes(const ptape_launch& launch);
+// Of what stands before the rows of a launch; none where an array is null or too long.
+std::optional<std::size_t> launch_head_bytes(const ptape_launch& launch);
 char* write_launch_head(char* to, const ptape_launch& launch);
+// A caller's field, where the version of its struct has it; else null.
+const ptape_lanes* lanes_of(const ptape_launch& launch);
+const ptape_tensor* bound_of(const ptape_launch& launch);
 
 // How the lanes of a launch stand in its payload: Record::flag. Those of an attention or a store
 // stand by row where it is 0.
@@ -147,19 +155,45 @@ enum LanesForm : std::uint16_t {
 std::optional<std::size_t> lanes_bytes(const ptape_lanes& lanes, std::uint16_t& flag);
 void write_lanes(char* to, const ptape_lanes& lanes);
 
-// Makes events of records. Names are the caller's ids, which `names[id]` turns into those of the
-// table. Keeps the event's storage where the kind stays the same.
+// The table's names of the caller's ids, which are given out densely from 1. Takes room for those
+// that were not forgotten, and for the others of their pages.
+class CallersNames {
+ public:
+  void add(Name name);
+  // False where it is none, or was forgotten.
+  bool forget(std::uint32_t id);
+  Name operator[](std::uint32_t id) const {
+    const std::size_t page = id / kPage;
+    return page < pages_.size() && pages_[page] != nullptr ? pages_[page]->names[id % kPage]
+                                                           : kNone;
+  }
+  std::size_t pages() const;  // That take room.
+
+ private:
+  static constexpr std::size_t kPage = 256;
+  struct Page {
+    Name names[kPage] = {};
+    std::size_t used = 0;
+  };
+  std::vector<std::unique_ptr<Page>> pages_;
+  std::size_t next_ = 1;
+};
+
+// Makes events of records. Names are the caller's ids, which are turned into those of the table.
+// Keeps the event's storage where the kind stays the same.
 class RecordDecoder {
  public:
   explicit RecordDecoder(Names& names) : names_(names) {}
 
   // The next id of the caller's: they are given out densely from 1.
-  void add_name(std::string_view text) { ids_.push_back(names_.intern(text)); }
+  void add_name(std::string_view text) { ids_.add(names_.intern(text)); }
+  bool forget_name(std::uint32_t id) { return ids_.forget(id); }
 
   Status decode(const Record& record, RecordBytes payload, Event& event);
   // The event's time, stream, rank and place, for a record whose body others make.
   void decode_head(const Record& record, Event& event);
-  Name name(std::uint32_t id) const { return id < ids_.size() ? ids_[id] : kNone; }
+  Name name(std::uint32_t id) const { return ids_[id]; }
+  const CallersNames& ids() const { return ids_; }
 
  private:
   Status decode_json(const Record& record, RecordBytes& payload, Event& event);
@@ -173,7 +207,7 @@ class RecordDecoder {
   void decode_graph_launch(const Record& record, RecordBytes& payload, ev::GraphLaunch& to);
 
   Names& names_;
-  std::vector<Name> ids_{kNone};
+  CallersNames ids_;
   bool from_json_ = false;  // The event's storage was last written by the text form's parser.
 };
 

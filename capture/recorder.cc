@@ -157,14 +157,38 @@ std::int64_t Recorder::now() {
 ptape_name Recorder::intern(std::string_view text) {
   if (forked()) return 0;
   const std::lock_guard lock(mutex_);
-  const auto [at, is_new] =
-      ids_.try_emplace(std::string(text), static_cast<ptape_name>(ids_.size() + 1));
+  const auto [at, is_new] = ids_.try_emplace(std::string(text), next_id_);
+  if (!is_new) return at->second;
+  texts_.emplace(next_id_++, &at->first);
   // Said before any record that uses it: now, or by the next one that finds room.
-  if (is_new && (!waiting_.empty() || !put_name(at->second, text))) {
+  if (!waiting_.empty() || !put_name(at->second, text)) {
     waiting_.emplace_back(at->second, text);
     undone_.store(1, std::memory_order_release);
   }
   return at->second;
+}
+
+void Recorder::forget(ptape_name id) {
+  if (forked()) return;
+  const std::lock_guard lock(mutex_);
+  const auto at = texts_.find(id);
+  if (at == texts_.end()) return;
+  ids_.erase(*at->second);
+  texts_.erase(at);
+  // Behind all records that use it. Without room the drain keeps four bytes for nothing.
+  Record record;
+  record.kind = kForgetRecord;
+  record.set_ints(std::int64_t{id});
+  if (ring_.header().failed.load() != 0) return;
+  const RingClaim claim = ring_.claim(record_bytes(record, 0));
+  if (claim.payload == nullptr) return;
+  write_record(claim.payload, record);
+  ring_.commit(claim);
+}
+
+std::size_t Recorder::names() const {
+  const std::lock_guard lock(mutex_);
+  return ids_.size();
 }
 
 std::shared_ptr<TableMemory> Recorder::add_table(TableKind kind, const TableView& view,

@@ -87,6 +87,9 @@ class Recorder {
   }
 
   ptape_name intern(std::string_view text);
+  // Nobody uses the id any more: its text gets another one where it comes again.
+  void forget(ptape_name id);
+  std::size_t names() const;  // That are kept here.
   // Memory for the changes of one more table: its number in compare records, and who drains the
   // ring finds it. Null on failure.
   std::shared_ptr<TableMemory> add_table(TableKind kind, const TableView& view,
@@ -124,8 +127,10 @@ class Recorder {
 
   // What stands in no record yet: names, and how many events found no room.
   std::atomic<std::uint32_t> undone_{0};
-  std::mutex mutex_;  // Of the names, and of saying what was dropped.
+  mutable std::mutex mutex_;  // Of the names, and of saying what was dropped.
   std::unordered_map<std::string, ptape_name> ids_;
+  std::unordered_map<ptape_name, const std::string*> texts_;  // The keys of ids_.
+  ptape_name next_id_ = 1;                                    // Given out once.
   std::vector<std::pair<std::uint32_t, std::string>> waiting_;
   std::atomic<std::uint64_t> unsaid_{0};
   std::atomic<std::int64_t> unsaid_from_{PTAPE_ABSENT}, unsaid_to_{PTAPE_ABSENT};

@@ -220,6 +220,12 @@ void Ink::link_over(const Phrase& phrase, ImU32 colour) {
   if (ImGui::IsMouseClicked(0)) run(phrase.command);
 }
 
+// What of a phrase belongs to the word before: "," behind a link.
+static std::string_view head_of(const Line& line, std::size_t i) {
+  const bool follows = i > 0 && i < line.size() && !line[i - 1].text.ends_with(' ');
+  return follows ? std::string_view(line[i].text).substr(0, line[i].text.find(' ')) : "";
+}
+
 // Phrases flow word by word, so that a long line breaks and its links stay links.
 void Ink::write(const Line& line) {
   note(text_of(line));
@@ -227,16 +233,22 @@ void Ink::write(const Line& line) {
   const float right = ImGui::GetContentRegionMax().x;
   float x = left;
   bool is_first = true;
-  for (const Phrase& phrase : line) {
+  for (std::size_t i = 0; i < line.size(); ++i) {
+    const Phrase& phrase = line[i];
     const bool link = !phrase.command.empty();
+    const std::string_view head = head_of(line, i), next = head_of(line, i + 1);
     ImU32 colour = tone(phrase.tone);
     if (link && phrase.tone == Tone::kPlain) colour = theme.link;
     for (std::size_t at = 0; at < phrase.text.size();) {
       std::size_t end = phrase.text.find(' ', phrase.text.find_first_not_of(' ', at));
       end = std::min(end, phrase.text.size());
       const char* begin = phrase.text.data() + at;
-      const float wide = ImGui::CalcTextSize(begin, phrase.text.data() + end).x;
-      const bool breaks = !is_first && x + wide > right;
+      float wide = ImGui::CalcTextSize(begin, phrase.text.data() + end).x;
+      if (end == phrase.text.size() && !next.empty()) {
+        wide += ImGui::CalcTextSize(next.data(), next.data() + next.size()).x;
+      }
+      const bool joined = at == 0 && !head.empty();
+      const bool breaks = !is_first && !joined && x + wide > right;
       if (breaks) x = left + px(14);
       if (!is_first && !breaks) ImGui::SameLine(x, 0);
       if (breaks) ImGui::SetCursorPosX(x);

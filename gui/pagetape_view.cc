@@ -10,6 +10,7 @@
 #include <optional>
 
 #include "gui/app/loader.h"
+#include "gui/app/scale.h"
 #include "gui/app/side_file.h"
 #include "gui/measure.h"
 #include "gui/picture.h"
@@ -58,13 +59,6 @@ Status run_script(Viewer& viewer, const std::string& path) {
   return {};
 }
 
-// As a monitor of that many pixels would have it: at 3840x2160 everything is twice as large.
-float scale_of(const Picture& picture) {
-  const float times =
-      std::min(static_cast<float>(picture.width) / 1920, static_cast<float>(picture.height) / 1080);
-  return std::clamp(times, 1.0F, 4.0F);
-}
-
 int run_offscreen(const Flags& flags) {
   Picture picture{.png = flags.screenshot};
   char x = 0;
@@ -73,7 +67,7 @@ int run_offscreen(const Flags& flags) {
       std::max(picture.width, picture.height) > 16384) {
     return fail(usage("--size takes WxH, from 320 to 16384 pixels"));
   }
-  picture.scale = flags.scale > 0 ? flags.scale : scale_of(picture);
+  picture.scale = flags.scale > 0 ? flags.scale : scale_of_picture(picture.width, picture.height);
   Status status;
   if (flags.measure) {
     std::string figures;
@@ -145,7 +139,11 @@ int run_in_window(const Flags& flags) {
   Arrangement arrangement;
   Fonts fonts;
   std::vector<Bookmark> kept;
-  const auto frame = [&](float scale) {
+  const auto prepare = [&](float wanted) {
+    const float chosen = viewer == nullptr ? 0 : viewer->scale();
+    fit_fonts(fonts, chosen > 0 ? chosen : flags.scale > 0 ? flags.scale : wanted);
+  };
+  const auto frame = [&] {
     if (std::unique_ptr<OpenTrace> trace = loader.take()) {
       if (viewer == nullptr) {
         viewer = begin_viewing(std::move(trace), flags);
@@ -155,10 +153,10 @@ int run_in_window(const Flags& flags) {
       }
     }
     if (viewer == nullptr) {
-      draw_waiting(loader, flags.theme == "dark", scale);
+      draw_waiting(loader, flags.theme == "dark", fonts.scale);
       return Next::kAtOnce;
     }
-    draw_frame(*viewer, arrangement, fonts, scale);
+    draw_frame(*viewer, arrangement, fonts);
     if (viewer->bookmarks() != kept) {
       kept = viewer->bookmarks();
       keep(*viewer, flags);
@@ -166,9 +164,7 @@ int run_in_window(const Flags& flags) {
     if (viewer->quit()) return Next::kEnd;
     return viewer->busy() ? Next::kAtOnce : Next::kWait;
   };
-  const Status shown = run_window(
-      "pagetape: " + flags.trace, flags.scale, [&](float scale) { fonts = load_fonts(scale); },
-      frame);
+  const Status shown = run_window("pagetape: " + flags.trace, prepare, frame);
   if (!shown.ok()) return fail(shown);
   if (viewer == nullptr) return loader.status().ok() ? 0 : fail(loader.status());
   const Status last = write_session(side_file_of(flags.trace), viewer->session());
@@ -204,7 +200,7 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--scale", flags.scale,
                  "Of all sizes (default: the monitor's; of a picture, by its size)")
-      ->check(CLI::Range(0.5, 4.0));
+      ->check(CLI::Range(pagetape::kLeastScale, pagetape::kMostScale));
   app.add_flag("--follow", flags.follow, "Go on reading while the file grows");
   app.add_flag("--measure", flags.measure,
                "Say how fast this is: a scripted tour, drawn without a screen");

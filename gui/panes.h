@@ -41,8 +41,10 @@ struct Arrangement {
   // Of the table whose first wrong entry was brought into view.
   EventIndex table_event = kNever;
   std::size_t table_launch = 0;
-  std::string explained;  // What was brought into view of explanations.
-  // Pixels; 0: not known yet.
+  std::string explained;    // What was brought into view of explanations, …
+  int frames_to_bring = 0;  // … and for how many more frames it is: a scrollbar may make it longer.
+  // Pixels, at this scale; 0: not known yet.
+  float scale = 0;
   float timeline_needs = 0;  // That all its lanes take.
   float state_needs = 0;     // That the longest state took so far: panes that jump are no help.
   Image timeline;

@@ -21,7 +21,6 @@ std::unique_ptr<Canvas> Canvas::open(const Picture& picture, Status& status) {
   ImGuiIO& io = ImGui::GetIO();
   io.IniFilename = nullptr;
   io.DisplaySize = {static_cast<float>(picture.width), static_cast<float>(picture.height)};
-  canvas->fonts_ = load_fonts(picture.scale);
   if (ImGui_ImplOpenGL3_Init("#version 150")) return canvas;
   status = system_error("OpenGL 3.2 cannot be used here");
   return nullptr;
@@ -40,10 +39,11 @@ static double ms_of(clockid_t clock) {
 
 std::string Canvas::draw(Viewer& viewer, FrameTimes* times) {
   const double begin = ms_of(CLOCK_MONOTONIC), cpu = ms_of(CLOCK_PROCESS_CPUTIME_ID);
+  fit_fonts(fonts_, viewer.scale() > 0 ? viewer.scale() : scale_);
   ImGui::GetIO().DeltaTime = 1.0F / 60;
   ImGui_ImplOpenGL3_NewFrame();
   ImGui::NewFrame();
-  Drawn drawn = draw_frame(viewer, arrangement_, fonts_, scale_);
+  Drawn drawn = draw_frame(viewer, arrangement_, fonts_);
   const double said = ms_of(CLOCK_MONOTONIC);
   ImGui::Render();
   const double listed = ms_of(CLOCK_MONOTONIC);

@@ -24,10 +24,11 @@ class Offscreen {
 
 enum class Next : std::uint8_t { kEnd, kWait, kAtOnce };
 
-// Opens a window and calls `frame` (scale) between ImGui's NewFrame and Render until it returns
-// kEnd or the window is closed; after kWait, half a second later if nobody touches anything before.
-// `prepare` (scale) is called once, before the first frame.
-Status run_window(const std::string& title, float scale, const std::function<void(float)>& prepare,
-                  const std::function<Next(float)>& frame);
+// Opens a window and calls `frame` between ImGui's NewFrame and Render until it returns kEnd or the
+// window is closed; after kWait, half a second later if nobody touches anything before. `prepare`
+// is called before each NewFrame, with the scale that the monitor wants, which moves as the window
+// comes to another.
+Status run_window(const std::string& title, const std::function<void(float)>& prepare,
+                  const std::function<Next()>& frame);
 
 }  // namespace pagetape

@@ -142,7 +142,9 @@ static void draw_explanation(Ink& ink, const Block& block, Arrangement& arrangem
   const float begin = ImGui::GetCursorPosY();
   ink.write(block);
   const std::string now = block.title + block.note;
-  if (now == std::exchange(arrangement.explained, now)) return;
+  if (now != std::exchange(arrangement.explained, now)) arrangement.frames_to_bring = 2;
+  if (arrangement.frames_to_bring == 0) return;
+  --arrangement.frames_to_bring;
   const float end = ImGui::GetCursorPosY() - ImGui::GetWindowHeight();
   ImGui::SetScrollY(std::max(0.0F, std::min(begin, end)));
 }
@@ -150,9 +152,8 @@ static void draw_explanation(Ink& ink, const Block& block, Arrangement& arrangem
 void draw_findings(Ink& ink, const Viewer& viewer, Rect rect, Arrangement& arrangement) {
   const TraceIndex& index = viewer.index();
   const std::string note = index.total == 0 && !index.whole() ? "none so far"
-                           : index.total == 0
-                               ? "none: no rule that could be judged is broken"
-                               : counted(viewer.findings_shown(), "place") + " in time";
+                           : index.total == 0 ? "none: no rule that could be judged is broken"
+                                              : "at " + counted(viewer.events_shown(), "event");
   const std::string seeking = viewer.seeking_text();
   if (ink.begin("Findings", seeking.empty() ? note : seeking, rect.at, rect.size)) {
     if (!index.status.ok()) ink.write(index.status.message(), Tone::kBad);
@@ -183,6 +184,12 @@ void draw_findings(Ink& ink, const Viewer& viewer, Rect rect, Arrangement& arran
   }
   ink.end();
 }
+
+// Where links are not concerned.
+static constexpr const char* kMouse =
+    "Mouse: the wheel zooms, a drag moves, Shift and drag measures, a click goes there, in maps "
+    "and "
+    "tables it blames; right click copies a cell";
 
 void draw_help(Ink& ink, const Viewer& viewer) {
   if (!viewer.helping()) return;
@@ -221,7 +228,10 @@ void draw_help(Ink& ink, const Viewer& viewer) {
               command.help, ink.theme.text);
       ink.note(std::string(command.key) + ' ' + name + ": " + std::string(command.help));
     }
-    ImGui::Dummy({1, ink.line_height() * static_cast<float>(rows)});
+    const float below = ink.line_height() * static_cast<float>(rows);
+    ink.put({origin.x, origin.y + below}, box.x - 2 * gap, kMouse, ink.theme.dim);
+    ink.note(kMouse);
+    ImGui::Dummy({1, below + ink.line_height()});
   }
   ink.end();
 }
@@ -236,8 +246,9 @@ void draw_palette(Ink& ink, const Viewer& viewer, Arrangement& arrangement) {
   if (ink.begin("Find", "", {(size.x - box.x) / 2, size.y * 0.15F}, box, true)) {
     if (opens) ImGui::SetKeyboardFocusHere();
     ImGui::SetNextItemWidth(-1);
-    const bool entered = ImGui::InputText("##typed", arrangement.typed, sizeof arrangement.typed,
-                                          ImGuiInputTextFlags_EnterReturnsTrue);
+    const bool entered = ImGui::InputTextWithHint(
+        "##typed", "an event's number, POOL:PAGE, a request, pool, backend, rule, layer or command",
+        arrangement.typed, sizeof arrangement.typed, ImGuiInputTextFlags_EnterReturnsTrue);
     // A trace may have a hundred thousand requests: they are gone over once a letter.
     const std::string asked = arrangement.typed + ('\n' + std::to_string(viewer.generation()));
     if (opens || asked != arrangement.asked) {

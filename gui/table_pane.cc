@@ -175,9 +175,14 @@ void draw_table(Ink& ink, const Viewer& viewer, Rect rect, Arrangement& arrangem
         line.push_back(
             {",  window of " + grouped(static_cast<std::uint64_t>(table.window)) + " tokens"});
       if (table.broken > 0) {
-        line.push_back({",  " + counted(table.broken, "entry") + " wrong", Tone::kBad});
-        if (table.broken > 1) {
-          line.back().text = ",  " + grouped(table.broken) + " entries wrong";
+        line.push_back({table.broken == 1 ? ",  1 entry wrong"
+                                          : ",  " + grouped(table.broken) + " entries wrong",
+                        Tone::kBad});
+        if (table.lucky > 0) {
+          const char* all = table.broken == 1 ? "" : "all ";
+          line.push_back({", " +
+                          (table.lucky < table.broken ? grouped(table.lucky) + " of them " : all) +
+                          "the right page by accident"});
         }
       }
       line.push_back(

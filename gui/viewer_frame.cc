@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "gui/viewer_frame.h"
 
+#include <backends/imgui_impl_opengl3.h>
+
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
@@ -75,12 +77,17 @@ void splitter(const Ink& ink, const char* name, Rect rect, bool upright, float w
 
 }  // namespace
 
-Fonts load_fonts(float scale) {
-  Fonts fonts;
+void fit_fonts(Fonts& fonts, float scale) {
+  if (fonts.scale == scale) return;
+  const bool anew = fonts.scale > 0;
+  ImGui::GetIO().Fonts->Clear();
+  fonts.scale = scale;
   fonts.plain = load("DejaVuSans.ttf", scale);
   fonts.strong = load("DejaVuSans-Bold.ttf", scale);
   fonts.mono = load("DejaVuSansMono.ttf", scale);
-  return fonts;
+  if (!anew) return;  // The first texture comes with the first frame.
+  ImGui_ImplOpenGL3_DestroyFontsTexture();
+  ImGui_ImplOpenGL3_CreateFontsTexture();
 }
 
 void set_style(bool dark, float scale) {
@@ -98,11 +105,17 @@ void set_style(bool dark, float scale) {
   ImGui::GetStyle() = style;
 }
 
-Drawn draw_frame(Viewer& viewer, Arrangement& arrangement, const Fonts& fonts, float scale) {
+Drawn draw_frame(Viewer& viewer, Arrangement& arrangement, const Fonts& fonts) {
   viewer.tick(ImGui::GetIO().DeltaTime);
   run_keys(viewer);
-  set_style(viewer.dark(), scale);
-  Ink ink(Theme::of(viewer.dark()), scale, fonts.strong, fonts.mono);
+  set_style(viewer.dark(), fonts.scale);
+  Ink ink(Theme::of(viewer.dark()), fonts.scale, fonts.strong, fonts.mono);
+  if (std::exchange(arrangement.scale, fonts.scale) != fonts.scale) {
+    arrangement.timeline_needs = arrangement.state_needs = 0;
+    // What was scrolled into view is elsewhere now.
+    arrangement.table_event = kNever;
+    arrangement.explained.clear();
+  }
   const ImVec2 size = ImGui::GetIO().DisplaySize;
   const float gap = ink.px(5);
   const float head = ink.px(20) + ink.line_height() * 2;

@@ -10,11 +10,13 @@ namespace pagetape {
 
 // Fonts of the system, or ImGui's own where there are none.
 struct Fonts {
+  float scale = 0;  // Theirs, and of all sizes; 0: none are loaded.
   ImFont* plain = nullptr;
   ImFont* strong = nullptr;
   ImFont* mono = nullptr;
 };
-Fonts load_fonts(float scale);
+// Before a frame: of this scale from now on. They are loaded anew where it is another.
+void fit_fonts(Fonts& fonts, float scale);
 void set_style(bool dark, float scale);
 
 struct Drawn {
@@ -23,6 +25,6 @@ struct Drawn {
 };
 
 // Draws everything and runs what was asked for.
-Drawn draw_frame(Viewer& viewer, Arrangement& arrangement, const Fonts& fonts, float scale);
+Drawn draw_frame(Viewer& viewer, Arrangement& arrangement, const Fonts& fonts);
 
 }  // namespace pagetape

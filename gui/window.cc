@@ -4,8 +4,7 @@
 #include <backends/imgui_impl_opengl3.h>
 #include <imgui.h>
 
-#include <algorithm>
-
+#include "gui/app/scale.h"
 #include "gui/screens.h"
 
 namespace pagetape {
@@ -16,8 +15,17 @@ static std::string last_error() {
   return why == nullptr ? "no reason given" : why;
 }
 
-Status run_window(const std::string& title, float scale, const std::function<void(float)>& prepare,
-                  const std::function<Next(float)>& frame) {
+static float scale_wanted(GLFWwindow* window) {
+  float content = 1;
+  int width = 0, pixels = 0;
+  glfwGetWindowContentScale(window, &content, nullptr);
+  glfwGetWindowSize(window, &width, nullptr);
+  glfwGetFramebufferSize(window, &pixels, nullptr);
+  return scale_of_window(content, width, pixels);
+}
+
+Status run_window(const std::string& title, const std::function<void(float)>& prepare,
+                  const std::function<Next()>& frame) {
   if (glfwInit() == GLFW_FALSE) {
     return system_error("no window can be opened (" + last_error() +
                         "): --screenshot FILE draws without a screen");
@@ -35,24 +43,19 @@ Status run_window(const std::string& title, float scale, const std::function<voi
   }
   glfwMakeContextCurrent(window);
   glfwSwapInterval(1);
-  if (scale <= 0) {
-    float y = 1;
-    glfwGetWindowContentScale(window, &scale, &y);
-    scale = std::clamp(scale, 0.5F, 4.0F);
-  }
   ImGui::CreateContext();
   ImGui::GetIO().IniFilename = nullptr;
-  prepare(scale);
   ImGui_ImplGlfw_InitForOpenGL(window, true);
   ImGui_ImplOpenGL3_Init("#version 150");
   for (Next then = Next::kWait;
        then != Next::kEnd && glfwWindowShouldClose(window) == GLFW_FALSE;) {
     then == Next::kAtOnce ? glfwPollEvents() : glfwWaitEventsTimeout(0.5);
     for (int settle = 0; then != Next::kEnd && settle < 2; ++settle) {
+      prepare(scale_wanted(window));
       ImGui_ImplOpenGL3_NewFrame();
       ImGui_ImplGlfw_NewFrame();
       ImGui::NewFrame();
-      then = frame(scale);
+      then = frame();
       ImGui::Render();
       int width = 0, height = 0;
       glfwGetFramebufferSize(window, &width, &height);

@@ -22,6 +22,8 @@ class CpuMachine final : public Machine {
   CpuMachine(unsigned threads, Isa isa) : team_(threads), isa_(isa) {}
 
   std::string_view name() const override { return "cpu"; }
+  // Its memory is everybody's, and more of it makes no replay faster.
+  std::size_t room() const override { return std::size_t{4} << 30; }
   void* allocate(std::size_t bytes) override { return std::calloc(bytes, 1); }
   void* allocate_visible(std::size_t bytes) override { return allocate(bytes); }
   void release(void* memory) override { std::free(memory); }

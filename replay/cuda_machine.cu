@@ -98,6 +98,11 @@ class CudaMachine final : public Machine {
   explicit CudaMachine(std::string name) : name_(std::move(name)) {}
 
   std::string_view name() const override { return name_; }
+  std::size_t room() const override {
+    std::size_t free = 0, total = 0;
+    if (cudaMemGetInfo(&free, &total) != cudaSuccess) cudaGetLastError();
+    return free / 4 * 3;
+  }
   void* allocate(std::size_t bytes) override {
     void* memory = nullptr;
     if (cudaMalloc(&memory, bytes) != cudaSuccess) {
@@ -151,7 +156,7 @@ class CudaMachine final : public Machine {
   bool good() const { return status_.ok(); }
   void note(cudaError_t error, const char* what) {
     if (error == cudaSuccess || !good()) return;
-    status_ = usage(name_ + ": " + what + ": " + cudaGetErrorString(error));
+    status_ = system_error(name_ + ": " + what + ": " + cudaGetErrorString(error));
   }
   template <class Kernel, class Args>
   void launch_pieces(Kernel kernel, const Args& args, std::uint32_t count) {

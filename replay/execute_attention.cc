@@ -56,7 +56,7 @@ void Executor::refresh(const World& world, std::uint32_t pool, PoolRun& run) {
     end = run.pages.size();
   }
   if (run.there == nullptr) {
-    status_ = usage(std::string(machine_.name()) + ": no memory for the pages of a pool");
+    status_ = system_error(std::string(machine_.name()) + ": no memory for the pages of a pool");
     return;
   }
   machine_.upload(run.there + begin, run.pages.data() + begin, (end - begin) * sizeof(PageEntry));

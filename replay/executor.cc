@@ -99,7 +99,8 @@ void* Executor::scratch(std::size_t bytes) {
     slabs_.push_back({machine_.allocate(size), size});
     used_ = 0;
     if (slabs_.back().memory == nullptr && status_.ok()) {
-      status_ = usage(std::string(machine_.name()) + ": no memory for the arguments of a launch");
+      status_ =
+          system_error(std::string(machine_.name()) + ": no memory for the arguments of a launch");
     }
   }
   void* at = static_cast<std::byte*>(slabs_[slab_].memory) + used_;

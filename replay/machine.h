@@ -22,6 +22,9 @@ class Machine {
  public:
   virtual ~Machine() = default;
   virtual std::string_view name() const = 0;
+  // Bytes of K and V to have there at a time, where nobody says otherwise: what is free, less a
+  // part for the launches' own.
+  virtual std::size_t room() const = 0;
 
   // Zeros. Null where there is not so much memory.
   virtual void* allocate(std::size_t bytes) = 0;

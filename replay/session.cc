@@ -102,8 +102,9 @@ std::vector<Executor::PassLayers> passes_of(
 }
 
 Status no_room(const Machine& machine, std::uint64_t memory) {
-  return usage(std::string(machine.name()) + ": not enough memory for " +
-               std::to_string(memory >> 20) + " MiB of K and V: give less with --memory");
+  return system_error(std::string(machine.name()) + ": not enough memory for " +
+                      std::to_string(memory >> 20) +
+                      " MiB of K and V, or for one layer's: give less with --memory");
 }
 
 ReplayReport replay_trace(const std::string& path, const ReplayOptions& options, Machine& machine) {
@@ -123,10 +124,11 @@ ReplayReport replay_trace(const std::string& path, const ReplayOptions& options,
   }
   Sums sums(report, options.lanes);
   const auto wanted = [&](const PoolRef&, Layer layer) { return options.wants(layer); };
-  for (const Executor::PassLayers& pass : passes_of(survey, options.memory, wanted)) {
+  const std::uint64_t memory = options.memory_of(machine);
+  for (const Executor::PassLayers& pass : passes_of(survey, memory, wanted)) {
     Executor executor(*report.names, survey, pass, machine, sums, options.executor);
     if (!executor.allocate()) {
-      report.status = no_room(machine, options.memory);
+      report.status = no_room(machine, memory);
       break;
     }
     if (!go_over(path, *report.names, executor, report)) break;

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "replay/executor.h"
+#include "replay/machine.h"
 #include "traces/names.h"
 #include "traces/status.h"
 
@@ -18,14 +19,18 @@ namespace pagetape {
 struct ReplayOptions {
   // Whether this physical layer is among `layers`.
   bool wants(Layer layer) const;
+  // Bytes of K and V at a time; a layer is taken however large it is.
+  std::uint64_t memory_of(const Machine& machine) const {
+    return memory > 0 ? memory : machine.room();
+  }
   // What is executed, in words: seed, layers, heads, and whether ids are clamped.
   std::string name() const;
 
   ExecutorOptions executor;
-  std::vector<std::int32_t> layers;               // Physical, by number; empty: all.
-  std::int32_t heads = 0;                         // K/V heads that are kept; 0: all.
-  std::uint64_t memory = std::uint64_t{4} << 30;  // Bytes of K and V at a time; a layer at least.
-  bool lanes = false;                             // Keep the digest of every lane.
+  std::vector<std::int32_t> layers;  // Physical, by number; empty: all.
+  std::int32_t heads = 0;            // K/V heads that are kept; 0: all.
+  std::uint64_t memory = 0;          // Bytes of K and V at a time; 0: the machine's room().
+  bool lanes = false;                // Keep the digest of every lane.
 };
 
 // The digest of what was executed between two steps. A sum: passes add to it in any order.
@@ -64,7 +69,20 @@ std::vector<Executor::PassLayers> passes_of(
 // `memory` bytes of K and V are more than the machine has.
 Status no_room(const Machine& machine, std::uint64_t memory);
 
-// Never throws; what failed is in `status`.
+// Never throws; what failed is in `status`: kSystem where it was the machine.
 ReplayReport replay_trace(const std::string& path, const ReplayOptions& options, Machine& machine);
+
+// What `work`, given the machine, reports: a replay, or anything else with a `status`. Where the
+// machine fails (too little memory, a fault under another process) and may be replaced, that is
+// told and the CPU does all of the work.
+template <class Work, class Tell>
+auto work_on(std::unique_ptr<Machine>& machine, bool replaceable, unsigned threads, Work&& work,
+             Tell&& tell) {
+  auto report = work(*machine);
+  if (!replaceable || report.status.code() != Code::kSystem) return report;
+  tell(report.status);
+  machine = make_cpu_machine(threads);
+  return work(*machine);
+}
 
 }  // namespace pagetape

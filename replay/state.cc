@@ -5,6 +5,13 @@
 
 namespace pagetape {
 
+State::State(const Names& names) : names_(&names) {}
+State::State(const State&) = default;
+State::State(State&&) noexcept = default;
+State& State::operator=(const State&) = default;
+State& State::operator=(State&&) noexcept = default;
+State::~State() = default;
+
 Outcome State::apply(const Event& event, Observer* observer) {
   const Outcome outcome = imply(event, observer);
   ++next_;

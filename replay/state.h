@@ -25,7 +25,13 @@ namespace pagetape {
 class State {
  public:
   // `names` is the table of the events to come and outlives the state.
-  explicit State(const Names& names) : names_(&names) {}
+  explicit State(const Names& names);
+  // In state.cc: the copying of all that a state holds takes a compiler seconds.
+  State(const State&);
+  State(State&&) noexcept;
+  State& operator=(const State&);
+  State& operator=(State&&) noexcept;
+  ~State();
 
   // Applies the event with the next index. Where the outcome is not kApplied, nothing changed
   // but the index. `observer` may be null.

@@ -28,10 +28,17 @@ inline constexpr bool kAlone<Pair> = true;
 template <>
 inline constexpr bool kAlone<LayerChoice> = true;
 
+// The place of whoever only asks whether: nothing is kept on the way to a value.
+struct Anywhere {
+  Anywhere operator/(std::string_view) const { return {}; }
+  Anywhere operator[](std::size_t) const { return {}; }
+  static std::string text() { return {}; }
+};
+
 // Checks one event: each value by its type and limits, then what several say together. Each check
-// gives false and sets the error where it does not hold. Without kValues, the values that stand
-// alone are known to be within their limits.
-template <bool kValues>
+// gives false and sets the error where it does not hold, which says where if it is of the Place
+// that knows. Without kValues, the values that stand alone are known to be within their limits.
+template <bool kValues, class Place>
 class EventChecker {
  public:
   explicit EventChecker(const Names& names) : names_(names) {}
@@ -80,13 +87,13 @@ class EventChecker {
 
   template <class T>
   bool object(const T& object, const Place& at) {
-    std::size_t i = 0;
+    const Limits* limits = limits_of_fields<T>().data();
     bool good = true;
     for_each_field<T>([&]<class M>(const Field<T, M>& field) {
       if constexpr (kValues || !kAlone<M>) {
-        good = good && value(object.*field.member, at / field.name, limits_of_fields<T>()[i]);
+        good = good && value(object.*field.member, at / field.name, *limits);
       }
-      ++i;
+      ++limits;
     });
     if constexpr (requires { whole(object, at); }) good = good && whole(object, at);
     return good;
@@ -342,21 +349,22 @@ class EventChecker {
 }  // namespace
 
 Status check_event(const Event& event, const Names& names) {
-  EventChecker<true> checker(names);
+  if (EventChecker<true, Anywhere>(names).event(event)) return {};
+  EventChecker<true, Place> checker(names);
   return checker.event(event) ? Status() : usage(checker.error());
 }
 
 bool says_more(std::size_t kind) {
   static constexpr auto kSaysMore = []<std::size_t... I>(std::index_sequence<I...>) {
     return std::array{
-        EventChecker<false>::says_more<std::variant_alternative_t<I, EventBody>>()...};
+        EventChecker<false, Anywhere>::says_more<std::variant_alternative_t<I, EventBody>>()...};
   }
   (std::make_index_sequence<kKinds>());
   return kSaysMore[kind];
 }
 
 bool is_whole(const Event& event, const Names& names) {
-  return EventChecker<false>(names).event(event);
+  return EventChecker<false, Anywhere>(names).event(event);
 }
 
 }  // namespace pagetape

@@ -35,7 +35,7 @@ std::int64_t difference(std::int64_t v, std::int64_t last) {
 }
 
 template <class W, class List>
-void fill(List list, const std::vector<std::int64_t>& cells, bool delta) {
+void fill(List list, std::span<const std::int64_t> cells, bool delta) {
   std::int64_t last = 0;
   unsigned i = 0;
   for (const std::int64_t cell : cells) {
@@ -48,7 +48,7 @@ void fill(List list, const std::vector<std::int64_t>& cells, bool delta) {
   }
 }
 
-void write_cells(schema::Column::Builder out, const std::vector<std::int64_t>& cells, int width,
+void write_cells(schema::Column::Builder out, std::span<const std::int64_t> cells, int width,
                  bool delta) {
   const auto n = static_cast<unsigned>(cells.size());
   out.setDelta(delta);
@@ -64,7 +64,7 @@ void write_cells(schema::Column::Builder out, const std::vector<std::int64_t>& c
   }
 }
 
-void write_narrowest(schema::Column::Builder out, const std::vector<std::int64_t>& cells) {
+void write_narrowest(schema::Column::Builder out, std::span<const std::int64_t> cells) {
   Range plain, delta;
   std::int64_t last = 0;
   for (const std::int64_t cell : cells) {
@@ -88,19 +88,21 @@ const unsigned char* bytes_of(List list, capnp::ElementSize size, std::size_t ce
 
 }  // namespace
 
+void ColumnOut::grow() { cells_.resize(std::max<std::size_t>(64, 2 * cells_.size())); }
+
 void ColumnOut::write(capnp::AnyPointer::Builder out, std::int64_t fallback) const {
   const auto is_fallback = [fallback](std::int64_t cell) { return cell == fallback; };
-  if (std::all_of(cells_.begin(), cells_.end(), is_fallback)) return;
-  write_narrowest(out.initAs<schema::Column>(), cells_);
+  if (std::ranges::all_of(cells(), is_fallback)) return;
+  write_narrowest(out.initAs<schema::Column>(), cells());
 }
 
 void ColumnOut::write_values(schema::Column::Builder out) const {
-  if (cells_.empty()) return;
+  if (size_ == 0) return;
   // In a list nothing is absent: there the least integer is itself, which takes the full width.
-  if (std::find(cells_.begin(), cells_.end(), kAbsentCell) != cells_.end()) {
-    return write_cells(out, cells_, 8, false);
+  if (std::ranges::find(cells(), kAbsentCell) != cells().end()) {
+    return write_cells(out, cells(), 8, false);
   }
-  write_narrowest(out, cells_);
+  write_narrowest(out, cells());
 }
 
 bool ColumnIn::take(schema::Column::Reader in, std::size_t cells) {

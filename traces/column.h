@@ -10,6 +10,7 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "traces/trace_events.capnp.h"
@@ -23,9 +24,12 @@ inline constexpr std::int64_t kAbsentCell = INT64_MIN;
 
 class ColumnOut {
  public:
-  void push(std::int64_t cell) { cells_.push_back(cell); }
-  void clear() { cells_.clear(); }
-  std::size_t size() const { return cells_.size(); }
+  void push(std::int64_t cell) {
+    if (size_ == cells_.size()) grow();
+    cells_.data()[size_++] = cell;
+  }
+  void clear() { size_ = 0; }
+  std::size_t size() const { return size_; }
 
   // Leaves the pointer null (elided) where every cell is `fallback`.
   void write(capnp::AnyPointer::Builder out, std::int64_t fallback) const;
@@ -33,7 +37,12 @@ class ColumnOut {
   void write_values(schema::Column::Builder out) const;
 
  private:
+  void grow();
+  std::span<const std::int64_t> cells() const { return {cells_.data(), size_}; }
+
+  // Room for more than there are: push() is a store, where a vector's of its own is a call.
   std::vector<std::int64_t> cells_;
+  std::size_t size_ = 0;
 };
 
 class ColumnIn {

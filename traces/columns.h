@@ -21,30 +21,30 @@ namespace pagetape {
 // Types that are structures of columns: each has fields(); to those without, we give them here.
 template <class T>
 struct FieldsOf {
-  static constexpr auto fields() { return T::fields(); }
+  static constexpr auto fields(auto...) { return T::fields(); }
 };
 template <>
 struct FieldsOf<LayerChoice> {
-  static constexpr auto fields() {
+  static constexpr auto fields(auto...) {
     return std::tuple(required("all", &LayerChoice::all), required("list", &LayerChoice::list));
   }
 };
 template <>
 struct FieldsOf<Digests> {
-  static constexpr auto fields() {
+  static constexpr auto fields(auto...) {
     return std::tuple(required("per_page", &Digests::per_page), required("list", &Digests::list));
   }
 };
 template <>
 struct FieldsOf<Pair> {
-  static constexpr auto fields() {
+  static constexpr auto fields(auto...) {
     return std::tuple(required("from", &Pair::first), required("to", &Pair::second));
   }
 };
 template <>
 struct FieldsOf<Scalars::value_type> {
   using Scalar = Scalars::value_type;
-  static constexpr auto fields() {
+  static constexpr auto fields(auto...) {
     return std::tuple(required("name", &Scalar::first), required("value", &Scalar::second));
   }
 };
@@ -56,7 +56,7 @@ struct EventCommon {
   OptInt rank;
   Name src = kNone;
   std::int64_t extra = 0;  // 0: none; n: the n-th of schema::Columns.extras.
-  static constexpr auto fields() {
+  static constexpr auto fields(auto...) {
     return std::tuple(optional("t", &EventCommon::t), required("stream", &EventCommon::stream),
                       optional("rank", &EventCommon::rank), optional("src", &EventCommon::src),
                       required("extra", &EventCommon::extra));

@@ -15,18 +15,40 @@
 
 namespace pagetape {
 
-using EventBody =
-    std::variant<ev::Header, ev::Pool, ev::PoolLayer, ev::Arena, ev::Extent, ev::View, ev::Buffer,
-                 ev::Map, ev::PoolSet, ev::Backend, ev::PoolSwap, ev::SwaState, ev::Cached,
-                 ev::LayerRemap, ev::Version, ev::Alloc, ev::Share, ev::Free, ev::Evict, ev::Fill,
-                 ev::PrefixKey, ev::PrefixHit, ev::PrefixDrop, ev::MapSet, ev::MapClear,
-                 ev::MapFree, ev::FreeCount, ev::Access, ev::Request, ev::Accept, ev::Rewind,
-                 ev::Table, ev::Lens, ev::SlotList, ev::Attention, ev::Store, ev::Copy,
-                 ev::LaunchDone, ev::AsyncBegin, ev::AsyncEnd, ev::StreamWait, ev::GraphCapture,
-                 ev::Scalar, ev::Refresh, ev::GraphLaunch, ev::GraphStep, ev::Step, ev::Kernel,
-                 ev::CudaError, ev::Note, ev::Dropped, ev::Gap, ev::End>;
+// What an event says: one of the kinds. To copy, to destroy and to compare so many takes a compiler
+// seconds in each file that does: here but once, in event.cc.
+class EventBody
+    : public std::variant<
+          ev::Header, ev::Pool, ev::PoolLayer, ev::Arena, ev::Extent, ev::View, ev::Buffer, ev::Map,
+          ev::PoolSet, ev::Backend, ev::PoolSwap, ev::SwaState, ev::Cached, ev::LayerRemap,
+          ev::Version, ev::Alloc, ev::Share, ev::Free, ev::Evict, ev::Fill, ev::PrefixKey,
+          ev::PrefixHit, ev::PrefixDrop, ev::MapSet, ev::MapClear, ev::MapFree, ev::FreeCount,
+          ev::Access, ev::Request, ev::Accept, ev::Rewind, ev::Table, ev::Lens, ev::SlotList,
+          ev::Attention, ev::Store, ev::Copy, ev::LaunchDone, ev::AsyncBegin, ev::AsyncEnd,
+          ev::StreamWait, ev::GraphCapture, ev::Scalar, ev::Refresh, ev::GraphLaunch, ev::GraphStep,
+          ev::Step, ev::Kernel, ev::CudaError, ev::Note, ev::Dropped, ev::Gap, ev::End> {
+ public:
+  using variant::operator=;
+  using variant::variant;
+  EventBody();
+  EventBody(const EventBody&);
+  EventBody(EventBody&&) noexcept;
+  EventBody& operator=(const EventBody&);
+  EventBody& operator=(EventBody&&) noexcept;
+  ~EventBody();
 
-inline constexpr std::size_t kKinds = std::variant_size_v<EventBody>;
+  bool operator==(const EventBody&) const;
+};
+
+}  // namespace pagetape
+
+template <std::size_t I>
+struct std::variant_alternative<I, pagetape::EventBody>
+    : std::variant_alternative<I, pagetape::EventBody::variant> {};
+
+namespace pagetape {
+
+inline constexpr std::size_t kKinds = std::variant_size_v<EventBody::variant>;
 
 // One event. A copyable value; its names belong to the Names table it was read or made with.
 struct Event {

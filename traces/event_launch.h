@@ -15,7 +15,7 @@ struct Table {
   std::int64_t row = 0, col = 0;
   Pages pages;
   Name req = kNone, space = kNone, unit = kNone;
-  static constexpr auto fields() {
+  static constexpr auto fields(auto...) {
     return std::tuple(required("buffer", &Table::buffer), required("row", &Table::row),
                       required("col", &Table::col), required("pages", &Table::pages),
                       optional("req", &Table::req), optional("space", &Table::space),
@@ -29,7 +29,7 @@ struct Lens {
   Name buffer = kNone;
   Ints values;
   OptInt row;
-  static constexpr auto fields() {
+  static constexpr auto fields(auto...) {
     return std::tuple(required("buffer", &Lens::buffer), required("values", &Lens::values),
                       optional("row", &Lens::row));
   }
@@ -41,7 +41,7 @@ struct SlotList {
   Name buffer = kNone;
   Slots values;
   OptInt row;
-  static constexpr auto fields() {
+  static constexpr auto fields(auto...) {
     return std::tuple(required("buffer", &SlotList::buffer), required("values", &SlotList::values),
                       optional("row", &SlotList::row));
   }
@@ -53,7 +53,7 @@ struct Bound {
   Name pool = kNone;
   OptInt pages, ptr;
   std::optional<Ints> shape, stride;
-  static constexpr auto fields() {
+  static constexpr auto fields(auto...) {
     return std::tuple(optional("pool", &Bound::pool), optional("pages", &Bound::pages),
                       optional("ptr", &Bound::ptr), optional("shape", &Bound::shape),
                       optional("stride", &Bound::stride));
@@ -70,7 +70,7 @@ struct Row {
   std::optional<NameList> spaces;
   std::optional<Ints> logical;
   std::optional<Slots> slots;
-  static constexpr auto fields() {
+  static constexpr auto fields(auto...) {
     return std::tuple(
         nullable("req", &Row::req), optional("len", &Row::len), optional("pages", &Row::pages),
         optional("row", &Row::row), optional("q_len", &Row::q_len), optional("q_pos", &Row::q_pos),
@@ -96,7 +96,7 @@ struct Attention {
   OptBool sinks;
   Name q_dtype = kNone;
   OptNumber k_scale, v_scale;
-  static constexpr auto fields() {
+  static constexpr auto fields(auto...) {
     return std::tuple(
         required("backend", &Attention::backend), optional("layer", &Attention::layer),
         optional("layers", &Attention::layers), required("rows", &Attention::rows),
@@ -121,7 +121,7 @@ struct Store {
   Rows rows;
   Name slots = kNone, space = kNone, unit = kNone, negative = kNone;
   std::optional<Bound> bound;
-  static constexpr auto fields() {
+  static constexpr auto fields(auto...) {
     return std::tuple(required("backend", &Store::backend), optional("layer", &Store::layer),
                       optional("layers", &Store::layers), required("rows", &Store::rows),
                       optional("slots", &Store::slots), optional("space", &Store::space),
@@ -137,7 +137,7 @@ struct Copy {
   Pages from, to;
   std::optional<Ints> slots;
   std::optional<Layers> layers;
-  static constexpr auto fields() {
+  static constexpr auto fields(auto...) {
     return std::tuple(required("from_pool", &Copy::from_pool), required("to_pool", &Copy::to_pool),
                       required("req", &Copy::req), required("from", &Copy::from),
                       required("to", &Copy::to), optional("slots", &Copy::slots),
@@ -149,7 +149,9 @@ struct Copy {
 struct LaunchDone {
   static constexpr std::string_view kName = "launch_done";
   std::int64_t event = 0;
-  static constexpr auto fields() { return std::tuple(required("event", &LaunchDone::event)); }
+  static constexpr auto fields(auto...) {
+    return std::tuple(required("event", &LaunchDone::event));
+  }
   bool operator==(const LaunchDone&) const = default;
 };
 
@@ -159,7 +161,7 @@ struct AsyncBegin {
   Pages pages;
   Name by = kNone;
   std::optional<Layers> layers;
-  static constexpr auto fields() {
+  static constexpr auto fields(auto...) {
     return std::tuple(required("op", &AsyncBegin::op), required("kind", &AsyncBegin::kind),
                       required("pool", &AsyncBegin::pool), required("pages", &AsyncBegin::pages),
                       required("by", &AsyncBegin::by), optional("layers", &AsyncBegin::layers));
@@ -170,7 +172,7 @@ struct AsyncBegin {
 struct AsyncEnd {
   static constexpr std::string_view kName = "async_end";
   Name op = kNone;
-  static constexpr auto fields() { return std::tuple(required("op", &AsyncEnd::op)); }
+  static constexpr auto fields(auto...) { return std::tuple(required("op", &AsyncEnd::op)); }
   bool operator==(const AsyncEnd&) const = default;
 };
 
@@ -178,7 +180,7 @@ struct StreamWait {
   static constexpr std::string_view kName = "stream_wait";
   std::int64_t on = 0;
   std::optional<NameList> ops;
-  static constexpr auto fields() {
+  static constexpr auto fields(auto...) {
     return std::tuple(required("on", &StreamWait::on), optional("ops", &StreamWait::ops));
   }
   bool operator==(const StreamWait&) const = default;
@@ -194,7 +196,7 @@ struct GraphCapture {
   std::optional<NameList> inputs;
   std::optional<std::vector<Launch>> launches;
   OptBool stepped;
-  static constexpr auto fields() {
+  static constexpr auto fields(auto...) {
     return std::tuple(
         required("graph", &GraphCapture::graph), optional("buffers", &GraphCapture::buffers),
         optional("scalars", &GraphCapture::scalars), optional("inputs", &GraphCapture::inputs),
@@ -207,7 +209,7 @@ struct Scalar {
   static constexpr std::string_view kName = "scalar";
   Name name = kNone;
   ScalarValue value;
-  static constexpr auto fields() {
+  static constexpr auto fields(auto...) {
     return std::tuple(required("name", &Scalar::name), required("value", &Scalar::value));
   }
   bool operator==(const Scalar&) const = default;
@@ -216,7 +218,7 @@ struct Scalar {
 struct Refresh {
   static constexpr std::string_view kName = "refresh";
   Name buffer = kNone;
-  static constexpr auto fields() { return std::tuple(required("buffer", &Refresh::buffer)); }
+  static constexpr auto fields(auto...) { return std::tuple(required("buffer", &Refresh::buffer)); }
   bool operator==(const Refresh&) const = default;
 };
 
@@ -224,7 +226,7 @@ struct GraphLaunch {
   static constexpr std::string_view kName = "graph_launch";
   Name graph = kNone;
   std::optional<Rows> rows;
-  static constexpr auto fields() {
+  static constexpr auto fields(auto...) {
     return std::tuple(required("graph", &GraphLaunch::graph), optional("rows", &GraphLaunch::rows));
   }
   bool operator==(const GraphLaunch&) const = default;
@@ -234,7 +236,7 @@ struct GraphStep {
   static constexpr std::string_view kName = "graph_step";
   Name graph = kNone;
   std::int64_t index = 0;
-  static constexpr auto fields() {
+  static constexpr auto fields(auto...) {
     return std::tuple(required("graph", &GraphStep::graph), required("index", &GraphStep::index));
   }
   bool operator==(const GraphStep&) const = default;
@@ -245,7 +247,7 @@ struct Step {
   std::int64_t step = 0;
   Name mode = kNone;
   OptInt batch;
-  static constexpr auto fields() {
+  static constexpr auto fields(auto...) {
     return std::tuple(required("step", &Step::step), optional("mode", &Step::mode),
                       optional("batch", &Step::batch));
   }
@@ -257,7 +259,7 @@ struct Kernel {
   Name name = kNone;
   Ints grid, block;
   std::int64_t correlation = 0;
-  static constexpr auto fields() {
+  static constexpr auto fields(auto...) {
     return std::tuple(required("name", &Kernel::name), required("grid", &Kernel::grid),
                       required("block", &Kernel::block),
                       required("correlation", &Kernel::correlation));
@@ -271,7 +273,7 @@ struct CudaError {
   Name name = kNone, message = kNone;
   OptInt after;
   OptBool sticky;
-  static constexpr auto fields() {
+  static constexpr auto fields(auto...) {
     return std::tuple(required("code", &CudaError::code), required("name", &CudaError::name),
                       required("message", &CudaError::message),
                       optional("after", &CudaError::after), optional("sticky", &CudaError::sticky));
@@ -282,7 +284,7 @@ struct CudaError {
 struct Note {
   static constexpr std::string_view kName = "note";
   Name text = kNone;
-  static constexpr auto fields() { return std::tuple(required("text", &Note::text)); }
+  static constexpr auto fields(auto...) { return std::tuple(required("text", &Note::text)); }
   bool operator==(const Note&) const = default;
 };
 
@@ -290,7 +292,7 @@ struct Dropped {
   static constexpr std::string_view kName = "dropped";
   std::int64_t events = 0;
   OptInt from_t, to_t;
-  static constexpr auto fields() {
+  static constexpr auto fields(auto...) {
     return std::tuple(required("events", &Dropped::events), optional("from_t", &Dropped::from_t),
                       optional("to_t", &Dropped::to_t));
   }
@@ -301,7 +303,7 @@ struct Gap {
   static constexpr std::string_view kName = "gap";
   Name why = kNone;
   std::optional<NameList> pools;
-  static constexpr auto fields() {
+  static constexpr auto fields(auto...) {
     return std::tuple(required("why", &Gap::why), optional("pools", &Gap::pools));
   }
   bool operator==(const Gap&) const = default;
@@ -309,7 +311,7 @@ struct Gap {
 
 struct End {
   static constexpr std::string_view kName = "end";
-  static constexpr auto fields() { return std::tuple(); }
+  static constexpr auto fields(auto...) { return std::tuple(); }
   bool operator==(const End&) const = default;
 };
 

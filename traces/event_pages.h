@@ -14,7 +14,7 @@ struct Alloc {
   Name pool = kNone, req = kNone;
   Pages pages;
   OptInt first;
-  static constexpr auto fields() {
+  static constexpr auto fields(auto...) {
     return std::tuple(required("pool", &Alloc::pool), required("req", &Alloc::req),
                       required("pages", &Alloc::pages), optional("first", &Alloc::first));
   }
@@ -26,7 +26,7 @@ struct Share {
   Name pool = kNone, req = kNone;
   Pages pages;
   OptInt first;
-  static constexpr auto fields() {
+  static constexpr auto fields(auto...) {
     return std::tuple(required("pool", &Share::pool), required("req", &Share::req),
                       required("pages", &Share::pages), optional("first", &Share::first));
   }
@@ -37,7 +37,7 @@ struct Free {
   static constexpr std::string_view kName = "free";
   Name pool = kNone, req = kNone;
   Pages pages;
-  static constexpr auto fields() {
+  static constexpr auto fields(auto...) {
     return std::tuple(required("pool", &Free::pool), required("req", &Free::req),
                       required("pages", &Free::pages));
   }
@@ -49,7 +49,7 @@ struct Evict {
   Name pool = kNone, req = kNone;
   std::int64_t logical = 0;
   PageId page{};
-  static constexpr auto fields() {
+  static constexpr auto fields(auto...) {
     return std::tuple(required("pool", &Evict::pool), required("req", &Evict::req),
                       required("logical", &Evict::logical), required("page", &Evict::page));
   }
@@ -63,7 +63,7 @@ struct Fill {
   std::optional<Ints> slots;  // The first n of each page: one for all pages, or one a page.
   std::optional<Layers> layers;
   std::optional<Digests> digest;
-  static constexpr auto fields() {
+  static constexpr auto fields(auto...) {
     return std::tuple(required("pool", &Fill::pool), required("req", &Fill::req),
                       required("pages", &Fill::pages), optional("slots", &Fill::slots),
                       optional("layers", &Fill::layers), optional("digest", &Fill::digest));
@@ -76,7 +76,7 @@ struct PrefixKey {
   Name pool = kNone;
   PageId page{};
   Name key = kNone, when = kNone;
-  static constexpr auto fields() {
+  static constexpr auto fields(auto...) {
     return std::tuple(required("pool", &PrefixKey::pool), required("page", &PrefixKey::page),
                       required("key", &PrefixKey::key), optional("when", &PrefixKey::when));
   }
@@ -89,7 +89,7 @@ struct PrefixHit {
   PageId page{};
   Name key = kNone;
   OptInt first;
-  static constexpr auto fields() {
+  static constexpr auto fields(auto...) {
     return std::tuple(required("pool", &PrefixHit::pool), required("req", &PrefixHit::req),
                       required("page", &PrefixHit::page), required("key", &PrefixHit::key),
                       optional("first", &PrefixHit::first));
@@ -102,7 +102,7 @@ struct PrefixDrop {
   Name pool = kNone;
   PageId page{};
   Name key = kNone;
-  static constexpr auto fields() {
+  static constexpr auto fields(auto...) {
     return std::tuple(required("pool", &PrefixDrop::pool), required("page", &PrefixDrop::page),
                       required("key", &PrefixDrop::key));
   }
@@ -113,7 +113,7 @@ struct MapSet {
   static constexpr std::string_view kName = "map_set";
   Name map = kNone;
   Pairs pairs;
-  static constexpr auto fields() {
+  static constexpr auto fields(auto...) {
     return std::tuple(required("map", &MapSet::map), required("pairs", &MapSet::pairs));
   }
   bool operator==(const MapSet&) const = default;
@@ -123,7 +123,7 @@ struct MapClear {
   static constexpr std::string_view kName = "map_clear";
   Name map = kNone;
   Ints from;
-  static constexpr auto fields() {
+  static constexpr auto fields(auto...) {
     return std::tuple(required("map", &MapClear::map), required("from", &MapClear::from));
   }
   bool operator==(const MapClear&) const = default;
@@ -134,7 +134,7 @@ struct MapFree {
   Name map = kNone, req = kNone;
   Ints from;
   OptBool skip_unmapped;
-  static constexpr auto fields() {
+  static constexpr auto fields(auto...) {
     return std::tuple(required("map", &MapFree::map), required("req", &MapFree::req),
                       required("from", &MapFree::from),
                       optional("skip_unmapped", &MapFree::skip_unmapped));
@@ -146,7 +146,7 @@ struct FreeCount {
   static constexpr std::string_view kName = "free_count";
   Name pool = kNone;
   std::int64_t free = 0;
-  static constexpr auto fields() {
+  static constexpr auto fields(auto...) {
     return std::tuple(required("pool", &FreeCount::pool), required("free", &FreeCount::free));
   }
   bool operator==(const FreeCount&) const = default;
@@ -156,7 +156,7 @@ struct Access {
   static constexpr std::string_view kName = "access";
   Name object = kNone;
   std::int64_t used = 0, capacity = 0;
-  static constexpr auto fields() {
+  static constexpr auto fields(auto...) {
     return std::tuple(required("object", &Access::object), required("used", &Access::used),
                       required("capacity", &Access::capacity));
   }
@@ -166,7 +166,7 @@ struct Access {
 struct Request {
   static constexpr std::string_view kName = "request";
   Name req = kNone, state = kNone;
-  static constexpr auto fields() {
+  static constexpr auto fields(auto...) {
     return std::tuple(required("req", &Request::req), required("state", &Request::state));
   }
   bool operator==(const Request&) const = default;
@@ -176,7 +176,7 @@ struct Accept {
   static constexpr std::string_view kName = "accept";
   Name req = kNone;
   std::int64_t drafted = 0, accepted = 0;
-  static constexpr auto fields() {
+  static constexpr auto fields(auto...) {
     return std::tuple(required("req", &Accept::req), required("drafted", &Accept::drafted),
                       required("accepted", &Accept::accepted));
   }
@@ -187,7 +187,7 @@ struct Rewind {
   static constexpr std::string_view kName = "rewind";
   Name pool = kNone, req = kNone;
   std::int64_t len = 0;
-  static constexpr auto fields() {
+  static constexpr auto fields(auto...) {
     return std::tuple(required("pool", &Rewind::pool), required("req", &Rewind::req),
                       required("len", &Rewind::len));
   }

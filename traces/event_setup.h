@@ -10,7 +10,7 @@ namespace pagetape::ev {
 
 struct Ranks {
   OptInt tp, pp, dp;
-  static constexpr auto fields() {
+  static constexpr auto fields(auto...) {
     return std::tuple(optional("tp", &Ranks::tp), optional("pp", &Ranks::pp),
                       optional("dp", &Ranks::dp));
   }
@@ -24,7 +24,7 @@ struct Header {
   std::optional<Ranks> ranks;
   std::optional<NameList> records;
   Name clock = kNone;
-  static constexpr auto fields() {
+  static constexpr auto fields(auto...) {
     return std::tuple(required("format", &Header::format), optional("engine", &Header::engine),
                       optional("engine_version", &Header::engine_version),
                       optional("model", &Header::model), optional("gpu", &Header::gpu),
@@ -37,7 +37,7 @@ struct Header {
 struct Reserved {
   PageId page{};
   Name role = kNone;
-  static constexpr auto fields() {
+  static constexpr auto fields(auto...) {
     return std::tuple(required("page", &Reserved::page), required("role", &Reserved::role));
   }
   bool operator==(const Reserved&) const = default;
@@ -53,7 +53,7 @@ struct Pool {
   Name layout = kNone;
   OptInt kv_heads, head_dim, v_head_dim;
   Name dtype = kNone;
-  static constexpr auto fields() {
+  static constexpr auto fields(auto...) {
     return std::tuple(required("pool", &Pool::pool), required("pages", &Pool::pages),
                       required("page_size", &Pool::page_size), optional("kind", &Pool::kind),
                       optional("space", &Pool::space), optional("allocator", &Pool::allocator),
@@ -73,7 +73,7 @@ struct PoolLayer {
   Layer layer;
   OptInt k_ptr, v_ptr;
   std::optional<Ints> shape, stride;
-  static constexpr auto fields() {
+  static constexpr auto fields(auto...) {
     return std::tuple(required("pool", &PoolLayer::pool), required("layer", &PoolLayer::layer),
                       optional("k_ptr", &PoolLayer::k_ptr), optional("v_ptr", &PoolLayer::v_ptr),
                       optional("shape", &PoolLayer::shape), optional("stride", &PoolLayer::stride));
@@ -85,7 +85,7 @@ struct Arena {
   static constexpr std::string_view kName = "arena";
   Name arena = kNone;
   std::int64_t bytes = 0;
-  static constexpr auto fields() {
+  static constexpr auto fields(auto...) {
     return std::tuple(required("arena", &Arena::arena), required("bytes", &Arena::bytes));
   }
   bool operator==(const Arena&) const = default;
@@ -95,7 +95,7 @@ struct Extent {
   static constexpr std::string_view kName = "extent";
   Name arena = kNone, owner = kNone;
   std::int64_t begin = 0, end = 0;
-  static constexpr auto fields() {
+  static constexpr auto fields(auto...) {
     return std::tuple(required("arena", &Extent::arena), required("owner", &Extent::owner),
                       required("begin", &Extent::begin), required("end", &Extent::end));
   }
@@ -106,7 +106,7 @@ struct View {
   static constexpr std::string_view kName = "view";
   Name object = kNone;
   std::int64_t allocator = 0, kernel = 0;
-  static constexpr auto fields() {
+  static constexpr auto fields(auto...) {
     return std::tuple(required("object", &View::object), required("allocator", &View::allocator),
                       required("kernel", &View::kernel));
   }
@@ -117,7 +117,7 @@ struct Buffer {
   static constexpr std::string_view kName = "buffer";
   Name buffer = kNone;
   OptInt rows, cols, capacity, ptr;
-  static constexpr auto fields() {
+  static constexpr auto fields(auto...) {
     return std::tuple(required("buffer", &Buffer::buffer), optional("rows", &Buffer::rows),
                       optional("cols", &Buffer::cols), optional("capacity", &Buffer::capacity),
                       optional("ptr", &Buffer::ptr));
@@ -128,7 +128,7 @@ struct Buffer {
 struct Map {
   static constexpr std::string_view kName = "map";
   Name map = kNone, from = kNone, to = kNone, unit = kNone;
-  static constexpr auto fields() {
+  static constexpr auto fields(auto...) {
     return std::tuple(required("map", &Map::map), required("from", &Map::from),
                       required("to", &Map::to), required("unit", &Map::unit));
   }
@@ -139,7 +139,7 @@ struct PoolSet {
   static constexpr std::string_view kName = "pool_set";
   Name set = kNone;
   NameList pools;
-  static constexpr auto fields() {
+  static constexpr auto fields(auto...) {
     return std::tuple(required("set", &PoolSet::set), required("pools", &PoolSet::pools));
   }
   bool operator==(const PoolSet&) const = default;
@@ -148,7 +148,7 @@ struct PoolSet {
 struct Backend {
   static constexpr std::string_view kName = "backend";
   Name backend = kNone, role = kNone, klass = kNone;
-  static constexpr auto fields() {
+  static constexpr auto fields(auto...) {
     return std::tuple(required("backend", &Backend::backend), optional("role", &Backend::role),
                       optional("class", &Backend::klass));
   }
@@ -160,7 +160,7 @@ struct PoolSwap {
   Name backend = kNone;
   LayerChoice layers;
   Name pool = kNone, set = kNone;
-  static constexpr auto fields() {
+  static constexpr auto fields(auto...) {
     return std::tuple(required("backend", &PoolSwap::backend),
                       required("layers", &PoolSwap::layers), required("pool", &PoolSwap::pool),
                       optional("set", &PoolSwap::set));
@@ -173,7 +173,7 @@ struct SwaState {
   Name backend = kNone;
   bool uses_swa = false;
   Name swa_pool = kNone, derived_from = kNone;
-  static constexpr auto fields() {
+  static constexpr auto fields(auto...) {
     return std::tuple(required("backend", &SwaState::backend),
                       required("uses_swa", &SwaState::uses_swa),
                       nullable("swa_pool", &SwaState::swa_pool),
@@ -185,7 +185,7 @@ struct SwaState {
 struct Cached {
   static constexpr std::string_view kName = "cached";
   Name backend = kNone, attr = kNone, derived_from = kNone;
-  static constexpr auto fields() {
+  static constexpr auto fields(auto...) {
     return std::tuple(required("backend", &Cached::backend), required("attr", &Cached::attr),
                       required("derived_from", &Cached::derived_from));
   }
@@ -196,7 +196,7 @@ struct LayerRemap {
   static constexpr std::string_view kName = "layer_remap";
   Name backend = kNone;
   Layer layer, to;
-  static constexpr auto fields() {
+  static constexpr auto fields(auto...) {
     return std::tuple(required("backend", &LayerRemap::backend),
                       required("layer", &LayerRemap::layer), required("to", &LayerRemap::to));
   }
@@ -206,7 +206,7 @@ struct LayerRemap {
 struct Version {
   static constexpr std::string_view kName = "version";
   Name object = kNone;
-  static constexpr auto fields() { return std::tuple(required("object", &Version::object)); }
+  static constexpr auto fields(auto...) { return std::tuple(required("object", &Version::object)); }
   bool operator==(const Version&) const = default;
 };
 

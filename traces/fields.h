@@ -85,7 +85,8 @@ constexpr Field<T, M> optional(const char* name, M T::*member) {
   return {name, member, Need::kOptional};
 }
 
-// Calls f(field) for each field of T, in declared order.
+// Calls f(field) for each field of T, in declared order. T::fields takes nothing: its `auto...`
+// makes it a template, since the types of all those lists take a compiler a second in each file.
 template <class T, class F>
 constexpr void for_each_field(F&& f) {
   std::apply([&](const auto&... field) { (f(field), ...); }, T::fields());

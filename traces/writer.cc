@@ -66,9 +66,13 @@ class FileWriter final : public Writer {
   }
 
   Status add(const Event& event) override {
-    if (!failed_.ok()) return failed_;
     // A reader refuses such an event, and with it the rest of its segment.
     if (Status good = check_event(event, names_); !good.ok()) return good;
+    return add_checked(event);
+  }
+
+  Status add_checked(const Event& event) override {
+    if (!failed_.ok()) return failed_;
     switch (encoder_.fit(event)) {
       case SegmentEncoder::Fit::kNever:
         return usage(path_ + ": event " + std::to_string(events()) +

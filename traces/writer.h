@@ -28,6 +28,8 @@ class Writer {
   // The event takes the next index. Fails where the disk does (the message names the file and says
   // what to do) or where one event is larger than a segment may be; nothing written is lost.
   virtual Status add(const Event& event) = 0;
+  // The same of an event of which check_event with the writer's names has said that it is good.
+  virtual Status add_checked(const Event& event) { return add(event); }
 
   // The state before the next event, as replay/state makes it (opaque here), ends the segment.
   virtual Status add_keyframe(std::string_view state, std::uint64_t state_digest) = 0;

@@ -32,14 +32,28 @@ struct Flags {
   std::FILE* words() const { return json() ? stderr : stdout; }
 };
 
+void say_cpu_instead(const Status& why) {
+  std::fprintf(stderr, "pagetape: %s; the CPU replays\n", why.message().c_str());
+}
+
 std::unique_ptr<Machine> machine_for(const Flags& flags, Status& status) {
   if (flags.device != "cpu") {
     std::unique_ptr<Machine> gpu = make_cuda_machine(flags.gpu, status);
     if (gpu != nullptr || flags.device == "cuda") return gpu;
-    std::fprintf(stderr, "pagetape: %s; the CPU replays\n", status.message().c_str());
+    say_cpu_instead(status);
     status = Status();
   }
   return make_cpu_machine(flags.threads);
+}
+
+// Where the GPU that `auto` took fails, the CPU takes over, here and from then on.
+template <class Work>
+auto execute(Flags& flags, std::unique_ptr<Machine>& machine, Work&& work) {
+  const bool replaceable = flags.device == "auto" && machine->name() != "cpu";
+  return work_on(machine, replaceable, flags.threads, work, [&](const Status& why) {
+    say_cpu_instead(why);
+    flags.device = "cpu";
+  });
 }
 
 // A digest as text: what it is of, a line a step, a line a lane.
@@ -145,13 +159,15 @@ int fail(const Status& status) {
   return status.code() == Code::kDamaged ? 3 : 2;
 }
 
-int run_what_if(const Flags& flags, Machine& machine) {
+int run_what_if(Flags& flags, std::unique_ptr<Machine>& machine) {
   std::vector<Variant> variants;
   for (const std::string& word : flags.what_if) {
     const Status status = make_variant(word, variants.emplace_back());
     if (!status.ok()) return fail(status);
   }
-  const WhatIfReport report = what_if(flags.trace, variants, flags.options, machine);
+  const WhatIfReport report = execute(flags, machine, [&](Machine& on) {
+    return what_if(flags.trace, variants, flags.options, on);
+  });
   for (const std::string& warning : report.warnings) {
     std::fprintf(stderr, "pagetape: %s\n", warning.c_str());
   }
@@ -163,12 +179,13 @@ int run_what_if(const Flags& flags, Machine& machine) {
 
 int run(Flags flags) {
   Status status;
-  const std::unique_ptr<Machine> machine = machine_for(flags, status);
+  std::unique_ptr<Machine> machine = machine_for(flags, status);
   if (machine == nullptr) return fail(status);
   if (flags.memory_mib > 0) flags.options.memory = flags.memory_mib << 20;
-  if (!flags.what_if.empty()) return run_what_if(flags, *machine);
+  if (!flags.what_if.empty()) return run_what_if(flags, machine);
   flags.options.lanes = !flags.golden.empty() || !flags.write_golden.empty();
-  const ReplayReport report = replay_trace(flags.trace, flags.options, *machine);
+  const ReplayReport report = execute(
+      flags, machine, [&](Machine& on) { return replay_trace(flags.trace, flags.options, on); });
   for (const std::string& warning : report.warnings) {
     std::fprintf(stderr, "pagetape: %s\n", warning.c_str());
   }
@@ -226,8 +243,10 @@ static void add_flags(CLI::App& verb, Flags& flags) {
       ->allow_extra_args(false);
   verb.add_option("--heads", flags.options.heads, "Keep so many K/V heads; 0: all")
       ->check(CLI::NonNegativeNumber);
-  verb.add_option("--memory", flags.memory_mib,
-                  "MiB of K and V at a time (4096); fewer mean more passes and no other result");
+  verb.add_option(
+      "--memory", flags.memory_mib,
+      "MiB of K and V at a time (of a GPU three quarters of what is free, of a CPU 4096); "
+      "fewer mean more passes and no other result");
   verb.add_option("--verify", flags.verify, "Run so many times, cut otherwise, and compare")
       ->check(CLI::PositiveNumber);
   verb.add_option("--golden", flags.golden, "Compare with a digest written before");

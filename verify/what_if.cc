@@ -218,9 +218,10 @@ Status measure(const std::string& path, Names& names, const Variant& variant,
   const auto wanted = [&](const PoolRef& pool, Layer layer) {
     return given.wants(layer) && counter.wrong_in(pool, layer);
   };
-  for (const Executor::PassLayers& pass : passes_of(survey, given.memory, wanted)) {
+  const std::uint64_t memory = given.memory_of(machine);
+  for (const Executor::PassLayers& pass : passes_of(survey, memory, wanted)) {
     Executor executor(names, survey, pass, machine, results, options);
-    if (!executor.allocate()) return no_room(machine, given.memory);
+    if (!executor.allocate()) return no_room(machine, memory);
     Status status = go_over(path, names, variant, executor, goes_on, nullptr);
     if (status.ok()) status = executor.finish();
     if (!status.ok()) return status;

@@ -19,9 +19,9 @@ Lookup::~Lookup() {
   if (thread_.joinable()) thread_.join();
 }
 
-void Lookup::move_to(std::unique_ptr<Seeker> place, const Coverage& known) {
+void Lookup::move_to(std::unique_ptr<Seeker> place, const Known& known) {
   std::unique_lock lock(mutex_);
-  known_ = std::make_shared<const Coverage>(known);
+  known_ = std::make_shared<const Known>(known);
   if (place == nullptr) return;
   next_ = std::move(place);
   // What is on its way starts anew there.
@@ -82,7 +82,7 @@ void Lookup::answer(std::unique_lock<std::mutex>& lock) {
   if (place_ == nullptr) return;
   const std::uint64_t number = number_;
   const Question question = *question_;
-  const std::shared_ptr<const Coverage> known = known_;
+  const std::shared_ptr<const Known> known = known_;
   Seeker& place = *place_;
   place.stop = false;
   place.going = 0;
@@ -91,7 +91,7 @@ void Lookup::answer(std::unique_lock<std::mutex>& lock) {
   former.reset();  // It may take a while to give up what it kept.
   Answer found{.moment = look_at(place, *known, question.at, question.launch), .why = {}};
   if (question.ask && !place.stop) {
-    found.why = explain(place, *known, found.moment.at, *question.ask);
+    found.why = explain(place, known->rules, found.moment.at, *question.ask);
   }
   lock.lock();
   working_ = false;

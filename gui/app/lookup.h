@@ -26,7 +26,7 @@ class Lookup {
 
   // From now on. Null: the place stays, and more of it is known. What is being asked is asked
   // there.
-  void move_to(std::unique_ptr<Seeker> place, const Coverage& known);
+  void move_to(std::unique_ptr<Seeker> place, const Known& known);
 
   struct Question {
     EventIndex at = 0;
@@ -57,7 +57,7 @@ class Lookup {
   std::unique_ptr<Seeker> next_;  // To be taken by the thread.
   std::unique_ptr<Seeker>
       place_;  // The thread's, but for its atomics; it is replaced under the lock.
-  std::shared_ptr<const Coverage> known_;
+  std::shared_ptr<const Known> known_;
   std::optional<Question> question_;
   std::optional<Answer> answer_;
   std::uint64_t number_ = 0;  // Of the question.

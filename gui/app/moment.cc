@@ -20,9 +20,16 @@ class Look final : public JudgeWatch {
   Look(const Names& names, const Coverage& known, std::optional<std::size_t> wanted, Moment& out)
       : JudgeWatch(names, kMostFindings, known), names_(names), wanted_(wanted), out_(out) {}
 
+  const StaleUses& stale() const { return stale_; }
+  void on_event(const World& world, const Event& event, EventIndex at) override {
+    JudgeWatch::on_event(world, event, at);
+    rank_ = event.rank.value_or(State::kNoRank);
+  }
+
   void on_launch(World& world, const LaunchView& view) override {
     const std::uint64_t before = judge().findings().total();
     JudgeWatch::on_launch(world, view);
+    (void)stale_.add(rank_, world, names_, view, out_.at);
     const std::uint64_t found = judge().findings().total() - before;
     if (view.attention == nullptr || view.targets == nullptr || view.targets->groups.empty()) {
       return;
@@ -99,6 +106,7 @@ class Look final : public JudgeWatch {
     for (const RowView& row : out.rows) {
       for (const CellView& cell : row.cells) {
         const bool other = cell.right && *cell.right != cell.id;
+        if (cell.rule != kRuleCount && cell.right && !other) ++out.lucky;
         out.any_other_right = out.any_other_right || other;
         // An arrow stands before what should be there.
         out.widest = std::max({out.widest, cell.id, other ? *cell.right * 10 : 0});
@@ -165,39 +173,29 @@ class Look final : public JudgeWatch {
   const Names& names_;
   const std::optional<std::size_t> wanted_;
   Moment& out_;
+  std::int64_t rank_ = State::kNoRank;
+  StaleUses stale_;  // Of this event.
   bool found_ = false;
 };
 
-}  // namespace
+// Launches up to this event; one that was not read with the whole trace is seen at itself.
+std::optional<EventIndex> first_use(const Known& known, const StaleUses& here, std::int64_t rank,
+                                    const std::string& backend, const std::string& attr,
+                                    EventIndex since, EventIndex at) {
+  const EventIndex first = std::min(known.stale.first(rank, backend, attr, since),
+                                    here.first(rank, backend, attr, since));
+  if (first <= at) return first;
+  if (known.stale.full() || at > known.read_to) return std::nullopt;
+  return kNever;
+}
 
-Moment look_at(Seeker& place, const Coverage& known, EventIndex at,
-               std::optional<std::size_t> launch) {
-  Moment out;
-  Timeline& timeline = *place.timeline;
-  const Names& names = place.names;
-  (void)timeline.seek(std::min(at, timeline.end()));  // At the end or behind damage: where it led.
-  out.at = timeline.at();
-  const Event* event = timeline.event();
-  const State& now = timeline.state();
-  const World* world = now.worlds().empty() ? nullptr : &now.worlds().begin()->second;
-  if (event != nullptr) {
-    const World* own = now.world(event->rank.value_or(State::kNoRank));
-    if (own != nullptr) world = own;
-  }
-  if (world != nullptr) {
-    out.step = world->step;
-    out.state = blocks_of(*world, names);
-  }
-  if (event == nullptr) return out;
+void tell_event(const Event& event, const Names& names, Look& look, Moment& out) {
   out.is_event = true;
-  out.kind = kKindNames[event->kind()];
-  out.sentence = describe(*event, names);
-  out.json = print_event(*event, names);
-  out.source = names.text(event->src);
-  if (event->t.has_value()) out.t = *event->t;
-  Look look(names, known, launch, out);
-  State state = now;
-  (void)state.apply(*event, &look);
+  out.kind = kKindNames[event.kind()];
+  out.sentence = describe(event, names);
+  out.json = print_event(event, names);
+  out.source = names.text(event.src);
+  if (event.t.has_value()) out.t = *event.t;
   out.findings_total = look.judge().findings().total();
   for (const Finding& finding : look.judge().findings().sorted()) {
     out.findings.push_back({.rule = finding.rule,
@@ -207,6 +205,39 @@ Moment look_at(Seeker& place, const Coverage& known, EventIndex at,
                             .row = finding.row,
                             .column = finding.column});
   }
+}
+
+}  // namespace
+
+Moment look_at(Seeker& place, const Known& known, EventIndex at,
+               std::optional<std::size_t> launch) {
+  Moment out;
+  Timeline& timeline = *place.timeline;
+  const Names& names = place.names;
+  (void)timeline.seek(std::min(at, timeline.end()));  // At the end or behind damage: where it led.
+  out.at = timeline.at();
+  const Event* event = timeline.event();
+  Look look(names, known.rules, launch, out);
+  if (event != nullptr) {
+    State state = timeline.state();
+    (void)state.apply(*event, &look);
+    tell_event(*event, names, look, out);
+  }
+  const State& now = timeline.state();
+  std::int64_t rank = event == nullptr ? State::kNoRank : event->rank.value_or(State::kNoRank);
+  const World* world = now.world(rank);
+  if (world == nullptr && !now.worlds().empty()) {
+    rank = now.worlds().begin()->first;
+    world = &now.worlds().begin()->second;
+  }
+  if (world == nullptr) return out;
+  out.step = world->step;
+  const auto first = [&](Name backend, const Fact& fact, EventIndex since) {
+    return first_use(known, look.stale(), rank, std::string(names.text(backend)),
+                     std::string(names.text(fact.attr)), since, out.at);
+  };
+  const auto* launch_of = event == nullptr ? nullptr : std::get_if<ev::GraphLaunch>(&event->body);
+  out.state = blocks_of(*world, names, first, launch_of == nullptr ? kNone : launch_of->graph);
   return out;
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -52,7 +53,8 @@ struct TableView {
   std::size_t columns = 0;
   std::vector<RowView> rows;
   std::vector<std::string> owners;
-  std::uint64_t broken = 0;      // Cells that break a rule.
+  std::uint64_t broken = 0;      // Cells that break a rule, …
+  std::uint64_t lucky = 0;       // … and of those that name the right page all the same.
   bool any_other_right = false;  // Some cell says what should stand there instead.
   std::int64_t widest = 99;      // The greatest number that is shown.
 };
@@ -84,14 +86,20 @@ struct Moment {
 
 // `launch`: of the event's launches the one whose table is wanted; absent: the first with a
 // finding, else the first.
-Moment look_at(Seeker& place, const Coverage& known, EventIndex at,
-               std::optional<std::size_t> launch);
+Moment look_at(Seeker& place, const Known& known, EventIndex at, std::optional<std::size_t> launch);
 
 // What a backend's layers are bound to, alike ones once: of the layers that its logical ones lead
 // to, where it has such; else all that is bound.
 std::vector<Binding> bindings_in_effect(const BackendState& backend);
 
-// The backends, graphs, pools and pending operations of a state, each value with its event.
-std::vector<Block> blocks_of(const World& world, const Names& names);
+// The first launch of a backend that used a fact under a contradiction that began then: kNever
+// where none did so far; nothing where that is not known.
+using FirstUse =
+    std::function<std::optional<EventIndex>(Name backend, const Fact& fact, EventIndex since)>;
+
+// The graph that is launched next (kNone: none), then the backends, pools, pending operations and
+// graphs of a state, each value with its event.
+std::vector<Block> blocks_of(const World& world, const Names& names, const FirstUse& first_use,
+                             Name launched);
 
 }  // namespace pagetape

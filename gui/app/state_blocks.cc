@@ -14,7 +14,8 @@ constexpr std::size_t kMostGraphs = 64;
 
 class Teller {
  public:
-  Teller(const World& world, const Names& names) : world_(world), names_(names) {}
+  Teller(const World& world, const Names& names, const FirstUse& first_use)
+      : world_(world), names_(names), first_use_(first_use) {}
 
   Block backend(const BackendState& backend) const {
     Block out{.title = "Backend " + s(backend.name),
@@ -26,22 +27,8 @@ class Teller {
     if (backend.all.by != kNever) {
       out.lines.push_back(bound("all layers", backend.all));
     }
-    for (auto it = backend.layers.begin(); it != backend.layers.end();) {
-      auto last = it, next = std::next(it);
-      while (next != backend.layers.end() && next->second == it->second) last = next++;
-      const std::string what =
-          it == last ? "layer " + names_.layer(it->first)
-                     : "layers " + names_.layer(it->first) + "–" + names_.layer(last->first);
-      out.lines.push_back(bound(what, it->second));
-      it = next;
-    }
-    for (const Fact& f : backend.facts) {
-      std::vector<Binding> against;
-      std::ranges::copy_if(bindings, std::back_inserter(against),
-                           [&](const Binding& b) { return Judge::fact_stale(world_, f, b); });
-      if (!against.empty()) out.tone = Tone::kBad;
-      out.lines.push_back(fact(f, against));
-    }
+    layers(backend, out);
+    for (const Fact& f : backend.facts) fact(backend.name, f, bindings, out);
     remaps(backend, out);
     return out;
   }
@@ -166,23 +153,75 @@ class Teller {
     add_since(out, binding.by);
     return out;
   }
-  // `against`: bindings that contradict it.
-  Line fact(const Fact& f, const std::vector<Binding>& against) const {
-    const std::string what = f.attr == kNone ? "swa_state" : s(f.attr);
-    std::string value = f.attr != kNone ? ""
-                        : f.uses_swa    ? ": window pool " + s(f.swa_pool)
-                                        : ": no window pool";
-    Line out{{what + value, against.empty() ? Tone::kPlain : Tone::kBad},
-             {", derived from " + s(f.object), Tone::kDim}};
-    add_since(out, f.by);
-    if (against.empty()) return out;
-    out.insert(out.begin(), {"STALE  ", Tone::kBad});
-    for (std::size_t i = 0; i < against.size(); ++i) {
-      out.push_back({i == 0 ? "  ≠ " : ", ", Tone::kBad});
-      out.push_back({pool_name(against[i]), Tone::kBad, to_event(against[i].by)});
+  // Layers bound alike in one line, however they alternate.
+  void layers(const BackendState& backend, Block& out) const {
+    struct Alike {
+      Binding binding;
+      std::string names;
+      std::ptrdiff_t count = 0;
+    };
+    std::vector<Alike> all;
+    for (auto it = backend.layers.begin(); it != backend.layers.end();) {
+      const auto next = std::find_if(it, backend.layers.end(), [&](const auto& layer) {
+        return !(layer.second == it->second);
+      });
+      auto to = std::ranges::find(all, it->second, &Alike::binding);
+      if (to == all.end()) to = all.insert(to, {it->second, "", 0});
+      to->names += (to->count == 0 ? "" : ", ") + names_.layer(it->first);
+      if (std::next(it) != next) to->names += "–" + names_.layer(std::prev(next)->first);
+      to->count += std::distance(it, next);
+      it = next;
     }
-    out.push_back({" bound now", Tone::kBad});
-    return out;
+    for (const Alike& layers : all) {
+      out.lines.push_back(
+          bound((layers.count == 1 ? "layer " : "layers ") + layers.names, layers.binding));
+    }
+  }
+  // What a fact says. A binding that contradicts it matters from the first launch on that uses
+  // both: a pool swapped and swapped back in between harms nobody.
+  void fact(Name backend, const Fact& f, const std::vector<Binding>& bindings, Block& out) const {
+    const std::string what = f.attr == kNone ? "swa_state" : s(f.attr);
+    const std::string value = f.attr != kNone ? ""
+                              : f.uses_swa    ? ": window pool " + s(f.swa_pool)
+                                              : ": no window pool";
+    Line line{{what + value}, {", derived from " + s(f.object), Tone::kDim}};
+    add_since(line, f.by);
+    std::vector<Binding> against;
+    EventIndex used = kNever;
+    bool known = true;
+    for (const Binding& binding : bindings) {
+      const EventIndex since = stale_since(world_, f, binding);
+      if (since == kNever) continue;
+      against.push_back(binding);
+      const std::optional<EventIndex> first = first_use_(backend, f, since);
+      known = known && first.has_value();
+      used = std::min(used, first.value_or(kNever));
+    }
+    if (against.empty()) return out.lines.push_back(std::move(line));
+    const bool stale = used != kNever;
+    const Tone tone = stale ? Tone::kBad : Tone::kDim;
+    contradicted(f, against, tone, line);
+    if (stale) {
+      out.tone = line[0].tone = Tone::kBad;
+      line.insert(line.begin(), {"STALE  ", Tone::kBad});
+      line.push_back({", used since ", tone});
+      line.push_back({std::to_string(used), tone, to_event(used)});
+    } else {
+      line.push_back(
+          {known ? "; no launch has used it so far" : "; its launches are not read yet", tone});
+    }
+    out.lines.push_back(std::move(line));
+  }
+  void contradicted(const Fact& f, const std::vector<Binding>& against, Tone tone,
+                    Line& line) const {
+    if (Judge::fact_stale(world_, f, Binding())) {
+      return line.push_back({"  " + s(f.object) + " was rebuilt after that", tone});
+    }
+    for (std::size_t i = 0; i < against.size(); ++i) {
+      line.push_back({i == 0 ? "  ≠ " : ", ", tone});
+      line.push_back({pool_name(against[i]), tone, to_event(against[i].by)});
+    }
+    line.push_back({" bound now", tone});
   }
   // Logical layers, the layers they lead to, and the pools bound to those.
   void remaps(const BackendState& backend, Block& out) const {
@@ -273,6 +312,7 @@ class Teller {
 
   const World& world_;
   const Names& names_;
+  const FirstUse& first_use_;
 };
 
 }  // namespace
@@ -295,18 +335,22 @@ std::vector<Binding> bindings_in_effect(const BackendState& backend) {
   return out;
 }
 
-std::vector<Block> blocks_of(const World& world, const Names& names) {
-  const Teller teller(world, names);
+std::vector<Block> blocks_of(const World& world, const Names& names, const FirstUse& first_use,
+                             Name launched) {
+  const Teller teller(world, names, first_use);
   std::vector<Block> out;
+  if (const GraphState* graph = launched == kNone ? nullptr : world.graphs.find(launched)) {
+    out.push_back(teller.graph(launched, *graph));
+    out.back().note = "launched here";
+  }
   for (std::uint32_t b = 0; b < world.backends.size(); ++b) {
     if (world.backends.key(b) != kNone) out.push_back(teller.backend(world.backends[b]));
   }
   if (world.pools.size() > 0) out.push_back(teller.pools());
   if (!world.ops.empty()) out.push_back(teller.operations());
   for (std::uint32_t g = 0; g < world.graphs.size() && g < kMostGraphs; ++g) {
-    if (world.graphs.key(g) != kNone) {
-      out.push_back(teller.graph(world.graphs.key(g), world.graphs[g]));
-    }
+    const Name name = world.graphs.key(g);
+    if (name != kNone && name != launched) out.push_back(teller.graph(name, world.graphs[g]));
   }
   return out;
 }

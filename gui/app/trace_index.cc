@@ -84,7 +84,9 @@ class Builder final : public JudgeWatch {
       to.launches.add(at_);
       const std::uint64_t found = judge().findings().total() - total;
       if (found > 0) to.findings.add(at_, found);
-      if (stale(world, view)) to.swa.set(at_, to.swa.at(at_).value, true);
+      if (stale_.add(rank_, world, names_, view, at_)) {
+        to.swa.set(at_, to.swa.at(at_).value, true);
+      }
       unsettled_ = unsettled_ || view.graph != nullptr;
     }
     if (view.attention != nullptr && outside() > before) add_beyond(world, view);
@@ -130,7 +132,7 @@ class Builder final : public JudgeWatch {
     index.counts = findings.counts();
     index.total = findings.total();
     index.judged = judge().coverage().judged();
-    index.known = judge().coverage();
+    index.known = {.read_to = index.read_to, .rules = judge().coverage(), .stale = stale_};
     for (const RuleInfo& rule : kRules) {
       if (const Finding* first = findings.first(rule.rule)) index.firsts.push_back(*first);
     }
@@ -148,17 +150,6 @@ class Builder final : public JudgeWatch {
     for (StreamLane& lane : index.streams) lane.events.finish();
     index.finding_density.finish();
     index.ops.finish(index.read_to);
-  }
-  // Does the launch use a sliding-window state that contradicts what it dereferences?
-  static bool stale(const World& world, const LaunchView& view) {
-    if (view.facts == nullptr || view.targets == nullptr) return false;
-    for (const Fact& fact : *view.facts) {
-      const auto contradicts = [&](const Target& target) {
-        return Judge::fact_stale(world, fact, target.binding);
-      };
-      if (fact.attr == kNone && std::ranges::any_of(view.targets->list, contradicts)) return true;
-    }
-    return false;
   }
   std::uint64_t outside() {
     return judge().findings().counts()[static_cast<std::size_t>(Rule::kOobPage)];
@@ -380,6 +371,7 @@ class Builder final : public JudgeWatch {
   SetNumbers<Name> reqs_{index_.req_sets, TraceIndex::kMostMembers};
   SetNumbers<Layer> layers_{index_.layer_sets, TraceIndex::kMostMembers};
   Counts counts_{};
+  StaleUses stale_;
 };
 
 }  // namespace

@@ -12,6 +12,7 @@
 
 #include "gui/app/pool_history.h"
 #include "gui/app/set_numbers.h"
+#include "gui/app/stale_uses.h"
 #include "gui/app/track.h"
 #include "replay/timeline.h"
 #include "verify/coverage.h"
@@ -70,6 +71,13 @@ struct StepStart {
   std::optional<std::int64_t> t{};  // Nanoseconds.
 };
 
+// What the whole trace says of each event alone.
+struct Known {
+  EventIndex read_to = 0;  // It is of the events before.
+  Coverage rules;          // With it, an event is judged alone as in the whole.
+  StaleUses stale;
+};
+
 struct TraceIndex {
   static constexpr std::size_t kMostGroups = std::size_t{1} << 20;
   static constexpr std::size_t kMostLives = std::size_t{1} << 17;
@@ -102,7 +110,7 @@ struct TraceIndex {
   std::uint64_t total = 0;
   Density finding_density;
   bool timed = false;  // Some event says when it was.
-  Coverage known;      // With it, an event is judged alone as in the whole.
+  Known known;
   Status status;
   std::vector<std::string> warnings;
 

@@ -61,6 +61,7 @@ constexpr Command kCommands[] = {
     {"copy", "[ROW COLUMN]", "c", "copy what is said of the event, or of a cell of its table"},
     {"palette", "", "/", "find a command, finding, request or pool by its name"},
     {"theme", "", "t", "dark or light"},
+    {"scale", "[NUMBER]", "", "how large all is, 0.5 to 4; none: as the screen wants it"},
     {"help", "", "?", "the keys"},
     {"quit", "", "q", "close the viewer"},
 };
@@ -119,6 +120,7 @@ bool Viewer::run(std::string_view line) {
   if (name == "rule" || name == "all-rules") return filter(words);
   if (name == "only" || name == "all-findings") return only(words);
   if (name == "colour") return colour(words);
+  if (name == "scale") return size(words);
   if (name == "bookmark") return bookmark(words);
   if (name == "next-bookmark" || name == "previous-bookmark") return go_bookmark(name[0] == 'n');
   if (name == "play") return play();

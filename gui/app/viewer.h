@@ -95,6 +95,7 @@ class Viewer {
   bool shows(const FindingGroup& group) const;
   // Groups that the filter lets through: `count` of them from number `from`.
   std::size_t findings_shown() const { return shown_.size(); }
+  std::size_t events_shown() const { return events_shown_; }  // An event may break several rules.
   FindingItem finding(std::size_t number) const;
   // Rules that could not be judged, and what for: once the whole trace is read.
   const Block& not_checked() const { return not_checked_; }
@@ -131,6 +132,7 @@ class Viewer {
   const std::string& message() const { return message_; }
   void say(std::string message) { message_ = std::move(message); }
   bool dark() const { return dark_; }
+  float scale() const { return scale_; }  // That was chosen; 0: none, the screen's.
   bool helping() const { return helping_; }
   bool quit() const { return quit_; }
 
@@ -166,6 +168,7 @@ class Viewer {
   bool choose_lanes(std::string_view name, const Words& words);
   bool only(const Words& words);
   bool colour(const Words& words);
+  bool size(const Words& words);
   bool bookmark(const Words& words);
   bool go_bookmark(bool forward);
   bool play();
@@ -199,6 +202,7 @@ class Viewer {
   LaneChoice lane_choice_;
   std::array<bool, kRuleCount> rules_;
   std::vector<std::size_t> shown_;  // Indices of TraceIndex::findings.
+  std::size_t events_shown_ = 0;
   std::string only_layer_, only_request_;
   Block not_checked_;
   Colours colours_ = Colours::kOwner;
@@ -213,6 +217,7 @@ class Viewer {
   std::string compared_path_;
   Track differing_;
   std::string message_, copied_;
+  float scale_ = 0;
   bool dark_ = true, helping_ = false, palette_open_ = false, quit_ = false;
 };
 

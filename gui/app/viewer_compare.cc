@@ -82,7 +82,7 @@ Block Viewer::compared_block() const {
     out.lines.push_back({{report.status.message(), Tone::kBad}});
     return out;
   }
-  out.note = grouped(compared_.comparison->alignment.pairs()) + " places side by side";
+  out.note = "aligned at " + grouped(compared_.comparison->alignment.pairs()) + " events";
   if (report.total == 0) {
     out.lines.push_back({{"The same: ", Tone::kGood},
                          {grouped(report.compared) + " steps of requests say the same."}});

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Commands about findings: which are shown, going to them, and what led to them.
 #include <algorithm>
+#include <utility>
 
 #include "gui/app/links.h"
 #include "gui/app/numbers.h"
@@ -134,8 +135,13 @@ bool Viewer::shows(const FindingGroup& group) const {
 
 void Viewer::show_findings() {
   shown_.clear();
+  events_shown_ = 0;
+  EventIndex last = kNever;
   for (std::size_t i = 0; i < index().findings.size(); ++i) {
-    if (shows(index().findings[i])) shown_.push_back(i);
+    const FindingGroup& group = index().findings[i];
+    if (!shows(group)) continue;
+    shown_.push_back(i);
+    if (std::exchange(last, group.event) != group.event) ++events_shown_;
   }
 }
 
@@ -144,7 +150,7 @@ void Viewer::say_what_was_not_checked() {
   not_checked_ = {};
   if (!index().whole()) return;
   std::string idle;
-  for (const NotChecked& n : index().known.not_checked(trace_->names)) {
+  for (const NotChecked& n : index().known.rules.not_checked(trace_->names)) {
     const RuleInfo& rule = info(n.rule);
     if (!n.applicable) {
       if (idle.find(rule.name) == std::string::npos) {

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "gui/app/numbers.h"
+#include "gui/app/scale.h"
 #include "gui/app/viewer.h"
 
 namespace pagetape {
@@ -53,6 +55,15 @@ void Viewer::tick(double seconds) {
 bool Viewer::play() {
   playing_ = !playing_;
   played_ = 0;
+  return true;
+}
+
+bool Viewer::size(const Words& words) {
+  float scale = 0;
+  const bool is_one = words.empty() || (words.size() == 1 && number_in(words[0], scale) &&
+                                        scale >= kLeastScale && scale <= kMostScale);
+  if (!is_one) return fail("it is: scale NUMBER, from 0.5 to 4");
+  scale_ = scale;
   return true;
 }
 

@@ -188,7 +188,7 @@ void attention(benchmark::State& state) {
   lanes.row = row.data();
   lanes.len = lanes.n = len.data();
   const std::int32_t layer = 3;
-  ptape_launch launch;
+  ptape_launch launch{};
   ptape_launch_init(&launch);
   launch.size = sizeof(launch);
   launch.backend = ptape_intern(recorder, "b");
@@ -197,7 +197,7 @@ void attention(benchmark::State& state) {
   launch.n_layers = 1;
   launch.lanes = &lanes;
   const std::size_t columns = padded(n * sizeof(ptape_name)) + 3 * n * sizeof(std::int64_t);
-  record(state, recorder, {0, 0, launch_head_bytes(launch) + columns},
+  record(state, recorder, {0, 0, launch_head_bytes(launch).value() + columns},
          [&](ptape_recorder* to) { return ptape_attention(to, nullptr, &launch); });
 }
 

@@ -4,16 +4,25 @@
     python tests/bench/transformers_ab.py --pagetape bazel-bin/pagetape --python capture/python
 
 Passes are alike: the same prompts, the same number of tokens, no sampling. Within a pass, once all
-requests decode, the mode changes every few steps, in rounds whose order is shuffled by a fixed
-seed: what makes a machine slower for seconds slows all modes. A step's time is from the beginning
-of its scheduling to that of the next one's. A pass's figure is the geometric mean of its rounds'
-ratios of medians; passes are what the interval is of. One pass goes before, uncounted.
+requests decode, each step is of another mode, in rounds of one step a mode whose order is shuffled
+by a fixed seed: what makes a machine slower for longer than a step slows all modes. A step's time
+is from the beginning of its scheduling to that of the next one's, by the clock and, apart, as the
+time that its thread was on a processor. One pass goes before, uncounted.
+
+A mode's figure is of the rounds' ratios to the plain step: the pseudomedian of their logarithms
+(Hodges and Lehmann: of the means of all pairs) with the interval that inverts Wilcoxon's
+signed-rank test. It asks that a round's errors be symmetric, which the shuffled order makes them,
+and not that they be normal: single steps are disturbed by much more than what is measured. It also
+takes rounds as independent; so beside it stands the mean of the passes' pseudomedians with
+Student's interval, which does not.
 
   plain   the adapters' hooks are taken off the engine's classes
   hooks   recorded, into the ring of `pagetape record`
   guard   and each launch guarded, with a copy of what it reads (clamp); with --guard
 
-What happens in plain steps is not recorded, so the traces are good for nothing else.
+What happens in plain steps is not recorded, so the traces are good for nothing else. A recorded
+step finds its code and tables colder than in a run that records every step, and tells what changed
+in the plain steps before it, too.
 
 With --cupti a second process of the same model has CUPTI in it, which cannot be taken off: its
 plain passes compare with those of a third process, where nothing differs but that, in turns.
@@ -31,13 +40,12 @@ import statistics
 import subprocess
 import sys
 import time
-from typing import Dict, List
+from typing import Dict, List, Tuple
 
 # Two-sided 95% of Student's t, by degrees of freedom.
 STUDENT = {1: 12.71, 2: 4.30, 3: 3.18, 4: 2.78, 5: 2.57, 6: 2.45, 7: 2.36, 8: 2.31, 9: 2.26,
            10: 2.23, 11: 2.20, 12: 2.18, 13: 2.16, 14: 2.14, 15: 2.13}
-# Of a mode in a round; the first ones meet what the change of modes has left in caches.
-BLOCK, UNCOUNTED = 4, 1
+WALL, THREAD = "by the clock", "the engine's thread on a processor"
 
 
 def arguments() -> argparse.Namespace:
@@ -47,6 +55,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--cupti", default="", help="libpagetape_cupti.so, to measure it too")
     parser.add_argument("--out", default="traces-ab", help="folder of the traces")
     parser.add_argument("--passes", type=int, default=8)
+    parser.add_argument("--seconds", type=float, default=math.inf,
+                        help="no pass begins later than so long after the first one")
     parser.add_argument("--sliding", action="store_true",
                         help="a Gemma-3-style model: five sliding layers, one full, and so on")
     parser.add_argument("--layers", type=int, default=30)
@@ -110,9 +120,9 @@ class Turns:
         """Before a pass of so many requests. Until all of them decode, all is recorded, so that
         the adapter knows what there is."""
         self.modes, self.requests, self.order = modes, requests, random.Random(seed)
-        self.rounds: List[Dict[str, List[float]]] = []
+        self.rounds: List[Dict[str, List[float]]] = []  # A step's times in ms, by mode.
         self.left: List[str] = []  # Of the round.
-        self.steps, self.last = 0, 0.0
+        self.timed, self.last = False, (0.0, 0.0)
         # A guard is made with the tensors; whether a step has it is decided then.
         self.buffers.mode = "clamp" if "guard" in modes else None
         self._set("plain" if modes == ["plain"] else "hooks")
@@ -124,31 +134,24 @@ class Turns:
 
     def step(self, processor) -> None:
         """A step begins, and with it the one before it ends."""
-        now = time.perf_counter()
+        now = time.perf_counter(), time.thread_time()
         active = processor.scheduler.active_requests.values()
         steady = len(active) == self.requests and all(
             one.status.name == "DECODING" for one in active)
-        if self.steps > UNCOUNTED and steady:
-            self.rounds[-1][self.mode].append((now - self.last) * 1e3)
-        if steady and self.steps in (0, BLOCK):
-            self._next_block()
-        self.steps = self.steps + 1 if steady else 0
-        self.last = time.perf_counter()
+        if self.timed and steady:
+            self.rounds[-1][self.mode] = [(b - a) * 1e3 for a, b in zip(self.last, now)]
+        if steady:
+            if not self.left:
+                self.left = self.order.sample(self.modes, len(self.modes))
+                self.rounds.append({})
+            self._set(self.left.pop())
+            if "guard" in self.modes:
+                self.buffers.mode = "clamp" if self.mode == "guard" else None
+        self.timed = steady
+        self.last = time.perf_counter(), time.thread_time()
 
-    def _next_block(self) -> None:
-        if not self.left:
-            self.left = self.order.sample(self.modes, len(self.modes))
-            self.rounds.append({mode: [] for mode in self.modes})
-        self._set(self.left.pop())
-        if "guard" in self.modes:
-            self.buffers.mode = "clamp" if self.mode == "guard" else None
-        self.steps = 0
-
-    def medians(self) -> List[Dict[str, float]]:
-        """Of the rounds that were whole."""
-        return [{mode: statistics.median(times) for mode, times in one.items()}
-                for one in self.rounds
-                if all(len(times) >= BLOCK - UNCOUNTED for times in one.values())]
+    def whole(self) -> List[Dict[str, List[float]]]:
+        return [one for one in self.rounds if len(one) == len(self.modes)]
 
 
 def watch(turns: Turns) -> None:
@@ -181,15 +184,16 @@ def worker(args: argparse.Namespace) -> None:
                                             max_batch_tokens=1024, use_cuda_graph=False,
                                             use_async_batching=False)
         gc.collect()
+        gc.freeze()  # A later collection looks at what this pass made, not at all of torch.
         turns.begin(line.split(), len(prompts), seed)
         done = model.generate_batch(inputs=prompts, generation_config=generation,
                                     continuous_batching_config=batching, progress_bar=False,
                                     warmup=False)
         wrong = [one.error for one in done.values() if one.error]
-        if wrong or len(done) != len(prompts) or not turns.medians():
-            sys.exit(f"a pass failed: {wrong[:1]}, {len(turns.medians())} whole rounds")
+        if wrong or len(done) != len(prompts) or not turns.whole():
+            sys.exit(f"a pass failed: {wrong[:1]}, {len(turns.whole())} whole rounds")
         sums = sum(sum(one.generated_tokens) for one in done.values())
-        print(json.dumps({"rounds": turns.medians(), "sums": sums}), file=answers, flush=True)
+        print(json.dumps({"rounds": turns.whole(), "sums": sums}), file=answers, flush=True)
 
 
 # --- who starts them
@@ -214,18 +218,44 @@ def turn(process: subprocess.Popen, modes: List[str]) -> Dict:
     return json.loads(line)
 
 
-def interval(logs: List[float]) -> str:
-    """Geometric mean of the passes' ratios and its 95% interval."""
-    mean, n = statistics.mean(logs), len(logs)
-    if n < 2:
-        return f"{math.exp(mean):.4f}"
-    half = STUDENT.get(n - 1, 2.1) * statistics.stdev(logs) / math.sqrt(n)
+def shown(mean: float, half: float) -> str:
     low, high = math.exp(mean - half), math.exp(mean + half)
     return f"{math.exp(mean):.4f} (95%: {low:.4f} to {high:.4f})"
 
 
-def of_rounds(rounds: List[Dict[str, float]], mode: str) -> float:
-    return statistics.median(one[mode] for one in rounds)
+def student(logs: List[float]) -> str:
+    """Geometric mean of ratios and its 95% interval."""
+    mean, n = statistics.mean(logs), len(logs)
+    if n < 2:
+        return f"{math.exp(mean):.4f}"
+    return shown(mean, STUDENT.get(n - 1, 2.1) * statistics.stdev(logs) / math.sqrt(n))
+
+
+def pseudomedian(logs: List[float]) -> Tuple[float, float, float]:
+    """Hodges and Lehmann's, and its 95% interval: the means of pairs, an entry with itself too,
+    that the signed-rank statistic's 2.5% and 97.5% points (normal approximation) leave."""
+    n = len(logs)
+    means = sorted((a + b) / 2 for i, a in enumerate(logs) for b in logs[i:])
+    spread = 1.96 * math.sqrt(n * (n + 1) * (2 * n + 1) / 24)
+    begin = max(0, math.floor(n * (n + 1) / 4 - spread))
+    return statistics.median(means), means[begin], means[len(means) - 1 - begin]
+
+
+def ratios(rounds: List[Dict[str, List[float]]], mode: str, clock: int) -> List[float]:
+    return [math.log(one[mode][clock] / one["plain"][clock]) for one in rounds]
+
+
+def report(passes: List[List[Dict[str, List[float]]]], mode: str) -> None:
+    rounds = [one for each in passes for one in each]
+    for clock, name in enumerate((WALL, THREAD)):
+        middle, low, high = (math.exp(one) for one in pseudomedian(ratios(rounds, mode, clock)))
+        print(f"{mode}, of plain, {name}: {middle:.4f} (95%: {low:.4f} to {high:.4f}), "
+              f"{len(rounds)} rounds; by {len(passes)} passes "
+              + student([pseudomedian(ratios(one, mode, clock))[0] for one in passes]))
+
+
+def of_rounds(rounds: List[Dict[str, List[float]]], mode: str) -> float:
+    return statistics.median(one[mode][0] for one in rounds)
 
 
 def main() -> None:
@@ -238,11 +268,16 @@ def main() -> None:
         processes.update({"cupti": start(args, "cupti", args.cupti),
                           "other": start(args, "other", "")})
     order, passes, answers = random.Random(0), [], set()
+    end = math.inf
     for i in range(args.passes + 1):
+        if time.monotonic() > end:
+            break
         found = {name: turn(processes[name], ["plain"] if name else modes)
                  for name in order.sample(list(processes), len(processes))}
         answers |= {one["sums"] for one in found.values()}
-        if i > 0:
+        if i == 0:
+            end = time.monotonic() + args.seconds
+        else:
             passes.append({name: one["rounds"] for name, one in found.items()})
             print(json.dumps({name or mode: round(of_rounds(rounds, mode), 3)
                               for name, rounds in passes[-1].items() for mode in rounds[0]}),
@@ -254,10 +289,9 @@ def main() -> None:
     plain = statistics.median(of_rounds(one[""], "plain") for one in passes)
     print(f"plain: {plain:.3f} ms a step")
     for mode in modes[1:]:
-        print(f"{mode}, of plain: " + interval(
-            [statistics.mean(math.log(r[mode] / r["plain"]) for r in one[""]) for one in passes]))
+        report([one[""] for one in passes], mode)
     if args.cupti:
-        print("CUPTI, of another process's plain: " + interval(
+        print("CUPTI, of another process's plain: " + student(
             [math.log(of_rounds(one["cupti"], "plain") / of_rounds(one["other"], "plain"))
              for one in passes]))
     return None

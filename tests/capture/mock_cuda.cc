@@ -4,6 +4,8 @@
 #include <cuda.h>
 #include <cupti.h>
 #include <dlfcn.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cstdio>
 #include <cstdlib>
@@ -108,6 +110,8 @@ void scenario(std::string_view name) {
     RETURNS(CUDA_ERROR_ILLEGAL_ADDRESS, cuStreamSynchronize, {kMain});
     RETURNS(CUDA_ERROR_ILLEGAL_ADDRESS, cuEventSynchronize, {kEvent});
   }
+  // What the driver says in a child that was forked after cuInit.
+  if (name == "refused") RETURNS(CUDA_ERROR_NOT_INITIALIZED, cuStreamSynchronize, {kMain});
   if (name == "kill") std::abort();
 }
 
@@ -127,9 +131,10 @@ void record_as_hooks_do() {
   options.size = sizeof(options);
   options.path = "unused.ptape";
   options.rank = -1;
-  static ptape_recorder* const recorder = PTAPE(ptape_open)(&options);
+  static ptape_recorder* recorder = nullptr;
   static const auto close = PTAPE(ptape_close);
-  std::atexit([] { close(recorder); });
+  if (recorder == nullptr) std::atexit([] { close(recorder); });
+  recorder = PTAPE(ptape_open)(&options);
   const char buffer[] = R"({"ev": "buffer", "buffer": "block_tables"})";
   PTAPE(ptape_json)(recorder, buffer, sizeof(buffer) - 1);
   ptape_table_view view{};
@@ -198,10 +203,19 @@ CUresult cuGetErrorString(CUresult, const char** text) {
 
 }  // extern "C"
 
+// The calls between `fork` and `join` are those of a child, which then ends as programs do.
 int main(int argc, char** argv) {
+  pid_t child = -1;
   for (int i = 1; i < argc; ++i) {
     const std::string_view name = argv[i];
-    if (name == "hooks") {
+    if (name == "fork") {
+      child = fork();
+      while (child != 0 && argv[i + 1] != std::string_view("join")) ++i;
+    } else if (name == "join") {
+      if (child == 0) return 0;
+      int status = 0;
+      if (waitpid(child, &status, 0) != child || status != 0) return 1;
+    } else if (name == "hooks") {
       record_as_hooks_do();
     } else if (name == "copy") {
       copy_onto_the_table();

@@ -67,6 +67,10 @@ TEST_F(Capture, EveryTypedFunctionEqualsItsLine) {
   both(ptape_table(recorder_, nullptr, buffer, 1, 2, pages, 2, req, pool, name("page")),
        R"({"ev": "table", "buffer": "b", "row": 1, "col": 2, "pages": [1, 2], "req": "A", )"
        R"("space": "F", "unit": "page"})");
+  const std::size_t one = 1;
+  both(ptape_table_rows(recorder_, nullptr, buffer, pages, 2, &one, &req, 1, pool, 0),
+       R"({"ev": "table", "buffer": "b", "row": 0, "col": 0, "pages": [1], "req": "A", )"
+       R"("space": "F"})");
   both(ptape_lens(recorder_, nullptr, buffer, 1, values, 2),
        R"({"ev": "lens", "buffer": "b", "values": [5, 6], "row": 1})");
   both(ptape_slots(recorder_, nullptr, buffer, PTAPE_ABSENT, values, 2),
@@ -111,7 +115,7 @@ TEST_F(Capture, LaunchesEqualTheirLines) {
   row.q_len = 2;
   row.pages = pages;
   row.n_pages = 1;
-  ptape_launch launch;
+  ptape_launch launch{};
   ptape_launch_init(&launch);
   launch.backend = name("t");
   launch.layers = layers;
@@ -153,7 +157,7 @@ TEST_F(Capture, ALayersLaunchesEqualThoseRecordedOneByOne) {
   row.len = 5;
   row.row = 2;
   row.n = 1;
-  ptape_launch launch;
+  ptape_launch launch{};
   ptape_launch_init(&launch);
   launch.backend = name("t");
   launch.layers = &other;
@@ -190,7 +194,7 @@ TEST_F(Capture, ALaunchsLanesByColumnEqualThoseByRow) {
   lanes.len = len;
   lanes.row = row;
   lanes.n = n;
-  ptape_launch launch;
+  ptape_launch launch{};
   ptape_launch_init(&launch);
   EXPECT_LT(launch.size, sizeof(launch));  // A caller of an older ABI has no more.
   launch.backend = name("t");
@@ -213,6 +217,60 @@ TEST_F(Capture, ALaunchsLanesByColumnEqualThoseByRow) {
   const char* rows =
       R"({"req": "A", "len": 5, "row": 0, "n": 1}, {"req": null, "len": 6, "row": 1})";
   EXPECT_EQ(written(), (std::vector<std::string>{line("3", ""), line("3", rows), line("4", rows)}));
+}
+
+TEST_F(Capture, ALayerWithANameAndTheTensorBoundEqualTheirLine) {
+  const std::int64_t shape[] = {8, 64}, stride[] = {64, 1};
+  ptape_tensor tensor{sizeof(ptape_tensor), 2, shape, stride};
+  ptape_launch launch{};
+  ptape_launch_init(&launch);
+  launch.size = sizeof(launch);
+  launch.backend = name("t");
+  launch.bound = &tensor;
+  const ptape_layer_launch one[] = {{&launch, 0, 0}};
+  ASSERT_EQ(ptape_layer_named(recorder_, nullptr, name("draft.0"), 4096, one, 1), PTAPE_OK);
+  launch.bound_pool = name("S");
+  ASSERT_EQ(ptape_layer(recorder_, nullptr, 3, PTAPE_ABSENT, one, 1), PTAPE_OK);
+  EXPECT_EQ(ptape_layer_named(recorder_, nullptr, 0, 4096, one, 1), PTAPE_E_ARGUMENT);
+  tensor.stride = nullptr;
+  EXPECT_EQ(ptape_layer(recorder_, nullptr, 3, 0, one, 1), PTAPE_E_ARGUMENT);
+  const auto line = [](const char* layer, const char* begin, const char* end) {
+    return std::string(R"({"ev": "attention", "backend": "t", "layer": )") + layer +
+           R"(, "rows": [], "bound": {)" + begin + R"("shape": [8, 64], "stride": [64, 1]})" + end;
+  };
+  EXPECT_EQ(written(), (std::vector<std::string>{line(R"("draft.0")", R"("ptr": 4096, )", "}"),
+                                                 line("3", R"("pool": "S", )", "}")}));
+}
+
+TEST_F(Capture, ATablesRowsStandOneAfterTheOther) {
+  const std::int32_t pages[] = {1, 2, 3, 4, 5, 6};
+  const std::size_t counts[] = {3, 0, 1};
+  const ptape_name reqs[] = {name("A"), 0, name("B")};
+  const ptape_name buffer = name("b");
+  EXPECT_EQ(ptape_table_rows(recorder_, nullptr, buffer, pages, 2, counts, reqs, 3, 0, 0), 0);
+  EXPECT_EQ(ptape_table_rows(recorder_, nullptr, buffer, nullptr, 2, counts, reqs, 3, 0, 0),
+            PTAPE_E_ARGUMENT);
+  EXPECT_EQ(ptape_table_rows(recorder_, nullptr, buffer, nullptr, 2, nullptr, nullptr, 0, 0, 0), 0);
+  const std::string begin = R"({"ev": "table", "buffer": "b", "row": )";
+  EXPECT_EQ(written(),
+            (std::vector<std::string>{begin + R"(0, "col": 0, "pages": [1, 2, 3], "req": "A"})",
+                                      begin + R"(1, "col": 0, "pages": []})",
+                                      begin + R"(2, "col": 0, "pages": [5], "req": "B"})"}));
+}
+
+TEST_F(Capture, ANameThatWasForgottenGetsAnotherIdWhereItComesAgain) {
+  const ptape_name first = name("A");
+  EXPECT_EQ(name("A"), first);
+  ASSERT_EQ(ptape_request(recorder_, nullptr, first, name("finish")), PTAPE_OK);
+  EXPECT_EQ(ptape_forget(recorder_, first), PTAPE_OK);
+  EXPECT_EQ(ptape_forget(recorder_, first), PTAPE_OK);
+  EXPECT_EQ(ptape_forget(recorder_, 12345), PTAPE_OK);
+  const ptape_name second = name("A");
+  EXPECT_NE(second, first);
+  ASSERT_EQ(ptape_request(recorder_, nullptr, second, name("arrive")), PTAPE_OK);
+  EXPECT_EQ(written(),
+            (std::vector<std::string>{R"({"ev": "request", "req": "A", "state": "finish"})",
+                                      R"({"ev": "request", "req": "A", "state": "arrive"})"}));
 }
 
 TEST_F(Capture, LanesByColumnEqualTheirLine) {

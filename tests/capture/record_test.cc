@@ -54,6 +54,28 @@ TEST_F(RecordTest, CallersIdsNeedNotBeTheTables) {
             R"({"ev": "free", "pool": "F", "req": "late", "pages": [7, 8]})");
 }
 
+TEST_F(RecordTest, NamesThatAreForgottenTakeNoRoom) {
+  const auto requests = [&](std::uint32_t first, std::uint32_t n) {
+    for (std::uint32_t id = first; id < first + n; ++id) {
+      decoder_.add_name("r" + std::to_string(id));
+      if (id > first + 100) {
+        EXPECT_TRUE(decoder_.forget_name(id - 100));
+      }
+    }
+    for (std::uint32_t id = first + n - 100; id < first + n; ++id) decoder_.forget_name(id);
+  };
+  requests(5, 2'000);  // After the fixture's four.
+  const std::size_t few = decoder_.ids().pages();
+  requests(2'005, 20'000);
+  EXPECT_LE(decoder_.ids().pages(), few + 1);
+  EXPECT_FALSE(decoder_.forget_name(2'005));
+  EXPECT_FALSE(decoder_.forget_name(0));
+  EXPECT_FALSE(decoder_.forget_name(~0u));
+  decoder_.add_name("late");
+  EXPECT_EQ(names_.text(decoder_.name(22'005)), "late");
+  EXPECT_EQ(names_.text(decoder_.name(4)), "tb");
+}
+
 TEST_F(RecordTest, AnIdThatWasNeverGivenOutIsAnError) {
   const std::int32_t pages[] = {7};
   EXPECT_EQ(decoded(free_of(1, 99, 1), pages, sizeof(pages)).substr(0, 6), "error:");
@@ -75,7 +97,7 @@ TEST_F(RecordTest, AFieldOfALineDoesNotStayInTheNextRecord) {
   launch.n_layers = 1;
   launch.bound_pages = launch.bound_ptr = launch.window = launch.page_size = launch.table_rows =
       launch.table_cols = PTAPE_ABSENT;
-  std::vector<char> payload(launch_head_bytes(launch));
+  std::vector<char> payload(launch_head_bytes(launch).value());
   write_launch_head(payload.data(), launch);
   Record record;
   record.kind = kKindOf<ev::Attention>;
@@ -148,8 +170,12 @@ TEST_F(RecordTest, ARecordCutAnywhereIsAnErrorAndNoMore) {
     row.pages = pages;
     row.n_pages = 3;
   }
-  ptape_launch launch;
+  ptape_launch launch{};
   ptape_launch_init(&launch);
+  const std::int64_t sizes[] = {8, 64};
+  const ptape_tensor tensor{sizeof(ptape_tensor), 2, sizes, sizes};
+  launch.size = sizeof(launch);
+  launch.bound = &tensor;
   launch.backend = 3;
   const std::int32_t layers[] = {1, 2};
   launch.layers = layers;
@@ -157,7 +183,8 @@ TEST_F(RecordTest, ARecordCutAnywhereIsAnErrorAndNoMore) {
   Record record;
   record.kind = kKindOf<ev::Attention>;
   record.n = 2;
-  const std::size_t head = launch_head_bytes(launch), tail = rows_bytes(rows.data(), 2).value();
+  const std::size_t head = launch_head_bytes(launch).value(),
+                    tail = rows_bytes(rows.data(), 2).value();
   std::vector<char> ring(record_bytes(record, head + tail));
   write_rows(write_launch_head(write_record(ring.data(), record), launch), rows.data(), 2, tail);
   EXPECT_EQ(decoded(ring).substr(0, 6), R"({"ev":)");

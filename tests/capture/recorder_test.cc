@@ -89,6 +89,29 @@ TEST(Recorder, EachThreadsEventsStandInItsOrderAndNoneIsLost) {
   EXPECT_TRUE(shared.closed);
 }
 
+TEST(Recorder, NamesThatAreForgottenAreNotKept) {
+  TestWriter::Shared shared;
+  auto recorder = recorder_to(shared, 1 << 14, true);
+  const ptape_name run = recorder->intern("run");
+  const auto requests = [&](int n) {
+    for (int i = 0; i < n; ++i) {
+      const ptape_name mine = recorder->intern("r" + std::to_string(i));
+      Record record;
+      record.kind = kKindOf<ev::Request>;
+      record.set_names(mine, run);
+      ASSERT_EQ(recorder->append(record), PTAPE_OK);
+      recorder->forget(mine);
+    }
+  };
+  requests(500);
+  EXPECT_EQ(recorder->names(), 1u);
+  requests(5'000);
+  EXPECT_EQ(recorder->names(), 1u);
+  ASSERT_TRUE(recorder->close().ok());
+  EXPECT_EQ(recorder->counts().malformed, 0u);
+  EXPECT_EQ(shared.events.size(), 5'501u);  // And `end`.
+}
+
 TEST(Recorder, WhatFindsNoRoomIsCountedAndSaidWhereItIsMissing) {
   TestWriter::Shared shared;
   auto recorder = recorder_to(shared, 1 << 12, false);

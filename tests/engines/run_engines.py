@@ -377,6 +377,12 @@ class LiveTransformers(LiveEngine, unittest.TestCase):
         self.assertEqual(events(trace), events(self.clean))
 
 
+def sees_a_gpu(python):
+    seen = subprocess.run([python, "-c", "import torch; print(torch.cuda.is_available())"],
+                          stdout=subprocess.PIPE, text=True, check=False)
+    return seen.stdout.strip() == "True"
+
+
 class TransformersOnAGpu(unittest.TestCase):
     """The same engine with its tensors on a GPU, where an index beyond the pool ends it."""
 
@@ -386,10 +392,8 @@ class TransformersOnAGpu(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         python = os.path.join(os.environ["PAGETAPE_ENGINES"], "venv/bin/python")
-        seen = subprocess.run([python, "-c", "import torch; print(torch.cuda.is_available())"],
-                              stdout=subprocess.PIPE, text=True, check=False).stdout.strip()
         cls.runs = {}
-        if seen != "True":
+        if not sees_a_gpu(python):
             return
         cls.folder = tempfile.TemporaryDirectory()
         cls.addClassCleanup(cls.folder.cleanup)
@@ -438,6 +442,55 @@ class TransformersOnAGpu(unittest.TestCase):
                  "1099511627776 is outside the bound pool of 992")
         self.assertIn(where, printed + logged)
         self.assertNotIn("CUDA error", printed + logged)
+
+
+# CUDA is initialised, then the process forks: in the child CUDA is lost, the parent goes on.
+FORK = """
+import ctypes
+import os
+import torch
+from pagetape.recording import open_recorder
+
+numbers = torch.ones(1 << 20, device="cuda")
+print(int((numbers * 2).sum().item()) >> 20, flush=True)
+child = os.fork()
+if child == 0:
+    refused = ctypes.CDLL("libcuda.so.1").cuCtxSynchronize() != 0
+    recorder = open_recorder(os.environ["PAGETAPE_OUT"])
+    recorder.emit("header", format=1, engine="the child")
+    recorder.emit("note", text="of the child")
+    refused = ctypes.CDLL("libcuda.so.1").cuCtxSynchronize() != 0 and refused
+    recorder.close()
+    raise SystemExit(0 if refused else 1)
+assert os.waitpid(child, 0)[1] == 0
+print(int((numbers * 3).sum().item()) >> 20, flush=True)
+"""
+
+
+class ForkOnAGpu(unittest.TestCase):
+    """A server that forks after CUDA was initialised, CUDA's calls recorded through CUPTI."""
+
+    def test_each_process_has_its_own_whole_trace(self):
+        python = os.path.join(os.environ["PAGETAPE_ENGINES"], "venv/bin/python")
+        if not sees_a_gpu(python):
+            self.skipTest("torch sees no GPU")
+        cupti = os.path.join(ROOT, "bazel-bin/capture/libpagetape_cupti.so")
+        with tempfile.TemporaryDirectory() as folder:
+            done = subprocess.run(
+                [PAGETAPE, "record", "--cupti", cupti, "-o", folder, "--python",
+                 os.path.join(ROOT, "capture/python"), "--", python, "-W", "ignore", "-c", FORK],
+                env=dict(os.environ, PAGETAPE_LIBRARY=LIBRARY,
+                         PYTHONPATH=os.path.join(ROOT, "capture/python")),
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False, timeout=200)
+            self.assertEqual((done.returncode, done.stdout), (0, "2\n3\n"), done.stderr)
+            traces = [events(os.path.join(folder, name)) for name in os.listdir(folder)
+                      if name.endswith(".ptape")]
+        child, parent = sorted(traces, key=len)
+        self.assertEqual({e["ev"] for e in child} - {"cuda_error"}, {"header", "note", "end"})
+        kinds = [e["ev"] for e in parent]
+        self.assertGreaterEqual(kinds.count("kernel"), 4)
+        self.assertFalse({"gap", "dropped", "cuda_error"} & set(kinds))
+        self.assertEqual(kinds[-1], "end")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "gui/app/lookup.h"
 
+#include <dlfcn.h>
+#include <pthread.h>
+
 #include "tests/gui/gui_fixture.h"
+
+#ifndef __SANITIZE_THREAD__  // It brings a lock of its own, and sees for itself what is shared.
+// The program's own mutex lock, which counts: what is shared without one goes wrong once in a
+// million times, and no test would see it.
+static thread_local std::size_t locks_taken = 0;
+
+extern "C" int pthread_mutex_lock(pthread_mutex_t* mutex) noexcept {
+  static const auto next =
+      reinterpret_cast<int (*)(pthread_mutex_t*)>(dlsym(RTLD_NEXT, "pthread_mutex_lock"));
+  ++locks_taken;
+  return next(mutex);
+}
+#endif
 
 namespace pagetape {
 namespace {
@@ -54,6 +70,28 @@ TEST_F(LookupTest, OnlyTheLastQuestionIsAnswered) {
   EXPECT_EQ(answer->moment.at, 7U);
   EXPECT_FALSE(lookup.progress());
 }
+
+#ifndef __SANITIZE_THREAD__
+TEST_F(LookupTest, WhatItsThreadSharesIsTouchedUnderTheLock) {
+  synth("none");
+  Lookup lookup(Lookup::Where::kThread);
+  begin(lookup);
+  const auto locks = [](const auto& touch) {
+    const std::size_t before = locks_taken;
+    touch();
+    return locks_taken - before;
+  };
+  EXPECT_EQ(locks([] {}), 0U);
+  EXPECT_GE(locks([&] { lookup.ask({.at = 7, .launch = {}, .ask = {}}); }), 1U);
+  EXPECT_GE(locks([&] { lookup.wait(); }), 1U);
+  std::optional<Lookup::Answer> answer;
+  EXPECT_EQ(locks([&] { answer = lookup.take(); }), 1U);
+  EXPECT_TRUE(answer);
+  EXPECT_EQ(locks([&] { (void)lookup.progress(); }), 1U);
+  EXPECT_EQ(locks([&] { lookup.stop(); }), 1U);
+  EXPECT_EQ(locks([&] { lookup.move_to(nullptr, Known()); }), 1U);
+}
+#endif
 
 TEST_F(LookupTest, WhatIsStoppedHasNoAnswer) {
   synth("none");

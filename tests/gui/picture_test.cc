@@ -4,9 +4,11 @@
 
 #include <cstdio>
 #include <filesystem>
+#include <vector>
 
 #include "gui/measure.h"
 #include "tests/gui/gui_fixture.h"
+#include "verify/report.h"
 
 namespace pagetape {
 namespace {
@@ -33,6 +35,7 @@ TEST_F(PictureTest, TheTourNamesThePoolSwapAndTheStaleState) {
   EXPECT_THAT(texts, HasSubstr("the pool swap"));
   EXPECT_THAT(texts, HasSubstr("STALE  swa_state: no window pool"));
   EXPECT_THAT(texts, HasSubstr("WRONG_SPACE"));
+  EXPECT_THAT(texts, HasSubstr("== Findings ==\nat " + grouped(viewer.events_shown()) + " events"));
   // The clamp leaves wrong reads from the same event on; the repair leaves none.
   EXPECT_THAT(texts, ContainsRegex("first wrong read at event [0-9]+: none, clamp"));
   EXPECT_THAT(texts, ContainsRegex("clamp  0  192 .*from event"));
@@ -67,6 +70,37 @@ TEST_F(PictureTest, SmallLightAndScaledPicturesAreDrawnToo) {
   if (status.code() == Code::kSystem) GTEST_SKIP() << status.message();
   ASSERT_TRUE(status.ok()) << status.message();
   EXPECT_THAT(texts, HasSubstr("next-finding"));
+  EXPECT_THAT(texts, HasSubstr("the wheel zooms"));
+}
+
+// What a window does as it comes to another monitor, and here a command.
+TEST_F(PictureTest, AtAnotherScaleAllIsDrawnAsIfItHadBeenSoFromTheBeginning) {
+  synth("stale-swa");
+  Viewer viewer(open());
+  viewer.run("next-finding");
+  viewer.run("blame");
+  Status status;
+  const auto drawn = [&](Canvas& canvas) {
+    for (int frame = 0; frame < 3; ++frame) (void)canvas.draw(viewer);
+    return canvas.pixels();
+  };
+  std::vector<std::uint8_t> once, twice;
+  {
+    const auto canvas = Canvas::open({.png = "", .width = 1280, .height = 720}, status);
+    if (canvas == nullptr) GTEST_SKIP() << status.message();
+    once = drawn(*canvas);
+    ASSERT_TRUE(viewer.run("scale 2")) << viewer.message();
+    twice = drawn(*canvas);
+    ASSERT_TRUE(viewer.run("scale"));
+    EXPECT_TRUE(drawn(*canvas) == once) << "back to what the screen wants";
+  }
+  const auto canvas = Canvas::open({.png = "", .width = 1280, .height = 720, .scale = 2}, status);
+  ASSERT_NE(canvas, nullptr) << status.message();
+  EXPECT_TRUE(drawn(*canvas) == twice);
+  EXPECT_FALSE(once == twice);
+  for (const char* wrong : {"scale 0.1", "scale 5", "scale large", "scale nan", "scale 1 2"}) {
+    EXPECT_FALSE(viewer.run(wrong)) << wrong;
+  }
 }
 
 }  // namespace

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "gui/app/viewer.h"
 
+#include <algorithm>
+#include <fstream>
 #include <set>
 
 #include "tests/gui/gui_fixture.h"
@@ -29,6 +31,34 @@ TEST_F(ViewerTest, TwoInputsFindTheCauseOfTheCrash) {
   EXPECT_THAT(why, HasSubstr("the pool swap"));
   EXPECT_THAT(why, HasSubstr("uses no sliding-window pool"));
   EXPECT_THAT(texts(viewer.moment().state), HasSubstr("STALE  swa_state: no window pool"));
+}
+
+TEST_F(ViewerTest, TheGraphThatIsLaunchedStandsFirst) {
+  synth("stale-swa");
+  Viewer viewer(open());
+  while (viewer.moment().kind != "graph_launch") ASSERT_TRUE(viewer.run("next-finding"));
+  const Block& first = viewer.moment().state.at(0);
+  EXPECT_EQ(first.title + ' ' + first.note, "Graph draft.bs2 launched here");
+  EXPECT_THAT(texts({first}), HasSubstr("no window pool (stale)"));
+  const auto again = [&](const Block& block) { return block.title == first.title; };
+  EXPECT_EQ(std::ranges::count_if(viewer.moment().state, again), 1);
+}
+
+// Layers of the window and full pool take turns.
+TEST_F(ViewerTest, LayersThatAreBoundAlikeAreOneLine) {
+  std::ofstream(path_) << R"({"ev":"pool","pool":"F","pages":8,"page_size":16}
+{"ev":"pool","pool":"S","pages":8,"page_size":16}
+{"ev":"backend","backend":"t"}
+{"ev":"pool_swap","backend":"t","layers":[0,1,3,4],"pool":"S"}
+{"ev":"pool_swap","backend":"t","layers":[2],"pool":"F"}
+{"ev":"pool_swap","backend":"t","layers":[6],"pool":"S"}
+{"ev":"backend","backend":"u"}
+)";
+  Viewer viewer(open());
+  viewer.run("last");
+  EXPECT_THAT(
+      texts(viewer.moment().state),
+      HasSubstr("layers 0–1, 3–4 → S  since 3\nlayer 2 → F  since 4\nlayer 6 → S  since 5"));
 }
 
 TEST_F(ViewerTest, ALineOfTheExplanationLeadsToItsEventAndReturnLeadsBack) {
@@ -61,6 +91,21 @@ TEST_F(ViewerTest, TheTableSaysWhatShouldStandThere) {
     }
   }
   FAIL() << "no live cell is outside its pool";
+}
+
+// While pages of the window pool are handed out in step with those of the full one.
+TEST_F(ViewerTest, TheTableSaysWhichWrongEntriesNameTheRightPageByAccident) {
+  synth("stale-swa");
+  Viewer viewer(open());
+  ASSERT_TRUE(viewer.run("next-finding"));
+  ASSERT_TRUE(viewer.moment().table);
+  EXPECT_GT(viewer.moment().table->broken, 0U);
+  EXPECT_EQ(viewer.moment().table->lucky, viewer.moment().table->broken);
+  while (viewer.moment().table->lucky == viewer.moment().table->broken) {
+    ASSERT_TRUE(viewer.run("next-finding")) << "at last they name others";
+    while (!viewer.moment().table) ASSERT_TRUE(viewer.run("next-finding"));
+  }
+  EXPECT_LT(viewer.moment().table->lucky, viewer.moment().table->broken);
 }
 
 TEST_F(ViewerTest, AHiddenRuleIsPassedBy) {
@@ -160,6 +205,17 @@ TEST_F(ViewerTest, FindingsOfOneRequestOrLayerAreShownAlone) {
   EXPECT_EQ(viewer.findings_shown(), all);
   EXPECT_FALSE(viewer.run("only request nobody"));
   EXPECT_FALSE(viewer.run("only thing 1"));
+}
+
+TEST_F(ViewerTest, AnEventThatBreaksSeveralRulesIsCountedOnce) {
+  synth("stale-swa");
+  Viewer viewer(open());
+  std::set<EventIndex> events;
+  for (const FindingGroup& group : viewer.index().findings) events.insert(group.event);
+  EXPECT_EQ(viewer.events_shown(), events.size());
+  EXPECT_LT(viewer.events_shown(), viewer.findings_shown());
+  ASSERT_TRUE(viewer.run("only request nobody") || viewer.run("only layer nowhere"));
+  EXPECT_EQ(viewer.events_shown(), 0U);
 }
 
 TEST_F(ViewerTest, BookmarksHoldNotesAndASessionIsRestored) {

@@ -47,7 +47,11 @@ class Cupti(unittest.TestCase):
         """Of the only trace, each without its time and the header."""
         traces = glob.glob(os.path.join(self.out, "*.ptape"))
         self.assertEqual(len(traces), 1, self.said)
-        done = subprocess.run([PAGETAPE, "export", traces[0]], text=True, check=True,
+        return self.events_of(traces[0])
+
+    @staticmethod
+    def events_of(trace):
+        done = subprocess.run([PAGETAPE, "export", trace], text=True, check=True,
                               stdout=subprocess.PIPE)
         events = [json.loads(line) for line in done.stdout.splitlines()]
         return [{k: v for k, v in event.items() if k != "t"} for event in events
@@ -88,6 +92,25 @@ class Cupti(unittest.TestCase):
     def test_the_last_launch_of_a_process_that_dies_is_in_the_trace(self):
         self.assertEqual(self.record("init", "launch", "kill"), 128 + 6)
         self.assertEqual([e["name"] for e in self.events()], ["decode", "prefill"])
+
+    def test_a_fork_after_cuda_was_initialised_leaves_the_parents_trace_whole(self):
+        calls = ("init", "launch", "fork", "launch", "refused", "join", "launch")
+        self.assertEqual(self.record("hooks", *calls), 0, self.said)
+        self.assertEqual(self.kinds(), ["buffer"] + ["kernel"] * 4 + ["end"])
+
+    def test_so_does_one_where_cuda_alone_is_recorded(self):
+        calls = ("init", "launch", "fork", "launch", "refused", "join", "launch")
+        self.assertEqual(self.record(*calls), 0, self.said)
+        self.assertEqual(self.kinds(), ["kernel"] * 4 + ["end"])
+
+    def test_a_child_with_hooks_of_its_own_has_a_trace_of_its_own(self):
+        calls = ("init", "launch", "fork", "hooks", "refused", "join", "launch")
+        self.assertEqual(self.record("hooks", *calls), 0, self.said)
+        traces = [self.events_of(one) for one in glob.glob(os.path.join(self.out, "*.ptape"))]
+        child, parent = sorted(traces, key=len)
+        self.assertEqual([e["ev"] for e in parent], ["buffer"] + ["kernel"] * 4 + ["end"])
+        self.assertEqual([e["ev"] for e in child], ["buffer", "cuda_error", "end"])
+        self.assertEqual(child[1]["code"], 3)
 
     def without_cuda(self, why, **variables):
         self.assertEqual(self.record("hooks", "init", "launch", "error", **variables), 0)

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "capture" / "python"))
 
 from pagetape import _abi, devices, guarding  # noqa: E402
-from pagetape.recording import Recorder  # noqa: E402
+from pagetape.recording import Launch, Recorder  # noqa: E402
 
 BUILT = [os.path.join(os.environ.get("TEST_SRCDIR", ""), os.environ.get("TEST_WORKSPACE", ""),
                       "capture/libpagetape_capture.so"),
@@ -225,23 +225,24 @@ class LaunchGuardTest(OnTheHost):
 class LaunchTest(OnTheHost):
     def test_one_record_serves_all_layers(self):
         rows = _abi.Rows(["A", None], [7, 2], [0, 1], [1, _abi.ABSENT], n=[3, 2])
-        launch = _abi.Launch(self.native, False, rows, backend="target", table="lists",
-                             bound_pool="kv", bound_pages=100, page_size=1, unit="slot")
-        launches = _abi.LayerLaunches(self.native, [launch], 0)
-        for layer in (3, 4):
-            self.recorder.launches(launches, layer, 4096)
-        first, second = self.events("attention")
+        made = self.recorder.made([Launch(False, rows, _abi.Bound("kv", 100), dict(
+            backend="target", table="lists", page_size=1, unit="slot"))])
+        for layer in (3, 4, "draft.0"):
+            self.recorder.launches(made, layer, 4096)
+        first, second, third = self.events("attention")
         self.assertEqual(first["layer"], 3)
         self.assertEqual(first["rows"], [{"req": "A", "len": 7, "row": 0, "q_len": 1, "n": 3},
                                          {"req": None, "len": 2, "row": 1, "n": 2}])
         self.assertEqual(first["bound"], {"pool": "kv", "pages": 100, "ptr": 4096})
         self.assertEqual({**second, "layer": 3}, first)
+        self.assertEqual({**third, "layer": 3}, {**first})
+        self.assertEqual((second["layer"], third["layer"]), (4, "draft.0"))
 
     def test_its_completion_names_it(self):
         self.recorder.emit("buffer", buffer="writes")
-        launch = _abi.Launch(self.native, True, _abi.Rows(["A"], row=[0], n=[1]),
-                              backend="target", slots="writes")
-        self.recorder.launches(_abi.LayerLaunches(self.native, [launch], 0), 0, _abi.ABSENT)
+        launch = Launch(True, _abi.Rows(["A"], row=[0], n=[1]), _abi.Bound(None, 8),
+                        dict(backend="target", slots="writes"))
+        self.recorder.launches(self.recorder.made([launch]), 0, None)
         self.recorder.launch_done(self.recorder.last_launch())
         self.assertEqual(self.events("launch_done")[0]["event"], 3)
 

@@ -92,6 +92,54 @@ TEST_F(SessionTest, MemoryThreadsAndChunksChangeNoBit) {
   EXPECT_EQ(first.launches, again.launches);
 }
 
+// A machine that others have filled.
+struct FullMachine final : Machine {
+  std::string_view name() const override { return "full"; }
+  std::size_t room() const override { return 1; }
+  void* allocate(std::size_t) override { return nullptr; }
+  void* allocate_visible(std::size_t) override { return nullptr; }
+  void release(void*) override {}
+  void upload(void*, const void*, std::size_t) override {}
+  void download(void*, const void*, std::size_t) override {}
+  void clear(void*, std::size_t) override {}
+  void store(const StoreArgs&) override {}
+  void copy(const CopyArgs&) override {}
+  std::int32_t tile_rows(const AttentionArgs&, const std::vector<AttentionLane>&) const override {
+    return 1;
+  }
+  void attend(const AttentionArgs&) override {}
+  Status finish() override { return {}; }
+};
+
+TEST_F(SessionTest, WhereTheMachineFailsTheCpuDoesTheWorkIfItMay) {
+  synth("none");
+  const auto work = [&](Machine& machine) { return replay_trace(path_, {}, machine); };
+  std::string told;
+  const auto tell = [&](const Status& why) { told += why.message(); };
+  std::unique_ptr<Machine> machine = std::make_unique<FullMachine>();
+  const ReplayReport failed = work_on(machine, false, 2, work, tell);
+  EXPECT_EQ(failed.status.code(), Code::kSystem);
+  EXPECT_THAT(failed.status.message(), HasSubstr("full: not enough memory"));
+  EXPECT_EQ(told, "");
+  const ReplayReport done = work_on(machine, true, 2, work, tell);
+  EXPECT_TRUE(done.status.ok()) << done.status.message();
+  EXPECT_EQ(done.digest, replay().digest);
+  EXPECT_EQ(told, failed.status.message());
+  EXPECT_EQ(machine->name(), "cpu");
+}
+
+TEST_F(SessionTest, AFaultOfTheTraceIsNoReasonForAnotherMachine) {
+  text("{\"ev\":\"step\"}\n");
+  int times = 0;
+  std::unique_ptr<Machine> machine = std::make_unique<FullMachine>();
+  const auto work = [&](Machine& on) {
+    ++times;
+    return replay_trace(path_, {}, on);
+  };
+  EXPECT_EQ(work_on(machine, true, 2, work, [](const Status&) {}).status.code(), Code::kUsage);
+  EXPECT_EQ(times, 1);
+}
+
 TEST_F(SessionTest, LayersAddUpAndSeedsDiffer) {
   synth("none");
   const ReplayReport all = replay();

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "replay/compact.h"
+#include "tests/verify/json_fixture.h"
 #include "tests/verify/verify_fixture.h"
 
 namespace pagetape {

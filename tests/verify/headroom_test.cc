@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <nlohmann/json.hpp>
+
 #include "capture/sim/bugs.h"
 #include "capture/sim/models.h"
 #include "capture/sim/synth.h"

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
+#include "tests/verify/json_fixture.h"
 #include "tests/verify/verify_fixture.h"
 
 namespace pagetape {

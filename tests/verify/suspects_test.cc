@@ -3,6 +3,7 @@
 
 #include <gmock/gmock.h>
 
+#include "tests/verify/json_fixture.h"
 #include "tests/verify/verify_fixture.h"
 
 namespace pagetape {

@@ -2,8 +2,6 @@
 // Reports of traces written as text.
 #pragma once
 
-#include <nlohmann/json.hpp>
-
 #include "tests/replay/replay_fixture.h"
 #include "verify/report.h"
 
@@ -13,10 +11,6 @@ namespace pagetape {
 inline Report verify_lines(const std::string& lines, const VerifyOptions& options = {}) {
   const ScratchFolder folder;
   return verify_trace(folder.write("trace.jsonl", lines), options);
-}
-
-inline nlohmann::json json_of_report(const Report& report) {
-  return nlohmann::json::parse(report_json(report));
 }
 
 inline std::uint64_t count_of(const Report& report, Rule rule) {

@@ -6,7 +6,8 @@ from __future__ import annotations
 import ctypes
 import os
 from array import array
-from typing import Dict, List, NamedTuple, Optional
+from itertools import chain
+from typing import Dict, List, NamedTuple, Optional, Set
 
 ABI_MAJOR = 1
 E_DROPPED, E_WRITE, E_DEVICE = -2, -3, -5
@@ -57,6 +58,28 @@ class PtapeLaunch(ctypes.Structure):
         *[(name, ctypes.c_int64) for name in ("bound_pages", "bound_ptr", "window", "page_size",
                                               "table_rows", "table_cols")],
         ("lanes", ctypes.c_void_p),
+        ("bound", ctypes.c_void_p),
+    ]
+
+
+class PtapeTensor(ctypes.Structure):
+    _fields_ = [
+        ("size", ctypes.c_uint32),
+        ("n_dims", ctypes.c_uint32),
+        ("shape", ctypes.c_void_p),
+        ("stride", ctypes.c_void_p),
+    ]
+
+
+class PtapeRow(ctypes.Structure):
+    _fields_ = [
+        ("req", ctypes.c_uint32),
+        ("reserved", ctypes.c_uint32),
+        *[(name, ctypes.c_int64) for name in ("len", "row", "q_len", "q_pos", "first", "n")],
+        ("pages", ctypes.c_void_p),
+        ("n_pages", ctypes.c_size_t),
+        ("slots", ctypes.c_void_p),
+        ("n_slots", ctypes.c_size_t),
     ]
 
 
@@ -165,15 +188,43 @@ def _sign(library, name: str, result, *arguments) -> None:
     function.restype, function.argtypes = result, list(arguments)
 
 
+# The arguments of the events that have functions of their own, in their order: the field, and how
+# it is given. A list is two arguments.
+NAME, REQ, INT, ID, IDS, INTS, LAYERS = range(7)
+EVENTS = {
+    "alloc": (("pool", NAME), ("req", REQ), ("pages", IDS), ("first", INT)),
+    "share": (("pool", NAME), ("req", REQ), ("pages", IDS), ("first", INT)),
+    "free": (("pool", NAME), ("req", REQ), ("pages", IDS)),
+    "evict": (("pool", NAME), ("req", REQ), ("logical", INT), ("page", ID)),
+    "map_set": (("map", NAME), ("pairs", INTS)),
+    "map_clear": (("map", NAME), ("from", INTS)),
+    "refresh": (("buffer", NAME),),
+    "step": (("step", INT), ("mode", NAME), ("batch", INT)),
+    "request": (("req", REQ), ("state", NAME)),
+    "accept": (("req", REQ), ("drafted", INT), ("accepted", INT)),
+    "rewind": (("pool", NAME), ("req", REQ), ("len", INT)),
+    "pool_swap": (("backend", NAME), ("layers", LAYERS), ("pool", NAME), ("set", NAME)),
+    "swa_state": (("backend", NAME), ("uses_swa", ID), ("swa_pool", NAME),
+                  ("derived_from", NAME)),
+}
+
+
 def _sign_events(library) -> None:
     handle, at = ctypes.c_void_p, ctypes.POINTER(PtapeAt)
     name, number, many = ctypes.c_uint32, ctypes.c_int64, (ctypes.c_void_p, ctypes.c_size_t)
+    given = {NAME: (name,), REQ: (name,), INT: (number,), ID: (ctypes.c_int32,), IDS: many,
+             INTS: many, LAYERS: many}
+    for event, fields in EVENTS.items():
+        _sign(library, "ptape_" + event, ctypes.c_int, handle, at,
+              *[one for _, how in fields for one in given[how]])
+    _sign(library, "ptape_forget", ctypes.c_int, handle, name)
     _sign(library, "ptape_table", ctypes.c_int, handle, at, name, number, number, *many, name,
           name, name)
     _sign(library, "ptape_slots", ctypes.c_int, handle, at, name, number, *many)
-    _sign(library, "ptape_alloc", ctypes.c_int, handle, at, name, name, *many, number)
-    _sign(library, "ptape_step", ctypes.c_int, handle, at, number, name, number)
+    _sign(library, "ptape_table_rows", ctypes.c_int, handle, at, name, handle, ctypes.c_size_t,
+          handle, handle, ctypes.c_size_t, name, name)
     _sign(library, "ptape_layer", ctypes.c_int, handle, at, ctypes.c_int32, number, *many)
+    _sign(library, "ptape_layer_named", ctypes.c_int, handle, at, name, number, *many)
     _sign(library, "ptape_launch_init", None, ctypes.POINTER(PtapeLaunch))
     _sign(library, "ptape_last_launch", ctypes.c_uint64, handle)
     _sign(library, "ptape_launch_done", ctypes.c_int, handle, at, ctypes.c_uint64)
@@ -198,8 +249,15 @@ def _sign_devices(library) -> None:
     _sign(library, "ptape_stream", ctypes.c_int32, handle)
 
 
+def _within(value: int, bits: int) -> int:
+    if not -(1 << bits) <= value < 1 << bits:
+        raise OverflowError
+    return value
+
+
 class Rows(NamedTuple):
-    """A launch's lanes by column; a column of None says nothing of any lane."""
+    """A launch's lanes by column; a column of None says nothing of any lane. `pages` and `slots`
+    are a list for each lane."""
 
     req: List[Optional[str]]
     len: Optional[List[int]] = None
@@ -208,23 +266,70 @@ class Rows(NamedTuple):
     q_pos: Optional[List[int]] = None
     first: Optional[List[int]] = None
     n: Optional[List[int]] = None
+    pages: Optional[List[List[int]]] = None
+    slots: Optional[List[List[int]]] = None
+
+
+NUMBERS = Rows._fields[1:7]
+
+
+class Bound(NamedTuple):
+    """The tensor really passed, but for its address."""
+
+    pool: Optional[str]
+    pages: int
+    shape: tuple = ()
+    stride: tuple = ()
 
 
 class Launch:
-    """A launch's record, made once for all the layers that are given the same."""
+    """A launch's record, made once for all the layers that are given the same. `fields` are the
+    event's."""
 
-    def __init__(self, native: "NativeRecorder", store: bool, rows: Rows, **fields) -> None:
+    def __init__(self, native: "NativeRecorder", store: bool, rows: Rows, bound: Bound,
+                 **fields) -> None:
         self.store = store
-        self._columns = [array("I", [native.name(req) for req in rows.req]),
-                         *(None if column is None else array("q", column) for column in rows[1:])]
-        self._lanes = PtapeLanes(
-            ctypes.sizeof(PtapeLanes), 0, len(rows.req),
-            *(None if one is None else one.buffer_info()[0] for one in self._columns))
         self.made = made = PtapeLaunch()
         native.library.ptape_launch_init(made)
-        made.size, made.lanes = ctypes.sizeof(PtapeLaunch), ctypes.addressof(self._lanes)
+        made.size = ctypes.sizeof(PtapeLaunch)
+        self._kept: list = []  # What it points to.
+        names = [native.request(req) for req in rows.req]
+        if rows.pages is None and rows.slots is None:
+            self._by_column(names, rows)
+        else:
+            self._by_row(names, rows)
+        made.bound_pool, made.bound_pages = native.name(bound.pool), bound.pages
+        if bound.shape:
+            tensor = PtapeTensor(ctypes.sizeof(PtapeTensor), len(bound.shape),
+                                 *(self._array("q", sizes)[0]
+                                   for sizes in (bound.shape, bound.stride)))
+            self._kept.append(tensor)
+            made.bound = ctypes.addressof(tensor)
         for field, value in fields.items():
             setattr(made, field, native.name(value) if isinstance(value, str) else value)
+
+    def _array(self, kind: str, values) -> tuple:
+        """Where they stand, and how many. Only None, which is no list, stands nowhere."""
+        if values is None:
+            return None, 0
+        self._kept.append(array(kind, values or [0]))
+        return self._kept[-1].buffer_info()[0], len(values)
+
+    def _by_column(self, names: List[int], rows: Rows) -> None:
+        columns = [("I", names), *(("q", column) for column in rows[1:7])]
+        lanes = PtapeLanes(ctypes.sizeof(PtapeLanes), 0, len(names),
+                           *(self._array(*column)[0] for column in columns))
+        self._kept.append(lanes)
+        self.made.lanes = ctypes.addressof(lanes)
+
+    def _by_row(self, names: List[int], rows: Rows) -> None:
+        numbers = zip(*(column or [ABSENT] * len(names) for column in rows[1:7]))
+        lists = zip(*(column or [None] * len(names) for column in (rows.pages, rows.slots)))
+        made = (PtapeRow * len(names))(*(
+            (name, 0, *given, *self._array("i", pages), *self._array("q", slots))
+            for name, given, (pages, slots) in zip(names, numbers, lists)))
+        self._kept.append(made)
+        self.made.rows, self.made.n_rows = ctypes.addressof(made), len(names)
 
 
 class LayerLaunches:
@@ -236,11 +341,17 @@ class LayerLaunches:
         self.count = len(launches)
         self.array = (PtapeLayerLaunch * self.count)(
             *((ctypes.addressof(one.made), one.store, 0) for one in launches))
+        self.at = ctypes.addressof(self.array)
         self.place = PtapeAt(t=ABSENT, stream=native.stream(stream) if stream else 0, rank=-1)
 
 
+# So many names of requests that have ended are kept, for what is still to be said of them.
+ENDED_KEPT = 1024
+
+
 class NativeRecorder:
-    """A sink that hands lines of the text form to the recorder's thread."""
+    """A sink that hands events to the recorder's thread: those of EVENTS, tables and launches as
+    they are, others as lines of the text form."""
 
     def __init__(self, library, path: str, rank: int = -1, timestamps: bool = False) -> None:
         """With `timestamps`, events that bring no time get the library's."""
@@ -253,6 +364,13 @@ class NativeRecorder:
         options.block = 0 if self._drops else 1
         self.handle = library.ptape_open(ctypes.byref(options))
         self._names: Dict[Optional[str], int] = {None: 0}
+        self._requests: Set[str] = set()  # Names that are requests'.
+        self._ended: Dict[str, None] = {}
+        self._events = {event: (getattr(library, "ptape_" + event), fields,
+                                {field for field, _ in fields})
+                        for event, fields in EVENTS.items()}
+        self._given = {NAME: self._name, REQ: self._req, INT: self._int, ID: self._id,
+                       IDS: self._ids, INTS: self._ints, LAYERS: self._layers}
         self._streams: Dict[int, int] = {}
         # Used by one thread at a time: the recorder's lock is held.
         self._place = PtapeAt(t=ABSENT, stream=0, rank=-1, src=0)
@@ -263,6 +381,81 @@ class NativeRecorder:
     def write(self, line: str) -> None:
         data = line.encode()
         self.recorded(self.library.ptape_json(self.handle, data, len(data)))
+
+    def event(self, event: str, said: Dict) -> bool:
+        """False where the library takes it as text alone."""
+        function, fields, names = self._events.get(event, (None, (), ()))
+        if function is None or not said.keys() <= names:
+            return False
+        kept: list = []
+        arguments: list = []
+        try:
+            for field, how in fields:
+                self._given[how](said.get(field), arguments, kept)
+        except (TypeError, OverflowError):  # Layers by name, a number beyond 32 bits.
+            return False
+        self.recorded(function(self.handle, None, *arguments))
+        if event == "request":
+            self._lives(said["req"], said["state"] not in ("finish", "abort"))
+        return True
+
+    def _name(self, value, arguments: list, _kept: list) -> None:
+        arguments.append(self.name(value))
+
+    def _req(self, value, arguments: list, _kept: list) -> None:
+        arguments.append(self.request(value))
+
+    @staticmethod
+    def _int(value, arguments: list, _kept: list) -> None:
+        arguments.append(ABSENT if value is None else _within(value, 63))
+
+    @staticmethod
+    def _id(value, arguments: list, _kept: list) -> None:
+        arguments.append(_within(value, 31))
+
+    @staticmethod
+    def _ids(values, arguments: list, kept: list) -> None:
+        kept.append(array("i", values))
+        arguments += kept[-1].buffer_info()
+
+    @staticmethod
+    def _ints(values, arguments: list, kept: list) -> None:
+        """Numbers, or pairs of them."""
+        pairs = bool(values) and not isinstance(values[0], int)
+        kept.append(array("q", chain.from_iterable(values) if pairs else values))
+        arguments += (kept[-1].buffer_info()[0], len(values))
+
+    def _layers(self, values, arguments: list, kept: list) -> None:
+        if values == "*":
+            arguments += (None, 0)
+        else:
+            self._ids(values, arguments, kept)
+
+    def request(self, req: Optional[str]) -> int:
+        """Its name's id. A name that something else has is not given back."""
+        if req is not None and req not in self._names:
+            self._requests.add(req)
+        return self.name(req)
+
+    def _lives(self, req: str, alive: bool) -> None:
+        """What is kept of a request's name is given back some time after its end."""
+        self._ended.pop(req, None)
+        if alive or req not in self._requests:
+            return
+        self._ended[req] = None
+        if len(self._ended) > ENDED_KEPT:
+            oldest = next(iter(self._ended))
+            del self._ended[oldest]
+            self._requests.remove(oldest)
+            self.library.ptape_forget(self.handle, self._names.pop(oldest))
+
+    def table_rows(self, buffer: str, address: int, stride: int, counts: List[int],
+                   reqs: List[Optional[str]], space: Optional[str], unit: Optional[str]) -> None:
+        """Of each row its first entries, int32, the rows `stride` entries apart."""
+        held = array("Q", counts), array("I", [self.request(req) for req in reqs])
+        self.recorded(self.library.ptape_table_rows(
+            self.handle, None, self.name(buffer), address, stride, held[0].buffer_info()[0],
+            held[1].buffer_info()[0], len(counts), self.name(space), self.name(unit)))
 
     def table(self, buffer: str, row: int, address: int, count: int, req: Optional[str],
               space: str, unit: str) -> None:
@@ -276,19 +469,13 @@ class NativeRecorder:
         self.recorded(self.library.ptape_slots(self.handle, None, self.name(buffer), 0, address,
                                                count))
 
-    def alloc(self, pool: str, req: str, pages: List[int], first: Optional[int]) -> None:
-        held = array("i", pages)
-        self.recorded(self.library.ptape_alloc(
-            self.handle, None, self.name(pool), self.name(req), held.buffer_info()[0], len(held),
-            ABSENT if first is None else first))
-
-    def step(self, step: int, mode: str, batch: int) -> None:
-        self.recorded(self.library.ptape_step(self.handle, None, step, self.name(mode), batch))
-
-    def layer(self, launches: LayerLaunches, layer: int, address: int) -> None:
+    def layer(self, launches: LayerLaunches, layer, address: int) -> None:
         """Records them for that layer, whose K tensor is at that address."""
-        self.recorded(self.library.ptape_layer(self.handle, launches.place, layer, address,
-                                               launches.array, launches.count))
+        record = self.library.ptape_layer
+        if isinstance(layer, str):
+            record, layer = self.library.ptape_layer_named, self.name(layer)
+        self.recorded(record(self.handle, launches.place, layer, address, launches.at,
+                             launches.count))
 
     def last_launch(self) -> int:
         """The ticket of the launch that this thread recorded last."""

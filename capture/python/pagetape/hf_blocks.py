@@ -57,7 +57,6 @@ class Cache:
         self.pairs: Dict[int, tuple] = {}  # and what its layers last got, by group
         self.compared: set = set()  # tables of the batch's that all groups share
         self.buffers: set = set()  # declared
-        self.bounds: Dict[tuple, str] = {}  # of launches, as written
         self.begun: List[int] = []  # the last launch of each batch that has not completed
         self.updates = 0  # calls of update() seen
 
@@ -165,7 +164,8 @@ class Blocks:
         for lane in known.lanes:
             self.schedule(lane.req)
         decode = all(lane.new == 1 and lane.past for lane in known.lanes)
-        self.recorder.step(self._steps, "decode" if decode else "extend", len(known.lanes))
+        self.recorder.emit("step", step=self._steps, mode="decode" if decode else "extend",
+                           batch=len(known.lanes))
         self._steps += 1
 
     # --- blocks
@@ -174,7 +174,8 @@ class Blocks:
         """A block of a sliding group has no column of its own: the buffer rolls."""
         self.arrive(req)
         if blocks:
-            self.recorder.alloc(group.pool, req, blocks, first if group.window is None else None)
+            place = {"first": first} if group.window is None else {}
+            self.recorder.emit("alloc", pool=group.pool, req=req, pages=blocks, **place)
 
     def returned(self, group: Group, req: str, blocks: List[int]) -> None:
         if blocks:

@@ -15,26 +15,22 @@ list's cells between two layers of a batch is not seen, but by the guard.
 
 from __future__ import annotations
 
-import json
 from itertools import accumulate
 from typing import Any, Dict, List, NamedTuple, Optional
 
-from ._abi import ABSENT, LayerLaunches, Launch, Rows
+from ._abi import ABSENT, Bound, Rows
 from .devices import capturing, stream_of
 from .hf_blocks import Blocks, Cache, Group
 from .hf_buffers import Buffers, Line
-from .recording import IDS, Written
+from .recording import IDS, Launch
 
 
 class Pair(NamedTuple):
-    """What a layer got, and its launches in their order: as the library takes them or, for the text
-    form, their events' fields but for the layer; the bound is its pages."""
+    """What a layer got, and its launches in their order."""
 
     reads: Any
     writes: Any
-    group: Group
-    native: Optional[LayerLaunches]
-    events: List[Dict]
+    made: Any
 
 
 class Launches:
@@ -67,12 +63,8 @@ class Launches:
         if pair is None or pair.reads is not reads or pair.writes is not writes:
             pair = known.pairs[index] = self._pair(known, known.of_layer[layer], index, reads,
                                                    writes, tensor)
-        if pair.native is not None:
-            at = tensor.data_ptr() if self.blocks.addresses else ABSENT
-            self.recorder.launches(pair.native, layer, at)
-        for fields in pair.events:
-            bound = self._bound(known, pair.group, tensor, fields["bound"])
-            self.recorder.emit(**{**fields, "layer": layer, "bound": bound})
+        self.recorder.launches(pair.made, layer,
+                               tensor.data_ptr() if self.blocks.addresses else None)
         if self.buffers.mode is not None:
             read_index, write_index = self.buffers.guarded(known, read_index, write_index, index,
                                                            layer, int(tensor.shape[0]))
@@ -86,10 +78,7 @@ class Launches:
         if group.window is None:
             launches.reverse()
         launches = [one for one in launches if one is not None]
-        native = self.recorder.native()
-        if native is None:
-            return Pair(reads, writes, group, None, launches)
-        return Pair(reads, writes, group, LayerLaunches(native, launches, stream_of(tensor)), [])
+        return Pair(reads, writes, self.recorder.made(launches, stream_of(tensor)))
 
     def ended(self, known: Cache) -> None:
         """A batch's launches are on their stream, or were, on the host."""
@@ -138,7 +127,7 @@ class Launches:
                       mode="decode" if known.decode else "extend")
         if group.window is not None:
             fields["window"] = group.window
-        return self._made(known, group, rows, int(tensor.shape[0]), False, fields)
+        return self._made(known, group, rows, tensor, int(tensor.shape[0]), False, fields)
 
     def _tell_rows(self, known: Cache, buffer: str, rows: Rows, counts: List[int], indices,
                    pool: str) -> Rows:
@@ -175,36 +164,19 @@ class Launches:
                 return self.blocks.gap(known.groups, "lists could not be compared on the GPU")
         fields = dict(slots=buffer, space=known.groups[table].pool)
         pages = int(tensor.shape[0]) // known.block_size
-        return self._made(known, group, Rows(owners, row=places, n=counts), pages, True, fields)
+        return self._made(known, group, Rows(owners, row=places, n=counts), tensor, pages, True,
+                          fields)
 
-    def _made(self, known: Cache, group: Group, rows: Rows, pages: int, store: bool,
-              fields: Dict):
-        native = self.recorder.native()
-        if native is not None:
-            return Launch(native, store, rows, backend=known.name, bound_pool=group.pool,
-                          bound_pages=pages, **fields)
-        text = json.dumps([{name: value for name, value in zip(Rows._fields, row)
-                            if name == "req" or value not in (None, ABSENT)}
-                           for row in zip(*(column or [None] * len(rows.req) for column in rows))])
-        return dict(ev="store" if store else "attention", backend=known.name, rows=Written(text),
-                    bound=pages, **fields)
+    @staticmethod
+    def _made(known: Cache, group: Group, rows: Rows, tensor, pages: int, store: bool,
+              fields: Dict) -> Launch:
+        bound = Bound(group.pool, pages, tuple(tensor.shape), tuple(tensor.stride()))
+        return Launch(store, rows, bound, dict(backend=known.name, **fields))
 
     def _declare(self, known: Cache, buffer: str) -> None:
         if buffer not in known.buffers:
             known.buffers.add(buffer)
             self.recorder.emit("buffer", buffer=buffer)
-
-    def _bound(self, known: Cache, group: Group, tensor, pages: int) -> Written:
-        """The same tensor is the same bound: caches are never reshaped."""
-        key = (tensor.data_ptr(), group.pool, pages)
-        text = known.bounds.get(key)
-        if text is None:
-            bound = {"pool": group.pool, "pages": pages, "shape": list(tensor.shape),
-                     "stride": list(tensor.stride())}
-            if self.blocks.addresses:
-                bound["ptr"] = tensor.data_ptr()
-            text = known.bounds[key] = Written(json.dumps(bound))
-        return text
 
 
 def _parts(ends: List[int], available: int) -> List[int]:

@@ -8,8 +8,10 @@ import os
 import sys
 import threading
 import time
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
+from ._abi import ABSENT, NUMBERS, Bound, LayerLaunches, Rows
+from ._abi import Launch as NativeLaunch
 from .importhook import strict
 
 
@@ -26,6 +28,27 @@ def line_of(event: Dict[str, Any]) -> str:
         return json.dumps(event)
     rest = json.dumps({key: value for key, value in event.items() if key not in written})
     return rest[:-1] + "".join(f', "{key}": {event[key]}' for key in written) + "}"
+
+
+class Launch(NamedTuple):
+    """A launch but for its layer and where its tensor lies. `fields`: the others of its event."""
+
+    store: bool
+    rows: Rows
+    bound: Bound
+    fields: Dict[str, Any]
+
+
+def _said(launch: Launch) -> Dict[str, Any]:
+    """The fields of its event in the text form."""
+    columns = {name: column for name, column in launch.rows._asdict().items() if column}
+    rows = [{name: value for name, value in zip(columns, lane) if name == "req" or
+             (value is not None and (name not in NUMBERS or value != ABSENT))}
+            for lane in zip(*columns.values())]
+    bound = {name: value for name, value in launch.bound._asdict().items()
+             if value not in (None, ())}
+    return {"ev": "store" if launch.store else "attention", "rows": Written(json.dumps(rows)),
+            "bound": bound, **launch.fields}
 
 
 def ints(tensor) -> List[int]:
@@ -155,12 +178,27 @@ class Recorder:
         with self._lock:
             if self._closed:
                 return
-            event = {"ev": ev}
-            event.update(fields)
-            if self._timestamps:
-                event.setdefault("t", time.monotonic_ns())
-            self.sink.write(line_of(event))
+            native = self.native()
+            if native is None or not native.event(ev, fields):
+                event = {"ev": ev}
+                event.update(fields)
+                if self._timestamps:
+                    event.setdefault("t", time.monotonic_ns())
+                self.sink.write(line_of(event))
             self.events += 1
+
+    def table_rows(self, buffer: str, cells, counts: List[int], reqs: List[Optional[str]],
+                   space: Optional[str]) -> None:
+        """Of each row of a table its first entries: a tensor of int32 in this process's memory, a
+        row's one after the other."""
+        native = self.native()
+        if native is None:
+            for row, (count, req) in enumerate(zip(counts, reqs)):
+                self.table(buffer, row, cells[row, :count], req, space, None)
+            return
+        with self._lock:
+            native.table_rows(buffer, cells.data_ptr(), cells.stride(0), counts, reqs, space, None)
+            self.events += len(counts)
 
     def table(self, buffer: str, row: int, cells, req: Optional[str], space: Optional[str],
               unit: Optional[str]) -> None:
@@ -186,32 +224,28 @@ class Recorder:
             native.slots(buffer, values.data_ptr(), values.numel())
             self.events += 1
 
-    def alloc(self, pool: str, req: str, pages: List[int], first: Optional[int]) -> None:
-        """`first` None: the pages have no columns of their own."""
+    def made(self, launches: List[Launch], stream: int = 0):
+        """What launches() takes: made once for all the layers that are given the same. On the CUDA
+        stream at that address; 0: the host's own work."""
         native = self.native()
         if native is None:
-            place = {} if first is None else {"first": first}
-            self.emit("alloc", pool=pool, req=req, pages=pages, **place)
-            return
-        with self._lock:
-            native.alloc(pool, req, pages, first)
-            self.events += 1
+            return [_said(one) for one in launches]
+        return LayerLaunches(native, [NativeLaunch(native, one.store, one.rows, one.bound,
+                                                   **one.fields) for one in launches], stream)
 
-    def step(self, step: int, mode: str, batch: int) -> None:
+    def launches(self, made, layer, address: Optional[int]) -> None:
+        """The launches of a layer, by number or name, on its K tensor at that address."""
+        if isinstance(made, list):
+            place = {} if address is None else {"ptr": address}
+            for event in made:
+                self.emit(**{**event, "layer": layer, "bound": {**event["bound"], **place}})
+            return
         native = self.native()
         if native is None:
-            self.emit("step", step=step, mode=mode, batch=batch)
             return
         with self._lock:
-            native.step(step, mode, batch)
-            self.events += 1
-
-    def launches(self, launches, layer: int, address: int) -> None:
-        """The launches (_abi.LayerLaunches) of one layer, on its K tensor. Needs native()."""
-        native = self.native()
-        with self._lock:
-            native.layer(launches, layer, address)
-            self.events += launches.count
+            native.layer(made, layer, ABSENT if address is None else address)
+            self.events += made.count
 
     def on_stream(self, stream: int) -> Dict[str, int]:
         """An event's field for what is put on the CUDA stream at that address; 0: the host's."""

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
-import json
-from typing import Dict, List, NamedTuple, Optional
+from itertools import accumulate
+from typing import Any, Dict, List, NamedTuple, Optional
 
+from ._abi import ABSENT, Bound, Rows
 from .importhook import wrap
-from .recording import IDS, Written, ints
+from .recording import IDS, Launch, ints
 from .sglang_pools import Pools
 from .sglang_tensors import Reads
 
@@ -21,7 +22,7 @@ TABLES = (("page_table", "swa_page_table"), ("kv_indices", "window_kv_indices"),
 WITHOUT_FACTS = ("TritonAttnBackend",)
 
 
-class Launch(NamedTuple):
+class Forward(NamedTuple):
     """The forward call a kernel belongs to."""
 
     backend: object
@@ -40,7 +41,7 @@ class Backends:
         self.recorder = recorder
         self.pools = pools
         self.built: Dict[int, dict] = {}
-        self.launches: List[Launch] = []
+        self.launches: List[Forward] = []
         self.tables: Dict[int, List[Table]] = {}
         self.logical: Dict[int, int] = {}  # id(RadixAttention) -> layer id it was built with
         self.kept: list = []
@@ -48,7 +49,6 @@ class Backends:
         self.store_space: List[tuple] = []
         self.reads = Reads()
         self.passing: tuple = ()  # backend, batch and last layer of the pass that is under way
-        self.bounds: Dict[tuple, Written] = {}
 
     def name(self, backend) -> str:
         return self.recorder.name(backend, "backend")
@@ -110,7 +110,7 @@ class Backends:
 
     # --- layers
 
-    def layer_of(self, launch: Launch) -> int:
+    def layer_of(self, launch: Forward) -> int:
         """The logical layer; its remap is written where this backend first uses it changed."""
         now = int(launch.layer.layer_id)
         logical = self.logical.get(id(launch.layer), now)
@@ -163,8 +163,7 @@ class Backends:
         page_size, width = self.pools.page_size, int(tensor.shape[1])
         columns = [min(-(-length // page_size), width) for length in self._covered(batch)]
         cells = tensor[:len(columns), :max(columns, default=0)].cpu().clamp(*IDS).int()
-        for row, (request, count) in enumerate(zip(self._requests(batch), columns)):
-            self.recorder.table(buffer, row, cells[row, :count].contiguous(), request, space, None)
+        self.recorder.table_rows(buffer, cells.contiguous(), columns, self._requests(batch), space)
 
     def _requests(self, batch) -> List[Optional[str]]:
         return [self.pools.request_of(row) for row in self.reads.ints(batch.req_pool_indices)]
@@ -189,50 +188,66 @@ class Backends:
         launch = self.launches[-1]
         self.pools.settle()
         layer = self.layer_of(launch)
-        known = next((t for t in reversed(self.tables.get(id(launch.backend), []))
-                      if t.tensor.data_ptr() == table.data_ptr()), Table(None, None, None))
+        told = self._table(launch, table, indptr)
+        bound = self._bound(tensor, tensor.shape[0], tensor.shape, tensor.stride())
+        what = (bound, told.buffer, told.space, window, page_size, kernel, id(lengths),
+                id(q_lengths), id(indptr), cached)
+
+        def make():
+            rows = self._rows(launch.batch, told, table, lengths, q_lengths, indptr, cached)
+            fields = self._fields(launch, told, table, window, page_size, kernel)
+            # The lists are kept: id() of a dead one comes back for another.
+            return self.recorder.made([Launch(False, rows, bound, fields)]), lengths, q_lengths, \
+                indptr
+
+        # A table that is told apart has all there is to read; what is inline is read here.
+        source = launch.batch.req_pool_indices if told.buffer is not None else table
+        made = self.reads.once(source, what, make)[0]
+        self.recorder.launches(made, layer, tensor.data_ptr() if self.pools.addresses else None)
+
+    def _table(self, launch: Forward, table, indptr) -> Table:
+        """Flat lists are inline, whatever is known of them."""
+        at = table.data_ptr()
+        for known in reversed(self.tables.get(id(launch.backend), ())):
+            if known.tensor.data_ptr() == at:
+                return known if indptr is None else known._replace(buffer=None)
+        return Table(None, None, None)
+
+    def _fields(self, launch: Forward, told: Table, table, window, page_size, kernel) -> dict:
         fields: dict = {}
-        if known.space is not None:
-            fields["space"] = known.space
+        if told.space is not None:
+            fields["space"] = told.space
         if window is not None:
             fields["window"] = window
         if page_size != self.pools.page_size:
             fields["page_size"] = page_size
             if page_size == 1:
                 fields["unit"] = "slot"
-        if known.buffer is not None and indptr is None:
-            fields.update(table=known.buffer, table_rows=int(table.shape[0]),
+        if told.buffer is not None:
+            fields.update(table=told.buffer, table_rows=int(table.shape[0]),
                           table_cols=int(table.shape[1]))
-        # A table that is told apart has all there is to read; what is inline is read here.
-        source = launch.batch.req_pool_indices if "table" in fields else table
-        what = ("attention", tuple(lengths), tuple(q_lengths), tuple(indptr or ()), cached)
-        rows = self.reads.once(source, what, lambda: Written(json.dumps(
-            self._rows(launch.batch, known, table, lengths, q_lengths, indptr, cached))))
-        self.recorder.emit("attention", backend=self.name(launch.backend), layer=layer,
-                           rows=rows, mode=self._mode(launch), kernel=kernel,
-                           bound=self._bound(tensor), **fields)
+        return dict(fields, backend=self.name(launch.backend), mode=self._mode(launch),
+                    kernel=kernel)
 
-    def _rows(self, batch, known: Table, table, lengths, q_lengths, indptr, cached) -> List[dict]:
-        rows, page_size = [], self.pools.page_size
-        entries = ints(table[:indptr[-1]]) if indptr is not None else []
-        for lane, (request, length, q_length) in enumerate(
-                zip(self._requests(batch), lengths, q_lengths)):
-            row = {"req": request, "len": length, "q_len": q_length}
-            if cached:
-                row["q_pos"] = length
-            if indptr is not None:
-                row["pages"] = entries[indptr[lane]:indptr[lane + 1]]
-                if len(row["pages"]) < length:
-                    row["first"] = length - len(row["pages"])
-            elif known.buffer is not None:
-                row["row"] = lane
-            else:
-                columns = min(-(-length // page_size), int(table.shape[1]))
-                row["pages"] = ints(table[lane, :columns])
-            rows.append(row)
-        return rows
+    def _rows(self, batch, told: Table, table, lengths, q_lengths, indptr, cached) -> Rows:
+        requests = self._requests(batch)
+        lanes = min(len(requests), len(lengths), len(q_lengths))
+        rows = Rows(requests[:lanes], lengths[:lanes], q_len=q_lengths[:lanes])
+        if cached:
+            rows = rows._replace(q_pos=rows.len)
+        if indptr is not None:
+            entries = ints(table[:indptr[-1]])
+            pages = [entries[begin:end] for begin, end in zip(indptr[:lanes], indptr[1:])]
+            first = [length - len(held) if len(held) < length else ABSENT
+                     for length, held in zip(rows.len, pages)]
+            return rows._replace(pages=pages, first=first)
+        if told.buffer is not None:
+            return rows._replace(row=list(range(lanes)))
+        page_size, width = self.pools.page_size, int(table.shape[1])
+        return rows._replace(pages=[ints(table[lane, :min(-(-length // page_size), width)])
+                                    for lane, length in enumerate(rows.len)])
 
-    def _mode(self, launch: Launch) -> str:
+    def _mode(self, launch: Forward) -> str:
         mode = launch.batch.forward_mode
         if mode.is_target_verify():
             return "verify"
@@ -240,19 +255,9 @@ class Backends:
             return "extend"
         return "draft" if self.built[id(launch.backend)]["role"] == "draft" else "decode"
 
-    def _bound(self, tensor) -> Written:
+    def _bound(self, tensor, pages, shape=(), stride=()) -> Bound:
         found = self.pools.of_tensor(tensor)
-        key = (found, tensor.data_ptr(), tensor.shape, tensor.stride())
-        known = self.bounds.get(key)
-        if known is None:
-            bound = {"pages": int(tensor.shape[0]), "shape": list(tensor.shape),
-                     "stride": list(tensor.stride())}
-            if found is not None:
-                bound["pool"] = found[0]
-            if self.pools.addresses:
-                bound["ptr"] = tensor.data_ptr()
-            known = self.bounds[key] = Written(json.dumps(bound))
-        return known
+        return Bound(None if found is None else found[0], int(pages), shape, stride)
 
     def store(self, tensor, slots, translated: bool) -> None:
         """`slots`: a tensor."""
@@ -261,30 +266,25 @@ class Backends:
         launch = self.launches[-1]
         self.pools.settle()
         layer = self.layer_of(launch)
-        full, swa = self.built[id(launch.backend)]["spaces"]
-        found = self.pools.of_tensor(tensor)
+        space = self.built[id(launch.backend)]["spaces"][bool(translated)]
         tokens = tensor.numel() // (tensor.shape[-1] * tensor.shape[-2])
-        bound = {"pages": int(tokens) // self.pools.page_size}
-        if found is not None:
-            bound["pool"] = found[0]
-        rows = self.reads.once(slots, ("store",), lambda: Written(json.dumps(
-            self._store_rows(launch.batch, ints(slots)))))
-        self.recorder.emit("store", backend=self.name(launch.backend), layer=layer,
-                           space=swa if translated else full, rows=rows, bound=bound)
+        bound = self._bound(tensor, int(tokens) // self.pools.page_size)
+        made = self.reads.once(slots, ("store", bound, space), lambda: self.recorder.made([Launch(
+            True, self._stored(launch.batch, ints(slots)), bound,
+            {"backend": self.name(launch.backend), "space": space})]))
+        self.recorder.launches(made, layer, None)
 
-    def _store_rows(self, batch, slots: List[int]) -> list:
+    def _stored(self, batch, slots: List[int]) -> Rows:
         requests = self._requests(batch)
         if batch.forward_mode.is_decode_or_idle() or batch.forward_mode.is_target_verify():
             counts = [len(slots) // len(requests)] * len(requests)
         else:
             counts = [int(n) for n in batch.extend_seq_lens_cpu]
-        rows, at = [], 0
-        for request, count in zip(requests, counts):
-            rows.append({"req": request, "slots": slots[at:at + count]})
-            at += count
-        return rows
+        ends = list(accumulate(counts))
+        lists = [slots[end - count:end] for count, end in zip(counts, ends)]
+        return Rows(requests[:len(lists)], slots=lists)
 
-    def begin(self, launch: Launch) -> None:
+    def begin(self, launch: Forward) -> None:
         """A layer's forward is called. Another backend or batch, or a layer that is not behind the
         last one, begins a new pass."""
         layer = self.logical.get(id(launch.layer), int(launch.layer.layer_id))
@@ -333,7 +333,7 @@ class Backends:
 
         def make_forward(original):
             def forward(backend, q, k, v, layer, forward_batch, *args, **kwargs):
-                self.begin(Launch(backend, layer, forward_batch))
+                self.begin(Forward(backend, layer, forward_batch))
                 try:
                     return original(backend, q, k, v, layer, forward_batch, *args, **kwargs)
                 finally:

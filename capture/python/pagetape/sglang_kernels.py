@@ -24,6 +24,14 @@ class Kernels:
         self.backends = backends
         self._ints = backends.reads.ints
 
+    def _parts(self, ends) -> list:
+        """The differences of a tensor's entries; once a pass, as _ints."""
+        return self.backends.reads.once(ends, ("parts",), lambda: _parts(self._ints(ends)))
+
+    def _each(self, lanes, value: int) -> list:
+        """The same for every entry of a tensor."""
+        return self.backends.reads.once(lanes, ("each", value), lambda: [value] * len(lanes))
+
     # flashinfer.decode: kv_cache = (k, v), k [pages, heads, page_size, dim]
     def flashinfer_decode(self, module) -> None:
         def make(original):
@@ -32,7 +40,7 @@ class Kernels:
                 q_length = int(kwargs.get("q_len_per_req") or 1)
                 self.backends.attention(
                     kv_cache[0], kwargs["block_tables"], self._ints(seq_lens),
-                    [q_length] * len(seq_lens), _window(kwargs.get("window_left", -1)),
+                    self._each(seq_lens, q_length), _window(kwargs.get("window_left", -1)),
                     int(kv_cache[0].shape[2]), "trtllm_batch_decode_with_kv_cache")
                 return original(query, kv_cache, *args, **kwargs)
 
@@ -45,7 +53,7 @@ class Kernels:
             def call(query, kv_cache, *args, **kwargs):
                 self.backends.attention(
                     kv_cache[0], kwargs["block_tables"], self._ints(kwargs["seq_lens"]),
-                    _parts(self._ints(kwargs["cum_seq_lens_q"])),
+                    self._parts(kwargs["cum_seq_lens_q"]),
                     _window(kwargs.get("window_left", -1)),
                     int(kv_cache[0].shape[2]), "trtllm_batch_context_with_kv_cache")
                 return original(query, kv_cache, *args, **kwargs)
@@ -62,7 +70,7 @@ class Kernels:
             def call(*args, **kwargs):
                 self.backends.attention(
                     kwargs["k"], kwargs["block_table"], self._ints(kwargs["seqused_k"]),
-                    _parts(self._ints(kwargs["cu_seqlens_q"])), _window(kwargs["window_size"][0]),
+                    self._parts(kwargs["cu_seqlens_q"]), _window(kwargs["window_size"][0]),
                     int(kwargs["k"].shape[1]), "unified_attention")
                 return original(*args, **kwargs)
 
@@ -77,9 +85,9 @@ class Kernels:
         def make(original):
             def call(q, k, v, qo_indptr, kv_indptr, kv_indices, *args, **kwargs):
                 indptr = self._ints(kv_indptr)
-                lengths = _parts(indptr)
+                lengths = self._parts(kv_indptr)
                 self.backends.attention(
-                    k, kv_indices, lengths, _parts(self._ints(qo_indptr)),
+                    k, kv_indices, lengths, self._parts(qo_indptr),
                     _window(kwargs["window_size"][0]), 1, "mha_batch_prefill_func", indptr)
                 return original(q, k, v, qo_indptr, kv_indptr, kv_indices, *args, **kwargs)
 
@@ -94,8 +102,8 @@ class Kernels:
         def make(original):
             def call(out, workspace, q, k, v, scale, kv_indptr, kv_indices, *args, **kwargs):
                 indptr = self._ints(kv_indptr)
-                lengths = _parts(indptr)
-                self.backends.attention(k, kv_indices, lengths, [1] * len(lengths), None, 1,
+                lengths = self._parts(kv_indptr)
+                self.backends.attention(k, kv_indices, lengths, self._each(kv_indptr, 1), None, 1,
                                         "paged_attention_ragged", indptr)
                 return original(out, workspace, q, k, v, scale, kv_indptr, kv_indices, *args,
                                 **kwargs)
@@ -129,7 +137,7 @@ class Kernels:
                     lengths = self._ints(batch.seq_lens)
                     sliding = _window(layer.sliding_window_size) is not None
                     self.backends.attention(
-                        k_buffer, kv_indices, lengths, [1] * len(lengths),
+                        k_buffer, kv_indices, lengths, self._each(batch.seq_lens, 1),
                         backend.sliding_window_size if sliding else None, 1,
                         "decode_attention_fwd", self._ints(kv_indptr))
                 return original(q, k_buffer, v_buffer, o, kv_indptr, kv_indices, *args, **kwargs)
@@ -152,7 +160,7 @@ class Kernels:
                     lengths = self._ints(batch.seq_lens if verify else batch.extend_prefix_lens)
                     if any(lengths):
                         self.backends.attention(
-                            k_buffer, kv_indices, lengths, _parts(self._ints(qo_indptr)),
+                            k_buffer, kv_indices, lengths, self._parts(qo_indptr),
                             _window(layer.sliding_window_size), 1, "extend_attention_fwd",
                             self._ints(kv_indptr), cached=True)
                 return original(q, k, v, o, k_buffer, v_buffer, qo_indptr, kv_indptr, kv_indices,

@@ -160,6 +160,8 @@ class Pools:
 
     def settle(self) -> None:
         """Writes the waiting allocs, pages of one owner in ascending columns as one event."""
+        if not self.waiting and not self.pending_maps:
+            return
         waiting, self.waiting = self.waiting, []
         runs: List[Tuple[Pages, str, List[Waiting]]] = []
         for one, owner in zip(waiting, self._owners(waiting)):

@@ -10,11 +10,12 @@ two layers of a pass is not seen.
 
 from __future__ import annotations
 
-import json
 import re
-from typing import Dict, List, NamedTuple, Optional
+from typing import Any, Dict, List, NamedTuple, Optional
 
-from .recording import Written, ints
+from . import _abi
+from ._abi import Rows
+from .recording import Launch, ints
 from .vllm_blocks import Blocks, Group
 
 
@@ -30,8 +31,8 @@ class Lane(NamedTuple):
 
 class Bound(NamedTuple):
     group: Group
-    pages: int  # of the view that the kernel gets
-    text: Written
+    tensor: _abi.Bound  # Its pages are of the view that the kernel gets.
+    address: Optional[int]
 
 
 class Worker:
@@ -134,7 +135,7 @@ class Launches:
         bound = self._bound(worker, name, kv_cache)
         table = metadata.block_table
         group = worker.table_at.get(table.data_ptr())
-        entry = bound.group.page_size * bound.group.pages // bound.pages
+        entry = bound.group.page_size * bound.group.pages // bound.tensor.pages
         buffer, rows = self._rows(worker, metadata, group, entry)
         fields: dict = {"page_size": entry} if entry != bound.group.page_size else {}
         if group is not None:
@@ -143,10 +144,9 @@ class Launches:
         if window is not None:
             fields["window"] = int(window)
         worker.launches += 1
-        self.recorder.emit("attention", backend=worker.name, layer=worker.layers[name], rows=rows,
-                           table=buffer, table_rows=int(table.shape[0]),
-                           table_cols=int(table.shape[1]), bound=bound.text,
-                           kernel=type(layer.impl).__name__, **fields)
+        self._record(worker, name, False, rows, bound, dict(
+            backend=worker.name, table=buffer, table_rows=int(table.shape[0]),
+            table_cols=int(table.shape[1]), kernel=type(layer.impl).__name__, **fields))
 
     def store(self, layer, kv_cache, slots, metadata, forward) -> None:
         worker, name = self._now, layer.layer_name
@@ -154,8 +154,17 @@ class Launches:
             return
         bound = self._bound(worker, name, kv_cache)
         buffer, rows = self._slots(worker, worker.group_of[name], slots, metadata)
-        self.recorder.emit("store", backend=worker.name, layer=worker.layers[name], slots=buffer,
-                           rows=rows, bound=bound.text)
+        self._record(worker, name, True, rows, bound, dict(backend=worker.name, slots=buffer))
+
+    def _record(self, worker: Worker, name: str, store: bool, rows: Rows, bound: Bound,
+                fields: Dict[str, Any]) -> None:
+        """The layers of a pass that are given the same have it made once."""
+        key = (store, id(rows), bound.tensor, *fields.items())
+        made = worker.told.get(key)
+        if made is None:
+            launch = Launch(store, rows, bound.tensor, fields)
+            made = worker.told[key] = self.recorder.made([launch])
+        self.recorder.launches(made, worker.layers[name], bound.address)
 
     @staticmethod
     def _recorded(worker: Optional[Worker], name: str, metadata, forward) -> bool:
@@ -174,11 +183,9 @@ class Launches:
         if bound is None:
             # [blocks, …], or [2, blocks, …] where K and V are apart.
             pages = next(int(n) for n in tensor.shape if n and int(n) % group.pages == 0)
-            text = {"pool": group.pool, "pages": pages, "shape": list(tensor.shape),
-                    "stride": list(tensor.stride())}
-            if self.blocks.addresses:
-                text["ptr"] = tensor.data_ptr()
-            bound = worker.told[key] = Bound(group, pages, Written(json.dumps(text)))
+            seen = _abi.Bound(group.pool, pages, tuple(tensor.shape), tensor.stride())
+            bound = worker.told[key] = Bound(
+                group, seen, tensor.data_ptr() if self.blocks.addresses else None)
         return bound
 
     def _lanes(self, worker: Worker, metadata) -> List[Lane]:
@@ -210,7 +217,7 @@ class Launches:
         space = group.pool if group is not None else "unknown"
         buffer = f"{worker.name}.{space}"
         self._declare_buffer(worker, buffer)
-        cells, rows = table.cpu(), []
+        cells = table.cpu()
         for one in lanes:
             count = min(-(-one.length // entry), int(table.shape[1]))
             held = cells[one.row, :count].int().contiguous()
@@ -219,8 +226,9 @@ class Launches:
             else:
                 self.recorder.emit("table", buffer=buffer, row=one.row, col=0, req=one.req,
                                    pages=ints(held))
-            rows.append({"req": one.req, "len": one.length, "q_len": one.new, "row": one.row})
-        known = worker.told[key] = (buffer, Written(json.dumps(rows)))
+        rows = Rows([one.req for one in lanes], [one.length for one in lanes],
+                    [one.row for one in lanes], [one.new for one in lanes])
+        known = worker.told[key] = (buffer, rows)
         return known
 
     def _slots(self, worker: Worker, group: Group, slots, metadata):
@@ -232,8 +240,9 @@ class Launches:
             self._declare_buffer(worker, buffer)
             total = max((one.begin + one.new for one in lanes), default=0)
             self.recorder.slots(buffer, slots[:total].cpu().long().contiguous())
-            rows = [{"req": one.req, "row": one.begin, "n": one.new} for one in lanes]
-            known = worker.told[key] = (buffer, Written(json.dumps(rows)))
+            rows = Rows([one.req for one in lanes], row=[one.begin for one in lanes],
+                        n=[one.new for one in lanes])
+            known = worker.told[key] = (buffer, rows)
         return known
 
     def _declare_buffer(self, worker: Worker, buffer: str) -> None:

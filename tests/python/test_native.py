@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Events and launches as the library takes them, against the same as text."""
+import json
+import os
+import sys
+import tempfile
+import unittest
+from array import array
+from pathlib import Path
+from unittest import mock
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "capture" / "python"))
+
+from pagetape import _abi  # noqa: E402
+from pagetape.recording import Launch, Recorder, TextRecorder  # noqa: E402
+
+BUILT = [ROOT / "capture/libpagetape_capture.so",
+         ROOT / "bazel-bin/capture/libpagetape_capture.so"]
+LIBRARY = str(next(path for path in BUILT if path.is_file()))
+
+
+class Lists:
+    """As a tensor of int32 on the CPU."""
+
+    def __init__(self, rows):
+        self.rows, self.cells = rows, array("i", [cell for row in rows for cell in row])
+
+    def data_ptr(self):
+        return self.cells.buffer_info()[0]
+
+    def stride(self, _dimension):
+        return len(self.rows[0])
+
+    def __getitem__(self, place):
+        row, columns = place
+        return Cells(self.rows[row][columns])
+
+
+class Cells(list):
+    def tolist(self):
+        return self
+
+
+EVENTS = (
+    dict(ev="pool", pool="F", pages=8, page_size=16),
+    dict(ev="request", req="A", state="arrive"),
+    dict(ev="alloc", pool="F", req="A", pages=[1, 2], first=0),
+    dict(ev="alloc", pool="F", req="#cache", pages=[]),
+    dict(ev="share", pool="F", req="B", pages=[2], first=0),
+    dict(ev="free", pool="F", req="B", pages=[2]),
+    dict(ev="evict", pool="F", req="A", logical=0, page=1),
+    dict(ev="map_set", map="m", pairs=[[1, 2], [3, 4]]),
+    dict(ev="map_set", map="m", pairs=[]),
+    {"ev": "map_clear", "map": "m", "from": [1, 3]},
+    dict(ev="refresh", buffer="b"),
+    dict(ev="step", step=7, mode="decode", batch=2),
+    dict(ev="accept", req="A", drafted=3, accepted=1),
+    dict(ev="rewind", pool="F", req="A", len=9),
+    dict(ev="pool_swap", backend="t", layers="*", pool="F"),
+    dict(ev="pool_swap", backend="t", layers=[0, 1], pool="F", set="W"),
+    dict(ev="swa_state", backend="t", uses_swa=False, swa_pool=None, derived_from="F"),
+    # What the library takes as text alone.
+    dict(ev="pool_swap", backend="t", layers=["draft.0"], pool="F"),
+    dict(ev="alloc", pool="F", req="A", pages=[3], first=2, stream=1),
+    dict(ev="note", text="x"),
+)
+
+
+LAUNCHES = (
+    Launch(False, _abi.Rows(["A", None], [7, 2], q_len=[1, 1], first=[5, _abi.ABSENT],
+                            pages=[[3, 4], []]),
+           _abi.Bound("F", 8, (8, 16), (16, 1)), dict(backend="t", mode="decode", kernel="k")),
+    Launch(True, _abi.Rows(["A"], slots=[[48, 49]]), _abi.Bound(None, 8), dict(backend="t")),
+    Launch(False, _abi.Rows(["A", "B"], [7, 2], [0, 1], [1, 1], n=[3, _abi.ABSENT]),
+           _abi.Bound("F", 8), dict(backend="t", table="b", table_rows=4, window=40)),
+)
+
+
+class NativeRecorderTest(unittest.TestCase):
+    """Events as they are and as text come to the same."""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.path = os.path.join(folder.name, "run.jsonl")
+
+    def written(self, native, say):
+        recorder = Recorder(_abi.NativeRecorder(_abi.load(LIBRARY), self.path) if native
+                            else TextRecorder(self.path))
+        say(recorder)
+        events = recorder.events
+        recorder.close()
+        lines = [json.loads(line) for line in Path(self.path).read_text().splitlines()]
+        self.assertEqual(len(lines), events + 1)
+        return lines
+
+    def both(self, say):
+        native = self.written(True, say)
+        self.assertEqual(native, self.written(False, say))
+        return native
+
+    def test_events(self):
+        said = self.both(lambda recorder: [recorder.emit(**event) for event in EVENTS])
+
+        self.assertEqual([event for event in said[:-1] if event["ev"] != "swa_state"],
+                         [event for event in EVENTS if event["ev"] != "swa_state"])
+
+    def test_no_text_is_made_of_events_that_have_functions(self):
+        recorder = Recorder(_abi.NativeRecorder(_abi.load(LIBRARY), self.path))
+        with mock.patch.object(recorder.sink, "write") as write:
+            for event in EVENTS[1:-3]:
+                recorder.emit(**event)
+            recorder.launches(recorder.made([LAUNCHES[0]]), 3, None)
+        recorder.close()
+        write.assert_not_called()
+
+    def test_launches(self):
+        def say(recorder):
+            made = recorder.made(LAUNCHES)
+            recorder.launches(made, 3, None)
+            recorder.launches(made, "draft.0", 4096)
+
+        first, *_ = self.both(say)
+        self.assertEqual(first["rows"], [{"req": "A", "len": 7, "q_len": 1, "first": 5,
+                                          "pages": [3, 4]}, {"req": None, "len": 2, "q_len": 1,
+                                                             "pages": []}])
+
+    def test_a_tables_rows(self):
+        cells = Lists([[1, 2, 3], [4, 5, 6]])
+        said = self.both(lambda recorder: recorder.table_rows("b", cells, [2, 0], ["A", None], "F"))
+        self.assertEqual(said[:-1], [
+            {"ev": "table", "buffer": "b", "row": 0, "col": 0, "pages": [1, 2], "req": "A",
+             "space": "F"},
+            {"ev": "table", "buffer": "b", "row": 1, "col": 0, "pages": [], "space": "F"}])
+
+    def test_names_of_requests_that_ended_are_given_back(self):
+        counts = []
+
+        def say(recorder):
+            for number in range(10 * _abi.ENDED_KEPT):
+                req = f"r{number}"
+                recorder.emit("request", req=req, state="arrive")
+                recorder.emit("alloc", pool="F", req=req, pages=[1])
+                recorder.emit("request", req=req, state="abort" if number % 2 else "finish")
+                if number % _abi.ENDED_KEPT == 0:
+                    counts.append(len(getattr(recorder.sink, "_names", ())))
+            # One that comes again is known as before.
+            recorder.emit("request", req="r0", state="arrive")
+
+        self.both(say)
+        counts = counts[:10]
+        self.assertLess(counts[-1], _abi.ENDED_KEPT + 10)
+        self.assertEqual(counts[2:], counts[2:3] * 8)
+
+    def test_a_name_that_something_else_has_stays(self):
+        recorder = Recorder(_abi.NativeRecorder(_abi.load(LIBRARY), self.path))
+        recorder.emit("step", step=1, mode="decode", batch=0)
+        known = recorder.sink.name("decode")
+        for req in ("decode", *map(str, range(2 * _abi.ENDED_KEPT))):
+            recorder.emit("request", req=req, state="finish")
+        self.assertEqual(recorder.sink.name("decode"), known)
+        recorder.close()
+
+
+if __name__ == "__main__":
+    unittest.main()
