@@ -14,7 +14,7 @@ from unittest import mock
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "capture" / "python"))
 
-from pagetape import _abi, devices  # noqa: E402
+from pagetape import _abi, devices, guarding  # noqa: E402
 from pagetape.recording import Launch, Recorder  # noqa: E402
 
 BUILT = [os.path.join(os.environ.get("TEST_SRCDIR", ""), os.environ.get("TEST_WORKSPACE", ""),
@@ -142,6 +142,84 @@ class GuardTest(OnTheHost):
         guard, guarded = self.guarded("raise")
         guarded.check(0, 100, 0)
         self.assertIsNone(guard.poll())
+
+
+class Table(Tensor):
+    """Rows of integers, as a tensor of two dimensions, on the host."""
+
+    shape = (2, 3)
+
+    def dim(self):
+        return 2
+
+    def stride(self, dimension):
+        return (3, 1)[dimension]
+
+
+class Batch:
+    name = "r"
+
+
+class LaunchGuardTest(OnTheHost):
+    def setUp(self):
+        super().setUp()
+        with mock.patch.dict(os.environ, PAGETAPE_GUARD="log"):
+            self.guard = guarding.LaunchGuard(self.recorder,
+                                              lambda batch, row: f"{batch.name}{row}")
+        self.addCleanup(self.guard.close)
+        self.batch = Batch()
+
+    def launch(self, values, lens=(3, 3), **read):
+        table = Table("i", values)
+        read = guarding.Read(layer=4, bound=100, lens=Tensor("i", lens), batch=self.batch, **read)
+        self.assertIs(self.guard.given(table, read), table)
+
+    def notes(self):
+        return [e["text"] for e in self.events("note")]
+
+    def test_tables_at_other_places_are_launches_of_one_guard(self):
+        self.launch([1, 2, 3, 4, 5, 6])
+        self.launch([1, 2, 3, 4, 5, 100])
+        self.launch([1, -2, 3, 4, 5, 100], lens=(1, 3))
+        self.assertEqual(self.notes(), [
+            "guard log: a read of request r1, layer 4, column 2: id 100 is outside the bound pool "
+            "of 100; entries outside: 1"] * 2)
+
+    def test_what_has_left_the_window_is_not_looked_at(self):
+        self.launch([-1, 2, 3, 4, 5, 6], lens=(48, 20), page_size=16, window=20)
+        self.assertEqual(self.notes(), [])
+
+    def test_rows_without_a_length_are_not_looked_at(self):
+        self.launch([1, 2, 3, 400, 500, 600], lens=(3,))
+        self.assertEqual(self.notes(), [])
+
+    def test_lengths_that_are_elsewhere_leave_the_launch_alone(self):
+        lens = Tensor("i", [3, 3])
+        lens.is_cuda = True
+        table = Table("i", [400] * 6)
+        read = guarding.Read(layer=4, bound=3, lens=lens)
+        for _ in range(2):
+            self.assertIs(self.guard.given(table, read), table)
+        self.assertEqual(self.notes(), ["guard: a launch whose lengths lie elsewhere than its "
+                                        "table is not guarded"])
+
+    def test_a_batch_that_is_gone_has_no_name(self):
+        self.launch([1, 2, 3, 4, 5, 6])
+        read = guarding.Read(layer=4, bound=3, what="a write")
+        self.guard.given(Table("i", [1, 2, 3, 0, 0, 0]), read)
+        self.assertEqual(self.notes(), ["guard log: a write of request None, layer 4, column 2: id "
+                                        "3 is outside the bound pool of 3; entries outside: 1"])
+
+    def test_what_does_not_fit_it_leaves_the_engine_alone(self):
+        odd = types.SimpleNamespace(data_ptr=lambda: 1)
+        read = guarding.Read(layer=4, bound=3)
+        with mock.patch.dict(os.environ, PAGETAPE_STRICT="1"), self.assertRaises(AttributeError):
+            self.guard.given(odd, read)
+        with mock.patch.dict(os.environ, PAGETAPE_STRICT=""):
+            self.assertIs(self.guard.given(odd, read), odd)
+        self.launch([100] * 6)
+        [said] = self.notes()
+        self.assertIn("launches are not guarded from here on: AttributeError", said)
 
 
 class LaunchTest(OnTheHost):

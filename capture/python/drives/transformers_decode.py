@@ -54,12 +54,13 @@ def with_kvcache(q, k_cache, v_cache, k, v, cache_seqlens, softmax_scale, causal
 
 
 def attend(q, k, v, seen, scale):
-    """[batch, queries, heads, dim]; `seen` [batch, queries, keys]."""
+    """[batch, queries, heads, dim]; `seen` [batch, queries, keys]. What is not seen may be memory
+    that nobody has written."""
     groups = q.shape[2] // k.shape[2]
     k, v = (one.repeat_interleave(groups, 2).transpose(1, 2).float() for one in (k, v))
     scores = q.transpose(1, 2).float() @ k.transpose(2, 3) * scale
     weights = scores.masked_fill(~seen[:, None], -1e9).softmax(-1)
-    return (weights @ v).transpose(1, 2).to(q.dtype)
+    return (weights @ v.nan_to_num()).transpose(1, 2).to(q.dtype)
 
 
 def stand_in() -> None:

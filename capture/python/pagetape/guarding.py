@@ -79,7 +79,7 @@ class LaunchGuard:
         self.mode = mode_asked()
         self.batch: Any = None  # of the graphs that are replayed
         self._recorder, self._request_of, self._reserved = recorder, request_of, reserved
-        self._guards: Dict[bool, Guard] = {}  # by whether on the host
+        self._guards: Dict[int, Guard] = {}  # by GPU; -1: of tables on the host
         self._copies: Dict[tuple, _Copy] = {}
         self._all: List[_Copy] = []
         self._own: Set[int] = set()  # addresses of copies
@@ -108,18 +108,14 @@ class LaunchGuard:
 
     def _checked(self, table, read: Read):
         native = self._recorder.native()
-        if native is None or table.dim() > 2 or table.numel() == 0:
+        if native is None:
+            self._say("launches are not guarded without libpagetape_capture.so")
             return table
-        copy = self._copy_for(native, table, read)
+        if table.dim() > 2 or table.numel() == 0:
+            return table
+        view = self._view(table, read)
+        copy = self._copy_for(native, table, read) if view is not None else None
         if copy is None:
-            return table
-        lists = read.starts is not None
-        rows = read.starts.numel() - 1 if lists else (table.shape[0] if table.dim() == 2 else 1)
-        if rows < 1:
-            return table
-        cols = min(table.numel(), (MOST_CELLS - rows) // rows) if lists else table.shape[-1]
-        if not lists and rows * cols > MOST_CELLS - rows:
-            self._say(f"a table of {rows} by {cols} entries is not guarded")
             return table
         launch = self._launch
         launch.layer, launch.bound = self._number(table, read), read.bound
@@ -127,14 +123,29 @@ class LaunchGuard:
         launch.lens, launch.len_bytes = None, 4
         if read.lens is not None:
             launch.lens, launch.len_bytes = read.lens.data_ptr(), read.lens.element_size()
-        view = view_of(table, cols, read.starts)
         # What a GPU refuses, the engine is about to learn from its own call.
         done = copy.check(ctypes.byref(view), ctypes.byref(launch), stream_of(table)) == 0
         return copy.given(table) if done else table
 
+    def _view(self, table, read: Read):
+        """Of the rows that have a length; None where it is no table that can be checked."""
+        for beside in (read.lens, read.starts):
+            if beside is not None and (beside.is_cuda != table.is_cuda or beside.dim() != 1
+                                       or beside.stride(0) != 1):
+                self._say("a launch whose lengths lie elsewhere than its table is not guarded")
+                return None
+        if read.starts is not None:
+            rows = read.starts.numel() - 1
+            return view_of(table, min(table.numel(), (MOST_CELLS - rows) // rows),
+                           read.starts) if rows > 0 else None
+        view = view_of(table, table.shape[-1])
+        if read.lens is not None:
+            view.rows = min(view.rows, read.lens.numel())
+        return view if view.rows > 0 else None
+
     def _copy_for(self, native, table, read: Read) -> Optional[_Copy]:
-        key = (table.is_cuda and table.device.index, stream_of(table), table.element_size(),
-               read.bound)
+        place = table.device.index if table.is_cuda else -1
+        key = (place, stream_of(table), table.element_size(), read.bound)
         copy, cells = self._copies.get(key), table.numel()
         if copy is not None and copy.cells >= cells:
             return copy
@@ -144,11 +155,10 @@ class LaunchGuard:
         if capturing(table):
             self._say("a launch was captured before one like it was guarded: it is not guarded")
             return None
-        on_host = not table.is_cuda
-        if on_host not in self._guards:
-            self._guards[on_host] = Guard(native, self.mode, on_host)
         try:
-            copy = _Copy(self._guards[on_host], table, 1 << (cells - 1).bit_length(),
+            if place not in self._guards:
+                self._guards[place] = Guard(native, self.mode, not table.is_cuda)
+            copy = _Copy(self._guards[place], table, 1 << (cells - 1).bit_length(),
                          self._reserved)
         except PtapeError as error:
             if strict():
@@ -163,7 +173,7 @@ class LaunchGuard:
 
     def _number(self, table, read: Read) -> int:
         """By which a finding is the launch's. What it was given is let go of."""
-        batch = weakref.ref(read.batch) if read.batch is not None else None
+        batch = weakref.ref(read.batch) if hasattr(read.batch, "__weakref__") else None
         kept = read._replace(lens=None, starts=None, batch=None)
         if capturing(table):
             self._launches.append((kept, None))
@@ -191,8 +201,13 @@ class LaunchGuard:
 
     def _error(self, found) -> OutOfBounds:
         read, batch = self._launches[found.layer]
-        batch = batch() if batch is not None else self.batch
-        request = self._request_of(batch, found.row) if batch is not None else None
+        batch, request = batch() if batch is not None else self.batch, None
+        if batch is not None:
+            try:
+                request = self._request_of(batch, found.row)
+            except Exception:  # It may be in the memory of a GPU that is lost.
+                if strict():
+                    raise
         return OutOfBounds(read.what, request, read.layer, found.column, found.id, found.bound)
 
     def _say(self, what: str) -> None:
