@@ -58,7 +58,7 @@ TEST_F(RecordTest, NamesThatAreForgottenTakeNoRoom) {
   const auto requests = [&](std::uint32_t first, std::uint32_t n) {
     for (std::uint32_t id = first; id < first + n; ++id) {
       decoder_.add_name("r" + std::to_string(id));
-      if (id > first + 100) {
+      if (id >= first + 100) {
         EXPECT_TRUE(decoder_.forget_name(id - 100));
       }
     }
