@@ -174,6 +174,17 @@ class CudaMachine final : public Machine {
 
 }  // namespace
 
+// Makes the GPU the calling thread's and asks which code of ours the driver picked for it. The
+// error says that there is none, or that the GPU's memory is full.
+static cudaError_t find_code(int device, cudaFuncAttributes& code) {
+  cudaError_t error = cudaSetDevice(device);
+  if (error == cudaSuccess) {
+    error = cudaFuncGetAttributes(&code, cuda::attend<cuda::Few<cuda::Bf16, 128>, true>);
+  }
+  cudaGetLastError();
+  return error;
+}
+
 std::vector<GpuInfo> gpus(Status& status) {
   int count = 0;
   if (const cudaError_t error = cudaGetDeviceCount(&count); error != cudaSuccess) {
@@ -187,12 +198,7 @@ std::vector<GpuInfo> gpus(Status& status) {
     if (cudaGetDeviceProperties(&properties, device) != cudaSuccess) continue;
     GpuInfo info{properties.name, properties.major, properties.minor, properties.totalGlobalMem, 0};
     cudaFuncAttributes code;
-    if (cudaSetDevice(device) == cudaSuccess &&
-        cudaFuncGetAttributes(&code, cuda::attend<cuda::Few<cuda::Bf16, 128>, true>) ==
-            cudaSuccess) {
-      info.code = code.binaryVersion;
-    }
-    cudaGetLastError();
+    if (find_code(device, code) == cudaSuccess) info.code = code.binaryVersion;
     found.push_back(info);
   }
   return found;
@@ -207,12 +213,12 @@ std::unique_ptr<Machine> make_cuda_machine(int device, Status& status) {
     return nullptr;
   }
   const GpuInfo& info = all[static_cast<std::size_t>(device)];
-  if (info.code == 0) {
-    status = usage(info.name + ": this program holds no code for compute capability " +
-                   std::to_string(info.major) + '.' + std::to_string(info.minor));
+  cudaFuncAttributes code;
+  if (const cudaError_t error = find_code(device, code); error != cudaSuccess) {
+    status = usage(info.name + " (compute capability " + std::to_string(info.major) + '.' +
+                   std::to_string(info.minor) + ") cannot be used: " + cudaGetErrorString(error));
     return nullptr;
   }
-  cudaSetDevice(device);
   return std::make_unique<CudaMachine>(info.name);
 }
 
