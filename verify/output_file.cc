@@ -42,6 +42,7 @@ Status OutputFile::open(const std::string& path) {
 }
 
 Status OutputFile::write(std::string_view text) {
+  if (text.empty()) return {};  // It may have no address, which fwrite does not take.
   const bool written = std::fwrite(text.data(), 1, text.size(), file_.get()) == text.size();
   return written ? Status() : refused("written");
 }

@@ -3,6 +3,7 @@
 
 #include <gmock/gmock.h>
 
+#include <algorithm>
 #include <cstring>
 #include <string>
 #include <vector>
@@ -31,7 +32,7 @@ class DrainTest : public testing::Test {
   std::uint64_t put(Record record, std::string_view payload = {}) {
     record.n = static_cast<std::uint32_t>(payload.size());
     const RingClaim claim = writer_.claim(record_bytes(record, payload.size()));
-    std::memcpy(write_record(claim.payload, record), payload.data(), payload.size());
+    std::ranges::copy(payload, write_record(claim.payload, record));
     writer_.commit(claim);
     return claim.position;
   }

@@ -50,33 +50,27 @@ class SglangGuard(LaunchGuard):
 
     # --- kernels
 
-    def flashinfer_decode(self, module) -> None:
+    def _trtllm(self, module, kernel: str, q_len) -> None:
         def make(original):
             def call(query, kv_cache, *args, **kwargs):
                 pages, _, page_size, _ = kv_cache[0].shape
                 kwargs["block_tables"] = self.given_in(
                     kwargs["block_tables"], bound=pages, page_size=page_size,
                     window=_window(kwargs.get("window_left")), lens=kwargs["seq_lens"],
-                    q_len=int(kwargs.get("q_len_per_req") or kwargs.get("max_q_len") or 1))
+                    q_len=int(q_len(kwargs)))
                 return original(query, kv_cache, *args, **kwargs)
 
             return call
 
-        wrap(module, "trtllm_batch_decode_with_kv_cache", make, MARK)
+        wrap(module, kernel, make, MARK)
+
+    def flashinfer_decode(self, module) -> None:
+        self._trtllm(module, "trtllm_batch_decode_with_kv_cache", lambda given: given.get(
+            "q_len_per_req") or given.get("max_q_len") or 1)
 
     def flashinfer_prefill(self, module) -> None:
-        def make(original):
-            def call(query, kv_cache, *args, **kwargs):
-                pages, _, page_size, _ = kv_cache[0].shape
-                kwargs["block_tables"] = self.given_in(
-                    kwargs["block_tables"], bound=pages, page_size=page_size,
-                    window=_window(kwargs.get("window_left")), lens=kwargs["seq_lens"],
-                    q_len=int(kwargs["max_q_len"]))
-                return original(query, kv_cache, *args, **kwargs)
-
-            return call
-
-        wrap(module, "trtllm_batch_context_with_kv_cache", make, MARK)
+        self._trtllm(module, "trtllm_batch_context_with_kv_cache",
+                     lambda given: given["max_q_len"])
 
     def triton_decode(self, module) -> None:
         def make(original):
