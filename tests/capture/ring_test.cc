@@ -50,7 +50,7 @@ using Words = std::vector<std::uint64_t>;
 bool write(RingWriter& ring, const Words& words) {
   const RingClaim claim = ring.claim(words.size() * 8);
   if (claim.payload == nullptr) return false;
-  std::memcpy(claim.payload, words.data(), words.size() * 8);
+  if (!words.empty()) std::memcpy(claim.payload, words.data(), words.size() * 8);
   ring.commit(claim);
   return true;
 }
