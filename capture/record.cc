@@ -423,9 +423,9 @@ void RecordDecoder::decode_graph_launch(const Record& record, RecordBytes& paylo
   }
   if (!to.rows) to.rows.emplace();
   if (record.flag == kLanesByRow) {
-    read_rows(payload, record.n, *to.rows);
+    read_rows(payload, record.n, to.rows->renew());
   } else {
-    read_lanes(payload, record.n, record.flag >> 2, *to.rows);
+    read_lanes(payload, record.n, record.flag >> 2, to.rows->renew());
   }
 }
 
@@ -457,9 +457,9 @@ void RecordDecoder::decode_launch(const Record& record, RecordBytes& payload, Ev
       set_layers(layers, part.n_layers, to.layer, to.layers);
     }
     if (record.flag == kNoLanes) {
-      read_rows(payload, record.n, to.rows);
+      read_rows(payload, record.n, to.rows.renew());
     } else {
-      read_lanes(payload, record.n, record.flag >> 2, to.rows);
+      read_lanes(payload, record.n, record.flag >> 2, to.rows.renew());
     }
     to.space = name(part.space);
     to.unit = name(part.unit);

@@ -23,6 +23,7 @@
 
 #include "replay/layer_sets.h"
 #include "replay/sparse_array.h"
+#include "traces/event_launch.h"
 #include "traces/fields.h"
 #include "traces/names.h"
 
@@ -140,6 +141,7 @@ class SaveArchive {
     number(bits);
   }
   void save(bool v) { number(v); }
+  void save(const ev::Rows& rows) { save(rows.list()); }
 
   template <class T>
   void save(const T& v) {
@@ -321,6 +323,7 @@ class LoadArchive {
     std::memcpy(&v, &bits, sizeof v);
   }
   void load(bool& v) { v = number() != 0; }
+  void load(ev::Rows& rows) { load(rows.edit()); }
 
   template <class T>
   void load(T& v) {

@@ -24,9 +24,9 @@ class ChangeLog {
   std::int64_t low_since(std::uint32_t version) const {
     if (version == version_) [[likely]]
       return INT32_MAX;
+    std::int32_t low = low_[version_ % kKept];
     if (version_ - version > kKept) return 0;
-    std::int32_t low = INT32_MAX;
-    for (std::uint32_t v = version + 1; v != version_ + 1; ++v) {
+    for (std::uint32_t v = version + 1; v != version_; ++v) {
       low = std::min(low, low_[v % kKept]);
     }
     return low;

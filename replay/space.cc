@@ -73,14 +73,14 @@ void Space::give(PageId page, Name owner, std::int64_t column, EventIndex by, bo
     h.last_column = std::max(h.last_column, column);
     if (p->owner == owner && p->column != column) p->column = -1;  // It stands at two.
   }
-  h.touch(std::max<std::int64_t>(column, 0));
+  touch(h, std::max<std::int64_t>(column, 0));
 }
 
 bool Space::take(PageId page, Name owner, EventIndex by) {
   if (!owns(page, owner)) return false;
   PageInfo& p = *pages_.find(slot_of(page));
   Holder& h = holder_of(owner);
-  h.touch(p.owner == owner ? std::max(p.column, 0) : 0);
+  touch(h, p.owner == owner ? std::max(p.column, 0) : 0);
   --h.pages;
   p.by = by;
   if (p.more == 0) {
@@ -111,14 +111,14 @@ void Space::evict_column(Name owner, std::int64_t logical, EventIndex by) {
   c.evicted = true;
   c.by = by;
   h.last_column = std::max(h.last_column, logical);
-  h.touch(logical);
+  touch(h, logical);
 }
 
 void Space::end_request(Name owner) {
   Holder* h = holders_.find(owner);
   if (h == nullptr) return;
   h->columns.clear();
-  h->touch(0);
+  touch(*h, 0);
   h->ended = true;
   release(owner);
 }
@@ -150,7 +150,7 @@ bool Space::consistent() const {
 }
 
 void Space::touch_holder(Name owner, std::int64_t logical) {
-  if (Holder* h = holders_.find(owner)) h->touch(logical);
+  if (Holder* h = holders_.find(owner)) touch(*h, logical);
 }
 
 void Space::touch(PageId page) {

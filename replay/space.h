@@ -32,14 +32,10 @@ struct Holder {
   std::int64_t last_column = -1;  // The greatest ever set.
   std::uint64_t birth = 0;        // Tells holders of one name apart over time.
   bool ended = false;             // The request is over; forgotten when its last page goes.
-  // Moves with every touch but a rewind's: while it stands, columns, owners and map entries do.
-  // Derived for observers, no part of a keyframe.
-  std::uint32_t moves = 0;
+  // Another number with every touch but a rewind's, of all that the space ever gave: while it
+  // stands, columns, owners and map entries do. Derived for observers, no part of a keyframe.
+  std::uint64_t moved = 0;
 
-  void touch(std::int64_t logical) {
-    changes.touch(logical);
-    ++moves;
-  }
   template <class A>
   void visit(A& a) {
     a(columns, changes, pages, last_column, birth, ended);
@@ -141,6 +137,10 @@ class Space {
 
  private:
   bool among_more(const PageInfo& info, Name owner) const;
+  void touch(Holder& holder, std::int64_t logical) {
+    holder.changes.touch(logical);
+    holder.moved = ++moves_;
+  }
   void touch_holder(Name owner, std::int64_t logical);
   Holder& holder_of(Name owner);
   void release(Name owner);
@@ -153,6 +153,7 @@ class Space {
   std::uint32_t epoch_ = 0;
   std::uint64_t births_ = 0;
   std::uint64_t owned_ = 0;  // Pages with an owner.
+  std::uint64_t moves_ = 0;  // Derived: the last holder's `moved`.
 };
 
 }  // namespace pagetape

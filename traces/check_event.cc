@@ -24,6 +24,8 @@ inline constexpr bool kAlone<std::vector<E>> = kAlone<E>;
 template <class E>
 inline constexpr bool kAlone<std::optional<E>> = kAlone<E>;
 template <>
+inline constexpr bool kAlone<ev::Rows> = kAlone<ev::Row>;
+template <>
 inline constexpr bool kAlone<Pair> = true;
 template <>
 inline constexpr bool kAlone<LayerChoice> = true;
@@ -200,6 +202,10 @@ class EventChecker {
       if (!value(list[i], at[i], limits)) return false;
     }
     return true;
+  }
+
+  bool value(const ev::Rows& rows, const Place& at, const Limits& limits) {
+    return value(rows.list(), at, limits);
   }
 
   bool value(const std::vector<ev::Launch>& launches, const Place& at, const Limits& limits) {

@@ -104,6 +104,57 @@ void TableCellsIn::get(In& in, ev::Table& table) {
   table.pages.assign(cells, cells + n);
 }
 
+bool RowsIn::open_fields(In& in, capnp::AnyStruct::Reader any, capnp::StructSchema schema,
+                         const Limits& field, std::size_t cells) {
+  good_ = false;  // Names are numbers of the segment.
+  return columns_.open_fields(in, any, schema, field, cells);
+}
+
+bool RowsIn::refresh(std::size_t n) {
+  bool same = good_ && n == last_.size();
+  columns_.each_column([&](std::size_t i, auto& column, auto) {
+    if constexpr (requires { column.counts; }) {
+      same = same && column.counts.elided();
+    } else if (!column.column.elided()) {
+      cells_[i].resize(n);
+      same = column.column.refresh(cells_[i].data(), n) && same;
+    }
+    return true;
+  });
+  return same;
+}
+
+void RowsIn::read(In& in, std::size_t n) {
+  if (last_.shared()) std::swap(last_, spare_);
+  std::vector<ev::Row>& list = last_.renew();
+  list.resize(n);
+  columns_.each_column([&](std::size_t i, auto& column, auto member) {
+    if constexpr (requires { column.counts; }) {
+      column.get_each(
+          in, n, [&](std::size_t k) -> auto& { return list.data()[k].*member; });
+    } else if (column.column.elided()) {
+      in.doubtful |= n > 0 && !column.may_be_elided;
+      for (ev::Row& row : list) row.*member = {};
+    } else {
+      const Limits limits = *column.limits;
+      for (std::size_t k = 0; k < n; ++k) {
+        take_cell(in, cells_[i].data()[k], limits, list.data()[k].*member);
+      }
+    }
+    return true;
+  });
+}
+
+void RowsIn::get(In& in, std::size_t n, ev::Rows& rows) {
+  if (!refresh(n)) {
+    const bool doubtful = std::exchange(in.doubtful, false);
+    read(in, n);
+    good_ = !in.doubtful && in.error == nullptr;
+    in.doubtful |= doubtful;
+  }
+  rows = last_;
+}
+
 bool FieldIn<ev::Launch>::open_fields(In& in, capnp::AnyStruct::Reader any,
                                       capnp::StructSchema schema, const Limits& field,
                                       std::size_t cells) {

@@ -45,6 +45,7 @@ struct Cost {
       for (const E& element : list) add(element);
     }
   }
+  void add(const ev::Rows& rows) { add(rows.list()); }
   void add(const ev::Launch& launch) {
     bytes += 8;
     std::visit([this](const auto& l) { add(l); }, launch);
@@ -66,7 +67,7 @@ std::tuple<FieldOut<std::variant_alternative_t<I, EventBody>>...> columns_of_kin
     std::index_sequence<I...>);
 using KindsOut = decltype(columns_of_kinds(std::make_index_sequence<kKinds>()));
 
-const std::vector<ev::Row>* rows_of(const Event& event) {
+const ev::Rows* rows_of(const Event& event) {
   if (const auto* e = std::get_if<ev::Attention>(&event.body)) return &e->rows;
   if (const auto* e = std::get_if<ev::Store>(&event.body)) return &e->rows;
   if (const auto* e = std::get_if<ev::GraphLaunch>(&event.body))

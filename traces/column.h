@@ -10,6 +10,7 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <span>
 #include <vector>
 
@@ -72,6 +73,20 @@ class ColumnIn {
       at_ += static_cast<std::uint32_t>(stop - i);
       while (i < stop) f(i++, *cell++);
     }
+  }
+
+  // Puts the next n cells in `to`. True where the same were there.
+  bool refresh(std::int64_t* to, std::size_t n) {
+    bool same = true;
+    for (std::size_t i = 0; i < n;) {
+      if (at_ == end_) fill();
+      const std::size_t some = std::min<std::size_t>(n - i, end_ - at_);
+      same = same && std::memcmp(to + i, block_.data() + at_, some * sizeof(*to)) == 0;
+      if (!same) std::memcpy(to + i, block_.data() + at_, some * sizeof(*to));
+      at_ += static_cast<std::uint32_t>(some);
+      i += some;
+    }
+    return same;
   }
 
   // Adds up a column of `cells` counts without taking them. Where the list `may_be_absent`, counts

@@ -68,6 +68,8 @@ template <class T>
 struct IsVector : std::false_type {};
 template <class E>
 struct IsVector<std::vector<E>> : std::true_type {};
+template <>
+struct IsVector<ev::Rows> : std::true_type {};
 template <class T>
 struct IsOptional : std::false_type {};
 template <class E>
@@ -78,6 +80,8 @@ struct Strip {
 };
 template <class E>
 struct Strip<std::vector<E>> : Strip<E> {};
+template <>
+struct Strip<ev::Rows> : Strip<ev::Row> {};
 template <class E>
 struct Strip<std::optional<E>> : Strip<E> {};
 

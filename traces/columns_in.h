@@ -257,8 +257,6 @@ struct FieldIn<T> {
       return true;
     });
   }
-
- private:
   // Calls f(number, column, member) for each field, in declared order, until one is false.
   template <class F>
   bool each_column(F&& f) {
@@ -268,6 +266,8 @@ struct FieldIn<T> {
     }
     (std::make_index_sequence<std::tuple_size_v<decltype(columns)>>());
   }
+
+ private:
   // A structure that is but the form of a field has its limits.
   static const Limits& limits_of(std::size_t i, const Limits& field) {
     if constexpr (requires { T::fields(); }) return limits_of_fields<T>()[i];
@@ -330,14 +330,36 @@ class Ahead {
   std::size_t left_ = 0;  // Not yet in the block.
 };
 
+// The lanes of launches. One has mostly those of the launch before: then it gets the same list.
+class RowsIn {
+ public:
+  bool open_fields(In& in, capnp::AnyStruct::Reader any, capnp::StructSchema schema,
+                   const Limits& field, std::size_t cells);
+  void get(In& in, std::size_t n, ev::Rows& rows);
+
+ private:
+  static constexpr std::size_t kFields = std::tuple_size_v<decltype(FieldIn<ev::Row>::columns)>;
+
+  // Takes the cells of the next n lanes. True where they are those of the last list.
+  bool refresh(std::size_t n);
+  void read(In& in, std::size_t n);
+
+  FieldIn<ev::Row> columns_;
+  std::array<std::vector<std::int64_t>, kFields> cells_;  // Of the last list, by field.
+  ev::Rows last_, spare_;
+  bool good_ = false;  // Its values are within their limits.
+};
+
 // Lists and options of structures: how many, then their fields one after another.
 template <StructureList M>
 struct FieldIn<M> {
   static constexpr bool kOne = std::is_same_v<M, std::optional<Element<M>>>;
   static constexpr bool kMayBeAbsent = Optional<M> && !kOne;
 
+  static constexpr bool kLanes = std::is_same_v<Element<M>, ev::Row>;
+
   ColumnIn counts;
-  FieldIn<Element<M>> of;
+  std::conditional_t<kLanes, RowsIn, FieldIn<Element<M>>> of;
 
   bool open(In& in, capnp::AnyPointer::Reader p, capnp::StructSchema schema, const Limits& field,
             std::size_t cells) {
@@ -369,6 +391,10 @@ struct FieldIn<M> {
       if (n == 0) return value.reset();
       if (!value) value.emplace();
       of.get(in, *value);
+    } else if constexpr (std::is_same_v<M, ev::Rows>) {
+      of.get(in, n, value);
+    } else if constexpr (kLanes) {
+      of.get(in, n, value ? *value : value.emplace());
     } else {
       of.get_each(
           in, n, [to = resized(value, n).data()](std::size_t i) -> auto& { return to[i]; });

@@ -204,6 +204,11 @@ struct FieldOut<M> {
     if (list) return put(out, *list, 1);
     counts.push(0);
   }
+  void put(Out& out, const ev::Rows& rows) { put(out, rows.list()); }
+  void put(Out& out, const std::optional<ev::Rows>& rows) {
+    if (rows) return put(out, rows->list(), 1);
+    counts.push(0);
+  }
   template <class E>
   void put(Out& out, const std::optional<E>& element) {
     counts.push(element.has_value());

@@ -2,8 +2,11 @@
 // Launches, order, graphs, and the recording itself.
 #pragma once
 
+#include <memory>
 #include <string_view>
+#include <utility>
 #include <variant>
+#include <vector>
 
 #include "traces/fields.h"
 
@@ -79,7 +82,50 @@ struct Row {
   }
   bool operator==(const Row&) const = default;
 };
-using Rows = std::vector<Row>;
+
+// The lanes of a launch. Launches follow on one another with the same ones, so lists are shared:
+// a reader hands out one again and again, and is() tells it without a look at the lanes. Copies
+// may be used by several threads; one of them as any value.
+class Rows {
+ public:
+  using value_type = Row;
+
+  Rows() = default;
+  Rows(std::vector<Row> list) : list_(std::make_shared<std::vector<Row>>(std::move(list))) {}
+  Rows(std::initializer_list<Row> list) : Rows(std::vector<Row>(list)) {}
+
+  const std::vector<Row>& list() const { return list_ != nullptr ? *list_ : kEmpty; }
+  std::size_t size() const { return list().size(); }
+  bool empty() const { return list().empty(); }
+  auto begin() const { return list().begin(); }
+  auto end() const { return list().end(); }
+  const Row* data() const { return list().data(); }
+  const Row& operator[](std::size_t i) const { return list()[i]; }
+
+  // One's own, to be changed: a list that others hold, too, is copied.
+  std::vector<Row>& edit() {
+    if (list_ == nullptr) {
+      list_ = std::make_shared<std::vector<Row>>();
+    } else if (shared()) {
+      list_ = std::make_shared<std::vector<Row>>(*list_);
+    }
+    return *list_;
+  }
+  // One's own, to be written anew: what is in it is of no matter.
+  std::vector<Row>& renew() {
+    if (list_ == nullptr || shared()) list_ = std::make_shared<std::vector<Row>>();
+    return *list_;
+  }
+  bool shared() const { return list_.use_count() > 1; }
+  // The same list? False says nothing.
+  bool is(const Rows& other) const { return list_ == other.list_; }
+  bool operator==(const Rows& other) const { return is(other) || list() == other.list(); }
+
+ private:
+  static const std::vector<Row> kEmpty;
+  std::shared_ptr<std::vector<Row>> list_;  // Null: none.
+};
+inline const std::vector<Row> Rows::kEmpty{};
 
 struct Attention {
   static constexpr std::string_view kName = "attention";

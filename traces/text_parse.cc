@@ -59,7 +59,7 @@ constexpr const char* kWhat<Layers> = "a list of layers";
 template <>
 constexpr const char* kWhat<Pairs> = "a list of pairs";
 template <>
-constexpr const char* kWhat<ev::Rows> = "a list of lanes";
+constexpr const char* kWhat<std::vector<ev::Row>> = "a list of lanes";
 template <>
 constexpr const char* kWhat<std::vector<ev::Reserved>> = "a list of objects";
 template <>
@@ -289,6 +289,10 @@ class EventParser {
   template <class T>
   bool read(const Json& value, const Place& at, std::optional<T>& out) {
     return read(value, at, out.emplace());
+  }
+
+  bool read(const Json& value, const Place& at, ev::Rows& out) {
+    return read(value, at, out.edit());
   }
 
   // Grows as elements turn out good: reserving lanes for a list of 30 million zeros takes 6 GB.

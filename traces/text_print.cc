@@ -233,6 +233,8 @@ class EventPrinter {
     out_ += ']';
   }
 
+  void print(const ev::Rows& rows, const Json* extra) { print(rows.list(), extra); }
+
   template <class T>
   requires requires { T::fields(); }
   void print(const T& value, const Json* extra) {

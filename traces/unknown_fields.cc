@@ -47,6 +47,10 @@ class UnknownFields {
     }
   }
 
+  void follow(const ev::Rows& rows, const Json& overlay, const std::string& path) {
+    follow(rows.list(), overlay, path);
+  }
+
   void follow(const ev::Launch& launch, const Json& overlay, const std::string& path) {
     std::visit([&](const auto& body) { object(body, overlay, path + "."); }, launch);
   }

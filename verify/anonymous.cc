@@ -49,6 +49,7 @@ class IdWalk {
   }
 
  private:
+  void value(ev::Rows& rows) { value(rows.edit()); }
   void value(Pair& pair) { pair = {f_(pair.first), f_(pair.second)}; }
   template <class T>
   void value(T& v) {

@@ -84,22 +84,26 @@ class Judge : public Observer {
   struct Memo {
     Name req = kNone;
     LayerSet layers = kNoLayers;  // In which every whole entry was written.
-    std::uint64_t birth = 0, from_birth = 0;
-    std::int64_t bound = 0;  // This, the claim and the unit: as the launch said them.
-    std::uint32_t claim = kNoSpace;
-    Name unit = kNone;
-    std::uint32_t row_version = 0;
-    std::uint32_t holder_version = 0, holder_moves = 0, from_version = 0, from_moves = 0;
-    std::uint32_t tag = 0;       // Of the last entry: its space and unit were right.
-    PageId page = kUnknownPage;  // … and its page, where it passed in_place().
-    bool apart = false;  // Each page is listed where its owner's column is, if it has just one.
+    std::uint64_t moved = 0, from_moved = 0;
+    std::uint32_t row_version = 0, holder_version = 0, from_version = 0;
+    PageId page = kUnknownPage;  // Of the last entry, where it passed in_place().
     std::int64_t first = 0;
     std::int64_t live = 0;   // First live position: those before were not judged.
     std::int64_t whole = 0;  // Entries from here on may be written further.
     std::int64_t end = 0;
     Head head;
+    std::uint32_t tag = 0;  // Of the last entry: its space and unit were right.
+    bool apart = false;  // Each page is listed where its owner's column is, if it has just one.
+    std::uint64_t birth = 0, from_birth = 0;
   };
-  // The lanes of one table in one pool, by row, and what all of them were judged against.
+  // What a launch says of its entries, beside the lanes themselves.
+  struct Said {
+    std::uint32_t table = UINT32_MAX, pool = kNoPool, claim = kNoSpace;
+    Name unit = kNone;
+    std::int64_t bound = 0;
+    auto operator<=>(const Said&) const = default;
+  };
+  // The lanes of launches that say the same, by row, and what all of them were judged against.
   struct Memos {
     std::uint32_t epoch = 0, from_epoch = 0, pool_version = 0;
     std::uint32_t from_space = kNoSpace;
@@ -136,7 +140,7 @@ class Judge : public Observer {
   // By index, what is otherwise looked up by name; one a rank.
   struct RankCache {
     std::vector<Seen*> pools, backends;
-    std::map<std::pair<std::uint32_t, std::uint32_t>, Memos> memos;  // By table and pool.
+    std::map<Said, Memos> memos;
   };
   // What is the same for all entries of a launch's lanes in one pool.
   struct Ground {
@@ -147,6 +151,7 @@ class Judge : public Observer {
     Pool& pool;
     Space& space;
     std::int64_t entry_tokens;  // Tokens that one entry stands for.
+    int shift;                  // … as a power of two; -1: they are none.
     std::int64_t bound;         // In entries.
     std::int64_t window;        // 0: full.
     const MapState* map;        // The map into this pool, where there is just one to compare with.
@@ -165,6 +170,10 @@ class Judge : public Observer {
     Counts counts{};  // Judgements, a layer.
     // Entries that stood as judged before, those of unknown pages, and those whose space was said.
     std::uint64_t skipped = 0, skipped_unknown = 0, skipped_claimed = 0;
+    // The entry of a position.
+    std::int64_t entry_of(std::int64_t position) const {
+      return shift >= 0 ? position >> shift : quotient(position, entry_tokens);
+    }
     // Entries that the lane's row has; -1: not known, or of no matter.
     std::int64_t width(const Lane& lane) const {
       if (lane.logical != nullptr || cols < 0) return lane.logical != nullptr ? -1 : lane.entries;
@@ -188,6 +197,10 @@ class Judge : public Observer {
   struct Entry {
     std::int64_t index = 0, logical = 0;
     Cell cell;
+  };
+  // What of a lane is judged: positions from `from` on, which lie in the entries [lo, hi).
+  struct Live {
+    std::int64_t from = 0, lo = 0, hi = 0;
   };
 
   // Fills in what is common to an event's findings.
@@ -227,7 +240,7 @@ class Judge : public Observer {
   static void count_skipped(Ground& ground);
   void judge_bounds_alone(const LaunchView& view, std::uint32_t group);
   void judge_lanes(Ground& ground);
-  void judge_lane(Ground& ground, std::size_t row);
+  void judge_lane(Ground& ground, std::size_t row, const Live& live, Memo* memo);
   void report_width(Ground& ground, std::size_t row, std::int64_t lo, std::int64_t hi);
   bool judge_entries(Ground& ground, std::size_t row, std::int64_t lo, std::int64_t hi);
   bool judge_entry(Ground& ground, std::size_t row, const Entry& entry, LayerSet& covered);
@@ -246,23 +259,20 @@ class Judge : public Observer {
                     EventIndex because = kNever, Name op = kNone);
   std::vector<EventIndex> cause_of(const Ground& ground, const Target& target, EventIndex cell,
                                    EventIndex because) const;
-  Memo* memo_of(Ground& ground, const Lane& lane);
+  static Memo* memo_of(Ground& ground, const Lane& lane);
   Memos* memos_for(const Ground& ground);
-  void judge_remembered(Ground& ground, std::size_t row, Memo& memo, std::int64_t live,
-                        std::int64_t lo, std::int64_t hi);
+  void judge_remembered(Ground& ground, std::size_t row, Memo& memo, const Live& live);
   bool same_as_before(Ground& ground);
   void keep_judged(const Ground& ground);
   bool still_holds(Ground& ground, const Lane& lane, const Memo& memo, std::int64_t live,
                    Rest& rest) const;
-  static bool same_lane(const Memo& memo, const Ground& ground, const Lane& lane,
-                        const Holder& holder, std::int64_t live) {
+  static bool same_lane(const Memo& memo, const Lane& lane, const Holder& holder,
+                        std::int64_t live) {
     return memo.req == lane.req && memo.birth == holder.birth && memo.first == lane.first &&
-           memo.live <= live && memo.bound == ground.bound && memo.claim == ground.view.claim &&
-           memo.unit == ground.unit;
+           memo.live <= live;
   }
   static bool spans_launch(Ground& ground, const Memo& memo);
-  static bool stands(Ground& ground, const Lane& lane, Memo& memo, std::int64_t live,
-                     std::int64_t lo, std::int64_t hi);
+  static bool stands(Ground& ground, const Lane& lane, Memo& memo, const Live& live);
   bool judge_rest(Ground& ground, std::size_t row, std::int64_t live, std::int64_t hi, Rest& rest);
   static void note_absent(Ground& ground, Rest& rest, std::int64_t begin, std::int64_t end);
   static void note_unlike(Ground& ground, Rest& rest, const Entry& entry);

@@ -18,7 +18,10 @@ Judge::Memos* Judge::memos_for(const Ground& ground) {
       !options_.reuse) {
     return nullptr;
   }
-  Memos& memos = cache_->memos[{view.table, ground.targets.pool}];
+  constexpr std::size_t kMostSaid = 256;  // Of a sane trace there are a few.
+  if (cache_->memos.size() > kMostSaid) cache_->memos.clear();
+  Memos& memos = cache_->memos[{view.table, ground.targets.pool, view.claim, ground.unit,
+                                ground.bound}];
   Memos now{.epoch = ground.space.epoch(),
             .pool_version = ground.pool.version,
             .pools = ground.world.pools.size(),
@@ -31,15 +34,17 @@ Judge::Memos* Judge::memos_for(const Ground& ground) {
   return &memos;
 }
 
-inline Judge::Memo* Judge::memo_of(Ground& ground, const Lane& lane) {
+// Where the lane is remembered; null where it cannot be.
+[[gnu::always_inline]] inline Judge::Memo* Judge::memo_of(Ground& ground, const Lane& lane) {
   constexpr std::int64_t kMostRows = 1 << 16;
   const bool plain = ground.memos != nullptr && lane.table != nullptr && lane.req != kNone &&
                      lane.logical == nullptr && lane.spaces == nullptr && lane.row < kMostRows;
   if (!plain) return nullptr;
   std::vector<Memo>& lanes = ground.memos->lanes;
   const auto row = static_cast<std::size_t>(lane.row);
-  if (row >= lanes.size()) lanes.resize(row + 1);
-  return &lanes[row];
+  if (row >= lanes.size()) [[unlikely]]
+    lanes.resize(row + 1);
+  return lanes.data() + row;
 }
 
 // Was the lane judged in all layers of the launch? Mostly in the same ones as the lane before it.
@@ -52,40 +57,46 @@ inline bool Judge::spans_launch(Ground& ground, const Memo& memo) {
 
 // The usual lane: since it was judged clean, no more happened than that tokens came or went in its
 // last page. Then the memo is brought up to date. False says nothing.
-inline bool Judge::stands(Ground& ground, const Lane& lane, Memo& memo, std::int64_t live,
-                          std::int64_t lo, std::int64_t hi) {
+[[gnu::always_inline]] inline bool Judge::stands(Ground& ground, const Lane& lane, Memo& memo, const Live& live) {
   const Holder* holder = ground.space.holder(lane.req);
-  if (holder == nullptr || !same_lane(memo, ground, lane, *holder, live) || memo.end != hi ||
+  if (holder == nullptr || memo.moved != holder->moved || memo.req != lane.req ||
+      memo.first != lane.first || memo.live > live.from || memo.end != live.hi ||
       memo.page == kUnknownPage || memo.row_version != lane.table->changes.version() ||
-      memo.holder_moves != holder->moves || !spans_launch(ground, memo)) {
+      !spans_launch(ground, memo)) {
     return false;
   }
   std::int64_t from = std::min(memo.whole, holder->changes.low_since(memo.holder_version));
   const Holder* other = nullptr;
   if (ground.from_space != nullptr) {
     other = ground.from_space->holder(lane.req);
-    if (other == nullptr || other->birth != memo.from_birth || other->moves != memo.from_moves) {
-      return false;
-    }
+    if (other == nullptr || memo.from_moved != other->moved) return false;
     from = std::min(from, other->changes.low_since(memo.from_version));
   }
-  if (from < hi - 1) return false;
-  if (from < hi && !written(ground, lane, memo.page, memo.layers, live, hi - 1)) return false;
+  if (from < live.hi - 1) return false;
+  LayerSet covered = memo.layers;
+  if (from < live.hi) {
+    const std::int64_t end = lane.len - (live.hi - 1) * ground.entry_tokens;
+    const auto page = static_cast<std::uint32_t>(memo.page);
+    if (!ground.pool.extents.begins_with(page, covered, static_cast<std::uint32_t>(end)) &&
+        !written(ground, lane, memo.page, covered, live.from, live.hi - 1)) {
+      // The pages before it were written in more layers: this launch's do.
+      covered = ground.targets.layers;
+      if (!written(ground, lane, memo.page, covered, live.from, live.hi - 1)) return false;
+    }
+  }
   memo.holder_version = holder->changes.version();
   if (other != nullptr) memo.from_version = other->changes.version();
-  memo.live = live;
-  memo.whole = hi * ground.entry_tokens > lane.len ? hi - 1 : hi;
-  ground.skip(lo, hi, memo.head, memo.tag);
-  if (ground.covered != memo.layers) {
-    ground.covered = ground.world.layers.intersect(ground.covered, memo.layers);
-  }
+  memo.whole = live.hi * ground.entry_tokens > lane.len ? live.hi - 1 : live.hi;
+  ground.skip(live.lo, live.hi, memo.head, memo.tag);
+  if (ground.covered != covered) [[unlikely]]
+    ground.covered = ground.world.layers.intersect(ground.covered, covered);
   return true;
 }
 
 // Is it the lane of the memo, and what has moved since? False: it is judged from the start.
 bool Judge::still_holds(Ground& ground, const Lane& lane, const Memo& memo, std::int64_t live,
                         Rest& rest) const {
-  if (rest.holder == nullptr || !same_lane(memo, ground, lane, *rest.holder, live)) return false;
+  if (rest.holder == nullptr || !same_lane(memo, lane, *rest.holder, live)) return false;
   if (memo.from_birth != (rest.from_holder == nullptr ? 0 : rest.from_holder->birth)) return false;
   if (!spans_launch(ground, memo)) return false;
   rest.covered = memo.layers;
@@ -108,15 +119,12 @@ void Judge::remember(Memo& memo, const Ground& ground, const Lane& lane, const R
   memo.req = lane.req;
   memo.layers = rest.covered;
   memo.birth = rest.holder->birth;
-  memo.bound = ground.bound;
-  memo.claim = ground.view.claim;
-  memo.unit = ground.unit;
   memo.row_version = lane.table->changes.version();
   memo.holder_version = rest.holder->changes.version();
-  memo.holder_moves = rest.holder->moves;
+  memo.moved = rest.holder->moved;
   memo.from_birth = rest.from_holder == nullptr ? 0 : rest.from_holder->birth;
   memo.from_version = rest.from_holder == nullptr ? 0 : rest.from_holder->changes.version();
-  memo.from_moves = rest.from_holder == nullptr ? 0 : rest.from_holder->moves;
+  memo.from_moved = rest.from_holder == nullptr ? 0 : rest.from_holder->moved;
   memo.head = rest.head;
   memo.first = lane.first;
   memo.live = live;
@@ -221,13 +229,13 @@ bool Judge::judge_rest(Ground& ground, std::size_t row, std::int64_t live, std::
   return clean;
 }
 
-void Judge::judge_remembered(Ground& ground, std::size_t row, Memo& memo, std::int64_t live,
-                             std::int64_t lo, std::int64_t hi) {
+void Judge::judge_remembered(Ground& ground, std::size_t row, Memo& memo, const Live& live) {
+  const auto& [from, lo, hi] = live;
   const Lane& lane = ground.view.lanes[row];
   Rest rest;
   rest.holder = ground.space.holder(lane.req);
   if (ground.from_space != nullptr) rest.from_holder = ground.from_space->holder(lane.req);
-  const bool reused = still_holds(ground, lane, memo, live, rest);
+  const bool reused = still_holds(ground, lane, memo, from, rest);
   if (reused) {
     rest.from = std::clamp(rest.from, lo, hi);
     rest.head = {std::clamp(memo.head.listed, lo, rest.from),
@@ -241,7 +249,7 @@ void Judge::judge_remembered(Ground& ground, std::size_t row, Memo& memo, std::i
     rest.head = {lo, lo};
   }
   ground.followed = true;
-  bool clean = judge_rest(ground, row, live, hi, rest);
+  bool clean = judge_rest(ground, row, from, hi, rest);
   const bool as_before = reused && hi <= memo.end && rest.changed >= memo.end;
   memo.apart = memo.apart && rest.in_place;
   // Pages in their places are different ones.
@@ -252,42 +260,46 @@ void Judge::judge_remembered(Ground& ground, std::size_t row, Memo& memo, std::i
   // What changes is known by column: a lane that lists a page elsewhere is not remembered.
   if (clean && ground.followed && rest.holder != nullptr) {
     ground.covered = ground.world.layers.intersect(ground.covered, rest.covered);
-    remember(memo, ground, lane, rest, live, hi);
+    remember(memo, ground, lane, rest, from, hi);
   } else {
     memo = {};
     ground.covered = kNoLayers;
   }
 }
 
-inline void Judge::judge_lane(Ground& ground, std::size_t row) {
-  const Lane& lane = ground.view.lanes.data()[row];
-  if (lane.len < 0) return;
-  const std::int64_t tokens = ground.entry_tokens;
-  const std::int64_t live = ground.window > 0 && !options_.strict_window
-                                ? std::max<std::int64_t>(0, lane.q_pos + 1 - ground.window)
-                                : 0;
-  const std::int64_t lo = live == 0 ? 0 : quotient(live, tokens);
-  const std::int64_t hi = quotient(lane.len + tokens - 1, tokens);
-  if (const std::int64_t width = ground.width(lane); width >= 0) {
-    ++ground.counts[static_cast<std::size_t>(Rule::kShortTable)];
-    if (lo < lane.first || hi - lane.first > width) report_width(ground, row, lo, hi);
-  }
-  if (lane.pages == nullptr && lane.table == nullptr) return;
-  if (Memo* memo = memo_of(ground, lane)) {
-    const std::int64_t end = std::max(lo, hi);
-    if (!stands(ground, lane, *memo, live, lo, end)) {
-      judge_remembered(ground, row, *memo, live, lo, end);
-    }
-    return;
-  }
+void Judge::judge_lane(Ground& ground, std::size_t row, const Live& live, Memo* memo) {
+  if (memo != nullptr) return judge_remembered(ground, row, *memo, live);
   bool apart = false;
-  const bool clean = judge_entries(ground, row, lo, hi);
-  ground.clean = judge_distinct(ground, row, lo, hi, apart) && clean && ground.clean;
-  if (lane.req != kNone) ground.covered = kNoLayers;  // Not known entry by entry.
+  const bool clean = judge_entries(ground, row, live.lo, live.hi);
+  ground.clean = judge_distinct(ground, row, live.lo, live.hi, apart) && clean && ground.clean;
+  // Not known entry by entry.
+  if (ground.view.lanes[row].req != kNone) ground.covered = kNoLayers;
 }
 
 void Judge::judge_lanes(Ground& ground) {
-  for (std::size_t i = 0; i < ground.view.lanes.size(); ++i) judge_lane(ground, i);
+  const std::int64_t window = options_.strict_window ? 0 : ground.window;
+  for (std::size_t i = 0; i < ground.view.lanes.size(); ++i) {
+    const Lane& lane = ground.view.lanes.data()[i];
+    if (lane.len < 0) continue;
+    Live live;
+    if (window > 0) {
+      live.from = std::max<std::int64_t>(0, lane.q_pos + 1 - window);
+      live.lo = ground.entry_of(live.from);
+    }
+    live.hi = ground.entry_of(lane.len + ground.entry_tokens - 1);
+    if (const std::int64_t width = ground.width(lane); width >= 0) {
+      ++ground.counts[static_cast<std::size_t>(Rule::kShortTable)];
+      if (live.lo < lane.first || live.hi - lane.first > width) [[unlikely]]
+        report_width(ground, i, live.lo, live.hi);
+    }
+    if (lane.pages == nullptr && lane.table == nullptr) continue;
+    Memo* const memo = memo_of(ground, lane);
+    if (memo != nullptr) {
+      live.hi = std::max(live.lo, live.hi);
+      if (stands(ground, lane, *memo, live)) continue;
+    }
+    judge_lane(ground, i, live, memo);
+  }
 }
 
 // Does no page stand twice in the row? `apart`: as in a memo.

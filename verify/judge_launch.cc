@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Launches: bindings, table widths, and which entries of a lane have to be judged (again).
 #include <algorithm>
+#include <bit>
 
 #include "verify/judge.h"
 
@@ -179,6 +180,9 @@ void Judge::judge_group(World& world, const LaunchView& view, std::uint32_t g) {
                 .pool = pool,
                 .space = world.space_of(pool),
                 .entry_tokens = tokens,
+                .shift = std::has_single_bit(static_cast<std::uint64_t>(tokens))
+                             ? std::countr_zero(static_cast<std::uint64_t>(tokens))
+                             : -1,
                 .bound = bound,
                 .window = e.window.value_or(0),
                 .map = several ? nullptr : map,

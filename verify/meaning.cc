@@ -82,7 +82,7 @@ Name Meaning::pool_bound(Name backend, Name said, const std::optional<ev::Bound>
 std::string Meaning::launch_head(const auto& e) const {
   Event event;
   auto plain = e;
-  plain.rows.clear();
+  plain.rows = {};
   if (plain.bound) plain.bound->ptr = {};
   event.body = std::move(plain);
   return print_event(event, names_);

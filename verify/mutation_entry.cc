@@ -97,7 +97,7 @@ bool put_cell(const Scene& s, const Entry& at, PageId page, Tag tag, Fault& faul
   }
   if (!std::holds_alternative<ev::Attention>(s.event.body)) return false;
   fault.instead = s.event;
-  auto& rows = std::get<ev::Attention>(fault.instead->body).rows;
+  auto& rows = std::get<ev::Attention>(fault.instead->body).rows.edit();
   if (at.lane_index >= rows.size() || !rows[at.lane_index].pages) return false;
   (*rows[at.lane_index].pages)[static_cast<std::size_t>(at.index)] = page;
   return true;

@@ -54,7 +54,7 @@ bool padding_stores(const Scene& s, Fault& fault) {
   const std::int64_t slot = raw(view.slots[lane.slots_begin]);
   if (slot < 0 || slot / pool.page_size >= pool.pages) return false;
   const PageId page{static_cast<std::int32_t>(slot / pool.page_size)};
-  auto& rows = changed<ev::Store>(s, fault).rows;
+  auto& rows = changed<ev::Store>(s, fault).rows.edit();
   if (pool.reserved_page(page) != nullptr || i >= rows.size()) return false;
   fault.object = pool.name;
   rows[i].req = kNone;

@@ -40,7 +40,7 @@ bool pick_slot(const Scene& s, Slot& out) {
 
 bool put_slot(const Scene& s, const Slot& at, std::int64_t page, Fault& fault) {
   fault.instead = s.event;
-  ev::Row& row = std::get<ev::Store>(fault.instead->body).rows[at.row];
+  ev::Row& row = std::get<ev::Store>(fault.instead->body).rows.edit()[at.row];
   (*row.slots)[at.at] = SlotId{page * s.world.pool(at.pool).page_size + at.offset};
   return true;
 }

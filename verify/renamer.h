@@ -46,6 +46,7 @@ class Renamer {
     }
     name = at->second;
   }
+  void value(ev::Rows& rows, std::string_view field) { value(rows.edit(), field); }
   void value(Layer& layer, std::string_view) {
     if (!layer.is_named()) return;
     Name name = layer.name();

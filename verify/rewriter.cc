@@ -202,7 +202,7 @@ void Rewriter::blank_rows(const World& world, const Route& route, const ev::Rows
 
 void Rewriter::apply_route(const World& world, const Route& route, ev::Attention& e) const {
   if (route.twin != kNone) e.table = route.twin;
-  for (ev::Row& row : e.rows) {
+  for (ev::Row& row : e.rows.edit()) {
     if (row.pages) translate(world, route, *row.pages);
   }
   e.space = world.pool(route.pool).name;

@@ -106,9 +106,9 @@ class Slicer {
     const Name req = goal_.finding.req;
     const auto other = [&](const ev::Row& row) { return row.req != req; };
     if constexpr (std::is_same_v<T, ev::Attention> || std::is_same_v<T, ev::Store>) {
-      if (req != kNone) std::erase_if(e.rows, other);
+      if (req != kNone) std::erase_if(e.rows.edit(), other);
     } else if constexpr (std::is_same_v<T, ev::GraphLaunch>) {
-      if (req != kNone && e.rows) std::erase_if(*e.rows, other);
+      if (req != kNone && e.rows) std::erase_if(e.rows->edit(), other);
     }
   }
 
@@ -268,10 +268,11 @@ class Slicer {
   void cut(ev::MapFree& e) { cut_from(e); }
   void cut(ev::Store& e) {
     stores_by_buffer_ = stores_by_buffer_ || e.slots != kNone;
-    for (ev::Row& row : e.rows) {
+    std::vector<ev::Row>& rows = e.rows.edit();
+    for (ev::Row& row : rows) {
       if (row.slots) std::erase_if(*row.slots, [&](SlotId s) { return !wanted_slot(raw(s)); });
     }
-    std::erase_if(e.rows, [](const ev::Row& row) { return row.slots && row.slots->empty(); });
+    std::erase_if(rows, [](const ev::Row& row) { return row.slots && row.slots->empty(); });
     if (!e.rows.empty()) keep(std::move(e));
   }
   void cut(ev::Copy& e) {

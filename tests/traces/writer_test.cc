@@ -130,7 +130,7 @@ TEST(Writer, AnEventLargerThanASegmentIsRefusedAndTheRestGoesOn) {
   std::get<ev::Attention>(large.body).table = names.intern("t");
   ev::Row row;
   row.len = row.row = 0;
-  std::get<ev::Attention>(large.body).rows.resize(300'000, row);
+  std::get<ev::Attention>(large.body).rows.edit().resize(300'000, row);
   EXPECT_EQ(writer->add(large).code(), Code::kUsage);
   ASSERT_TRUE(writer->add(small).ok());
   ASSERT_TRUE(writer->close().ok());
