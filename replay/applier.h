@@ -118,10 +118,12 @@ class Applier {
   Outcome check_rows(const ev::Rows& rows, bool slots_buffer) const;
   void fill_view(LaunchView& view, const ev::Attention& launch, const ev::Rows* today);
   void fill_view(LaunchView& view, const ev::Store& launch, const ev::Rows* today);
+  bool take_known_lanes(LaunchView& view, const ev::Attention& launch, const ev::Rows* today);
   void add_slots(LaunchView& view, Lane& lane, const ev::Row& captured, const ev::Row& today,
                  const BufferState* buffer);
   void run_launch(LaunchView& view);
-  void store_lane(LaunchView& view, std::uint32_t group, std::size_t lane, bool wraps);
+  LaunchView& empty_view();
+  void store_lane(const LaunchView& view, PageAct& act, std::size_t lane, bool wraps);
   void run_copy(const ev::Copy& copy, const LaunchView& view);
   void copy_page(const ev::Copy& copy, std::size_t i, const LaunchView& view);
   void run_captured(Name name, GraphState& graph, std::size_t index, const ev::Rows* today);

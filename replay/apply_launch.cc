@@ -140,39 +140,94 @@ static const M& pick(const ev::Row& captured, const ev::Row& today, M ev::Row::*
   return (today.*member).has_value() ? today.*member : captured.*member;
 }
 
+// A lane of a captured launch, as its graph runs it today.
+static void fill_lane(Lane& lane, const ev::Row& captured, const ev::Row& row,
+                      const BufferState* table) {
+  lane.req = row.req;
+  lane.row = pick(captured, row, &ev::Row::row).value_or(-1);
+  if (const auto& pages = pick(captured, row, &ev::Row::pages)) {
+    lane.pages = &*pages;
+    lane.entries = static_cast<std::int64_t>(pages->size());
+  } else if (table != nullptr && lane.row >= 0) {
+    lane.entries = pick(captured, row, &ev::Row::n).value_or(table->cols);
+  }
+  lane.len = pick(captured, row, &ev::Row::len).value_or(-1);
+  lane.q_len = pick(captured, row, &ev::Row::q_len).value_or(1);
+  lane.q_pos = pick(captured, row, &ev::Row::q_pos).value_or(-1);
+  lane.first = pick(captured, row, &ev::Row::first).value_or(0);
+  if (const auto& logical = pick(captured, row, &ev::Row::logical)) lane.logical = &*logical;
+  if (const auto& spaces = pick(captured, row, &ev::Row::spaces)) lane.spaces = &*spaces;
+}
+
+// What moves from launch to launch is looked up: the row of the table, and the length.
+static void look_up_row(Lane& lane, const BufferState& table) {
+  lane.table = table.table.find(static_cast<std::uint64_t>(lane.row));
+  lane.usual = lane.table != nullptr && lane.req != kNone && lane.logical == nullptr &&
+               lane.spaces == nullptr;
+}
+
+static std::int64_t length_at(const BufferState& lens, std::int64_t row) {
+  const Value* value = lens.lens.find(static_cast<std::uint64_t>(row));
+  return value != nullptr && value->known() ? value->value : -1;
+}
+
+// The lanes of an attention with the same rows as one before.
+bool Applier::take_known_lanes(LaunchView& view, const ev::Attention& e, const ev::Rows* today) {
+  const BufferState* table = world_.buffers.find(e.table);
+  const BufferState* lens = world_.buffers.find(e.lens);
+  State::Cache& cache = state_.cache_;
+  const auto known = std::ranges::find_if(cache.known, [&](const State::KnownLanes& k) {
+    return k.rows.is(e.rows) && k.of_graph == (today != nullptr) &&
+           (today == nullptr || k.today.is(*today)) && k.table == e.table && k.lens == e.lens &&
+           k.rank == rank_ && !k.lanes.empty();
+  });
+  if (known == cache.known.end() || known->cols != table->cols) return false;
+  cache.in_view = &*known;
+  view.lanes.swap(known->lanes);
+  for (Lane& lane : view.lanes) {
+    look_up_row(lane, *table);
+    lane.len = length_at(*lens, lane.row);
+    lane.q_pos = lane.len - lane.q_len;
+  }
+  return true;
+}
+
 void Applier::fill_view(LaunchView& view, const ev::Attention& e, const ev::Rows* today) {
   view.attention = &e;
   view.claim = e.space == kNone ? kNoSpace : space_named(e.space);
   view.table = e.table == kNone ? UINT32_MAX : world_.buffers.index(e.table);
+  if (take_known_lanes(view, e, today)) return;
   const BufferState* table = world_.buffers.find(e.table);
   const BufferState* lens = world_.buffers.find(e.lens);
+  bool by_row = table != nullptr && lens != nullptr;  // All lanes, and nothing else.
   view.lanes.resize(e.rows.size());
   for (std::size_t i = 0; i < e.rows.size(); ++i) {
     const ev::Row& captured = e.rows.data()[i];
     const ev::Row& row = todays_row(today, captured, i);
     Lane& lane = view.lanes.data()[i];
-    lane.req = row.req;
-    lane.row = pick(captured, row, &ev::Row::row).value_or(-1);
-    if (const auto& pages = pick(captured, row, &ev::Row::pages)) {
-      lane.pages = &*pages;
-      lane.entries = static_cast<std::int64_t>(pages->size());
-    } else if (table != nullptr && lane.row >= 0) {
-      lane.table = table->table.find(static_cast<std::uint64_t>(lane.row));
-      lane.entries = pick(captured, row, &ev::Row::n).value_or(table->cols);
+    const bool has_len = pick(captured, row, &ev::Row::len).has_value();
+    const bool has_q_pos = pick(captured, row, &ev::Row::q_pos).has_value();
+    fill_lane(lane, captured, row, table);
+    if (lane.pages == nullptr && table != nullptr && lane.row >= 0) look_up_row(lane, *table);
+    if (!has_len && lens != nullptr) {
+      lane.len = length_at(*lens, lane.row >= 0 ? lane.row : static_cast<std::int64_t>(i));
     }
-    OptInt len = pick(captured, row, &ev::Row::len);
-    if (!len.has_value() && lens != nullptr) {
-      const std::int64_t at = lane.row >= 0 ? lane.row : static_cast<std::int64_t>(i);
-      const Value* value = lens->lens.find(static_cast<std::uint64_t>(at));
-      if (value != nullptr && value->known()) len = value->value;
-    }
-    lane.len = len.value_or(-1);
-    lane.q_len = pick(captured, row, &ev::Row::q_len).value_or(1);
-    lane.q_pos = pick(captured, row, &ev::Row::q_pos).value_or(lane.len - lane.q_len);
-    lane.first = pick(captured, row, &ev::Row::first).value_or(0);
-    if (const auto& logical = pick(captured, row, &ev::Row::logical)) lane.logical = &*logical;
-    if (const auto& spaces = pick(captured, row, &ev::Row::spaces)) lane.spaces = &*spaces;
+    if (!has_q_pos) lane.q_pos = lane.len - lane.q_len;
+    by_row = by_row && lane.row >= 0 && !has_len && !has_q_pos && lane.pages == nullptr &&
+             lane.logical == nullptr && lane.spaces == nullptr;
   }
+  if (!by_row) return;
+  State::Cache& cache = state_.cache_;
+  State::KnownLanes& known = cache.known[cache.next_known++ % cache.known.size()];
+  known.rows = e.rows;
+  known.today = today == nullptr ? ev::Rows() : *today;
+  known.of_graph = today != nullptr;
+  known.table = e.table;
+  known.lens = e.lens;
+  known.rank = rank_;
+  known.cols = table->cols;
+  known.lanes.clear();
+  cache.in_view = &known;
 }
 
 void Applier::add_slots(LaunchView& view, Lane& lane, const ev::Row& captured, const ev::Row& today,
@@ -206,8 +261,12 @@ void Applier::fill_view(LaunchView& view, const ev::Store& e, const ev::Rows* to
   }
 }
 
-// Empties a view for the next launch and keeps its storage.
-static void reset(LaunchView& view, EventIndex event, std::int32_t stream) {
+// The view for the next launch, with the storage that it has.
+LaunchView& Applier::empty_view() {
+  State::Cache& cache = state_.cache_;
+  LaunchView& view = cache.view;
+  if (cache.in_view != nullptr) cache.in_view->lanes.swap(view.lanes);
+  cache.in_view = nullptr;
   std::vector<Lane> lanes = std::move(view.lanes);
   std::vector<SlotId> slots = std::move(view.slots);
   lanes.clear();
@@ -215,55 +274,55 @@ static void reset(LaunchView& view, EventIndex event, std::int32_t stream) {
   view = {};
   view.lanes = std::move(lanes);
   view.slots = std::move(slots);
-  view.event = event;
-  view.stream = stream;
+  view.event = index_;
+  view.stream = event_.stream;
+  return view;
 }
 
 void Applier::run_launch(LaunchView& view) {
   if (observer_ != nullptr) observer_->on_launch(world_, view);
   if (view.copy != nullptr) return run_copy(*view.copy, view);
   if (view.store == nullptr) return;
+  const bool wraps = state_.names().text(view.store->negative) == "wrap";
   for (std::uint32_t g = 0; g < view.targets->groups.size(); ++g) {
-    if (view.targets->groups[g].pool == kNoPool) continue;
-    const bool wraps = state_.names().text(view.store->negative) == "wrap";
-    for (std::size_t i = 0; i < view.lanes.size(); ++i) store_lane(view, g, i, wraps);
+    const Targets::Group& target = view.targets->groups[g];
+    if (target.pool == kNoPool) continue;
+    PageAct act{.act = Act::kStore,
+                .pool = target.pool,
+                .layers = target.layers,
+                .launch = &view,
+                .group = g};
+    for (std::size_t i = 0; i < view.lanes.size(); ++i) store_lane(view, act, i, wraps);
   }
 }
 
-void Applier::store_lane(LaunchView& view, std::uint32_t group, std::size_t i, bool wraps) {
-  const Targets::Group& target = view.targets->groups[group];
-  const Pool& pool = world_.pool(target.pool);
-  const Lane& lane = view.lanes[i];
-  const std::span<const SlotId> slots(view.slots.data() + lane.slots_begin, lane.slots_count);
+void Applier::store_lane(const LaunchView& view, PageAct& act, std::size_t i, bool wraps) {
+  const std::uint32_t page_size = world_.pool(act.pool).page_size;
+  const Lane& lane = view.lanes.data()[i];
+  const SlotId* const slots = view.slots.data() + lane.slots_begin;
+  act.req = lane.req;
+  act.row = static_cast<std::int64_t>(i);
   // Pages told already, with their fate: a page is reported once a lane, not once a slot.
   std::optional<Told> told;
-  for (std::size_t k = 0; k < slots.size();) {
-    const std::int64_t slot = raw(slots.data()[k]);
+  for (std::size_t k = 0; k < lane.slots_count;) {
+    const std::int64_t slot = raw(slots[k]);
     if (slot == INT64_MIN || (slot < 0 && !wraps)) {
       ++k;
       continue;
     }
     // Slots that follow one another within a page are one write.
     std::size_t run = 1;
-    const std::int64_t page = slot < 0 ? -1 : quotient(slot, pool.page_size);
-    const std::int64_t first = page * pool.page_size;
-    const auto most = static_cast<std::size_t>(slot < 0 ? 1 : pool.page_size - (slot - first));
-    while (run < most && k + run < slots.size() &&
-           raw(slots.data()[k + run]) == slot + static_cast<std::int64_t>(run)) {
-      ++run;
-    }
+    const std::int64_t page = slot < 0 ? -1 : quotient(slot, page_size);
+    const std::int64_t first = page * page_size;
+    const std::size_t most = std::min<std::size_t>(
+        lane.slots_count - k,
+        static_cast<std::size_t>(slot < 0 ? 1 : page_size - (slot - first)));
+    while (run < most && raw(slots[k + run]) == slot + static_cast<std::int64_t>(run)) ++run;
     const auto begin = slot < 0 ? 0 : static_cast<std::uint32_t>(slot - first);
-    PageAct act{.act = Act::kStore,
-                .pool = target.pool,
-                .page = PageId{static_cast<std::int32_t>(std::min<std::int64_t>(page, INT32_MAX))},
-                .req = lane.req,
-                .row = static_cast<std::int64_t>(i),
-                .column = static_cast<std::int64_t>(k),
-                .slot = slots[k],
-                .layers = target.layers,
-                .launch = &view,
-                .group = group};
-    const bool only = run == slots.size();  // The usual case needs no set.
+    act.page = PageId{static_cast<std::int32_t>(std::min<std::int64_t>(page, INT32_MAX))};
+    act.column = static_cast<std::int64_t>(k);
+    act.slot = slots[k];
+    const bool only = run == lane.slots_count;  // The usual case needs no set.
     if (!only && !told) told.emplace();
     write_page(act, begin, begin + static_cast<std::uint32_t>(run), kNone, only ? nullptr : &*told);
     k += run;
@@ -329,8 +388,7 @@ void Applier::run_copy(const ev::Copy& e, const LaunchView& view) {
 Outcome Applier::on(const ev::Attention& e) {
   if (Outcome o = check_names(e); !o.applied()) return o;
   const std::uint32_t b = world_.backends.index(e.backend);
-  LaunchView& view = state_.cache_.view;
-  reset(view, index_, event_.stream);
+  LaunchView& view = empty_view();
   view.backend = &world_.backends[b];
   view.targets = &resolve(b, e.layer, e.layers, e.bound);
   view.facts = &view.backend->facts;
@@ -343,8 +401,7 @@ Outcome Applier::on(const ev::Attention& e) {
 Outcome Applier::on(const ev::Store& e) {
   if (Outcome o = check_names(e); !o.applied()) return o;
   const std::uint32_t b = world_.backends.index(e.backend);
-  LaunchView& view = state_.cache_.view;
-  reset(view, index_, event_.stream);
+  LaunchView& view = empty_view();
   view.backend = &world_.backends[b];
   view.targets = &resolve(b, e.layer, e.layers, e.bound);
   view.facts = &view.backend->facts;
@@ -355,8 +412,7 @@ Outcome Applier::on(const ev::Store& e) {
 
 Outcome Applier::on(const ev::Copy& e) {
   if (Outcome o = check_names(e); !o.applied()) return o;
-  LaunchView& view = state_.cache_.view;
-  reset(view, index_, event_.stream);
+  LaunchView& view = empty_view();
   view.copy = &e;
   run_launch(view);
   return {};
@@ -369,8 +425,7 @@ Outcome Applier::on(const ev::LaunchDone& e) {
 
 void Applier::run_captured(Name name, GraphState& graph, std::size_t index, const ev::Rows* today) {
   const CapturedLaunch& captured = graph.launches[index];
-  LaunchView& view = state_.cache_.view;
-  reset(view, index_, event_.stream);
+  LaunchView& view = empty_view();
   view.graph = &graph;
   view.graph_name = name;
   view.number = static_cast<std::int64_t>(index);

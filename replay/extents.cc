@@ -110,15 +110,8 @@ bool Extents::grow_in_place(Groups& groups, LayerSet layers, std::uint32_t begin
   return !merges;
 }
 
-void Extents::write(LayerSets& sets, std::uint32_t index, LayerSet layers, std::uint32_t begin,
-                    std::uint32_t end, EventIndex by) {
-  Page& page = pages_.at(index);
-  page.by = by;
-  if (page.groups == 0 && begin <= page.prefix && (page.layers == layers || page.prefix == 0)) {
-    page.layers = layers;
-    page.prefix = std::max(page.prefix, end);
-    return;
-  }
+void Extents::write_apart(LayerSets& sets, Page& page, LayerSet layers, std::uint32_t begin,
+                          std::uint32_t end) {
   if (page.groups != 0 && grow_in_place(groups_[page.groups - 1], layers, begin, end)) return;
   Groups out;
   LayerSet left = layers;  // Layers that were in no group so far.

@@ -2,6 +2,7 @@
 // Which offsets of each page were written, in which layers, since the page was given out.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -35,7 +36,16 @@ class Extents {
  public:
   // Offsets [begin, end) of the page were written in these layers by the event.
   void write(LayerSets& sets, std::uint32_t page, LayerSet layers, std::uint32_t begin,
-             std::uint32_t end, EventIndex by);
+             std::uint32_t end, EventIndex by) {
+    Page& p = pages_.at(page);
+    p.by = by;
+    if (p.groups == 0 && begin <= p.prefix && (p.layers == layers || p.prefix == 0)) [[likely]] {
+      p.layers = layers;
+      p.prefix = std::max(p.prefix, end);
+    } else {
+      write_apart(sets, p, layers, begin, end);
+    }
+  }
   // Nothing of the page counts as written.
   void reset(std::uint32_t page);
   // What was written from offset `length` on no longer counts, in any layer.
@@ -100,6 +110,9 @@ class Extents {
   };
 
  private:
+  // A write to a page of several groups, or that makes it one.
+  void write_apart(LayerSets& sets, Page& page, LayerSet layers, std::uint32_t begin,
+                   std::uint32_t end);
   static bool groups_cover(LayerSets& sets, const Groups& groups, LayerSet layers,
                            std::uint32_t begin, std::uint32_t end);
   static bool grow_in_place(Groups& groups, LayerSet layers, std::uint32_t begin,

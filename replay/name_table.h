@@ -16,11 +16,11 @@ class NameTable {
   static constexpr std::uint32_t kMissing = UINT32_MAX;
 
   std::uint32_t index(Name name) const {
-    return raw(name) < index_.size() ? index_[raw(name)] - 1 : kMissing;
+    return raw(name) < index_.size() ? index_.data()[raw(name)] - 1 : kMissing;
   }
   T* find(Name name) {
     const std::uint32_t i = index(name);
-    return i == kMissing ? nullptr : &items_[i];
+    return i == kMissing ? nullptr : items_.data() + i;
   }
   const T* find(Name name) const { return const_cast<NameTable*>(this)->find(name); }
   T& operator[](std::uint32_t i) { return items_[i]; }

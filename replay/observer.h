@@ -73,6 +73,7 @@ struct Lane {
   std::int64_t q_pos = 0;     // Position of the first query.
   std::int64_t first = 0;     // Logical index of entry 0.
   std::int64_t entries = -1;  // That the row has; -1: not known.
+  bool usual = false;         // A request's, with the entries of its table row one after another.
   const Pages* pages = nullptr;
   const TableRow* table = nullptr;
   const Ints* logical = nullptr;

@@ -35,7 +35,7 @@ class SparseArray {
   const T* find(std::uint64_t index) const {
     const std::uint64_t c = index / kChunk;
     if (c < dense_.size()) [[likely]] {
-      return dense_[c] ? &(*dense_[c])[index % kChunk] : nullptr;
+      return dense_.data()[c] ? &(*dense_.data()[c])[index % kChunk] : nullptr;
     }
     if (far_.empty()) return nullptr;
     auto it = far_.find(c);
@@ -45,7 +45,10 @@ class SparseArray {
 
   // Makes the element if need be.
   T& at(std::uint64_t index) {
-    std::unique_ptr<Chunk>& chunk = directory_slot(index / kChunk);
+    const std::uint64_t c = index / kChunk;
+    if (c < dense_.size() && dense_.data()[c]) [[likely]]
+      return (*dense_.data()[c])[index % kChunk];
+    std::unique_ptr<Chunk>& chunk = directory_slot(c);
     if (!chunk) chunk = std::make_unique<Chunk>();
     return (*chunk)[index % kChunk];
   }

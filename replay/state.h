@@ -2,6 +2,7 @@
 // The state machine: what every event of the trace model does to the paged KV caches.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -75,14 +76,29 @@ class State {
   const Names* names_;
   EventIndex next_ = 0;
   std::map<std::int64_t, World> worlds_;
+  // The lanes of an attention, kept for the next one with the same rows, where all that moves is
+  // lengths and the contents of tables.
+  struct KnownLanes {
+    ev::Rows rows, today;
+    bool of_graph = false;
+    Name table = kNone, lens = kNone;
+    std::int64_t rank = kNoRank, cols = -1;
+    std::vector<Lane> lanes;
+  };
   // Derived, and rebuilt where it is missing: a copied or loaded state starts without.
   struct Cache {
     std::unordered_map<std::uint64_t, std::vector<Resolved>> resolved;  // By rank and backend.
     LaunchView view;
+    std::array<KnownLanes, 8> known;
+    std::size_t next_known = 0;
+    KnownLanes* in_view = nullptr;  // Whose lanes the view holds.
     Cache() = default;
     Cache(const Cache&) {}
+    Cache(Cache&& other) noexcept : Cache() { resolved = std::move(other.resolved); }
     Cache& operator=(const Cache&) {
       resolved.clear();
+      known = {};
+      in_view = nullptr;
       return *this;
     }
   };

@@ -107,11 +107,12 @@ void TableCellsIn::get(In& in, ev::Table& table) {
 bool RowsIn::open_fields(In& in, capnp::AnyStruct::Reader any, capnp::StructSchema schema,
                          const Limits& field, std::size_t cells) {
   good_ = false;  // Names are numbers of the segment.
+  ++segment_;
   return columns_.open_fields(in, any, schema, field, cells);
 }
 
 bool RowsIn::refresh(std::size_t n) {
-  bool same = good_ && n == last_.size();
+  bool same = good_ && n == last_.rows.size();
   columns_.each_column([&](std::size_t i, auto& column, auto) {
     if constexpr (requires { column.counts; }) {
       same = same && column.counts.elided();
@@ -125,16 +126,18 @@ bool RowsIn::refresh(std::size_t n) {
 }
 
 void RowsIn::read(In& in, std::size_t n) {
-  if (last_.shared()) std::swap(last_, spare_);
-  std::vector<ev::Row>& list = last_.renew();
+  if (last_.rows.shared()) std::swap(last_, spare_);
+  if (last_.rows.shared() || last_.segment != segment_) last_.rows = {};
+  last_.segment = segment_;
+  std::vector<ev::Row>& list = last_.rows.renew();
   list.resize(n);
   columns_.each_column([&](std::size_t i, auto& column, auto member) {
     if constexpr (requires { column.counts; }) {
+      if (column.counts.elided()) return true;
       column.get_each(
           in, n, [&](std::size_t k) -> auto& { return list.data()[k].*member; });
     } else if (column.column.elided()) {
       in.doubtful |= n > 0 && !column.may_be_elided;
-      for (ev::Row& row : list) row.*member = {};
     } else {
       const Limits limits = *column.limits;
       for (std::size_t k = 0; k < n; ++k) {
@@ -152,7 +155,7 @@ void RowsIn::get(In& in, std::size_t n, ev::Rows& rows) {
     good_ = !in.doubtful && in.error == nullptr;
     in.doubtful |= doubtful;
   }
-  rows = last_;
+  rows = last_.rows;
 }
 
 bool FieldIn<ev::Launch>::open_fields(In& in, capnp::AnyStruct::Reader any,

@@ -346,8 +346,14 @@ class RowsIn {
 
   FieldIn<ev::Row> columns_;
   std::array<std::vector<std::int64_t>, kFields> cells_;  // Of the last list, by field.
-  ev::Rows last_, spare_;
-  bool good_ = false;  // Its values are within their limits.
+  // A list, and the segment of which it was read: there, what it lacks is lacking for good.
+  struct Kept {
+    ev::Rows rows;
+    std::uint64_t segment = 0;
+  };
+  Kept last_, spare_;
+  std::uint64_t segment_ = 0;
+  bool good_ = false;  // The last list's values are within their limits.
 };
 
 // Lists and options of structures: how many, then their fields one after another.

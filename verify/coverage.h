@@ -50,6 +50,15 @@ class Coverage {
     if (const auto* header = std::get_if<ev::Header>(&event.body)) note_records(*header, names);
   }
   void judged(Rule rule, std::uint64_t n) { judged_[static_cast<std::size_t>(rule)] += n; }
+  // A page that a store writes in so many layers, by an id whose space or unit it says.
+  void judged_store(std::uint64_t layers, std::uint64_t offsets) {
+    for (const Rule rule : {Rule::kOobPage, Rule::kPadLane, Rule::kFreedPage, Rule::kWrongOwner,
+                            Rule::kAliasedWrite}) {
+      judged(rule, layers);
+    }
+    judged(Rule::kWrongSpace, 1);
+    judged(Rule::kOffsetOverflow, offsets);
+  }
   Seen& backend(std::int64_t rank, Name name) { return backends_[{rank, name}]; }
   Seen& pool(std::int64_t rank, Name name) { return pools_[{rank, name}]; }
   const std::array<std::uint64_t, kRuleCount>& judged() const { return judged_; }

@@ -151,7 +151,6 @@ class Judge : public Observer {
     Pool& pool;
     Space& space;
     std::int64_t entry_tokens;  // Tokens that one entry stands for.
-    int shift;                  // … as a power of two; -1: they are none.
     std::int64_t bound;         // In entries.
     std::int64_t window;        // 0: full.
     const MapState* map;        // The map into this pool, where there is just one to compare with.
@@ -170,10 +169,6 @@ class Judge : public Observer {
     Counts counts{};  // Judgements, a layer.
     // Entries that stood as judged before, those of unknown pages, and those whose space was said.
     std::uint64_t skipped = 0, skipped_unknown = 0, skipped_claimed = 0;
-    // The entry of a position.
-    std::int64_t entry_of(std::int64_t position) const {
-      return shift >= 0 ? position >> shift : quotient(position, entry_tokens);
-    }
     // Entries that the lane's row has; -1: not known, or of no matter.
     std::int64_t width(const Lane& lane) const {
       if (lane.logical != nullptr || cols < 0) return lane.logical != nullptr ? -1 : lane.entries;
@@ -194,6 +189,10 @@ class Judge : public Observer {
   };
   // The unit that a store says its slots are of.
   enum class StoreUnit : std::uint8_t { kNone, kSlot, kPage, kOther };
+  struct UsualStore {
+    bool usual = false;    // Of no page can more be wrong than its fate.
+    bool offsets = false;  // Their offsets are judged.
+  };
   struct Entry {
     std::int64_t index = 0, logical = 0;
     Cell cell;
@@ -201,6 +200,39 @@ class Judge : public Observer {
   // What of a lane is judged: positions from `from` on, which lie in the entries [lo, hi).
   struct Live {
     std::int64_t from = 0, lo = 0, hi = 0;
+  };
+  // What all usual lanes of a launch need of its ground, and what comes of those that stand: apart
+  // from it, so that a compiler keeps it at hand from lane to lane.
+  struct Usual {
+    explicit Usual(Ground& ground, bool strict_window);
+    Live live(const Lane& lane) const {
+      Live live;
+      if (window > 0) {
+        live.from = std::max<std::int64_t>(0, lane.q_pos + 1 - window);
+        live.lo = entry_of(live.from);
+      }
+      live.hi = entry_of(lane.len + tokens - 1);
+      return live;
+    }
+    std::int64_t entry_of(std::int64_t position) const {
+      return shift >= 0 ? position >> shift : quotient(position, tokens);
+    }
+    void take(Memos* of) {
+      memos = of == nullptr ? nullptr : of->lanes.data();
+      rows = of == nullptr ? 0 : of->lanes.size();
+    }
+    void end(Ground& ground) const;
+
+    const Space* space;
+    const Space* from_space;
+    const Extents* extents;
+    Memo* memos = nullptr;
+    std::size_t rows = 0;  // Of `memos`.
+    std::int64_t tokens, window, cols;
+    int shift;  // Tokens as a power of two; -1: they are none.
+    bool claimed;
+    LayerSet spans, covered;
+    std::uint64_t skipped = 0, skipped_claimed = 0, widths = 0;
   };
 
   // Fills in what is common to an event's findings.
@@ -229,6 +261,7 @@ class Judge : public Observer {
                    EventIndex because = kNever);
   void judge_hit(World& world, const PageAct& act);
   StoreUnit unit_of(const ev::Store& store) const;
+  UsualStore usual_store(const World& world, const LaunchView& view);
   void judge_store_space(World& world, const PageAct& act);
   void judge_inflight(World& world, const PageAct& act, bool writes);
   static bool offset_fits(const Pool& pool, PageId page);
@@ -240,7 +273,7 @@ class Judge : public Observer {
   static void count_skipped(Ground& ground);
   void judge_bounds_alone(const LaunchView& view, std::uint32_t group);
   void judge_lanes(Ground& ground);
-  void judge_lane(Ground& ground, std::size_t row, const Live& live, Memo* memo);
+  void judge_lane(Ground& ground, std::size_t row, const Live& live);
   void report_width(Ground& ground, std::size_t row, std::int64_t lo, std::int64_t hi);
   bool judge_entries(Ground& ground, std::size_t row, std::int64_t lo, std::int64_t hi);
   bool judge_entry(Ground& ground, std::size_t row, const Entry& entry, LayerSet& covered);
@@ -271,8 +304,11 @@ class Judge : public Observer {
     return memo.req == lane.req && memo.birth == holder.birth && memo.first == lane.first &&
            memo.live <= live;
   }
-  static bool spans_launch(Ground& ground, const Memo& memo);
-  static bool stands(Ground& ground, const Lane& lane, Memo& memo, const Live& live);
+  static bool spans_launch(Ground& ground, LayerSet& spans, LayerSet layers);
+  static bool stands(Ground& ground, Usual& usual, const Lane& lane, Memo& memo,
+                     const Live& live);
+  static bool last_page_written(Ground& ground, Usual& usual, const Lane& lane, const Memo& memo,
+                                const Live& live);
   bool judge_rest(Ground& ground, std::size_t row, std::int64_t live, std::int64_t hi, Rest& rest);
   static void note_absent(Ground& ground, Rest& rest, std::int64_t begin, std::int64_t end);
   static void note_unlike(Ground& ground, Rest& rest, const Entry& entry);
@@ -317,6 +353,7 @@ class Judge : public Observer {
   std::int32_t stream_ = 0;
   std::int64_t launch_number_ = -1;
   StoreUnit store_unit_ = StoreUnit::kNone;  // Of the launch at hand.
+  UsualStore store_;
   std::map<std::int64_t, RankCache> caches_;
   RankCache* cache_ = nullptr;               // Of rank_.
   std::vector<Judged> judged_;               // Of event_.

@@ -2,6 +2,7 @@
 // The lanes of an attention: which entries have to be judged (again). What a lane was judged clean
 // against is remembered by version; what did not move since is not looked at.
 #include <algorithm>
+#include <bit>
 
 #include "verify/judge.h"
 
@@ -35,61 +36,94 @@ Judge::Memos* Judge::memos_for(const Ground& ground) {
 }
 
 // Where the lane is remembered; null where it cannot be.
-[[gnu::always_inline]] inline Judge::Memo* Judge::memo_of(Ground& ground, const Lane& lane) {
+inline Judge::Memo* Judge::memo_of(Ground& ground, const Lane& lane) {
   constexpr std::int64_t kMostRows = 1 << 16;
-  const bool plain = ground.memos != nullptr && lane.table != nullptr && lane.req != kNone &&
-                     lane.logical == nullptr && lane.spaces == nullptr && lane.row < kMostRows;
-  if (!plain) return nullptr;
+  if (ground.memos == nullptr || !lane.usual || lane.row >= kMostRows) return nullptr;
   std::vector<Memo>& lanes = ground.memos->lanes;
   const auto row = static_cast<std::size_t>(lane.row);
-  if (row >= lanes.size()) [[unlikely]]
-    lanes.resize(row + 1);
+  if (row >= lanes.size()) lanes.resize(row + 1);
   return lanes.data() + row;
 }
 
 // Was the lane judged in all layers of the launch? Mostly in the same ones as the lane before it.
-inline bool Judge::spans_launch(Ground& ground, const Memo& memo) {
-  if (memo.layers == ground.spans) return true;
-  if (!ground.world.layers.contains(memo.layers, ground.targets.layers)) return false;
-  ground.spans = memo.layers;
+inline bool Judge::spans_launch(Ground& ground, LayerSet& spans, LayerSet layers) {
+  if (layers == spans) return true;
+  if (!ground.world.layers.contains(layers, ground.targets.layers)) return false;
+  spans = layers;
+  return true;
+}
+
+Judge::Usual::Usual(Ground& ground, bool strict_window)
+    : space(&ground.space),
+      from_space(ground.from_space),
+      extents(&ground.pool.extents),
+      tokens(ground.entry_tokens),
+      window(strict_window ? 0 : ground.window),
+      cols(ground.cols),
+      shift(std::has_single_bit(static_cast<std::uint64_t>(tokens))
+                ? std::countr_zero(static_cast<std::uint64_t>(tokens))
+                : -1),
+      claimed(ground.view.claim != kNoSpace),
+      spans(ground.spans),
+      covered(ground.covered) {
+  take(ground.memos);
+}
+
+void Judge::Usual::end(Ground& ground) const {
+  ground.counts[static_cast<std::size_t>(Rule::kShortTable)] += widths;
+  ground.skipped += skipped;
+  ground.skipped_claimed += skipped_claimed;
+  ground.covered = ground.covered == covered
+                       ? covered
+                       : ground.world.layers.intersect(ground.covered, covered);
+}
+
+// Is the last page written as far as the lane goes? At least in the layers of the launch: the pages
+// before it may have been in more.
+[[gnu::always_inline]] inline bool Judge::last_page_written(Ground& ground, Usual& usual,
+                                                            const Lane& lane, const Memo& memo,
+                                                            const Live& live) {
+  LayerSet covered = memo.layers;
+  const auto end = static_cast<std::uint32_t>(lane.len - (live.hi - 1) * usual.tokens);
+  if (!usual.extents->begins_with(static_cast<std::uint32_t>(memo.page), covered, end)) {
+    for (const LayerSet layers : {memo.layers, ground.targets.layers}) {
+      covered = layers;
+      if (written(ground, lane, memo.page, layers, live.from, live.hi - 1)) break;
+      covered = kNoLayers;
+    }
+    if (covered == kNoLayers) return false;
+  }
+  if (covered != usual.covered) [[unlikely]]
+    usual.covered = ground.world.layers.intersect(usual.covered, covered);
   return true;
 }
 
 // The usual lane: since it was judged clean, no more happened than that tokens came or went in its
 // last page. Then the memo is brought up to date. False says nothing.
-[[gnu::always_inline]] inline bool Judge::stands(Ground& ground, const Lane& lane, Memo& memo, const Live& live) {
-  const Holder* holder = ground.space.holder(lane.req);
+[[gnu::always_inline]] inline bool Judge::stands(Ground& ground, Usual& usual, const Lane& lane,
+                                                 Memo& memo, const Live& live) {
+  const Holder* holder = usual.space->holder(lane.req);
   if (holder == nullptr || memo.moved != holder->moved || memo.req != lane.req ||
       memo.first != lane.first || memo.live > live.from || memo.end != live.hi ||
       memo.page == kUnknownPage || memo.row_version != lane.table->changes.version() ||
-      !spans_launch(ground, memo)) {
+      memo.head.known > live.lo || !spans_launch(ground, usual.spans, memo.layers)) {
     return false;
   }
   std::int64_t from = std::min(memo.whole, holder->changes.low_since(memo.holder_version));
-  const Holder* other = nullptr;
-  if (ground.from_space != nullptr) {
-    other = ground.from_space->holder(lane.req);
+  std::uint32_t from_version = 0;
+  if (usual.from_space != nullptr) {
+    const Holder* other = usual.from_space->holder(lane.req);
     if (other == nullptr || memo.from_moved != other->moved) return false;
+    from_version = other->changes.version();
     from = std::min(from, other->changes.low_since(memo.from_version));
   }
-  if (from < live.hi - 1) return false;
-  LayerSet covered = memo.layers;
-  if (from < live.hi) {
-    const std::int64_t end = lane.len - (live.hi - 1) * ground.entry_tokens;
-    const auto page = static_cast<std::uint32_t>(memo.page);
-    if (!ground.pool.extents.begins_with(page, covered, static_cast<std::uint32_t>(end)) &&
-        !written(ground, lane, memo.page, covered, live.from, live.hi - 1)) {
-      // The pages before it were written in more layers: this launch's do.
-      covered = ground.targets.layers;
-      if (!written(ground, lane, memo.page, covered, live.from, live.hi - 1)) return false;
-    }
-  }
+  if (from < live.hi - 1 || !last_page_written(ground, usual, lane, memo, live)) return false;
   memo.holder_version = holder->changes.version();
-  if (other != nullptr) memo.from_version = other->changes.version();
-  memo.whole = live.hi * ground.entry_tokens > lane.len ? live.hi - 1 : live.hi;
-  ground.skip(live.lo, live.hi, memo.head, memo.tag);
-  if (ground.covered != covered) [[unlikely]]
-    ground.covered = ground.world.layers.intersect(ground.covered, covered);
+  memo.from_version = from_version;
+  memo.whole = live.hi * usual.tokens > lane.len ? live.hi - 1 : live.hi;
+  const auto n = static_cast<std::uint64_t>(live.hi - live.lo);
+  usual.skipped += n;
+  if (usual.claimed || ground.claimed(memo.tag)) usual.skipped_claimed += n;
   return true;
 }
 
@@ -98,7 +132,7 @@ bool Judge::still_holds(Ground& ground, const Lane& lane, const Memo& memo, std:
                         Rest& rest) const {
   if (rest.holder == nullptr || !same_lane(memo, lane, *rest.holder, live)) return false;
   if (memo.from_birth != (rest.from_holder == nullptr ? 0 : rest.from_holder->birth)) return false;
-  if (!spans_launch(ground, memo)) return false;
+  if (!spans_launch(ground, ground.spans, memo.layers)) return false;
   rest.covered = memo.layers;
   rest.tagged = memo.tag != kNoTag;
   rest.tag = rest.tagged ? memo.tag : 0;
@@ -267,39 +301,36 @@ void Judge::judge_remembered(Ground& ground, std::size_t row, Memo& memo, const 
   }
 }
 
-void Judge::judge_lane(Ground& ground, std::size_t row, const Live& live, Memo* memo) {
-  if (memo != nullptr) return judge_remembered(ground, row, *memo, live);
+void Judge::judge_lane(Ground& ground, std::size_t row, const Live& live) {
+  const Lane& lane = ground.view.lanes[row];
+  if (Memo* memo = memo_of(ground, lane)) return judge_remembered(ground, row, *memo, live);
   bool apart = false;
   const bool clean = judge_entries(ground, row, live.lo, live.hi);
   ground.clean = judge_distinct(ground, row, live.lo, live.hi, apart) && clean && ground.clean;
-  // Not known entry by entry.
-  if (ground.view.lanes[row].req != kNone) ground.covered = kNoLayers;
+  if (lane.req != kNone) ground.covered = kNoLayers;  // Not known entry by entry.
 }
 
 void Judge::judge_lanes(Ground& ground) {
-  const std::int64_t window = options_.strict_window ? 0 : ground.window;
+  Usual usual(ground, options_.strict_window);
   for (std::size_t i = 0; i < ground.view.lanes.size(); ++i) {
     const Lane& lane = ground.view.lanes.data()[i];
     if (lane.len < 0) continue;
-    Live live;
-    if (window > 0) {
-      live.from = std::max<std::int64_t>(0, lane.q_pos + 1 - window);
-      live.lo = ground.entry_of(live.from);
-    }
-    live.hi = ground.entry_of(lane.len + ground.entry_tokens - 1);
+    Live live = usual.live(lane);
     if (const std::int64_t width = ground.width(lane); width >= 0) {
-      ++ground.counts[static_cast<std::size_t>(Rule::kShortTable)];
+      ++usual.widths;
       if (live.lo < lane.first || live.hi - lane.first > width) [[unlikely]]
         report_width(ground, i, live.lo, live.hi);
     }
-    if (lane.pages == nullptr && lane.table == nullptr) continue;
-    Memo* const memo = memo_of(ground, lane);
-    if (memo != nullptr) {
-      live.hi = std::max(live.lo, live.hi);
-      if (stands(ground, lane, *memo, live)) continue;
+    live.hi = std::max(live.lo, live.hi);
+    if (lane.usual && static_cast<std::size_t>(lane.row) < usual.rows &&
+        stands(ground, usual, lane, usual.memos[lane.row], live)) {
+      continue;
     }
-    judge_lane(ground, i, live, memo);
+    if (lane.pages == nullptr && lane.table == nullptr) continue;
+    judge_lane(ground, i, live);
+    usual.take(ground.memos);
   }
+  usual.end(ground);
 }
 
 // Does no page stand twice in the row? `apart`: as in a memo.

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Launches: bindings, table widths, and which entries of a lane have to be judged (again).
 #include <algorithm>
-#include <bit>
 
 #include "verify/judge.h"
 
@@ -13,7 +12,10 @@ void Judge::on_launch(World& world, const LaunchView& view) {
   stream_ = view.stream;
   // What a store or a copy changed within a graph launch is judged anew behind it.
   if (view.attention == nullptr) judged_.clear();
-  if (view.store != nullptr) store_unit_ = unit_of(*view.store);
+  if (view.store != nullptr) {
+    store_unit_ = unit_of(*view.store);
+    store_ = view.targets == nullptr ? UsualStore() : usual_store(world, view);
+  }
   if (view.targets == nullptr) return;  // A copy: its pages are judged one by one.
   launches_ += view.targets->list.size();
   Seen& seen = seen_backend(world, view.backend->name);
@@ -180,9 +182,6 @@ void Judge::judge_group(World& world, const LaunchView& view, std::uint32_t g) {
                 .pool = pool,
                 .space = world.space_of(pool),
                 .entry_tokens = tokens,
-                .shift = std::has_single_bit(static_cast<std::uint64_t>(tokens))
-                             ? std::countr_zero(static_cast<std::uint64_t>(tokens))
-                             : -1,
                 .bound = bound,
                 .window = e.window.value_or(0),
                 .map = several ? nullptr : map,

@@ -89,7 +89,31 @@ inline bool Judge::offset_fits(const Pool& pool, PageId page) {
   return end <= static_cast<unsigned __int128>(1) << (pool.offset_bits - 1);
 }
 
+// A store of pages that are all judged alike but for their fates.
+Judge::UsualStore Judge::usual_store(const World& world, const LaunchView& view) {
+  const bool said = view.claim != kNoSpace;
+  UsualStore out{.usual = world.ops.empty() &&
+                          (store_unit_ == StoreUnit::kSlot ||
+                           (said && store_unit_ == StoreUnit::kNone)),
+                 .offsets = true};
+  for (const Targets::Group& group : view.targets->groups) {
+    if (group.pool == kNoPool) continue;
+    const Pool& pool = world.pool(group.pool);
+    const bool offsets = pool.page_bytes > 0 && pool.offset_bits > 0;
+    out.offsets = out.offsets && offsets;
+    out.usual = out.usual && offsets == out.offsets && (!said || view.claim == pool.space) &&
+                seen_pool(world, group.pool).write && pool.pages <= INT32_MAX &&
+                (!offsets || offset_fits(pool, PageId{static_cast<std::int32_t>(pool.pages - 1)}));
+  }
+  return out;
+}
+
 void Judge::on_page(World& world, const PageAct& act) {
+  if (act.act == Act::kStore && store_.usual && act.fate == Fate::kOk && act.req != kNone)
+      [[likely]] {
+    return coverage_.judged_store(act.launch->targets->groups[act.group].members.size(),
+                                  store_.offsets ? 1 : 0);
+  }
   const Kind kind = kind_of(act.act);
   const Pool& pool = world.pool(act.pool);
   const bool uses = kind == Kind::kWrite || kind == Kind::kRead;
