@@ -216,7 +216,8 @@ void Applier::fill_view(LaunchView& view, const ev::Attention& e, const ev::Rows
     by_row = by_row && lane.row >= 0 && !has_len && !has_q_pos && lane.pages == nullptr &&
              lane.logical == nullptr && lane.spaces == nullptr;
   }
-  if (!by_row) return;
+  constexpr std::size_t kMostKnown = 4096;  // Lanes: more are no engine's.
+  if (!by_row || view.lanes.size() > kMostKnown) return;
   State::Cache& cache = state_.cache_;
   State::KnownLanes& known = cache.known[cache.next_known++ % cache.known.size()];
   known.rows = e.rows;
@@ -315,8 +316,7 @@ void Applier::store_lane(const LaunchView& view, PageAct& act, std::size_t i, bo
     const std::int64_t page = slot < 0 ? -1 : quotient(slot, page_size);
     const std::int64_t first = page * page_size;
     const std::size_t most = std::min<std::size_t>(
-        lane.slots_count - k,
-        static_cast<std::size_t>(slot < 0 ? 1 : page_size - (slot - first)));
+        lane.slots_count - k, static_cast<std::size_t>(slot < 0 ? 1 : page_size - (slot - first)));
     while (run < most && raw(slots[k + run]) == slot + static_cast<std::int64_t>(run)) ++run;
     const auto begin = slot < 0 ? 0 : static_cast<std::uint32_t>(slot - first);
     act.page = PageId{static_cast<std::int32_t>(std::min<std::int64_t>(page, INT32_MAX))};

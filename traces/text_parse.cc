@@ -292,6 +292,7 @@ class EventParser {
   }
 
   bool read(const Json& value, const Place& at, ev::Rows& out) {
+    out.renew().clear();
     return read(value, at, out.edit());
   }
 

@@ -93,7 +93,7 @@ class Judge : public Observer {
     std::int64_t end = 0;
     Head head;
     std::uint32_t tag = 0;  // Of the last entry: its space and unit were right.
-    bool apart = false;  // Each page is listed where its owner's column is, if it has just one.
+    bool apart = false;     // Each page is listed where its owner's column is, if it has just one.
     std::uint64_t birth = 0, from_birth = 0;
   };
   // What a launch says of its entries, beside the lanes themselves.
@@ -228,7 +228,7 @@ class Judge : public Observer {
     const Extents* extents;
     Memo* memos = nullptr;
     std::size_t rows = 0;  // Of `memos`.
-    std::int64_t tokens, window, cols;
+    std::int64_t tokens, window;
     int shift;  // Tokens as a power of two; -1: they are none.
     bool claimed;
     LayerSet spans, covered;
@@ -305,10 +305,9 @@ class Judge : public Observer {
            memo.live <= live;
   }
   static bool spans_launch(Ground& ground, LayerSet& spans, LayerSet layers);
-  static bool stands(Ground& ground, Usual& usual, const Lane& lane, Memo& memo,
-                     const Live& live);
-  static bool last_page_written(Ground& ground, Usual& usual, const Lane& lane, const Memo& memo,
-                                const Live& live);
+  static bool stands(Ground& ground, Usual& usual, const Lane& lane, Memo& memo, const Live& live);
+  static LayerSet last_page_written(const Ground& ground, const Usual& usual, const Lane& lane,
+                                    const Memo& memo, const Live& live);
   bool judge_rest(Ground& ground, std::size_t row, std::int64_t live, std::int64_t hi, Rest& rest);
   static void note_absent(Ground& ground, Rest& rest, std::int64_t begin, std::int64_t end);
   static void note_unlike(Ground& ground, Rest& rest, const Entry& entry);

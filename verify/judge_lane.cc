@@ -21,8 +21,8 @@ Judge::Memos* Judge::memos_for(const Ground& ground) {
   }
   constexpr std::size_t kMostSaid = 256;  // Of a sane trace there are a few.
   if (cache_->memos.size() > kMostSaid) cache_->memos.clear();
-  Memos& memos = cache_->memos[{view.table, ground.targets.pool, view.claim, ground.unit,
-                                ground.bound}];
+  Memos& memos =
+      cache_->memos[{view.table, ground.targets.pool, view.claim, ground.unit, ground.bound}];
   Memos now{.epoch = ground.space.epoch(),
             .pool_version = ground.pool.version,
             .pools = ground.world.pools.size(),
@@ -59,7 +59,6 @@ Judge::Usual::Usual(Ground& ground, bool strict_window)
       extents(&ground.pool.extents),
       tokens(ground.entry_tokens),
       window(strict_window ? 0 : ground.window),
-      cols(ground.cols),
       shift(std::has_single_bit(static_cast<std::uint64_t>(tokens))
                 ? std::countr_zero(static_cast<std::uint64_t>(tokens))
                 : -1),
@@ -73,29 +72,24 @@ void Judge::Usual::end(Ground& ground) const {
   ground.counts[static_cast<std::size_t>(Rule::kShortTable)] += widths;
   ground.skipped += skipped;
   ground.skipped_claimed += skipped_claimed;
-  ground.covered = ground.covered == covered
-                       ? covered
-                       : ground.world.layers.intersect(ground.covered, covered);
+  ground.covered =
+      ground.covered == covered ? covered : ground.world.layers.intersect(ground.covered, covered);
 }
 
-// Is the last page written as far as the lane goes? At least in the layers of the launch: the pages
-// before it may have been in more.
-[[gnu::always_inline]] inline bool Judge::last_page_written(Ground& ground, Usual& usual,
-                                                            const Lane& lane, const Memo& memo,
-                                                            const Live& live) {
-  LayerSet covered = memo.layers;
+// In which layers is the last page written as far as the lane goes? In those of the memo, or at
+// least in those of the launch: the pages before it may have been written in more.
+[[gnu::always_inline]] inline LayerSet Judge::last_page_written(const Ground& ground,
+                                                                const Usual& usual,
+                                                                const Lane& lane, const Memo& memo,
+                                                                const Live& live) {
   const auto end = static_cast<std::uint32_t>(lane.len - (live.hi - 1) * usual.tokens);
-  if (!usual.extents->begins_with(static_cast<std::uint32_t>(memo.page), covered, end)) {
-    for (const LayerSet layers : {memo.layers, ground.targets.layers}) {
-      covered = layers;
-      if (written(ground, lane, memo.page, layers, live.from, live.hi - 1)) break;
-      covered = kNoLayers;
-    }
-    if (covered == kNoLayers) return false;
+  if (usual.extents->begins_with(static_cast<std::uint32_t>(memo.page), memo.layers, end)) {
+    return memo.layers;
   }
-  if (covered != usual.covered) [[unlikely]]
-    usual.covered = ground.world.layers.intersect(usual.covered, covered);
-  return true;
+  for (const LayerSet layers : {memo.layers, ground.targets.layers}) {
+    if (written(ground, lane, memo.page, layers, live.from, live.hi - 1)) return layers;
+  }
+  return kNoLayers;
 }
 
 // The usual lane: since it was judged clean, no more happened than that tokens came or went in its
@@ -117,13 +111,20 @@ void Judge::Usual::end(Ground& ground) const {
     from_version = other->changes.version();
     from = std::min(from, other->changes.low_since(memo.from_version));
   }
-  if (from < live.hi - 1 || !last_page_written(ground, usual, lane, memo, live)) return false;
+  if (from < live.hi - 1) return false;
+  const LayerSet covered = last_page_written(ground, usual, lane, memo, live);
+  if (covered == kNoLayers) return false;
   memo.holder_version = holder->changes.version();
   memo.from_version = from_version;
-  memo.whole = live.hi * usual.tokens > lane.len ? live.hi - 1 : live.hi;
+  // Looked at were the live positions of the last page alone, and in those layers.
+  const bool whole = live.hi * usual.tokens <= lane.len && covered == memo.layers &&
+                     live.from <= (live.hi - 1) * usual.tokens;
+  memo.whole = whole ? live.hi : live.hi - 1;
   const auto n = static_cast<std::uint64_t>(live.hi - live.lo);
   usual.skipped += n;
   if (usual.claimed || ground.claimed(memo.tag)) usual.skipped_claimed += n;
+  if (covered != usual.covered) [[unlikely]]
+    usual.covered = ground.world.layers.intersect(usual.covered, covered);
   return true;
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Rules of single pages: given out, shared, freed, written.
 #include <algorithm>
+#include <utility>
 
 #include "verify/judge.h"
 
@@ -92,15 +93,15 @@ inline bool Judge::offset_fits(const Pool& pool, PageId page) {
 // A store of pages that are all judged alike but for their fates.
 Judge::UsualStore Judge::usual_store(const World& world, const LaunchView& view) {
   const bool said = view.claim != kNoSpace;
-  UsualStore out{.usual = world.ops.empty() &&
-                          (store_unit_ == StoreUnit::kSlot ||
-                           (said && store_unit_ == StoreUnit::kNone)),
-                 .offsets = true};
+  UsualStore out{.usual = world.ops.empty() && (store_unit_ == StoreUnit::kSlot ||
+                                                (said && store_unit_ == StoreUnit::kNone)),
+                 .offsets = false};
+  bool first = true;
   for (const Targets::Group& group : view.targets->groups) {
     if (group.pool == kNoPool) continue;
     const Pool& pool = world.pool(group.pool);
     const bool offsets = pool.page_bytes > 0 && pool.offset_bits > 0;
-    out.offsets = out.offsets && offsets;
+    if (std::exchange(first, false)) out.offsets = offsets;
     out.usual = out.usual && offsets == out.offsets && (!said || view.claim == pool.space) &&
                 seen_pool(world, group.pool).write && pool.pages <= INT32_MAX &&
                 (!offsets || offset_fits(pool, PageId{static_cast<std::int32_t>(pool.pages - 1)}));

@@ -191,6 +191,58 @@ TEST(Codec, StorageThatIsReusedKeepsNoFieldOfAnotherSegment) {
   }
 }
 
+TEST(Codec, LaunchesWithTheSameLanesShareTheirList) {
+  Names names;
+  const auto attention = [&](const std::string& lanes) {
+    return parsed(R"({"ev":"attention","backend":"b","layer":0,"table":"t","lens":"l","rows":[)" +
+                      lanes + "]}",
+                  names);
+  };
+  const auto encoded = [&](const std::vector<Event>& events) {
+    SegmentEncoder encoder(names, 0);
+    for (const Event& e : events) encoder.add(e);
+    Summary summary;
+    return encoder.finish(0, summary);
+  };
+  const std::string two = R"({"req":"A","row":0},{"req":"B","row":1,"q_len":2})";
+  const std::vector<Event> events = {attention(two),
+                                     attention(two),
+                                     attention(R"({"req":"A","row":0},{"req":"B","row":1})"),
+                                     attention(two),
+                                     attention(R"({"req":"A","row":0,"pages":[4],"len":1})"),
+                                     attention(R"({"req":"A","row":0,"pages":[5],"len":1})")};
+  const Words payload = encoded(events);
+  SegmentDecoder decoder(names);
+  ASSERT_TRUE(decoder.open(payload)) << decoder.error();
+  std::vector<Event> got;
+  Event event;
+  while (decoder.next(event) == SegmentDecoder::Next::kEvent) got.push_back(event);
+  EXPECT_EQ(got, events);
+  const auto rows = [&](std::size_t i) -> ev::Rows& {
+    return std::get<ev::Attention>(got[i].body).rows;
+  };
+  ASSERT_EQ(got.size(), events.size());
+  // Where pages stand inline in the segment, lanes are read each by itself.
+  EXPECT_FALSE(rows(1).is(rows(2)));
+  EXPECT_FALSE(rows(4).is(rows(5)));
+
+  const std::vector<Event> plain(events.begin(), events.begin() + 4);
+  const Words short_payload = encoded(plain);
+  for (int again = 0; again < 2; ++again) {
+    ASSERT_TRUE(decoder.open(short_payload)) << decoder.error();
+    got.clear();
+    while (decoder.next(event) == SegmentDecoder::Next::kEvent) got.push_back(event);
+    EXPECT_EQ(got, plain);
+    EXPECT_TRUE(rows(0).is(rows(1)));
+    EXPECT_FALSE(rows(1).is(rows(2)));
+    EXPECT_FALSE(rows(2).is(rows(3)));
+    // Who changes one gets a list of its own: the others stay, and so do those still to be read.
+    rows(0).edit()[0].req = kNone;
+    EXPECT_FALSE(rows(0).is(rows(1)));
+    EXPECT_EQ(rows(1), std::get<ev::Attention>(plain[1].body).rows);
+  }
+}
+
 TEST(Codec, SegmentsStandAlone) {
   Names names;
   const std::vector<Event> events = sample_events(names);

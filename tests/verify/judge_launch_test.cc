@@ -30,6 +30,26 @@ std::string coverage_of(const Coverage& coverage, const Names& names) {
   return out;
 }
 
+// Gives equal lanes one list, as a reader of binary traces does.
+class SharedRows {
+ public:
+  void share(Event& event) {
+    if (auto* e = std::get_if<ev::Attention>(&event.body)) share(e->rows);
+    if (auto* e = std::get_if<ev::GraphLaunch>(&event.body); e != nullptr && e->rows) {
+      share(*e->rows);
+    }
+  }
+
+ private:
+  void share(ev::Rows& rows) {
+    const auto at = std::ranges::find(seen_, rows);
+    if (at == seen_.end()) return seen_.push_back(rows);
+    rows = *at;
+  }
+  std::vector<ev::Rows> seen_;
+};
+
+// With `reuse`, lanes that were seen before are not filled in anew, either.
 Judged judge(const Lines& lines, bool reuse) {
   Machine m;
   std::array<bool, kRuleCount> rules;
@@ -38,7 +58,12 @@ Judged judge(const Lines& lines, bool reuse) {
   options.max_findings = 0;
   options.reuse = reuse;
   Judge judge(m.names, options, rules);
-  for (const std::string& line : lines) (void)m.apply(line, &judge);
+  SharedRows rows;
+  for (const std::string& line : lines) {
+    Event event = m.event(line);
+    if (reuse) rows.share(event);
+    (void)m.state.apply(event, &judge);
+  }
   judge.finish();
   Judged out{judge.findings().sorted(), {}, coverage_of(judge.coverage(), m.names)};
   for (const Finding& f : out.findings) out.text += f.id(m.names) + ": " + f.message + '\n';
@@ -541,6 +566,55 @@ TEST(JudgeLaunch, ACopyWithinAGraphLaunchIsSeenByTheLaunchBehindIt) {
   ASSERT_EQ(reused.findings.size(), 1u) << reused.text;
   EXPECT_EQ(reused.findings[0].rule, Rule::kUninitRead);
   EXPECT_EQ(reused.findings[0].launch, 2);
+}
+
+// A window that begins within the last page leaves what is before it to be judged.
+TEST(JudgeLaunch, AWiderWindowMeetsWhatANarrowOneLeftOut) {
+  const std::string head = R"({"ev":"attention","backend":"t","layer":0,"table":"b","lens":"l",)";
+  const std::string rows = R"("rows":[{"req":"A","row":0}]})";
+  const Lines lines = {
+      R"({"ev":"pool","pool":"F","pages":8,"page_size":8})",
+      R"({"ev":"backend","backend":"t"})",
+      R"({"ev":"pool_swap","backend":"t","layers":"*","pool":"F"})",
+      R"({"ev":"buffer","buffer":"b"})",
+      R"({"ev":"buffer","buffer":"l"})",
+      R"({"ev":"alloc","pool":"F","req":"A","pages":[2,3],"first":0})",
+      R"({"ev":"table","buffer":"b","row":0,"col":0,"pages":[2,3]})",
+      R"({"ev":"fill","pool":"F","req":"A","pages":[2,3],"slots":[8,4]})",
+      R"({"ev":"lens","buffer":"l","values":[12]})",
+      head + rows,
+      R"({"ev":"store","backend":"t","layer":0,"rows":[{"req":"A","slots":[29,30,31]}]})",
+      R"({"ev":"lens","buffer":"l","values":[16]})",
+      head + R"("window":2,)" + rows,
+      head + rows};
+  const Judged reused = judge(lines, true);
+  EXPECT_EQ(reused.text, judge(lines, false).text);
+  ASSERT_EQ(reused.findings.size(), 1u) << reused.text;
+  EXPECT_EQ(reused.findings[0].rule, Rule::kUninitRead);
+  EXPECT_EQ(reused.findings[0].event, lines.size() - 1);
+}
+
+// Pages of a store count for OFFSET_OVERFLOW where their pool says what an offset can express.
+TEST(JudgeLaunch, PoolsOfOneStoreCountEachForItself) {
+  for (const bool first : {true, false}) {
+    const std::string bytes = R"(,"page_bytes":64,"offset_bits":32)";
+    Lines lines = {
+        R"({"ev":"pool","pool":"P","pages":8,"page_size":8)" + (first ? bytes : "") + '}',
+        R"({"ev":"pool","pool":"Q","pages":8,"page_size":8)" + (first ? "" : bytes) + '}',
+        R"({"ev":"backend","backend":"t"})",
+        R"({"ev":"pool_swap","backend":"t","layers":[0],"pool":"P"})",
+        R"({"ev":"pool_swap","backend":"t","layers":[1],"pool":"Q"})",
+        R"({"ev":"alloc","pool":"P","req":"A","pages":[3],"first":0})",
+        R"({"ev":"alloc","pool":"Q","req":"A","pages":[3],"first":0})"};
+    for (const char* slot : {"24", "25", "26"}) {
+      lines.push_back(R"({"ev":"store","backend":"t","layers":[0,1],"unit":"slot",)"
+                      R"("rows":[{"req":"A","slots":[)" +
+                      std::string(slot) + "]}]}");
+    }
+    const std::string covered = judge(lines, true).covered;
+    EXPECT_NE(covered.find("OFFSET_OVERFLOW 3\n"), std::string::npos) << covered;
+    EXPECT_NE(covered.find("OOB_PAGE 6\n"), std::string::npos) << covered;
+  }
 }
 
 TEST(JudgeLaunch, EveryFindingIsReportedAgainByEveryLaunch) {
