@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: Apache-2.0
+// Random traces for tests of the rules.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "verify/dice.h"
+
+namespace pagetape {
+
+using Lines = std::vector<std::string>;
+
+// Random events of a small engine: three requests, two index spaces with a map between them and a
+// second pool in the first, a table for each space. Mostly right, sometimes not.
+class Engine {
+ public:
+  explicit Engine(std::uint64_t seed) : dice_(seed) {
+    lines_ = {
+        R"({"ev":"pool","pool":"F","pages":14,"page_size":4,"reserved":[{"page":0,"role":"pad"}]})",
+        R"({"ev":"pool","pool":"S","pages":12,"page_size":4,"reserved":[{"page":0,"role":"pad"}]})",
+        R"({"ev":"pool","pool":"E","pages":14,"page_size":4,"space":"F"})",
+        R"({"ev":"pool","pool":"Y","pages":14,"page_size":4,"space":"Z"})",
+        R"({"ev":"pool","pool":"G","pages":14,"page_size":4})",
+        R"({"ev":"backend","backend":"t"})",
+        R"({"ev":"pool_swap","backend":"t","layers":"*","pool":"F"})",
+        R"({"ev":"pool_swap","backend":"t","layers":[2],"pool":"S"})",
+        R"({"ev":"pool_swap","backend":"t","layers":[3],"pool":"E"})",
+        R"({"ev":"buffer","buffer":"F.t"})",
+        R"({"ev":"buffer","buffer":"S.t"})",
+        R"({"ev":"buffer","buffer":"l"})",
+        R"({"ev":"graph_capture","graph":"G","launches":[)" + captured(0) + ',' + captured(2) +
+            ',' + captured(1) + ',' + captured(3) + "]}"};
+    if (!dice_.one_in(3)) declare_map();
+  }
+
+  Lines run(int steps) {
+    for (int i = 0; i < steps; ++i) step();
+    return lines_;
+  }
+
+ private:
+  struct Request {
+    std::int64_t len = 0;
+    std::vector<std::int64_t> pages[2];  // Of F and S, by logical page.
+  };
+
+  static std::string captured(int layer) {
+    const std::string table = layer == 2 ? "S.t" : "F.t";
+    std::string rows;
+    for (int row = 0; row < 3; ++row) {
+      rows += (row == 0 ? "" : ",") + std::string(R"({"req":null,"row":)") + num(row) + '}';
+    }
+    return R"({"ev":"attention","backend":"t","layer":)" + num(layer) + R"(,"table":")" + table +
+           R"(","lens":"l","rows":[)" + rows + "]}";
+  }
+
+  static std::string num(std::int64_t n) { return std::to_string(n); }
+  void add(std::string line) { lines_.push_back(std::move(line)); }
+  static const char* pool_name(int s) { return s == 0 ? "F" : "S"; }
+  std::string req_name(std::int64_t r) const { return std::string(1, static_cast<char>('A' + r)); }
+  std::int64_t any_request() { return dice_.below(3); }
+  std::int64_t any_page() { return 1 + dice_.below(11); }
+  std::string of_req(const char* ev, int s, std::int64_t r, const std::string& rest) const {
+    return std::string(R"({"ev":")") + ev + R"(","pool":")" + pool_name(s) + R"(","req":")" +
+           req_name(r) + "\"," + rest + '}';
+  }
+  void cell(int s, std::int64_t row, std::int64_t col, std::int64_t page) {
+    std::string tag;
+    if (dice_.one_in(25)) tag = R"(,"unit":"block")";
+    if (dice_.one_in(12)) tag = std::string(R"(,"space":")") + pool_name(dice_.one_in(4)) + '"';
+    if (dice_.one_in(100)) tag = R"(,"space":"Z")";
+    add(std::string(R"({"ev":"table","buffer":")") + pool_name(s) + R"(.t","row":)" + num(row) +
+        R"(,"col":)" + num(col) + R"(,"pages":[)" + num(page) + ']' + tag + '}');
+  }
+  bool in_use(int s, std::int64_t page) const {
+    return std::ranges::any_of(requests_, [&](const Request& r) {
+      return std::ranges::find(r.pages[s], page) != r.pages[s].end();
+    });
+  }
+  std::int64_t free_page(int s) {
+    std::int64_t page = any_page();
+    for (int i = 0; i < 30 && in_use(s, page); ++i) page = any_page();
+    return page;
+  }
+  void store(std::int64_t r, int s, std::int64_t from, std::int64_t to, const char* layers) {
+    std::string slots;
+    for (std::int64_t i = from; i < to; ++i) {
+      const auto& pages = requests_[r].pages[s];
+      const std::int64_t page = pages[static_cast<std::size_t>(i / 4)];
+      slots += (slots.empty() ? "" : ",") + num(page * 4 + i % 4);
+    }
+    add(std::string(R"({"ev":"store","backend":"t","layers":)") + layers + R"(,"rows":[{"req":")" +
+        req_name(r) + R"(","slots":[)" + slots + "]}]}");
+  }
+
+  // A request gets some tokens: pages, cells, stores, its length.
+  void grow(std::int64_t r) {
+    Request& q = requests_[r];
+    const std::int64_t from = q.len;
+    q.len = std::min<std::int64_t>(q.len + 1 + dice_.below(5), 12);
+    for (int s = 0; s < 2; ++s) {
+      while (static_cast<std::int64_t>(q.pages[s].size()) * 4 < q.len) {
+        const auto logical = static_cast<std::int64_t>(q.pages[s].size());
+        const std::int64_t page = free_page(s);
+        q.pages[s].push_back(page);
+        std::string first = R"(,"first":)" + num(dice_.one_in(8) ? dice_.below(4) : logical);
+        if (dice_.one_in(6)) first.clear();
+        add(of_req("alloc", s, r, R"("pages":[)" + num(page) + ']' + first));
+        if (!dice_.one_in(20)) cell(s, r, logical, page);
+        if (s == 1) map_page(q.pages[0].back(), page);
+      }
+    }
+    store(r, 0, from, q.len, dice_.one_in(12) ? "[0]" : "[0,1]");
+    if (!dice_.one_in(12)) store(r, 0, from, q.len, "[3]");
+    if (!dice_.one_in(12)) store(r, 1, from, q.len, "[2]");
+    add(R"({"ev":"lens","buffer":"l","values":[)" + num(q.len) + R"(],"row":)" + num(r) + '}');
+  }
+  // The map, if there is one, counts pages or first slots.
+  void map_page(std::int64_t from, std::int64_t to) {
+    const std::int64_t n = by_slot_ ? 4 : 1;
+    add(R"({"ev":"map_set","map":"m","pairs":[[)" + num(from * n) + ',' + num(to * n) + "]]}");
+  }
+  void unmap_page(std::int64_t from) {
+    add(R"({"ev":"map_clear","map":"m","from":[)" + num(from * (by_slot_ ? 4 : 1)) + "]}");
+  }
+  void declare_map() {
+    by_slot_ = dice_.one_in(4);
+    add(std::string(R"({"ev":"map","map":"m","from":")") + (dice_.one_in(5) ? "G" : "F") +
+        R"(","to":"S","unit":")" + (by_slot_ ? "slot" : "page") + "\"}");
+  }
+
+  void attend() {
+    if (dice_.one_in(4)) {
+      add(R"({"ev":"graph_launch","graph":"G","rows":[{"req":"A","row":0},{"req":"B","row":1}]})");
+      return;
+    }
+    const std::int64_t layer = dice_.below(4);
+    std::string rows, more;
+    for (std::int64_t r = 0; r < 3; ++r) {
+      if (requests_[r].len == 0 && !dice_.one_in(4)) continue;
+      std::string lane = R"({"req":")" + req_name(r) + R"(","row":)" + num(r);
+      if (dice_.one_in(3)) {
+        lane += R"(,"len":)" + num(std::max<std::int64_t>(0, requests_[r].len - dice_.below(3)));
+      }
+      if (dice_.one_in(6)) lane += R"(,"q_len":2)";
+      if (dice_.one_in(15)) lane += R"(,"first":1)";
+      rows += (rows.empty() ? "" : ",") + lane + '}';
+    }
+    if (dice_.one_in(3)) more += R"(,"window":)" + num(1 + dice_.below(9));
+    if (dice_.one_in(15)) more += R"(,"unit":"block")";
+    if (dice_.one_in(15)) more += R"(,"space":"S")";
+    if (dice_.one_in(15)) more += R"(,"bound":{"pages":6})";
+    const std::string layers = dice_.one_in(3) ? "[0,1]" : '[' + num(layer) + ']';
+    const bool to_s = layers == "[2]";
+    add(R"({"ev":"attention","backend":"t","layers":)" + layers + R"(,"table":")" +
+        (to_s ? "S.t" : "F.t") + R"(","lens":"l","rows":[)" + rows + ']' + more + '}');
+  }
+
+  void finish(std::int64_t r) {
+    for (int s = 0; s < 2; ++s) {
+      for (std::int64_t page : requests_[r].pages[s]) {
+        if (dice_.one_in(12)) continue;
+        add(of_req("free", s, r, R"("pages":[)" + num(page) + ']'));
+      }
+    }
+    if (!dice_.one_in(4)) {
+      add(R"({"ev":"request","req":")" + req_name(r) + R"(","state":"finish"})");
+    }
+    requests_[r] = {};
+  }
+
+  // What engines do seldom, and what they should not do.
+  void disturb(std::int64_t r) {
+    Request& q = requests_[r];
+    const int s = static_cast<int>(dice_.below(2));
+    const auto n = static_cast<std::int64_t>(q.pages[s].size());
+    const std::int64_t at = n == 0 ? 0 : dice_.below(n);
+    const std::int64_t own = n == 0 ? any_page() : q.pages[s][static_cast<std::size_t>(at)];
+    switch (dice_.below(17)) {
+      case 0:
+        return cell(s, r, at, any_page());
+      case 1:
+        return cell(s, r, at, own);
+      case 2:
+        return add(of_req("free", s, r, R"("pages":[)" + num(own) + ']'));
+      case 3:
+        return add(of_req("evict", s, r, R"("logical":)" + num(at) + R"(,"page":)" + num(own)));
+      case 4:
+        return add(of_req("rewind", s, r, R"("len":)" + num(dice_.below(q.len + 1))));
+      case 5:
+        return map_page(any_page(), dice_.one_in(3) ? 0 : any_page());
+      case 6:
+        return unmap_page(any_page());
+      case 7: {
+        const std::string first = dice_.one_in(2) ? "" : R"(,"first":)" + num(dice_.below(3));
+        return add(of_req("share", s, any_request(), R"("pages":[)" + num(own) + ']' + first));
+      }
+      case 8: {
+        const std::string first = dice_.one_in(2) ? "" : R"(,"first":)" + num(dice_.below(3));
+        return add(of_req("alloc", s, r, R"("pages":[)" + num(dice_.below(13)) + ']' + first));
+      }
+      case 9:
+        return add(
+            of_req("fill", s, r,
+                   R"("pages":[)" + num(own) + R"(],"slots":[)" + num(dice_.below(5)) + ']'));
+      case 10:
+        return add(R"({"ev":"copy","from_pool":"F","to_pool":"F","req":")" + req_name(r) +
+                   R"(","from":[)" + num(any_page()) + R"(],"to":[)" + num(own) + "]}");
+      case 11:
+        return in_other_pools(r, own);
+      case 12:  // The map moves for a page that is nobody's, or no longer this request's.
+        add(of_req("free", 0, r, R"("pages":[)" + num(own) + ']'));
+        if (dice_.one_in(2))
+          add(of_req("alloc", 0, any_request(), R"("pages":[)" + num(own) + ']'));
+        if (!dice_.one_in(3)) attend();
+        return dice_.one_in(2) ? unmap_page(own) : map_page(own, any_page());
+      case 13:  // One page at two columns.
+        return add(of_req("share", s, r,
+                          R"("pages":[)" + num(own) + R"(],"first":)" + num(dice_.below(3))));
+      default:
+        return rare(s, own);
+    }
+  }
+  // E has the owners of F and extents of its own; G is where a map may lead from.
+  void in_other_pools(std::int64_t r, std::int64_t page) {
+    const std::string req = R"("req":")" + req_name(r) + '"';
+    const std::string of_e = R"(,"pool":"E",)" + req;
+    const std::string pages = R"(,"pages":[)" + num(dice_.one_in(4) ? 0 : page) + ']';
+    switch (dice_.below(6)) {
+      case 0:
+        return add(R"({"ev":"alloc")" + of_e + pages + R"(,"first":)" + num(dice_.below(3)) + '}');
+      case 1:
+        return add(R"({"ev":"fill")" + of_e + pages + '}');
+      case 2:
+        return add(R"({"ev":"rewind")" + of_e + R"(,"len":)" + num(dice_.below(9)) + '}');
+      case 3:
+        return add(R"({"ev":"free","pool":"G",)" + req + pages + '}');
+      default:
+        return add(R"({"ev":"alloc","pool":"G",)" + req + pages + R"(,"first":)" +
+                   num(dice_.below(3)) + '}');
+    }
+  }
+  void rare(int s, std::int64_t page) {
+    if (!dice_.one_in(3)) return;
+    switch (dice_.below(8)) {
+      case 0:
+        return add(R"({"ev":"buffer","buffer":"F.t"})");
+      case 1:
+        return add(R"({"ev":"pool","pool":"S","pages":9,"page_size":4})");
+      case 2:
+        return declare_map();
+      case 3:
+        return add(dice_.one_in(2) ? R"({"ev":"gap","why":"lost"})"
+                                   : R"({"ev":"gap","why":"lost","pools":["F"]})");
+      case 4:
+        return add(std::string(R"({"ev":"async_begin","op":"o","kind":"write","pool":")") +
+                   pool_name(s) + R"(","pages":[)" + num(page) + R"(],"by":"nic"})");
+      case 5:
+        return add(R"({"ev":"async_end","op":"o"})");
+      case 6:  // A name that stood for a space stands for a pool of another from here on.
+        return add(R"({"ev":"pool","pool":"Z","pages":9,"page_size":4,"space":"S"})");
+      default:
+        return add(R"({"ev":"pool","pool":"F","pages":14,"page_size":4,)"
+                   R"("page_bytes":100,"offset_bits":10})");
+    }
+  }
+
+  void step() {
+    const std::int64_t r = any_request();
+    const std::int64_t what = dice_.below(20);
+    if (what < 6) return grow(r);
+    if (what < 16) return attend();
+    if (what == 16) return finish(r);
+    disturb(r);
+  }
+
+  Dice dice_;
+  bool by_slot_ = false;
+  Lines lines_;
+  Request requests_[3];
+};
+
+}  // namespace pagetape
