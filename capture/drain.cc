@@ -25,8 +25,8 @@ void bump(std::atomic<std::uint64_t>& count, std::uint64_t by = 1) {
   count.store(count.load(std::memory_order_relaxed) + by, std::memory_order_relaxed);
 }
 
-bool is_launch(const Event& event) {
-  switch (event.kind()) {
+bool is_launch(std::size_t kind) {
+  switch (kind) {
     case kKindOf<ev::Attention>:
     case kKindOf<ev::Store>:
     case kKindOf<ev::Copy>:
@@ -89,7 +89,7 @@ bool Drain::take(bool to_the_end) {
                  true);
       break;
     }
-    const std::uint64_t before = writer_->events();
+    const std::uint64_t before = options_.durable ? writer_->events() : 0;
     if (next == RingReader::Next::kRecord && !consume(item, to_the_end)) break;
     took = true;
     reader_.pass(item);
@@ -114,9 +114,11 @@ bool Drain::given_up(const RingReader::Item& item, bool to_the_end) {
 
 // False where the record waits for a device.
 bool Drain::consume(const RingReader::Item& item, bool to_the_end) {
-  copy_.assign(item.payload, item.payload + item.bytes);
-  RecordBytes bytes(copy_.data(), copy_.size());
-  Record record;
+  // What is looked at is a copy, as others may write there still.
+  if (copy_.size() < item.bytes) copy_.resize(item.bytes);
+  std::memcpy(copy_.data(), item.payload, item.bytes);
+  RecordBytes bytes(copy_.data(), item.bytes);
+  Record& record = record_;
   if (!read_record(bytes, record)) {
     note_error(usage("a record that is none"), false);
     return true;
@@ -143,16 +145,23 @@ void Drain::consume_event(Record& record, RecordBytes bytes, const RingReader::I
   }
   if (failed_) return bump(header.lost);
   if (record.kind == kKindOf<ev::LaunchDone> && !name_launch(record)) return;
+  if (decoder_.view(record, bytes, view_) && is_good(view_, *names_)) {
+    note_launch(view_.kind, item);
+    return write(view_);
+  }
   if (Status status = decoder_.decode(record, bytes, event_); !status.ok()) {
     return note_error(status, false);
   }
-  if (is_launch(event_)) {
-    if (launches_.size() == 2 * kLaunchesKept) {
-      launches_.erase(launches_.begin(), launches_.begin() + kLaunchesKept);
-    }
-    launches_.push_back({item.position, writer_->events() - skip_});
-  }
+  note_launch(event_.kind(), item);
   write();
+}
+
+void Drain::note_launch(std::size_t kind, const RingReader::Item& item) {
+  if (!is_launch(kind)) return;
+  if (launches_.size() == 2 * kLaunchesKept) {
+    launches_.erase(launches_.begin(), launches_.begin() + kLaunchesKept);
+  }
+  launches_.push_back({item.position, writer_->events() - skip_});
 }
 
 // The changes of a table, where the compare was asked for: what the launch behind it reads.
@@ -204,6 +213,13 @@ bool Drain::name_launch(Record& record) {
   if (at->event >= writer_->events()) return false;
   record.ints[0] = static_cast<std::int64_t>(at->event);
   return true;
+}
+
+// An event is made of it only for who goes along.
+void Drain::write(const EventView& view) {
+  if (skip_ == 0 && companion_ == nullptr) return note_error(writer_->add_view(view), true);
+  (void)make_event(view, event_);
+  write();
 }
 
 void Drain::write() {

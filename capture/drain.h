@@ -18,6 +18,7 @@
 #include "capture/record.h"
 #include "capture/ring.h"
 #include "capture/table_events.h"
+#include "traces/event_view.h"
 #include "traces/names.h"
 #include "traces/status.h"
 #include "traces/writer.h"
@@ -72,9 +73,11 @@ class Drain {
   bool consume(const RingReader::Item& item, bool to_the_end);
   void consume_event(Record& record, RecordBytes bytes, const RingReader::Item& item);
   bool consume_compare(const Record& record, const RingReader::Item& item, bool to_the_end);
+  void note_launch(std::size_t kind, const RingReader::Item& item);
   void add_name(const Record& record, RecordBytes payload);
   bool name_launch(Record& record);
   void write();
+  void write(const EventView& view);
   void settle(const RingReader::Item& item, std::uint64_t before);
   void release(std::uint64_t position, std::uint64_t events);
   void note_error(const Status& status, bool fatal);
@@ -87,7 +90,9 @@ class Drain {
   const DrainOptions options_;
   RecordDecoder decoder_;
   std::vector<char> copy_;
+  Record record_;
   Event event_;
+  EventView view_;
   std::vector<Launch> launches_;  // The latest, by position.
   TableEvents tables_;
   std::uint64_t names_known_ = 0, skip_ = 0, written_ = 0, said_ = 0, torn_ = 0;

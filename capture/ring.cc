@@ -92,7 +92,9 @@ RingMark RingReader::mark() const {
 
 RingReader::Next RingReader::next(Item& item) {
   while (true) {
-    const std::uint64_t found = word(position_).load(std::memory_order_acquire);
+    // As an atomic_ref does it, but for the check of the word's place.
+    const std::uint64_t found =
+        __atomic_load_n(reinterpret_cast<const std::uint64_t*>(at(position_)), __ATOMIC_ACQUIRE);
     if (found == free_mark(position_)) return Next::kEmpty;
     // A whole ring not yet given back, whose first record stands here again.
     if (position_ - released_ >= data_bytes_) return Next::kEmpty;
@@ -128,8 +130,10 @@ void RingReader::release(const RingMark& mark) {
     // As far as the memory goes on.
     const std::uint64_t end = std::min(position, (p | (data_bytes_ - 1)) + 1);
     auto* words = reinterpret_cast<std::uint64_t*>(at(p));
+#pragma GCC unroll 8
     for (; p < end; p += sizeof(std::uint64_t)) {
-      std::atomic_ref(*words++).store((p + ahead) ^ key, std::memory_order_release);
+      // As an atomic_ref does it, but for the check of each word's place.
+      __atomic_store_n(words++, (p + ahead) ^ key, __ATOMIC_RELEASE);
     }
   }
   released_ = position;

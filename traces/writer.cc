@@ -10,6 +10,7 @@
 #include <filesystem>
 
 #include "traces/codec.h"
+#include "traces/event_view.h"
 #include "traces/frame.h"
 #include "traces/text.h"
 
@@ -84,9 +85,14 @@ class FileWriter final : public Writer {
         break;
     }
     encoder_.add(event);
-    const bool full =
-        encoder_.events() >= options_.segment_events || encoder_.bytes() >= options_.segment_bytes;
-    return full ? end_segment() : Status();
+    return full() ? end_segment() : Status();
+  }
+
+  Status add_view(const EventView& view) override {
+    if (!failed_.ok()) return failed_;
+    if (!encoder_.surely_fits(view)) return Writer::add_view(view);
+    encoder_.add(view);
+    return full() ? end_segment() : Status();
   }
 
   Status add_keyframe(std::string_view state, std::uint64_t state_digest) override {
@@ -125,6 +131,11 @@ class FileWriter final : public Writer {
   std::uint64_t bytes() const override { return size_; }
 
  private:
+  bool full() const {
+    return encoder_.events() >= options_.segment_events ||
+           encoder_.bytes() >= options_.segment_bytes;
+  }
+
   Status end_segment() {
     if (!failed_.ok()) return failed_;
     if (encoder_.events() == 0) return {};
@@ -185,6 +196,12 @@ class FileWriter final : public Writer {
 };
 
 }  // namespace
+
+Status Writer::add_view(const EventView& view) {
+  Event event;
+  (void)make_event(view, event);
+  return add_checked(event);
+}
 
 std::unique_ptr<Writer> create_trace(const std::string& path, const Names& names,
                                      const WriterOptions& options, Status& status) {

@@ -13,6 +13,8 @@
 
 namespace pagetape {
 
+struct EventView;
+
 struct WriterOptions {
   int zstd_level = 3;                       // 1 to 19; 0: not compressed.
   std::uint32_t segment_events = 1u << 16;  // A segment ends at so many events …
@@ -30,6 +32,8 @@ class Writer {
   virtual Status add(const Event& event) = 0;
   // The same of an event of which check_event with the writer's names has said that it is good.
   virtual Status add_checked(const Event& event) { return add(event); }
+  // The same of a view of which is_good has said so.
+  virtual Status add_view(const EventView& view);
 
   // The state before the next event, as replay/state makes it (opaque here), ends the segment.
   virtual Status add_keyframe(std::string_view state, std::uint64_t state_digest) = 0;
