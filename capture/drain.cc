@@ -56,7 +56,7 @@ void Drain::resume(const std::vector<std::string>& names, std::uint64_t skip) {
   for (const std::string& name : names) decoder_.add_name(name);
   names_known_ = names.size();
   skip_ = skip;
-  written_ = writer_->written();
+  ended_events_ = writer_->ended();
 }
 
 bool Drain::serve() {
@@ -95,7 +95,11 @@ bool Drain::take(bool to_the_end) {
     reader_.pass(item);
     settle(item, before);
   }
-  if (!options_.durable) release(reader_.position(), writer_->written());
+  if (!options_.durable) {
+    release({reader_.position(), writer_->written(), said_});
+  } else {
+    release_written();
+  }
   return took;
 }
 
@@ -240,37 +244,51 @@ void Drain::write() {
 void Drain::settle(const RingReader::Item& item, std::uint64_t before) {
   if (!options_.durable) {
     if (reader_.position() - reader_.released() > reader_.data_bytes() / 8) {
-      release(item.end, writer_->written());
+      release({item.end, writer_->written(), said_});
     }
     return;
   }
-  const std::uint64_t written = writer_->written();
-  if (failed_ || skip_ > 0 || written == written_) return;
+  const std::uint64_t ended = writer_->ended();
+  if (failed_ || skip_ > 0 || ended == ended_events_) return;
   // A segment has ended: with this item's last event, or before that.
-  written_ = written;
-  if (written == writer_->events()) {
-    release(item.end, written);
+  ended_events_ = ended;
+  if (ended == writer_->events()) {
+    ended_.push_back({item.end, ended, said_});
   } else {
-    release(item.position, std::min(written, before));
+    ended_.push_back({item.position, std::min(ended, before), said_});
   }
+  release_written();
 }
 
-// `events` of those before the position are in the file, which are all of them.
-void Drain::release(std::uint64_t position, std::uint64_t events) {
+// What stood before the last segment's end that is in the file.
+void Drain::release_written() {
+  const std::uint64_t written = writer_->written();
+  RingMark mark;
+  bool found = false;
+  for (; !ended_.empty() && ended_.front().events <= written; ended_.pop_front()) {
+    mark = ended_.front();
+    found = true;
+  }
+  if (found && !failed_) release(mark);
+}
+
+// The events before the mark's position are in the file.
+void Drain::release(const RingMark& mark) {
   if (journal_ != nullptr) {
     note_error(journal_->sync(), true);
     if (failed_) return;
   }
-  reader_.release({position, events, said_});
-  tables_.release(position);
+  reader_.release(mark);
+  tables_.release(mark.position);
 }
 
 void Drain::flush() {
   if (failed_) return;
   note_error(writer_->flush(), true);
   if (failed_ || skip_ > 0) return;
-  written_ = writer_->written();
-  release(reader_.position(), written_);
+  ended_events_ = writer_->written();
+  ended_.clear();
+  release({reader_.position(), ended_events_, said_});
 }
 
 Status Drain::close() {

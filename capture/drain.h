@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -79,7 +80,8 @@ class Drain {
   void write();
   void write(const EventView& view);
   void settle(const RingReader::Item& item, std::uint64_t before);
-  void release(std::uint64_t position, std::uint64_t events);
+  void release_written();
+  void release(const RingMark& mark);
   void note_error(const Status& status, bool fatal);
 
   RingReader reader_;
@@ -95,7 +97,9 @@ class Drain {
   EventView view_;
   std::vector<Launch> launches_;  // The latest, by position.
   TableEvents tables_;
-  std::uint64_t names_known_ = 0, skip_ = 0, written_ = 0, said_ = 0, torn_ = 0;
+  // Where segments ended that the file has not yet: a mark for each.
+  std::deque<RingMark> ended_;
+  std::uint64_t names_known_ = 0, skip_ = 0, ended_events_ = 0, said_ = 0, torn_ = 0;
   std::uint64_t busy_at_ = ~std::uint64_t{0};  // Position of a claimed record …
   std::int64_t busy_since_ = 0;                // … and when it was first seen.
   bool failed_ = false, damaged_ = false;

@@ -82,6 +82,9 @@ class SegmentEncoder {
   std::uint32_t events() const;
   std::uint64_t bytes() const;  // About, before compression.
 
+  // Nothing more is added: finish(), which looks at the table of names no more, may be called by
+  // another thread.
+  void seal();
   // The payload of the segment, which begins with event `first_event`; and makes ready for the
   // next one. At least one event must have been added. `summary` is set.
   Words finish(std::uint64_t first_event, Summary& summary);

@@ -174,16 +174,16 @@ struct SegmentEncoder::Columns {
   }
   void build(capnp::MessageBuilder& message) {
     auto root = message.initRoot<schema::Columns>();
-    auto strings = root.initStrings(static_cast<unsigned>(out.strings().size()));
+    auto strings = root.initStrings(static_cast<unsigned>(texts.size()));
     for (unsigned i = 0; i < strings.size(); ++i) {
-      const std::string_view text = out.names().text(out.strings()[i]);
+      const std::string_view text = texts[i];
       std::copy(text.begin(), text.end(),
                 strings.init(i, static_cast<unsigned>(text.size())).begin());
     }
-    auto texts = root.initExtras(static_cast<unsigned>(extras.size()));
-    for (unsigned i = 0; i < texts.size(); ++i) {
+    auto overlays = root.initExtras(static_cast<unsigned>(extras.size()));
+    for (unsigned i = 0; i < overlays.size(); ++i) {
       std::copy(extras[i].begin(), extras[i].end(),
-                texts.init(i, static_cast<unsigned>(extras[i].size())).begin());
+                overlays.init(i, static_cast<unsigned>(extras[i].size())).begin());
     }
     root.setKinds({kinds.data(), kinds.size()});
     const capnp::AnyStruct::Builder any = capnp::toAny(root);
@@ -200,6 +200,7 @@ struct SegmentEncoder::Columns {
   }
   void clear() {
     out.clear();
+    texts.clear();
     common.clear();
     kinds.clear();
     extras.clear();
@@ -207,6 +208,7 @@ struct SegmentEncoder::Columns {
   }
 
   Out out;
+  std::vector<std::string_view> texts;  // Of the segment's names, once it is sealed.
   Compressor compressor;
   MessageMemory memory;
   FieldOut<EventCommon> common;
@@ -307,10 +309,17 @@ std::uint32_t SegmentEncoder::events() const {
 
 std::uint64_t SegmentEncoder::bytes() const { return columns_->out.bytes; }
 
+void SegmentEncoder::seal() {
+  Columns& c = *columns_;
+  c.texts.clear();
+  for (const Name name : c.out.strings()) c.texts.push_back(c.out.names().text(name));
+}
+
 Words SegmentEncoder::finish(std::uint64_t first_event, Summary& summary) {
   Columns& c = *columns_;
   PAGETAPE_CHECK(!c.kinds.empty(), "a segment without events at event %llu",
                  static_cast<unsigned long long>(first_event));
+  if (c.texts.size() < c.out.strings().size()) seal();
   Words payload;
   c.body([&](WordSpan raw) {
     const Compressed body = c.compressor.compress(std::as_bytes(raw));
