@@ -5,6 +5,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
 #include <ctime>
@@ -80,6 +81,31 @@ Status check_ring(const void* memory, std::size_t bytes, std::uint32_t uid) {
     return damaged("the ring's header makes no sense");
   }
   return {};
+}
+
+RingClaim RingWriter::claim_further_on(std::size_t bytes) {
+  const std::size_t size = bytes + sizeof(std::uint64_t);
+  std::uint64_t position = header_->tail.load(std::memory_order_relaxed);
+  while (true) {
+    const std::uint64_t head = header_->head.load(std::memory_order_acquire);
+    position = std::max(position, head);
+    const std::size_t behind = data_bytes_ - (position & (data_bytes_ - 1));
+    const bool pad = size > behind;
+    // Where there is no room here, there is none further on.
+    if (position + size + (pad ? behind : 0) - head > data_bytes_) return {};
+    std::uint64_t found = free_mark(position);
+    const std::uint64_t mine =
+        pad ? internal::ring_word(internal::kPadding, behind, 0)
+            : internal::ring_word(internal::kClaimed, size, internal::thread_id());
+    if (word(position).compare_exchange_strong(found, mine, std::memory_order_acq_rel)) {
+      const std::uint64_t end = position + internal::bytes_of_word(mine);
+      header_->tail.store(end, std::memory_order_relaxed);
+      if (!pad) return {at(position) + sizeof(std::uint64_t), position, bytes};
+      position = end;
+    } else {
+      position = beyond(position, found);
+    }
+  }
 }
 
 RingReader::RingReader(void* memory)

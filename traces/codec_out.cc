@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <cstring>
 
 #include "traces/check.h"
 #include "traces/codec.h"
@@ -99,16 +100,27 @@ void summarize(const auto& event, std::size_t kind, std::size_t lanes, Summary& 
 
 }  // namespace
 
+// The first of the n cells from i on that differs; mostly it is far, or there is none.
+static std::size_t first_change(const PageId* cells, const PageId* last, std::size_t i,
+                                std::size_t n) {
+  constexpr std::size_t kAtOnce = 16;
+  while (n - i >= kAtOnce && std::memcmp(cells + i, last + i, kAtOnce * sizeof(*cells)) == 0) {
+    i += kAtOnce;
+  }
+  while (i < n && cells[i] == last[i]) ++i;
+  return i;
+}
+
 void TableCellsOut::put(Out& out, Name buffer, std::int64_t row, std::int64_t col,
-                        std::span<const PageId> pages) {
+                        std::span<const PageId> cells) {
   TableContents& known = out.history[{out.rank, buffer, row}];
-  const std::size_t at = known.begin(col), n = pages.size();
+  const std::size_t at = known.begin(col), n = cells.size();
   const std::size_t had = std::min(n, known.cells.size() - at);
+  const PageId *const pages = cells.data(), *const last = known.cells.data() + at;
   std::size_t runs = 0, end = 0;  // Of the run before.
   std::size_t i = 0;
   while (i < n) {
-    const PageId* last = known.cells.data() + at;
-    while (i < had && pages[i] == last[i]) ++i;
+    if (i < had) i = first_change(pages, last, i, had);
     if (i == n) break;
     const std::size_t begin = i;
     // A run goes on over a short stretch that is unchanged: two numbers begin a new one.
@@ -118,7 +130,7 @@ void TableCellsOut::put(Out& out, Name buffer, std::int64_t row, std::int64_t co
     while (i > begin && i <= had && pages[i - 1] == last[i - 1]) --i;
     skips_.push(static_cast<std::int64_t>(begin - end));
     lengths_.push(static_cast<std::int64_t>(i - begin));
-    values_.append(pages.subspan(begin, i - begin), [](PageId page) { return raw(page); });
+    values_.append(cells.subspan(begin, i - begin), [](PageId page) { return raw(page); });
     out.bytes += 8 + 4 * (i - begin);
     end = i;
     ++runs;
@@ -127,8 +139,9 @@ void TableCellsOut::put(Out& out, Name buffer, std::int64_t row, std::int64_t co
   runs_.push(static_cast<std::int64_t>(runs));
   out.bytes += 8;
   out.table_cells += n;
+  if (runs == 0) return;
   known.cells.resize(std::max(known.cells.size(), at + n));
-  std::ranges::copy(pages, known.cells.begin() + static_cast<std::ptrdiff_t>(at));
+  std::memcpy(known.cells.data() + at, pages, n * sizeof(*pages));
 }
 
 void TableCellsOut::write(capnp::AnyPointer::Builder p, capnp::StructSchema) const {

@@ -38,9 +38,30 @@ class Limited {
   }
   template <class E>
   bool value(const Limits& limits, std::span<const E> list) const {
-    bool good = true;
-    for (const E& one : list) good &= value(limits, one);
-    return good;
+    // Without a branch: nearly always all are looked at.
+    bool bad = false;
+    for (const E& one : list) bad |= !value(limits, one);
+    return !bad;
+  }
+  bool value(const Limits&, std::span<const PageId> list) const {
+    std::int32_t bad = 0;
+    // Compilers make the most of a constant length.
+    constexpr std::size_t kBlock = 64;
+    for (; list.size() >= kBlock; list = list.subspan(kBlock)) {
+      const PageId* pages = list.data();
+      for (std::size_t i = 0; i < kBlock; ++i) bad |= -std::int32_t{pages[i] == kUnknownPage};
+    }
+    for (const PageId page : list) bad |= -std::int32_t{page == kUnknownPage};
+    return bad == 0;
+  }
+  bool value(const Limits& limits, std::span<const std::int64_t> list) const {
+    std::int64_t least = limits.low, most = limits.low;
+#pragma GCC unroll 4
+    for (const std::int64_t v : list) {
+      least = std::min(least, v);
+      most = std::max(most, v);
+    }
+    return least == limits.low && most <= limits.high;
   }
   template <class E>
   bool value(const Limits& limits, const std::optional<E>& v) const {
@@ -66,9 +87,10 @@ class Limited {
 
  private:
   bool value_or_absent(const Limits& limits, std::span<const std::int64_t> column) const {
-    bool good = true;
-    for (const std::int64_t v : column) good &= allows(limits, names_, OptInt(v));
-    return good;
+    bool bad = false;
+    for (const std::int64_t v : column)
+      bad |= v != INT64_MIN && (v < limits.low || v > limits.high);
+    return !bad;
   }
 
   const Names& names_;
