@@ -116,12 +116,23 @@ bool Drain::given_up(const RingReader::Item& item, bool to_the_end) {
   return true;
 }
 
+const char* Drain::copy(const RingReader::Item& item) {
+  const std::size_t words = item.bytes / sizeof(std::uint64_t);
+  if (copy_.size() < words) copy_.resize(words);
+  if (words > 16) {
+    std::memcpy(copy_.data(), item.payload, item.bytes);
+  } else {
+    const auto* from = reinterpret_cast<const std::uint64_t*>(item.payload);
+    std::uint64_t* to = copy_.data();
+    for (std::size_t i = 0; i < words; ++i) to[i] = __atomic_load_n(from + i, __ATOMIC_RELAXED);
+  }
+  return reinterpret_cast<const char*>(copy_.data());
+}
+
 // False where the record waits for a device.
 bool Drain::consume(const RingReader::Item& item, bool to_the_end) {
   // What is looked at is a copy, as others may write there still.
-  if (copy_.size() < item.bytes) copy_.resize(item.bytes);
-  std::memcpy(copy_.data(), item.payload, item.bytes);
-  RecordBytes bytes(copy_.data(), item.bytes);
+  RecordBytes bytes(copy(item), item.bytes);
   Record& record = record_;
   if (!read_record(bytes, record)) {
     note_error(usage("a record that is none"), false);

@@ -202,7 +202,21 @@ std::size_t CallersNames::pages() const {
 bool read_record(RecordBytes& bytes, Record& record) {
   const char* head = bytes.take<char>(kRecordHead);
   if (head == nullptr) return false;
-  std::memcpy(static_cast<void*>(&record), head, kRecordHead);
+  // Word by word, as it was just copied: a processor waits where it loads what two stores wrote.
+  const auto word = [head](std::size_t i) {
+    std::uint64_t value;
+    std::memcpy(&value, head + 8 * i, sizeof(value));
+    return value;
+  };
+  record.kind = static_cast<std::uint16_t>(word(0));
+  record.flag = static_cast<std::uint16_t>(word(0) >> 16);
+  record.n = static_cast<std::uint32_t>(word(0) >> 32);
+  record.t = static_cast<std::int64_t>(word(1));
+  record.stream = static_cast<std::int32_t>(word(2));
+  record.rank = static_cast<std::int32_t>(word(2) >> 32);
+  record.src = static_cast<std::uint32_t>(word(3));
+  record.n_names = static_cast<std::uint16_t>(word(3) >> 32);
+  record.n_ints = static_cast<std::uint16_t>(word(3) >> 48);
   const std::size_t n_names = record.n_names, n_ints = record.n_ints;
   if (n_names > kRecordNames || n_ints > kRecordInts) return false;
   const std::size_t names_bytes = padded(n_names * sizeof(record.names[0]));
@@ -327,7 +341,7 @@ bool RecordDecoder::read_view(const Record& record, RecordBytes& payload, EventV
   view.flag = record.flag != 0;
   std::fill_n(view.names, kRecordNames, kNone);
   for (std::size_t i = 0; i < record.n_names; ++i) view.names[i] = name(record.names[i]);
-  std::copy_n(record.ints, kRecordInts, view.ints);
+  view.ints = record.ints;
   view.list = nullptr;
   view.n = 0;
   view.lanes.reset();

@@ -197,7 +197,8 @@ class RecordDecoder {
   bool forget_name(std::uint32_t id) { return ids_.forget(id); }
 
   Status decode(const Record& record, RecordBytes payload, Event& event);
-  // The same as a view, which holds as long as the payload's bytes and until the next call. False
+  // The same as a view, which holds as long as the record and its payload do, and until the next
+  // call. False
   // where the record is none of a kind that has one, or is cut; the view is still to be checked.
   bool view(const Record& record, RecordBytes payload, EventView& view);
   // The event's time, stream, rank and place, for a record whose body others make.

@@ -100,7 +100,6 @@ std::unique_ptr<Recorder> Recorder::open(const RecorderOptions& options, Status&
   } else {
     WriterOptions format;
     format.zstd_level = options.zstd_level;
-    format.behind = true;
     writer = create_trace(path, *names, format, status);
   }
   if (writer == nullptr) return nullptr;

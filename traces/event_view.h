@@ -57,7 +57,7 @@ struct EventView {
   Name src = kNone;
   // What these hold is said for each kind in visit_fields.
   Name names[4] = {};
-  std::int64_t ints[3] = {};
+  const std::int64_t* ints = nullptr;  // Three.
   bool flag = false;
   const void* list = nullptr;
   std::size_t n = 0;

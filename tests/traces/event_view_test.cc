@@ -42,7 +42,8 @@ class Drawn {
     view_.src = name();
     for (Name& one : view_.names) one = name();
     if (view_.kind == kKindOf<ev::Request>) view_.names[1] = names_.find("run");
-    for (std::int64_t& one : view_.ints) one = number();
+    for (std::int64_t& one : ints_) one = number();
+    view_.ints = ints_;
     view_.flag = below(2) == 0;
     list();
     if (view_.kind == kKindOf<ev::GraphLaunch> && below(2) == 0) lanes();
@@ -129,6 +130,7 @@ class Drawn {
   Names& names_;
   std::mt19937 random_{7};
   EventView view_;
+  std::int64_t ints_[3];
   std::vector<std::int64_t> numbers_, columns_[6];
   std::vector<PageId> pages_;
   Pairs pairs_;
@@ -200,7 +202,9 @@ TEST(EventView, NothingOfTheEventBeforeStaysInOne) {
 
 TEST(EventView, ThereIsNoneOfARareKind) {
   EventView view;
+  const std::int64_t ints[3] = {};
   view.kind = kKindOf<ev::Pool>;
+  view.ints = ints;
   Event event;
   EXPECT_FALSE(make_event(view, event));
   EXPECT_FALSE(is_good(view, Names()));
