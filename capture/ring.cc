@@ -27,6 +27,12 @@ std::uint32_t thread_id() {
   return id;
 }
 
+#ifdef __SANITIZE_THREAD__
+[[gnu::no_sanitize("thread"), gnu::noinline]] std::uint64_t unseen(const char* word) {
+  return *reinterpret_cast<const volatile std::uint64_t*>(word);
+}
+#endif
+
 }  // namespace internal
 
 using internal::RingState;
@@ -97,7 +103,7 @@ RingClaim RingWriter::claim_further_on(std::size_t bytes) {
     const std::uint64_t mine =
         pad ? internal::ring_word(internal::kPadding, behind, 0)
             : internal::ring_word(internal::kClaimed, size, internal::thread_id());
-    if (word(position).compare_exchange_strong(found, mine, std::memory_order_acq_rel)) {
+    if (take_word(position, found, mine)) {
       const std::uint64_t end = position + internal::bytes_of_word(mine);
       header_->tail.store(end, std::memory_order_relaxed);
       if (!pad) return {at(position) + sizeof(std::uint64_t), position, bytes};

