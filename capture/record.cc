@@ -317,13 +317,17 @@ void RecordDecoder::decode_launch(const Record& record, RecordBytes& payload, Ev
     if (!to.rows) to.rows.emplace();
     return read_rows(payload, record.n, *to.rows);
   }
+  // The rows keep their storage.
+  const auto rows_of = [&event]() -> ev::Rows* {
+    if (auto* store = std::get_if<ev::Store>(&event.body)) return &store->rows;
+    auto* attention = std::get_if<ev::Attention>(&event.body);
+    return attention != nullptr ? &attention->rows : nullptr;
+  };
+  if (ev::Rows* rows = rows_of(); rows != nullptr) rows_.swap(*rows);
   view_launch(record, payload, view_.launch);
-  make_event(view_, event);
-  if (auto* store = std::get_if<ev::Store>(&event.body)) {
-    read_rows(payload, record.n, store->rows);
-  } else {
-    read_rows(payload, record.n, std::get<ev::Attention>(event.body).rows);
-  }
+  (void)make_event(view_, event);
+  rows_of()->swap(rows_);
+  read_rows(payload, record.n, *rows_of());
 }
 
 // ---- views ----

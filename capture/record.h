@@ -220,6 +220,7 @@ class RecordDecoder {
   CallersNames ids_;
   bool from_json_ = false;  // The event's storage was last written by the text form's parser.
   EventView view_;
+  ev::Rows rows_;
   // Lists of a view that stand otherwise in the record.
   std::vector<Name> reqs_;
   std::vector<std::int64_t> sizes_;
