@@ -65,7 +65,10 @@ class Session {
       flight = recorder.get();
       writer = std::move(recorder);
     } else {
-      writer = create_trace(trace, *names, {options.zstd_level}, status);
+      WriterOptions format;
+      format.zstd_level = options.zstd_level;
+      format.behind = true;
+      writer = create_trace(trace, *names, format, status);
     }
     if (writer == nullptr) return nullptr;
     auto companion = options.companion ? options.companion(*names) : nullptr;

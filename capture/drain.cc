@@ -25,8 +25,8 @@ void bump(std::atomic<std::uint64_t>& count, std::uint64_t by = 1) {
   count.store(count.load(std::memory_order_relaxed) + by, std::memory_order_relaxed);
 }
 
-bool is_launch(const Event& event) {
-  switch (event.kind()) {
+bool is_launch(std::size_t kind) {
+  switch (kind) {
     case kKindOf<ev::Attention>:
     case kKindOf<ev::Store>:
     case kKindOf<ev::Copy>:
@@ -56,7 +56,7 @@ void Drain::resume(const std::vector<std::string>& names, std::uint64_t skip) {
   for (const std::string& name : names) decoder_.add_name(name);
   names_known_ = names.size();
   skip_ = skip;
-  written_ = writer_->written();
+  ended_events_ = writer_->ended();
 }
 
 bool Drain::serve() {
@@ -89,13 +89,17 @@ bool Drain::take(bool to_the_end) {
                  true);
       break;
     }
-    const std::uint64_t before = writer_->events();
+    const std::uint64_t before = options_.durable ? writer_->events() : 0;
     if (next == RingReader::Next::kRecord && !consume(item, to_the_end)) break;
     took = true;
     reader_.pass(item);
     settle(item, before);
   }
-  if (!options_.durable) release(reader_.position(), writer_->written());
+  if (!options_.durable) {
+    release({reader_.position(), writer_->written(), said_});
+  } else {
+    release_written();
+  }
   return took;
 }
 
@@ -112,11 +116,24 @@ bool Drain::given_up(const RingReader::Item& item, bool to_the_end) {
   return true;
 }
 
+const char* Drain::copy(const RingReader::Item& item) {
+  const std::size_t words = item.bytes / sizeof(std::uint64_t);
+  if (copy_.size() < words) copy_.resize(words);
+  if (words > 16) {
+    std::memcpy(copy_.data(), item.payload, item.bytes);
+  } else {
+    const auto* from = reinterpret_cast<const std::uint64_t*>(item.payload);
+    std::uint64_t* to = copy_.data();
+    for (std::size_t i = 0; i < words; ++i) to[i] = __atomic_load_n(from + i, __ATOMIC_RELAXED);
+  }
+  return reinterpret_cast<const char*>(copy_.data());
+}
+
 // False where the record waits for a device.
 bool Drain::consume(const RingReader::Item& item, bool to_the_end) {
-  copy_.assign(item.payload, item.payload + item.bytes);
-  RecordBytes bytes(copy_.data(), copy_.size());
-  Record record;
+  // What is looked at is a copy, as others may write there still.
+  RecordBytes bytes(copy(item), item.bytes);
+  Record& record = record_;
   if (!read_record(bytes, record)) {
     note_error(usage("a record that is none"), false);
     return true;
@@ -143,16 +160,23 @@ void Drain::consume_event(Record& record, RecordBytes bytes, const RingReader::I
   }
   if (failed_) return bump(header.lost);
   if (record.kind == kKindOf<ev::LaunchDone> && !name_launch(record)) return;
+  if (decoder_.view(record, bytes, view_) && is_good(view_, *names_)) {
+    note_launch(view_.kind, item);
+    return write(view_);
+  }
   if (Status status = decoder_.decode(record, bytes, event_); !status.ok()) {
     return note_error(status, false);
   }
-  if (is_launch(event_)) {
-    if (launches_.size() == 2 * kLaunchesKept) {
-      launches_.erase(launches_.begin(), launches_.begin() + kLaunchesKept);
-    }
-    launches_.push_back({item.position, writer_->events() - skip_});
-  }
+  note_launch(event_.kind(), item);
   write();
+}
+
+void Drain::note_launch(std::size_t kind, const RingReader::Item& item) {
+  if (!is_launch(kind)) return;
+  if (launches_.size() == 2 * kLaunchesKept) {
+    launches_.erase(launches_.begin(), launches_.begin() + kLaunchesKept);
+  }
+  launches_.push_back({item.position, writer_->events() - skip_});
 }
 
 // The changes of a table, where the compare was asked for: what the launch behind it reads.
@@ -206,6 +230,13 @@ bool Drain::name_launch(Record& record) {
   return true;
 }
 
+// An event is made of it only for who goes along.
+void Drain::write(const EventView& view) {
+  if (skip_ == 0 && companion_ == nullptr) return note_error(writer_->add_view(view), true);
+  (void)make_event(view, event_);
+  write();
+}
+
 void Drain::write() {
   if (skip_ > 0) {
     --skip_;
@@ -224,37 +255,51 @@ void Drain::write() {
 void Drain::settle(const RingReader::Item& item, std::uint64_t before) {
   if (!options_.durable) {
     if (reader_.position() - reader_.released() > reader_.data_bytes() / 8) {
-      release(item.end, writer_->written());
+      release({item.end, writer_->written(), said_});
     }
     return;
   }
-  const std::uint64_t written = writer_->written();
-  if (failed_ || skip_ > 0 || written == written_) return;
+  const std::uint64_t ended = writer_->ended();
+  if (failed_ || skip_ > 0 || ended == ended_events_) return;
   // A segment has ended: with this item's last event, or before that.
-  written_ = written;
-  if (written == writer_->events()) {
-    release(item.end, written);
+  ended_events_ = ended;
+  if (ended == writer_->events()) {
+    ended_.push_back({item.end, ended, said_});
   } else {
-    release(item.position, std::min(written, before));
+    ended_.push_back({item.position, std::min(ended, before), said_});
   }
+  release_written();
 }
 
-// `events` of those before the position are in the file, which are all of them.
-void Drain::release(std::uint64_t position, std::uint64_t events) {
+// What stood before the last segment's end that is in the file.
+void Drain::release_written() {
+  const std::uint64_t written = writer_->written();
+  RingMark mark;
+  bool found = false;
+  for (; !ended_.empty() && ended_.front().events <= written; ended_.pop_front()) {
+    mark = ended_.front();
+    found = true;
+  }
+  if (found && !failed_) release(mark);
+}
+
+// The events before the mark's position are in the file.
+void Drain::release(const RingMark& mark) {
   if (journal_ != nullptr) {
     note_error(journal_->sync(), true);
     if (failed_) return;
   }
-  reader_.release({position, events, said_});
-  tables_.release(position);
+  reader_.release(mark);
+  tables_.release(mark.position);
 }
 
 void Drain::flush() {
   if (failed_) return;
   note_error(writer_->flush(), true);
   if (failed_ || skip_ > 0) return;
-  written_ = writer_->written();
-  release(reader_.position(), written_);
+  ended_events_ = writer_->written();
+  ended_.clear();
+  release({reader_.position(), ended_events_, said_});
 }
 
 Status Drain::close() {

@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -18,6 +19,7 @@
 #include "capture/record.h"
 #include "capture/ring.h"
 #include "capture/table_events.h"
+#include "traces/event_view.h"
 #include "traces/names.h"
 #include "traces/status.h"
 #include "traces/writer.h"
@@ -69,14 +71,18 @@ class Drain {
 
   bool take(bool to_the_end);
   bool given_up(const RingReader::Item& item, bool to_the_end);
+  const char* copy(const RingReader::Item& item);
   bool consume(const RingReader::Item& item, bool to_the_end);
   void consume_event(Record& record, RecordBytes bytes, const RingReader::Item& item);
   bool consume_compare(const Record& record, const RingReader::Item& item, bool to_the_end);
+  void note_launch(std::size_t kind, const RingReader::Item& item);
   void add_name(const Record& record, RecordBytes payload);
   bool name_launch(Record& record);
   void write();
+  void write(const EventView& view);
   void settle(const RingReader::Item& item, std::uint64_t before);
-  void release(std::uint64_t position, std::uint64_t events);
+  void release_written();
+  void release(const RingMark& mark);
   void note_error(const Status& status, bool fatal);
 
   RingReader reader_;
@@ -86,11 +92,15 @@ class Drain {
   Companion* companion_;
   const DrainOptions options_;
   RecordDecoder decoder_;
-  std::vector<char> copy_;
+  std::vector<std::uint64_t> copy_;
+  Record record_;
   Event event_;
+  EventView view_;
   std::vector<Launch> launches_;  // The latest, by position.
   TableEvents tables_;
-  std::uint64_t names_known_ = 0, skip_ = 0, written_ = 0, said_ = 0, torn_ = 0;
+  // Where segments ended that the file has not yet: a mark for each.
+  std::deque<RingMark> ended_;
+  std::uint64_t names_known_ = 0, skip_ = 0, ended_events_ = 0, said_ = 0, torn_ = 0;
   std::uint64_t busy_at_ = ~std::uint64_t{0};  // Position of a claimed record …
   std::int64_t busy_since_ = 0;                // … and when it was first seen.
   bool failed_ = false, damaged_ = false;

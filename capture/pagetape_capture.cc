@@ -57,7 +57,12 @@ template <class T>
   const std::size_t bytes = n * per_element * sizeof(T);
   record.n = static_cast<std::uint32_t>(n);
   return recorder->recorder->append(record, bytes, [&](char* to) {
-    if (bytes > 0) std::memcpy(to, elements, bytes);
+    // One element, as most small events have, is a store and no call.
+    if (bytes == sizeof(T)) {
+      std::memcpy(to, elements, sizeof(T));
+    } else if (bytes > 0) {
+      std::memcpy(to, elements, bytes);
+    }
   });
 }
 

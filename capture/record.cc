@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <span>
 #include <string>
 
 #include "traces/text.h"
@@ -54,17 +55,29 @@ std::array<const std::int64_t*, kColumns - 1> integers(const ptape_lanes& lanes)
   return {lanes.len, lanes.row, lanes.q_len, lanes.q_pos, lanes.first, lanes.n};
 }
 
-void set_layers(const std::int32_t* layers, std::size_t n, std::optional<Layer>& one,
-                std::optional<Layers>& many) {
-  one.reset();
-  if (n == 1) {
-    many.reset();
-    one = Layer::number(layers[0]);
-    return;
+// The next n elements where they stand; none of them where there are not so many.
+template <class T>
+std::span<const T> list_of(RecordBytes& from, std::size_t n) {
+  const char* at = from.take<T>(n);
+  return {reinterpret_cast<const T*>(at), at == nullptr ? 0 : n};
+}
+
+std::size_t element_bytes(std::size_t kind) {
+  switch (kind) {
+    case kKindOf<ev::Alloc>:
+    case kKindOf<ev::Share>:
+    case kKindOf<ev::Free>:
+    case kKindOf<ev::Table>:
+      return sizeof(PageId);
+    case kKindOf<ev::MapSet>:
+      return sizeof(Pair);
+    case kKindOf<ev::MapClear>:
+    case kKindOf<ev::Lens>:
+    case kKindOf<ev::SlotList>:
+      return sizeof(std::int64_t);
+    default:
+      return 0;
   }
-  if (!many) many.emplace();
-  many->resize(n);
-  for (std::size_t i = 0; i < n; ++i) (*many)[i] = Layer::number(layers[i]);
 }
 
 }  // namespace
@@ -189,20 +202,34 @@ std::size_t CallersNames::pages() const {
 bool read_record(RecordBytes& bytes, Record& record) {
   const char* head = bytes.take<char>(kRecordHead);
   if (head == nullptr) return false;
-  std::memcpy(static_cast<void*>(&record), head, kRecordHead);
-  if (record.n_names > kRecordNames || record.n_ints > kRecordInts) return false;
-  const char* names = bytes.take<std::uint32_t>(record.n_names);
-  const char* ints = bytes.take<std::int64_t>(record.n_ints);
-  if (!bytes.ok()) return false;
-  // One after the other: there are few.
-  for (std::size_t i = 0; i < kRecordNames; ++i) {
-    record.names[i] = 0;
-    if (i < record.n_names) std::memcpy(&record.names[i], names + 4 * i, 4);
-  }
-  for (std::size_t i = 0; i < kRecordInts; ++i) {
-    record.ints[i] = PTAPE_ABSENT;
-    if (i < record.n_ints) std::memcpy(&record.ints[i], ints + 8 * i, 8);
-  }
+  // Word by word, as it was just copied: a processor waits where it loads what two stores wrote.
+  const auto word = [head](std::size_t i) {
+    std::uint64_t value;
+    std::memcpy(&value, head + 8 * i, sizeof(value));
+    return value;
+  };
+  record.kind = static_cast<std::uint16_t>(word(0));
+  record.flag = static_cast<std::uint16_t>(word(0) >> 16);
+  record.n = static_cast<std::uint32_t>(word(0) >> 32);
+  record.t = static_cast<std::int64_t>(word(1));
+  record.stream = static_cast<std::int32_t>(word(2));
+  record.rank = static_cast<std::int32_t>(word(2) >> 32);
+  record.src = static_cast<std::uint32_t>(word(3));
+  record.n_names = static_cast<std::uint16_t>(word(3) >> 32);
+  record.n_ints = static_cast<std::uint16_t>(word(3) >> 48);
+  const std::size_t n_names = record.n_names, n_ints = record.n_ints;
+  if (n_names > kRecordNames || n_ints > kRecordInts) return false;
+  const std::size_t names_bytes = padded(n_names * sizeof(record.names[0]));
+  const char* at = bytes.take<char>(names_bytes + n_ints * sizeof(record.ints[0]));
+  if (at == nullptr) return false;
+  // As they were written, two names at once.
+  std::fill_n(record.names, kRecordNames, 0);
+  if (n_names > 0) std::memcpy(record.names, at, 8);
+  if (n_names > 2) std::memcpy(record.names + 2, at + 8, 8);
+  if (n_names % 2 != 0) record.names[n_names] = 0;
+  std::fill_n(record.ints, kRecordInts, PTAPE_ABSENT);
+  at += names_bytes;
+  for (std::size_t i = 0; i < n_ints; ++i) std::memcpy(&record.ints[i], at + 8 * i, 8);
   return true;
 }
 
@@ -230,116 +257,25 @@ void RecordDecoder::decode_head(const Record& record, Event& event) {
 
 Status RecordDecoder::decode(const Record& record, RecordBytes payload, Event& event) {
   if (record.kind == kJsonRecord) return decode_json(record, payload, event);
-  decode_head(record, event);
-  if (Status status = decode_body(record, payload, event.body); !status.ok()) return status;
+  if (!read_view(record, payload, view_) || !make_event(view_, event)) {
+    decode_head(record, event);
+    if (Status status = decode_body(record, payload, event); !status.ok()) return status;
+  }
   if (!payload.ok()) return usage("an array that is longer than its record");
   return check_event(event, names_);
 }
 
-template <class T>
-void RecordDecoder::decode_owned(const Record& record, RecordBytes& payload, T& to) {
-  to.pool = name(record.names[0]);
-  to.req = name(record.names[1]);
-  read_array(payload, record.n, to.pages);
-}
-
-Status RecordDecoder::decode_pages(const Record& record, RecordBytes& payload, EventBody& body) {
+// Kinds and forms of records that have no view.
+Status RecordDecoder::decode_body(const Record& record, RecordBytes& payload, Event& event) {
   switch (record.kind) {
-    case kKindOf<ev::Alloc>: {
-      auto& to = body_as<ev::Alloc>(body);
-      decode_owned(record, payload, to);
-      to.first = record.ints[0];
-      return {};
-    }
-    case kKindOf<ev::Share>: {
-      auto& to = body_as<ev::Share>(body);
-      decode_owned(record, payload, to);
-      to.first = record.ints[0];
-      return {};
-    }
-    case kKindOf<ev::Free>:
-      decode_owned(record, payload, body_as<ev::Free>(body));
-      return {};
-    case kKindOf<ev::Evict>:
-      body = ev::Evict{name(record.names[0]), name(record.names[1]), record.ints[0],
-                       PageId{static_cast<std::int32_t>(record.ints[1])}};
-      return {};
-    case kKindOf<ev::MapSet>: {
-      auto& to = body_as<ev::MapSet>(body);
-      to.map = name(record.names[0]);
-      static_assert(sizeof(Pair) == 2 * sizeof(std::int64_t));
-      read_array(payload, record.n, to.pairs);
-      return {};
-    }
-    case kKindOf<ev::MapClear>: {
-      auto& to = body_as<ev::MapClear>(body);
-      to.map = name(record.names[0]);
-      read_array(payload, record.n, to.from);
-      return {};
-    }
-    case kKindOf<ev::Table>: {
-      auto& to = body_as<ev::Table>(body);
-      to.buffer = name(record.names[0]);
-      to.req = name(record.names[1]);
-      to.space = name(record.names[2]);
-      to.unit = name(record.names[3]);
-      to.row = record.ints[0];
-      to.col = record.ints[1];
-      read_array(payload, record.n, to.pages);
-      return {};
-    }
-    case kKindOf<ev::Lens>: {
-      auto& to = body_as<ev::Lens>(body);
-      to.buffer = name(record.names[0]);
-      to.row = record.ints[0];
-      read_array(payload, record.n, to.values);
-      return {};
-    }
-    case kKindOf<ev::SlotList>: {
-      auto& to = body_as<ev::SlotList>(body);
-      to.buffer = name(record.names[0]);
-      to.row = record.ints[0];
-      read_array(payload, record.n, to.values);
-      return {};
-    }
-    default:
-      return usage("a record of kind " + std::to_string(record.kind));
-  }
-}
-
-Status RecordDecoder::decode_body(const Record& record, RecordBytes& payload, EventBody& body) {
-  const auto& names = record.names;
-  const auto& ints = record.ints;
-  switch (record.kind) {
-    case kKindOf<ev::Refresh>:
-      body = ev::Refresh{name(names[0])};
-      return {};
-    case kKindOf<ev::Step>:
-      body = ev::Step{ints[0], name(names[0]), ints[1]};
-      return {};
-    case kKindOf<ev::Request>:
-      body = ev::Request{name(names[0]), name(names[1])};
-      return {};
-    case kKindOf<ev::Accept>:
-      body = ev::Accept{name(names[0]), ints[0], ints[1]};
-      return {};
-    case kKindOf<ev::Rewind>:
-      body = ev::Rewind{name(names[0]), name(names[1]), ints[0]};
-      return {};
-    case kKindOf<ev::Dropped>:
-      body = ev::Dropped{ints[0], ints[1], ints[2]};
-      return {};
     case kKindOf<ev::End>:
-      body = ev::End{};
-      return {};
-    case kKindOf<ev::SwaState>:
-      body = ev::SwaState{name(names[0]), record.flag != 0, name(names[1]), name(names[2])};
+      event.body = ev::End{};
       return {};
     case kKindOf<ev::PoolSwap>: {
-      auto& to = body_as<ev::PoolSwap>(body);
-      to.backend = name(names[0]);
-      to.pool = name(names[1]);
-      to.set = name(names[2]);
+      auto& to = body_as<ev::PoolSwap>(event.body);
+      to.backend = name(record.names[0]);
+      to.pool = name(record.names[1]);
+      to.set = name(record.names[2]);
       to.layers.all = record.flag != 0;
       read_array(payload, record.n, to.layers.list);
       return {};
@@ -347,32 +283,16 @@ Status RecordDecoder::decode_body(const Record& record, RecordBytes& payload, Ev
     case kKindOf<ev::Attention>:
     case kKindOf<ev::Store>:
     case kKindOf<ev::GraphLaunch>:
-      decode_launch(record, payload, body);
+      decode_launch(record, payload, event);
       return {};
-    case kKindOf<ev::LaunchDone>:
-      body = ev::LaunchDone{ints[0]};
-      return {};
-    case kKindOf<ev::StreamWait>:
-      body = ev::StreamWait{ints[0], std::nullopt};
-      return {};
-    case kKindOf<ev::Kernel>: {
-      auto& to = body_as<ev::Kernel>(body);
-      to.name = name(names[0]);
-      to.correlation = ints[0];
-      std::vector<std::uint32_t> sizes;
-      read_array(payload, record.n, sizes);
-      const auto half = sizes.begin() + static_cast<std::ptrdiff_t>(sizes.size() / 2);
-      to.grid.assign(sizes.begin(), half);
-      to.block.assign(half, sizes.end());
-      return {};
-    }
     default:
-      return decode_pages(record, payload, body);
+      return usage("a record of kind " + std::to_string(record.kind));
   }
 }
 
-void RecordDecoder::read_rows(RecordBytes& from, std::size_t n, std::vector<ev::Row>& rows) {
+void RecordDecoder::read_rows(RecordBytes& from, std::size_t n, ev::Rows& lanes) {
   const char* at = from.take<ptape_row>(n);
+  std::vector<ev::Row>& rows = lanes.renew();
   rows.resize(at == nullptr ? 0 : n);
   for (ev::Row& to : rows) {
     ptape_row row;
@@ -390,89 +310,132 @@ void RecordDecoder::read_rows(RecordBytes& from, std::size_t n, std::vector<ev::
   }
 }
 
-void RecordDecoder::read_lanes(RecordBytes& from, std::size_t n, unsigned columns,
-                               std::vector<ev::Row>& rows) {
+// A launch whose lanes stand by row: these have lists of their own.
+void RecordDecoder::decode_launch(const Record& record, RecordBytes& payload, Event& event) {
+  if (record.kind == kKindOf<ev::GraphLaunch>) {
+    auto& to = body_as<ev::GraphLaunch>(event.body);
+    to.graph = name(record.names[0]);
+    if (!to.rows) to.rows.emplace();
+    return read_rows(payload, record.n, *to.rows);
+  }
+  // The rows keep their storage.
+  const auto rows_of = [&event]() -> ev::Rows* {
+    if (auto* store = std::get_if<ev::Store>(&event.body)) return &store->rows;
+    auto* attention = std::get_if<ev::Attention>(&event.body);
+    return attention != nullptr ? &attention->rows : nullptr;
+  };
+  if (ev::Rows* rows = rows_of(); rows != nullptr) std::swap(rows_, *rows);
+  view_launch(record, payload, view_.launch);
+  (void)make_event(view_, event);
+  std::swap(*rows_of(), rows_);
+  read_rows(payload, record.n, *rows_of());
+}
+
+// ---- views ----
+
+bool RecordDecoder::view(const Record& record, RecordBytes payload, EventView& view) {
+  return read_view(record, payload, view) && payload.ok();
+}
+
+bool RecordDecoder::read_view(const Record& record, RecordBytes& payload, EventView& view) {
+  view.kind = record.kind;
+  view.t = record.t;
+  view.rank = record.rank >= 0 ? OptInt(record.rank) : OptInt();
+  view.stream = record.stream;
+  view.src = record.src != 0 ? name(record.src) : kNone;
+  view.flag = record.flag != 0;
+  std::fill_n(view.names, kRecordNames, kNone);
+  for (std::size_t i = 0; i < record.n_names; ++i) view.names[i] = name(record.names[i]);
+  view.ints = record.ints;
+  view.list = nullptr;
+  view.n = 0;
+  view.lanes.reset();
+  switch (record.kind) {
+    case kKindOf<ev::Attention>:
+    case kKindOf<ev::Store>:
+      if (record.flag == kNoLanes) return false;
+      view_launch(record, payload, view.launch);
+      view_lanes(payload, record.n, record.flag >> 2, view.lanes.emplace());
+      return true;
+    case kKindOf<ev::GraphLaunch>:
+      if (record.flag == kLanesByRow) return false;
+      if (record.flag != kNoLanes) {
+        view_lanes(payload, record.n, record.flag >> 2, view.lanes.emplace());
+      }
+      return true;
+    case kKindOf<ev::Kernel>:
+      view_sizes(list_of<std::uint32_t>(payload, record.n), view);
+      return true;
+    case kKindOf<ev::PoolSwap>:
+      return false;
+    default:
+      break;
+  }
+  if (const std::size_t bytes = element_bytes(record.kind); bytes > 0) {
+    view.list = payload.take(record.n, bytes);
+    if (view.list != nullptr) view.n = record.n;
+  }
+  return true;
+}
+
+void RecordDecoder::view_sizes(std::span<const std::uint32_t> sizes, EventView& to) {
+  sizes_.assign(sizes.begin(), sizes.end());
+  to.list = sizes_.data();
+  to.n = sizes_.size();
+}
+
+void RecordDecoder::view_lanes(RecordBytes& from, std::size_t n, unsigned columns, LanesView& to) {
   // Lanes of which nothing is said take no room in the record; no segment holds more than so many.
   constexpr std::size_t kMostLanes = 1u << 18;
   if (n > kMostLanes) {
     (void)from.take<char>(from.left() + 1);
     return;
   }
-  rows.assign(n, {});
   if ((columns & 1) != 0) {
-    const auto* req = reinterpret_cast<const ptape_name*>(from.take<ptape_name>(n));
-    if (req == nullptr) return;
-    for (std::size_t i = 0; i < n; ++i) rows[i].req = name(req[i]);
+    const std::span<const ptape_name> reqs = list_of<ptape_name>(from, n);
+    if (reqs.size() != n) return;
+    if (reqs_.size() < n) reqs_.resize(n);
+    std::ranges::transform(reqs, reqs_.begin(), [this](ptape_name id) { return name(id); });
+    to.req = reqs_.data();
   }
-  for (OptInt ev::Row::*const field : {&ev::Row::len, &ev::Row::row, &ev::Row::q_len,
-                                       &ev::Row::q_pos, &ev::Row::first, &ev::Row::n}) {
+  for (const std::int64_t** column :
+       {&to.len, &to.row, &to.q_len, &to.q_pos, &to.first, &to.size}) {
     columns >>= 1;
-    if ((columns & 1) == 0) continue;
-    const auto* values = reinterpret_cast<const std::int64_t*>(from.take<std::int64_t>(n));
-    if (values == nullptr) return;
-    for (std::size_t i = 0; i < n; ++i) rows[i].*field = values[i];
+    if ((columns & 1) != 0) *column = list_of<std::int64_t>(from, n).data();
   }
+  if (from.ok()) to.n = n;
 }
 
-void RecordDecoder::decode_graph_launch(const Record& record, RecordBytes& payload,
-                                        ev::GraphLaunch& to) {
-  to.graph = name(record.names[0]);
-  if (record.flag == kNoLanes) {
-    to.rows.reset();
-    return;
-  }
-  if (!to.rows) to.rows.emplace();
-  if (record.flag == kLanesByRow) {
-    read_rows(payload, record.n, to.rows->renew());
-  } else {
-    read_lanes(payload, record.n, record.flag >> 2, to.rows->renew());
-  }
-}
-
-void RecordDecoder::decode_launch(const Record& record, RecordBytes& payload, EventBody& body) {
-  if (record.kind == kKindOf<ev::GraphLaunch>) {
-    decode_graph_launch(record, payload, body_as<ev::GraphLaunch>(body));
-    return;
-  }
+void RecordDecoder::view_launch(const Record& record, RecordBytes& payload, LaunchFields& to) {
+  to = LaunchFields();
   LaunchPart part;
   const char* head = payload.take<LaunchPart>(1);
   if (head == nullptr) return;
   std::memcpy(&part, head, sizeof(part));
-  const auto* layers =
-      reinterpret_cast<const std::int32_t*>(payload.take<std::int32_t>(part.n_layers));
-  if (layers == nullptr) return;
-  std::optional<ev::Bound> bound;
+  static_assert(sizeof(Layer) == sizeof(std::int32_t));
+  const auto layers = list_of<Layer>(payload, part.n_layers);
+  if (record.n_names > 0) {
+    to.layer = Layer::named(name(record.names[0]));
+  } else if (layers.size() == 1) {
+    to.layer = layers[0];
+  } else {
+    to.layers = layers;
+  }
   if (part.bound_pool != 0 || part.bound_pages != PTAPE_ABSENT || part.bound_ptr != PTAPE_ABSENT ||
       part.n_dims != 0) {
-    bound = ev::Bound{name(part.bound_pool), part.bound_pages, part.bound_ptr, {}, {}};
-    read_optional(payload, part.n_dims != 0, part.n_dims, bound->shape);
-    read_optional(payload, part.n_dims != 0, part.n_dims, bound->stride);
+    to.bound = BoundView{name(part.bound_pool), part.bound_pages, part.bound_ptr, {}, {}};
+    if (part.n_dims != 0) {
+      to.bound->shape = list_of<std::int64_t>(payload, part.n_dims);
+      to.bound->stride = list_of<std::int64_t>(payload, part.n_dims);
+    }
   }
-  auto common = [&](auto& to) {
-    to.backend = name(part.backend);
-    if (record.n_names > 0) {
-      to.layer = Layer::named(name(record.names[0]));
-      to.layers.reset();
-    } else {
-      set_layers(layers, part.n_layers, to.layer, to.layers);
-    }
-    if (record.flag == kNoLanes) {
-      read_rows(payload, record.n, to.rows.renew());
-    } else {
-      read_lanes(payload, record.n, record.flag >> 2, to.rows.renew());
-    }
-    to.space = name(part.space);
-    to.unit = name(part.unit);
-    to.bound = std::move(bound);
-  };
+  to.backend = name(part.backend);
+  to.space = name(part.space);
+  to.unit = name(part.unit);
   if (record.kind == kKindOf<ev::Store>) {
-    auto& to = body_as<ev::Store>(body);
-    common(to);
     to.slots = name(part.slots);
     return;
   }
-  auto& to = body_as<ev::Attention>(body);
-  common(to);
   to.mode = name(part.mode);
   to.table = name(part.table);
   to.lens = name(part.lens);

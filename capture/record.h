@@ -11,12 +11,14 @@
 #include <cstring>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include "capture/pagetape_capture.h"
 #include "traces/event.h"
+#include "traces/event_view.h"
 #include "traces/names.h"
 #include "traces/status.h"
 
@@ -98,8 +100,12 @@ class RecordBytes {
   // The next n elements, padding passed; null where there are not so many.
   template <class T>
   const char* take(std::size_t n) {
-    const std::size_t bytes = padded(n * sizeof(T));
-    if (n > left_ / sizeof(T) || bytes > left_) {
+    return take(n, sizeof(T));
+  }
+  const char* take(std::size_t n, std::size_t element_bytes) {
+    const std::size_t bytes = padded(n * element_bytes);
+    // No more than the least of elements could be: what is multiplied does not wrap.
+    if (n > left_ || bytes > left_) {
       left_ = 0;
       ok_ = false;
       return nullptr;
@@ -164,8 +170,9 @@ class CallersNames {
   bool forget(std::uint32_t id);
   Name operator[](std::uint32_t id) const {
     const std::size_t page = id / kPage;
-    return page < pages_.size() && pages_[page] != nullptr ? pages_[page]->names[id % kPage]
-                                                           : kNone;
+    if (page >= pages_.size()) return kNone;
+    const Page* names = pages_.data()[page].get();
+    return names != nullptr ? names->names[id % kPage] : kNone;
   }
   std::size_t pages() const;  // That take room.
 
@@ -190,6 +197,10 @@ class RecordDecoder {
   bool forget_name(std::uint32_t id) { return ids_.forget(id); }
 
   Status decode(const Record& record, RecordBytes payload, Event& event);
+  // The same as a view, which holds as long as the record and its payload do, and until the next
+  // call. False
+  // where the record is none of a kind that has one, or is cut; the view is still to be checked.
+  bool view(const Record& record, RecordBytes payload, EventView& view);
   // The event's time, stream, rank and place, for a record whose body others make.
   void decode_head(const Record& record, Event& event);
   Name name(std::uint32_t id) const { return ids_[id]; }
@@ -197,18 +208,22 @@ class RecordDecoder {
 
  private:
   Status decode_json(const Record& record, RecordBytes& payload, Event& event);
-  Status decode_body(const Record& record, RecordBytes& payload, EventBody& body);
-  Status decode_pages(const Record& record, RecordBytes& payload, EventBody& body);
-  void decode_launch(const Record& record, RecordBytes& payload, EventBody& body);
-  template <class T>
-  void decode_owned(const Record& record, RecordBytes& payload, T& to);
-  void read_rows(RecordBytes& from, std::size_t n, std::vector<ev::Row>& rows);
-  void read_lanes(RecordBytes& from, std::size_t n, unsigned columns, std::vector<ev::Row>& rows);
-  void decode_graph_launch(const Record& record, RecordBytes& payload, ev::GraphLaunch& to);
+  Status decode_body(const Record& record, RecordBytes& payload, Event& event);
+  void decode_launch(const Record& record, RecordBytes& payload, Event& event);
+  void read_rows(RecordBytes& from, std::size_t n, ev::Rows& rows);
+  bool read_view(const Record& record, RecordBytes& payload, EventView& view);
+  void view_launch(const Record& record, RecordBytes& payload, LaunchFields& to);
+  void view_lanes(RecordBytes& from, std::size_t n, unsigned columns, LanesView& to);
+  void view_sizes(std::span<const std::uint32_t> sizes, EventView& to);
 
   Names& names_;
   CallersNames ids_;
   bool from_json_ = false;  // The event's storage was last written by the text form's parser.
+  EventView view_;
+  ev::Rows rows_;
+  // Lists of a view that stand otherwise in the record.
+  std::vector<Name> reqs_;
+  std::vector<std::int64_t> sizes_;
 };
 
 }  // namespace pagetape

@@ -5,6 +5,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
 #include <ctime>
@@ -25,6 +26,12 @@ std::uint32_t thread_id() {
     id = asked_thread_id();
   return id;
 }
+
+#ifdef __SANITIZE_THREAD__
+[[gnu::no_sanitize("thread"), gnu::noinline]] std::uint64_t unseen(const char* word) {
+  return *reinterpret_cast<const volatile std::uint64_t*>(word);
+}
+#endif
 
 }  // namespace internal
 
@@ -82,6 +89,31 @@ Status check_ring(const void* memory, std::size_t bytes, std::uint32_t uid) {
   return {};
 }
 
+RingClaim RingWriter::claim_further_on(std::size_t bytes) {
+  const std::size_t size = bytes + sizeof(std::uint64_t);
+  std::uint64_t position = header_->tail.load(std::memory_order_relaxed);
+  while (true) {
+    const std::uint64_t head = header_->head.load(std::memory_order_acquire);
+    position = std::max(position, head);
+    const std::size_t behind = data_bytes_ - (position & (data_bytes_ - 1));
+    const bool pad = size > behind;
+    // Where there is no room here, there is none further on.
+    if (position + size + (pad ? behind : 0) - head > data_bytes_) return {};
+    std::uint64_t found = free_mark(position);
+    const std::uint64_t mine =
+        pad ? internal::ring_word(internal::kPadding, behind, 0)
+            : internal::ring_word(internal::kClaimed, size, internal::thread_id());
+    if (take_word(position, found, mine)) {
+      const std::uint64_t end = position + internal::bytes_of_word(mine);
+      header_->tail.store(end, std::memory_order_relaxed);
+      if (!pad) return {at(position) + sizeof(std::uint64_t), position, bytes};
+      position = end;
+    } else {
+      position = beyond(position, found);
+    }
+  }
+}
+
 RingReader::RingReader(void* memory)
     : RingMemory(memory), position_(mark().position), released_(position_) {}
 
@@ -92,7 +124,9 @@ RingMark RingReader::mark() const {
 
 RingReader::Next RingReader::next(Item& item) {
   while (true) {
-    const std::uint64_t found = word(position_).load(std::memory_order_acquire);
+    // As an atomic_ref does it, but for the check of the word's place.
+    const std::uint64_t found =
+        __atomic_load_n(reinterpret_cast<const std::uint64_t*>(at(position_)), __ATOMIC_ACQUIRE);
     if (found == free_mark(position_)) return Next::kEmpty;
     // A whole ring not yet given back, whose first record stands here again.
     if (position_ - released_ >= data_bytes_) return Next::kEmpty;
@@ -128,8 +162,10 @@ void RingReader::release(const RingMark& mark) {
     // As far as the memory goes on.
     const std::uint64_t end = std::min(position, (p | (data_bytes_ - 1)) + 1);
     auto* words = reinterpret_cast<std::uint64_t*>(at(p));
+#pragma GCC unroll 8
     for (; p < end; p += sizeof(std::uint64_t)) {
-      std::atomic_ref(*words++).store((p + ahead) ^ key, std::memory_order_release);
+      // As an atomic_ref does it, but for the check of each word's place.
+      __atomic_store_n(words++, (p + ahead) ^ key, __ATOMIC_RELEASE);
     }
   }
   released_ = position;

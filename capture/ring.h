@@ -98,6 +98,10 @@ constexpr std::size_t bytes_of_word(std::uint64_t word) { return word & 0xffff'f
 
 std::uint32_t thread_id();
 
+#ifdef __SANITIZE_THREAD__
+std::uint64_t unseen(const char* word);
+#endif
+
 // Of a line that another core has written to. A plain prefetch fetches it to be read alone, and the
 // write then waits again; compilers make one where the processor may have no other.
 inline void prefetch_to_write(char* at) {
@@ -160,32 +164,21 @@ class RingWriter : public internal::RingMemory {
   // `bytes`: a multiple of 8, up to most().
   [[gnu::always_inline]] RingClaim claim(std::size_t bytes) {
     const std::size_t size = bytes + sizeof(std::uint64_t);
-    const std::uint64_t thread = internal::thread_id();
-    std::uint64_t position = header_->tail.load(std::memory_order_relaxed);
-    while (true) {
-      const std::uint64_t head = header_->head.load(std::memory_order_acquire);
-      if (position < head) [[unlikely]]
-        position = head;
-      // What the reader gave back is in its cache: a later claim need not wait for it.
-      internal::prefetch_to_write(at(position + kPrefetchBytes));
-      const std::size_t behind = data_bytes_ - (position & (data_bytes_ - 1));
-      const bool pad = size > behind;
-      // Where there is no room here, there is none further on.
-      if (position + size + (pad ? behind : 0) - head > data_bytes_) [[unlikely]]
-        return {};
+    const std::uint64_t head = header_->head.load(std::memory_order_acquire);
+    const std::uint64_t position = std::max(header_->tail.load(std::memory_order_relaxed), head);
+    // What the reader gave back is in its cache: a later claim need not wait for it.
+    internal::prefetch_to_write(at(position + kPrefetchBytes));
+    const std::size_t behind = data_bytes_ - (position & (data_bytes_ - 1));
+    if (size <= behind && position + size - head <= data_bytes_) [[likely]] {
       std::uint64_t found = free_mark(position);
-      const std::uint64_t mine = pad ? internal::ring_word(internal::kPadding, behind, 0)
-                                     : internal::ring_word(internal::kClaimed, size, thread);
-      if (word(position).compare_exchange_strong(found, mine, std::memory_order_acq_rel))
-          [[likely]] {
-        const std::uint64_t end = position + internal::bytes_of_word(mine);
-        header_->tail.store(end, std::memory_order_relaxed);
-        if (!pad) return {at(position) + sizeof(std::uint64_t), position, bytes};
-        position = end;
-      } else {
-        position = beyond(position, found);
+      const std::uint64_t mine =
+          internal::ring_word(internal::kClaimed, size, internal::thread_id());
+      if (take_word(position, found, mine)) [[likely]] {
+        header_->tail.store(position + size, std::memory_order_relaxed);
+        return {at(position) + sizeof(std::uint64_t), position, bytes};
       }
     }
+    return claim_further_on(bytes);
   }
 
   void commit(const RingClaim& claim) {
@@ -204,6 +197,25 @@ class RingWriter : public internal::RingMemory {
   }
 
   void count_dropped() { header_->dropped.fetch_add(1, std::memory_order_relaxed); }
+
+ private:
+  // Where another thread was quicker, the memory ends, or there is no room.
+  RingClaim claim_further_on(std::size_t bytes);
+
+  // Writes `mine` where `found` stands; false, with what does, where it does not.
+  bool take_word(std::uint64_t position, std::uint64_t& found, std::uint64_t mine) {
+#ifdef __SANITIZE_THREAD__
+    // A thread that slept may look where another one's payload stands by now, and finds that it is
+    // no mark. To ThreadSanitizer that is a race with who fills it: there, a look that it does not
+    // see comes first.
+    const std::uint64_t there = internal::unseen(at(position));
+    if (there != found) {
+      found = there;
+      return false;
+    }
+#endif
+    return word(position).compare_exchange_strong(found, mine, std::memory_order_acq_rel);
+  }
 };
 
 // The reader's side: one thread at a time.

@@ -29,17 +29,25 @@ Words flatten(capnp::MessageBuilder& message) {
   return words;
 }
 
-Compressed compress(std::span<const unsigned char> raw, int level) {
-  Compressed result;
-  result.bytes = raw;
-  if (level == 0) return result;
-  result.buffer.resize(ZSTD_compressBound(raw.size()));
+Compressor::Compressor(int level)
+    : level_(level), context_(level == 0 ? nullptr : ZSTD_createCCtx()) {
+  PAGETAPE_CHECK(level == 0 || context_ != nullptr, "zstd: no memory");
+}
+
+Compressor::~Compressor() { ZSTD_freeCCtx(context_); }
+
+Compressed Compressor::compress(std::span<const std::byte> raw) {
+  if (level_ == 0) {
+    return {schema::Compression::NONE,
+            {reinterpret_cast<const unsigned char*>(raw.data()), raw.size()}};
+  }
+  if (const std::size_t most = ZSTD_compressBound(raw.size()); buffer_.size() < most) {
+    buffer_.resize(most);
+  }
   const std::size_t size =
-      ZSTD_compress(result.buffer.data(), result.buffer.size(), raw.data(), raw.size(), level);
+      ZSTD_compressCCtx(context_, buffer_.data(), buffer_.size(), raw.data(), raw.size(), level_);
   PAGETAPE_CHECK(!ZSTD_isError(size), "zstd: %s", ZSTD_getErrorName(size));
-  result.how = schema::Compression::ZSTD;
-  result.bytes = std::span(result.buffer).first(size);
-  return result;
+  return {schema::Compression::ZSTD, std::span(buffer_).first(size)};
 }
 
 bool decompress(std::span<const unsigned char> in, std::span<unsigned char> out) {
@@ -87,8 +95,8 @@ bool segment_info(WordSpan payload, SegmentInfo& info) {
 }
 
 Words encode_keyframe(const KeyframeInfo& info, std::string_view state, int zstd_level) {
-  const Compressed body =
-      compress({reinterpret_cast<const unsigned char*>(state.data()), state.size()}, zstd_level);
+  Compressor compressor(zstd_level);
+  const Compressed body = compressor.compress(std::as_bytes(std::span(state)));
   capnp::MallocMessageBuilder message(static_cast<unsigned>(body.bytes.size() / 8 + 16));
   auto keyframe = message.initRoot<schema::Keyframe>();
   keyframe.setEvent(info.event);

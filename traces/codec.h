@@ -16,6 +16,8 @@
 
 namespace pagetape {
 
+struct EventView;
+
 // A message, aligned as Cap'n Proto wants it.
 using Words = std::vector<std::uint64_t>;
 using WordSpan = std::span<const std::uint64_t>;
@@ -70,13 +72,19 @@ class SegmentEncoder {
     kNever,   // It is larger than a segment may be.
   };
   Fit fit(const Event& event) const;
+  // The same in short: false where it takes a closer look.
+  bool surely_fits(const EventView& view) const;
 
   // Adds an event that fits.
   void add(const Event& event);
+  void add(const EventView& view);
 
   std::uint32_t events() const;
   std::uint64_t bytes() const;  // About, before compression.
 
+  // Nothing more is added: finish(), which looks at the table of names no more, may be called by
+  // another thread.
+  void seal();
   // The payload of the segment, which begins with event `first_event`; and makes ready for the
   // next one. At least one event must have been added. `summary` is set.
   Words finish(std::uint64_t first_event, Summary& summary);

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <cstring>
 
 #include "traces/check.h"
 #include "traces/codec.h"
 #include "traces/columns_out.h"
+#include "traces/event_view.h"
 #include "traces/message.h"
 
 namespace pagetape {
@@ -81,12 +83,11 @@ constexpr bool is_launch(std::size_t kind) {
          kind == kKindOf<ev::GraphStep>;
 }
 
-void summarize(const Event& event, Summary& summary) {
-  ++summary.counts[event.kind()];
-  summary.launches += is_launch(event.kind());
-  if (const auto* rows = rows_of(event)) {
-    summary.lanes_max = std::max(summary.lanes_max, static_cast<std::uint32_t>(rows->size()));
-  }
+// Of an event or the view of one, with so many lanes.
+void summarize(const auto& event, std::size_t kind, std::size_t lanes, Summary& summary) {
+  ++summary.counts[kind];
+  summary.launches += is_launch(kind);
+  summary.lanes_max = std::max(summary.lanes_max, static_cast<std::uint32_t>(lanes));
   if (event.t.has_value()) {
     summary.time_first = std::min(*event.t, summary.time_first.value_or(INT64_MAX));
     summary.time_last = std::max(*event.t, summary.time_last.value_or(INT64_MIN));
@@ -100,25 +101,37 @@ void summarize(const Event& event, Summary& summary) {
 
 }  // namespace
 
-void TableCellsOut::put(Out& out, const ev::Table& table) {
-  TableContents& known = out.history[{out.rank, table.buffer, table.row}];
-  const std::size_t at = known.begin(table.col), n = table.pages.size();
+// The first of the n cells from i on that differs; mostly it is far, or there is none.
+static std::size_t first_change(const PageId* cells, const PageId* last, std::size_t i,
+                                std::size_t n) {
+  constexpr std::size_t kAtOnce = 16;
+  while (n - i >= kAtOnce && std::memcmp(cells + i, last + i, kAtOnce * sizeof(*cells)) == 0) {
+    i += kAtOnce;
+  }
+  while (i < n && cells[i] == last[i]) ++i;
+  return i;
+}
+
+void TableCellsOut::put(Out& out, Name buffer, std::int64_t row, std::int64_t col,
+                        std::span<const PageId> cells) {
+  TableContents& known = out.history[{out.rank, buffer, row}];
+  const std::size_t at = known.begin(col), n = cells.size();
   const std::size_t had = std::min(n, known.cells.size() - at);
+  const PageId *const pages = cells.data(), *const last = known.cells.data() + at;
   std::size_t runs = 0, end = 0;  // Of the run before.
   std::size_t i = 0;
   while (i < n) {
-    const PageId* last = known.cells.data() + at;
-    while (i < had && table.pages[i] == last[i]) ++i;
+    if (i < had) i = first_change(pages, last, i, had);
     if (i == n) break;
     const std::size_t begin = i;
     // A run goes on over a short stretch that is unchanged: two numbers begin a new one.
     for (std::size_t same = 0; i < n && same < 3; ++i) {
-      same = i < had && table.pages[i] == last[i] ? same + 1 : 0;
+      same = i < had && pages[i] == last[i] ? same + 1 : 0;
     }
-    while (i > begin && i <= had && table.pages[i - 1] == last[i - 1]) --i;
+    while (i > begin && i <= had && pages[i - 1] == last[i - 1]) --i;
     skips_.push(static_cast<std::int64_t>(begin - end));
     lengths_.push(static_cast<std::int64_t>(i - begin));
-    for (std::size_t k = begin; k < i; ++k) values_.push(raw(table.pages[k]));
+    values_.append(cells.subspan(begin, i - begin), [](PageId page) { return raw(page); });
     out.bytes += 8 + 4 * (i - begin);
     end = i;
     ++runs;
@@ -127,44 +140,70 @@ void TableCellsOut::put(Out& out, const ev::Table& table) {
   runs_.push(static_cast<std::int64_t>(runs));
   out.bytes += 8;
   out.table_cells += n;
+  if (runs == 0) return;
   known.cells.resize(std::max(known.cells.size(), at + n));
-  std::copy(table.pages.begin(), table.pages.end(),
-            known.cells.begin() + static_cast<std::ptrdiff_t>(at));
+  std::memcpy(known.cells.data() + at, pages, n * sizeof(*pages));
 }
 
 void TableCellsOut::write(capnp::AnyPointer::Builder p, capnp::StructSchema) const {
   auto out = p.initAs<schema::TableCells>();
   auto pointers = capnp::toAny(out).getPointerSection();
-  cells_.write(pointers[0], 0);
-  runs_.write(pointers[1], 0);
-  skips_.write(pointers[2], 0);
-  lengths_.write(pointers[3], 0);
+  cells_.write(pointers[0]);
+  runs_.write(pointers[1]);
+  skips_.write(pointers[2]);
+  lengths_.write(pointers[3]);
   values_.write_values(out.initValues());
 }
 
-struct SegmentEncoder::Columns {
-  Columns(const Names& names, int level) : out(names), zstd_level(level) {}
+// Memory that one message after the other is built in, so that none of it is allocated anew, and
+// the flat form of one that fits stands there already.
+class MessageMemory {
+ public:
+  kj::ArrayPtr<capnp::word> first_segment(std::size_t words) {
+    if (words_.size() < words + 1) words_.resize(words + 1);  // A builder leaves zeros behind.
+    return kj::arrayPtr(reinterpret_cast<capnp::word*>(words_.data() + 1), words_.size() - 1);
+  }
+  WordSpan flat(capnp::MessageBuilder& message) {
+    const auto segments = message.getSegmentsForOutput();
+    if (segments.size() > 1) return copy_ = flatten(message);
+    words_[0] = std::uint64_t{segments[0].size()} << 32;  // One segment, and its words.
+    return WordSpan(words_).first(1 + segments[0].size());
+  }
 
-  Words body() {
-    capnp::MallocMessageBuilder message(static_cast<unsigned>(out.bytes / 8 + 4096));
+ private:
+  Words words_, copy_;
+};
+
+struct SegmentEncoder::Columns {
+  Columns(const Names& names, int level) : out(names), compressor(level) {
+    for (std::size_t kind = 0; kind < kKinds; ++kind) numbers[kind] = kind_number(kind);
+  }
+
+  // Builds the message of all columns, which are empty then; calls f with its flat form.
+  template <class F>
+  void body(F&& f) {
+    capnp::MallocMessageBuilder message(memory.first_segment(out.bytes / 8 + 4096));
+    build(message);
+    f(memory.flat(message));
+  }
+  void build(capnp::MessageBuilder& message) {
     auto root = message.initRoot<schema::Columns>();
-    auto strings = root.initStrings(static_cast<unsigned>(out.strings().size()));
+    auto strings = root.initStrings(static_cast<unsigned>(texts.size()));
     for (unsigned i = 0; i < strings.size(); ++i) {
-      const std::string_view text = out.names().text(out.strings()[i]);
+      const std::string_view text = texts[i];
       std::copy(text.begin(), text.end(),
                 strings.init(i, static_cast<unsigned>(text.size())).begin());
     }
-    auto texts = root.initExtras(static_cast<unsigned>(extras.size()));
-    for (unsigned i = 0; i < texts.size(); ++i) {
+    auto overlays = root.initExtras(static_cast<unsigned>(extras.size()));
+    for (unsigned i = 0; i < overlays.size(); ++i) {
       std::copy(extras[i].begin(), extras[i].end(),
-                texts.init(i, static_cast<unsigned>(extras[i].size())).begin());
+                overlays.init(i, static_cast<unsigned>(extras[i].size())).begin());
     }
     root.setKinds({kinds.data(), kinds.size()});
     const capnp::AnyStruct::Builder any = capnp::toAny(root);
     common.write_fields(any, capnp::Schema::from<schema::Columns>());
     [&]<std::size_t... I>(std::index_sequence<I...>) { (write_kind<I>(any), ...); }
     (std::make_index_sequence<kKinds>());
-    return flatten(message);
   }
   template <std::size_t I>
   void write_kind(capnp::AnyStruct::Builder any) {
@@ -175,6 +214,7 @@ struct SegmentEncoder::Columns {
   }
   void clear() {
     out.clear();
+    texts.clear();
     common.clear();
     kinds.clear();
     extras.clear();
@@ -182,10 +222,13 @@ struct SegmentEncoder::Columns {
   }
 
   Out out;
-  int zstd_level;
+  std::vector<std::string_view> texts;  // Of the segment's names, once it is sealed.
+  Compressor compressor;
+  MessageMemory memory;
   FieldOut<EventCommon> common;
   KindsOut by_kind;
   std::vector<std::uint8_t> kinds;
+  std::array<std::uint8_t, kKinds> numbers;  // Of the kinds, in the file.
   std::vector<std::string> extras;
   Summary summary;
 };
@@ -214,10 +257,35 @@ SegmentEncoder::Fit SegmentEncoder::fit(const Event& event) const {
   return fits ? Fit::kFits : Fit::kNotNow;
 }
 
+bool SegmentEncoder::surely_fits(const EventView& view) const {
+  Out& out = columns_->out;
+  const std::uint64_t a_name = out.most_a_name();
+  // Mostly so: neither is the segment nearly full, nor is there much in the event.
+  if (!view.lanes && view.n < 1u << 16 && a_name < 1u << 20 && out.bytes < kMaxBodyBytes / 4 &&
+      out.elements < kMaxSegmentElements / 2 && out.table_cells < kMaxSegmentTableCells / 2) {
+    return true;
+  }
+  const std::uint64_t lanes = view.lanes ? view.lanes->n : 0;
+  std::uint64_t list = view.n;
+  if (view.kind == kKindOf<ev::Attention> || view.kind == kKindOf<ev::Store>) {
+    const auto size = [](const auto& part) { return part ? part->size() : 0; };
+    const std::optional<BoundView>& bound = view.launch.bound;
+    list = size(view.launch.layers);
+    if (bound) list += size(bound->shape) + size(bound->stride);
+  }
+  // Three numbers of 8 bytes for each element, a lane's cells and name, the cells and names of the
+  // widest kind; any name of the table for each.
+  const std::uint64_t bytes = 1024 + 24 * list + 128 * lanes + (16 + lanes) * a_name;
+  constexpr std::uint64_t kRoom = kMaxBodyBytes - (1u << 20);
+  return lanes < kMaxEventElements && list < kMaxEventElements && 2 * out.bytes + bytes <= kRoom &&
+         out.elements + list + lanes < kMaxSegmentElements &&
+         out.table_cells + list < kMaxSegmentTableCells;
+}
+
 void SegmentEncoder::add(const Event& event) {
   Columns& c = *columns_;
   c.out.rank = event.rank.value_or(kAbsentCell);
-  c.kinds.push_back(kind_number(event.kind()));
+  c.kinds.push_back(c.numbers[event.kind()]);
   EventCommon common{event.t, event.stream, event.rank, event.src, 0};
   if (!event.extra.empty()) {
     c.extras.push_back(event.extra);
@@ -231,7 +299,22 @@ void SegmentEncoder::add(const Event& event) {
                        ...));
   }
   (std::make_index_sequence<kKinds>());
-  summarize(event, c.summary);
+  const ev::Rows* rows = rows_of(event);
+  summarize(event, event.kind(), rows != nullptr ? rows->size() : 0, c.summary);
+}
+
+void SegmentEncoder::add(const EventView& view) {
+  Columns& c = *columns_;
+  c.out.rank = view.rank.value_or(kAbsentCell);
+  c.kinds.push_back(c.numbers[view.kind]);
+  c.common.put_fields(c.out, view.t, std::int64_t{view.stream}, view.rank, view.src,
+                      std::int64_t{0});
+  const bool known = visit_fields(view, [&c]<class T>(const auto&... values) {
+    std::get<kKindOf<T>>(c.by_kind).put_fields(c.out, values...);
+    return true;
+  });
+  PAGETAPE_CHECK(known, "no view is of kind %zu", view.kind);
+  summarize(view, view.kind, view.lanes ? view.lanes->n : 0, c.summary);
 }
 
 std::uint32_t SegmentEncoder::events() const {
@@ -240,26 +323,34 @@ std::uint32_t SegmentEncoder::events() const {
 
 std::uint64_t SegmentEncoder::bytes() const { return columns_->out.bytes; }
 
+void SegmentEncoder::seal() {
+  Columns& c = *columns_;
+  c.texts.clear();
+  for (const Name name : c.out.strings()) c.texts.push_back(c.out.names().text(name));
+}
+
 Words SegmentEncoder::finish(std::uint64_t first_event, Summary& summary) {
   Columns& c = *columns_;
   PAGETAPE_CHECK(!c.kinds.empty(), "a segment without events at event %llu",
                  static_cast<unsigned long long>(first_event));
-  const Words raw = c.body();
-  const Compressed body =
-      compress({reinterpret_cast<const unsigned char*>(raw.data()), raw.size() * sizeof(raw[0])},
-               c.zstd_level);
-  capnp::MallocMessageBuilder message(static_cast<unsigned>(body.bytes.size() / 8 + 256));
-  auto segment = message.initRoot<schema::Segment>();
-  segment.setFirstEvent(first_event);
-  segment.setEventCount(events());
-  segment.setFormat(kModelFormat);
-  segment.setCompression(body.how);
-  segment.setRawBytes(raw.size() * sizeof(raw[0]));
-  write_summary(c.summary, segment.initSummary());
-  segment.setBody({body.bytes.data(), body.bytes.size()});
+  if (c.texts.size() < c.out.strings().size()) seal();
+  Words payload;
+  c.body([&](WordSpan raw) {
+    const Compressed body = c.compressor.compress(std::as_bytes(raw));
+    capnp::MallocMessageBuilder message(static_cast<unsigned>(body.bytes.size() / 8 + 256));
+    auto segment = message.initRoot<schema::Segment>();
+    segment.setFirstEvent(first_event);
+    segment.setEventCount(events());
+    segment.setFormat(kModelFormat);
+    segment.setCompression(body.how);
+    segment.setRawBytes(raw.size_bytes());
+    write_summary(c.summary, segment.initSummary());
+    segment.setBody({body.bytes.data(), body.bytes.size()});
+    payload = flatten(message);
+  });
   summary = std::move(c.summary);
   c.clear();
-  return flatten(message);
+  return payload;
 }
 
 }  // namespace pagetape

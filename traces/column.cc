@@ -14,11 +14,14 @@ struct Range {
   std::uint64_t sizes = 0;  // The absolute values, or'ed.
   std::uint64_t bits = 0;   // Sum of the bits of each value: what it costs, about, once compressed.
 
-  void add(std::int64_t v) {
+  // Returns its bits.
+  std::uint64_t add(std::int64_t v) {
     const auto sign = static_cast<std::uint64_t>(v >> 63);
     const std::uint64_t folded = static_cast<std::uint64_t>(v) ^ sign;
     sizes |= folded - sign;
-    bits += static_cast<std::uint64_t>(64 - std::countl_zero(folded));
+    const auto its = static_cast<std::uint64_t>(64 - std::countl_zero(folded));
+    bits += its;
+    return its;
   }
   // Bytes of the narrowest width that holds it, its least value left for "absent".
   int width() const {
@@ -36,48 +39,72 @@ std::int64_t difference(std::int64_t v, std::int64_t last) {
                                    static_cast<std::uint64_t>(last));
 }
 
+// The cells that are given, behind `lead` ones that are absent or 0: none of these differs from
+// what stands before it. A list that was just made is zero.
 template <class W, class List>
-void fill(List list, std::span<const std::int64_t> cells, bool delta) {
-  std::int64_t last = 0;
-  unsigned i = 0;
-  for (const std::int64_t cell : cells) {
-    if (cell == kAbsentCell) {
-      list.set(i++, std::numeric_limits<W>::min());
-      continue;
+void fill(List list, std::size_t lead, bool lead_is_absent, std::span<const std::int64_t> cells,
+          bool delta) {
+  constexpr W kAbsent = std::numeric_limits<W>::min();
+  // In this form a list's elements stand side by side: to write them so is one store each.
+  const capnp::AnyList::Reader any = list.asReader();
+  W* to = reinterpret_cast<W*>(const_cast<unsigned char*>(any.getRawBytes().begin()));
+  if (lead_is_absent) std::fill_n(to, lead, kAbsent);
+  to += lead;
+  if (!delta) {
+    for (const std::int64_t cell : cells) {
+      *to++ = cell == kAbsentCell ? kAbsent : static_cast<W>(cell);
     }
-    list.set(i++, static_cast<W>(delta ? difference(cell, last) : cell));
-    last = cell;
+    return;
+  }
+  std::int64_t last = 0;
+  for (const std::int64_t cell : cells) {
+    const bool absent = cell == kAbsentCell;
+    *to++ = absent ? kAbsent : static_cast<W>(difference(cell, last));
+    last = absent ? last : cell;
   }
 }
 
-void write_cells(schema::Column::Builder out, std::span<const std::int64_t> cells, int width,
-                 bool delta) {
-  const auto n = static_cast<unsigned>(cells.size());
-  out.setDelta(delta);
-  switch (width) {
+// Whether cells are written as they are, or each as its difference from the one before.
+struct Form {
+  int width;  // Bytes.
+  bool delta;
+};
+
+void write_cells(schema::Column::Builder out, std::size_t lead, bool lead_is_absent,
+                 std::span<const std::int64_t> cells, Form form) {
+  const auto n = static_cast<unsigned>(lead + cells.size());
+  out.setDelta(form.delta);
+  switch (form.width) {
     case 1:
-      return fill<std::int8_t>(out.initInt8(n), cells, delta);
+      return fill<std::int8_t>(out.initInt8(n), lead, lead_is_absent, cells, form.delta);
     case 2:
-      return fill<std::int16_t>(out.initInt16(n), cells, delta);
+      return fill<std::int16_t>(out.initInt16(n), lead, lead_is_absent, cells, form.delta);
     case 4:
-      return fill<std::int32_t>(out.initInt32(n), cells, delta);
+      return fill<std::int32_t>(out.initInt32(n), lead, lead_is_absent, cells, form.delta);
     default:
-      return fill<std::int64_t>(out.initInt64(n), cells, delta);
+      return fill<std::int64_t>(out.initInt64(n), lead, lead_is_absent, cells, form.delta);
   }
 }
 
-void write_narrowest(schema::Column::Builder out, std::span<const std::int64_t> cells) {
+// Without `may_be_absent` the least integer is itself, which takes the full width.
+Form narrowest(std::span<const std::int64_t> cells, bool may_be_absent) {
   Range plain, delta;
   std::int64_t last = 0;
+  std::uint64_t bits = 0;  // Of the last one.
   for (const std::int64_t cell : cells) {
-    if (cell == kAbsentCell) continue;
-    plain.add(cell);
+    // Mostly so, and then quickly done.
+    if (cell == last) {
+      plain.bits += bits;
+      continue;
+    }
+    if (cell == kAbsentCell && may_be_absent) continue;
+    bits = plain.add(cell);
     delta.add(difference(cell, last));
     last = cell;
   }
   // A difference that is the least of 64 bits would read as "absent".
-  const bool use_delta = !delta.has_least() && delta.bits < plain.bits;
-  write_cells(out, cells, (use_delta ? delta : plain).width(), use_delta);
+  const bool use_delta = !plain.has_least() && !delta.has_least() && delta.bits < plain.bits;
+  return {(use_delta ? delta : plain).width(), use_delta};
 }
 
 // The bytes of a list, where it is of that very width (a message may hold another).
@@ -90,21 +117,19 @@ const unsigned char* bytes_of(List list, capnp::ElementSize size, std::size_t ce
 
 }  // namespace
 
-void ColumnOut::grow() { cells_.resize(std::max<std::size_t>(64, 2 * cells_.size())); }
+void ColumnOut::grow(std::size_t n) {
+  cells_.resize(std::max({std::size_t{64}, 2 * cells_.size(), size_ + n}));
+}
 
-void ColumnOut::write(capnp::AnyPointer::Builder out, std::int64_t fallback) const {
-  const auto is_fallback = [fallback](std::int64_t cell) { return cell == fallback; };
-  if (std::ranges::all_of(cells(), is_fallback)) return;
-  write_narrowest(out.initAs<schema::Column>(), cells());
+void ColumnOut::write(capnp::AnyPointer::Builder out) const {
+  if (size_ == 0) return;
+  write_cells(out.initAs<schema::Column>(), lead_, fallback_ == kAbsentCell, cells(),
+              narrowest(cells(), true));
 }
 
 void ColumnOut::write_values(schema::Column::Builder out) const {
-  if (size_ == 0) return;
-  // In a list nothing is absent: there the least integer is itself, which takes the full width.
-  if (std::ranges::find(cells(), kAbsentCell) != cells().end()) {
-    return write_cells(out, cells(), 8, false);
-  }
-  write_narrowest(out, cells());
+  if (lead_ + size_ == 0) return;
+  write_cells(out, lead_, false, cells(), narrowest(cells(), false));
 }
 
 bool ColumnIn::take(schema::Column::Reader in, std::size_t cells) {

@@ -25,22 +25,55 @@ inline constexpr std::int64_t kAbsentCell = INT64_MIN;
 
 class ColumnOut {
  public:
-  void push(std::int64_t cell) {
-    if (size_ == cells_.size()) grow();
+  // `fallback`: what cells mostly are, where the column is mostly elided. As long as they all are,
+  // they are counted and take no room.
+  explicit ColumnOut(std::int64_t fallback = 0) : fallback_(fallback) {}
+
+  [[gnu::always_inline]] void push(std::int64_t cell) {
+    if (size_ == 0 && cell == fallback_) {
+      ++lead_;
+      return;
+    }
+    if (size_ == cells_.size()) [[unlikely]]
+      grow(1);
     cells_.data()[size_++] = cell;
   }
-  void clear() { size_ = 0; }
-  std::size_t size() const { return size_; }
+  // n cells that are the same.
+  void fill(std::size_t n, std::int64_t cell) {
+    if (size_ == 0 && cell == fallback_) {
+      lead_ += n;
+    } else {
+      std::fill_n(room_for(n), n, cell);
+    }
+  }
+  // Cells in a row, each of which to_cell(value) gives.
+  template <class T, class F>
+  void append(std::span<const T> values, F&& to_cell) {
+    const T *value = values.data(), *const end = value + values.size();
+    for (; size_ == 0 && value < end && to_cell(*value) == fallback_; ++value) ++lead_;
+    const auto n = static_cast<std::size_t>(end - value);
+    if (n == 0) return;
+    std::int64_t* to = room_for(n);
+    for (std::size_t i = 0; i < n; ++i) to[i] = to_cell(value[i]);
+  }
+  void clear() { lead_ = size_ = 0; }
 
-  // Leaves the pointer null (elided) where every cell is `fallback`.
-  void write(capnp::AnyPointer::Builder out, std::int64_t fallback) const;
+  // Leaves the pointer null (elided) where every cell is the fallback.
+  void write(capnp::AnyPointer::Builder out) const;
   // Values of lists: elided only where there is none.
   void write_values(schema::Column::Builder out) const;
 
  private:
-  void grow();
+  void grow(std::size_t n);
+  std::int64_t* room_for(std::size_t n) {
+    if (n > cells_.size() - size_) grow(n);
+    size_ += n;
+    return cells_.data() + (size_ - n);
+  }
   std::span<const std::int64_t> cells() const { return {cells_.data(), size_}; }
 
+  std::int64_t fallback_;
+  std::size_t lead_ = 0;  // Cells before the first of those below: all the fallback.
   // Room for more than there are: push() is a store, where a vector's of its own is a call.
   std::vector<std::int64_t> cells_;
   std::size_t size_ = 0;

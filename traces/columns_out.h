@@ -2,11 +2,16 @@
 // Events to columns: one FieldOut for each field, by its type. columns_in.h is the way back.
 #pragma once
 
-#include <bit>
+#include <algorithm>
+#include <optional>
+#include <span>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 #include "traces/column.h"
 #include "traces/columns.h"
+#include "traces/event_view.h"
 #include "traces/names.h"
 #include "traces/table_history.h"
 
@@ -18,18 +23,23 @@ class Out {
   explicit Out(const Names& names) : names_(names) {}
 
   // The number of a name among the strings of this segment.
-  std::int64_t local(Name name) {
-    if (name == kNone) return 0;
-    if (raw(name) >= local_.size()) local_.resize(names_.size(), 0);
-    std::uint32_t& number = local_[raw(name)];
-    if (number == 0) {
-      strings_.push_back(name);
-      number = static_cast<std::uint32_t>(strings_.size());
-      bytes += names_.text(name).size() + 16;
+  [[gnu::always_inline]] std::int64_t local(Name name) {
+    if (raw(name) < local_.size()) [[likely]] {
+      const std::uint32_t number = local_.data()[raw(name)];
+      if (number != 0 || name == kNone) [[likely]]
+        return number;
     }
-    return number;
+    return add(name);
   }
   const std::vector<Name>& strings() const { return strings_; }
+  // What a name takes at most, whichever of the table it is.
+  std::uint64_t most_a_name() {
+    for (; looked_at_ < names_.size(); ++looked_at_) {
+      const Name name{static_cast<std::uint32_t>(looked_at_)};
+      longest_ = std::max(longest_, names_.text(name).size());
+    }
+    return longest_ + 16;
+  }
   const Names& names() const { return names_; }
 
   void clear() {
@@ -45,9 +55,18 @@ class Out {
   std::uint64_t elements = 0, table_cells = 0;
 
  private:
+  std::int64_t add(Name name) {
+    if (name == kNone) return 0;
+    if (raw(name) >= local_.size()) local_.resize(names_.size(), 0);
+    strings_.push_back(name);
+    bytes += names_.text(name).size() + 16;
+    return local_[raw(name)] = static_cast<std::uint32_t>(strings_.size());
+  }
+
   const Names& names_;
   std::vector<std::uint32_t> local_;  // By Name; 0: not yet in this segment.
   std::vector<Name> strings_;
+  std::size_t looked_at_ = 0, longest_ = 0;  // Of the table's names.
 };
 
 inline std::int64_t to_cell(Out&, std::int64_t v) { return v; }
@@ -65,21 +84,26 @@ inline std::int64_t to_cell(Out& out, const std::optional<Layer>& v) {
   return v ? to_cell(out, *v) : kAbsentCell;
 }
 
-// Each has put(out, value), write(pointer, schema of what it points to) and clear().
+// Each has put(out, value), write(pointer, schema of what it points to) and clear(). A value is one
+// of the field's own type, or what a view of the event has for it: Absent, a span for a list.
 template <class M>
 struct FieldOut;
 
 template <Cell M>
 struct FieldOut<M> {
-  ColumnOut column;
+  ColumnOut column{kFallback<M>};
 
-  void put(Out& out, const M& value) {
-    out.bytes += 4;
-    column.push(to_cell(out, value));
+  // Its 4 bytes are counted with those of the structure's other cells.
+  [[gnu::always_inline]] void put(Out& out, const M& value) { column.push(to_cell(out, value)); }
+  [[gnu::always_inline]] void put(Out& out, Absent) { put(out, M()); }
+  // n values that stand in a row, or (null) as many of which nothing is said.
+  template <class E>
+  void put_all(Out& out, const E* values, std::size_t n) {
+    out.bytes += 4 * n;
+    if (values == nullptr) return column.fill(n, to_cell(out, M()));
+    column.append(std::span(values, n), [&out](E v) { return to_cell(out, M(v)); });
   }
-  void write(capnp::AnyPointer::Builder p, capnp::StructSchema) const {
-    column.write(p, kFallback<M>);
-  }
+  void write(capnp::AnyPointer::Builder p, capnp::StructSchema) const { column.write(p); }
   void clear() { column.clear(); }
 };
 
@@ -88,23 +112,35 @@ struct FieldOut<M> {
   ColumnOut counts, values;
 
   template <class E>
-  void put(Out& out, const std::vector<E>& list, std::int64_t bias = 0) {
+  void put(Out& out, std::span<const E> list, std::int64_t bias = 0) {
     out.bytes += 4 + 4 * list.size();
     counts.push(static_cast<std::int64_t>(list.size()) + bias);
-    for (const E& value : list) values.push(to_cell(out, value));
+    values.append(list, [&out](E value) { return to_cell(out, value); });
   }
   template <class E>
-  void put(Out& out, const std::optional<std::vector<E>>& list) {
-    if (list) return put(out, *list, 1);
+  void put(Out& out, const std::vector<E>& list) {
+    put(out, std::span<const E>(list));
+  }
+  void put(Out& out, Absent) {
     out.bytes += 4;
     counts.push(0);
+  }
+  template <class List>
+  void put(Out& out, const std::optional<List>& list) {
+    if (!list) return put(out, Absent());
+    put(out, std::span<const typename List::value_type>(*list), 1);
+  }
+  // The same of n fields, of all of which nothing is said.
+  void put_absent(Out& out, std::size_t n) {
+    out.bytes += 4 * n;
+    counts.fill(n, 0);
   }
   void write(capnp::AnyPointer::Builder p, capnp::StructSchema) const {
     auto lists = p.initAs<schema::Lists>();
     write_lists(lists);
   }
   void write_lists(schema::Lists::Builder lists) const {
-    counts.write(capnp::toAny(lists).getPointerSection()[0], 0);
+    counts.write(capnp::toAny(lists).getPointerSection()[0]);
     values.write_values(lists.initValues());
   }
   void clear() { counts.clear(), values.clear(); }
@@ -120,10 +156,11 @@ struct FieldOut<OptNumber> {
     present.push(value.has_value());
     if (value) values.push_back(*value);
   }
+  void put(Out& out, Absent) { put(out, OptNumber()); }
   void write(capnp::AnyPointer::Builder p, capnp::StructSchema) const {
     if (values.empty()) return;
     auto numbers = p.initAs<schema::Numbers>();
-    present.write(capnp::toAny(numbers).getPointerSection()[0], 0);
+    present.write(capnp::toAny(numbers).getPointerSection()[0]);
     auto list = numbers.initValues(static_cast<unsigned>(values.size()));
     for (unsigned i = 0; i < list.size(); ++i) list.set(i, values[i]);
   }
@@ -133,7 +170,8 @@ struct FieldOut<OptNumber> {
 // The pages of `table` events, as changes.
 class TableCellsOut {
  public:
-  void put(Out& out, const ev::Table& table);
+  void put(Out& out, Name buffer, std::int64_t row, std::int64_t col,
+           std::span<const PageId> pages);
   void write(capnp::AnyPointer::Builder p, capnp::StructSchema) const;
   void clear() { cells_.clear(), runs_.clear(), skips_.clear(), lengths_.clear(), values_.clear(); }
 
@@ -162,13 +200,32 @@ struct FieldOut<T> {
   }
 
   void put(Out& out, const T& value) {
-    each(columns, [&](auto& column, const auto& field, std::size_t) {
-      if constexpr (std::is_same_v<decltype(column), TableCellsOut&>) {
-        column.put(out, value);
-      } else {
-        column.put(out, value.*field.member);
-      }
-    });
+    std::apply([&](const auto&... field) { put_fields(out, value.*field.member...); },
+               FieldsOf<T>::fields());
+  }
+  // The fields in declared order. Inlined: most are a cell, and that a store.
+  template <class... V>
+  [[gnu::always_inline]] void put_fields(Out& out, const V&... values) {
+    static_assert(sizeof...(V) == std::tuple_size_v<decltype(columns)>);
+    out.bytes += 4 * cells_of(FieldsOf<T>::fields());
+    put_all(out, std::tie(values...), std::index_sequence_for<V...>());
+  }
+  template <class... M>
+  static constexpr std::size_t cells_of(const std::tuple<Field<T, M>...>&) {
+    return (std::size_t{Cell<M>} + ... + 0);
+  }
+  template <std::size_t... I>
+  [[gnu::always_inline]] void put_all(Out& out, const auto& all, std::index_sequence<I...>) {
+    (put_field<I>(out, all), ...);
+  }
+  template <std::size_t I>
+  [[gnu::always_inline]] void put_field(Out& out, const auto& all) {
+    auto& column = std::get<I>(columns);
+    if constexpr (std::is_same_v<decltype(column), TableCellsOut&>) {
+      column.put(out, std::get<0>(all), std::get<1>(all), std::get<2>(all), std::get<I>(all));
+    } else {
+      column.put(out, std::get<I>(all));
+    }
   }
   void write(capnp::AnyPointer::Builder p, capnp::StructSchema schema) const {
     const auto size = schema.getProto().getStruct();
@@ -192,21 +249,49 @@ struct FieldOut<M> {
   ColumnOut counts;
   FieldOut<Element<M>> of;
 
+  void put(Out&, Absent) { counts.push(0); }
+  // Rows by column: a row's lists are those of which a view says nothing.
+  void put(Out& out, const LanesView& lanes, std::int64_t bias = 0) {
+    counts.push(static_cast<std::int64_t>(lanes.n) + bias);
+    out.bytes += 4;
+    out.elements += lanes.n;
+    of.each(of.columns, [&]<class R>(auto& column, const Field<ev::Row, R>& field, std::size_t) {
+      if constexpr (Cell<R>) {
+        column.put_all(out, lanes.column(field.member), lanes.n);
+      } else {
+        column.put_absent(out, lanes.n);
+      }
+    });
+  }
+  void put(Out& out, const std::optional<LanesView>& lanes) {
+    lanes ? put(out, *lanes, 1) : put(out, Absent());
+  }
+  void put(Out& out, const std::optional<BoundView>& bound) {
+    counts.push(bound.has_value());
+    out.elements += bound.has_value();
+    if (bound)
+      of.put_fields(out, bound->pool, bound->pages, bound->ptr, bound->shape, bound->stride);
+  }
+
   template <class E>
-  void put(Out& out, const std::vector<E>& list, std::int64_t bias = 0) {
+  void put(Out& out, std::span<const E> list, std::int64_t bias = 0) {
     counts.push(static_cast<std::int64_t>(list.size()) + bias);
     out.bytes += 4;
     out.elements += list.size();
     for (const E& element : list) of.put(out, element);
   }
   template <class E>
+  void put(Out& out, const std::vector<E>& list) {
+    put(out, std::span<const E>(list));
+  }
+  template <class E>
   void put(Out& out, const std::optional<std::vector<E>>& list) {
-    if (list) return put(out, *list, 1);
+    if (list) return put(out, std::span<const E>(*list), 1);
     counts.push(0);
   }
   void put(Out& out, const ev::Rows& rows) { put(out, rows.list()); }
   void put(Out& out, const std::optional<ev::Rows>& rows) {
-    if (rows) return put(out, rows->list(), 1);
+    if (rows) return put(out, std::span<const ev::Row>(rows->list()), 1);
     counts.push(0);
   }
   template <class E>
@@ -218,7 +303,7 @@ struct FieldOut<M> {
   void write(capnp::AnyPointer::Builder p, capnp::StructSchema schema) const {
     const auto size = schema.getProto().getStruct();
     auto any = p.initAsAnyStruct(size.getDataWordCount(), size.getPointerCount());
-    counts.write(any.getPointerSection()[slot_of(schema, "counts").index], 0);
+    counts.write(any.getPointerSection()[slot_of(schema, "counts").index]);
     of.write_fields(any, schema);
   }
   void clear() { counts.clear(), of.clear(); }
@@ -249,7 +334,7 @@ struct FieldOut<ev::Launch> {
     part(attention, "attention");
     part(store, "store");
     part(copy, "copy");
-    kinds.write(pointers[slot_of(schema, "kinds").index], 0);
+    kinds.write(pointers[slot_of(schema, "kinds").index]);
   }
   void clear() { kinds.clear(), attention.clear(), store.clear(), copy.clear(); }
 };

@@ -6,6 +6,7 @@
 #include <capnp/serialize.h>
 #include <kj/exception.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -13,6 +14,8 @@
 
 #include "traces/codec.h"
 #include "traces/trace.capnp.h"
+
+struct ZSTD_CCtx_s;
 
 namespace pagetape {
 
@@ -38,13 +41,27 @@ bool reading(F&& f, std::string* error = nullptr) {
   }
 }
 
-// Appends nothing where level is 0: then the data stands as it is.
 struct Compressed {
   schema::Compression how = schema::Compression::NONE;
-  std::vector<unsigned char> buffer;
-  std::span<const unsigned char> bytes;  // Of `buffer`, or of what was given.
+  std::span<const unsigned char> bytes;  // Of the compressor, or of what was given.
 };
-Compressed compress(std::span<const unsigned char> raw, int level);
+
+// Compresses one thing after another in the same memory. Level 0: the data stands as it is.
+class Compressor {
+ public:
+  explicit Compressor(int level);
+  ~Compressor();
+  Compressor(const Compressor&) = delete;
+  Compressor& operator=(const Compressor&) = delete;
+
+  // What comes out holds until the next call.
+  Compressed compress(std::span<const std::byte> raw);
+
+ private:
+  const int level_;
+  ZSTD_CCtx_s* const context_;
+  std::vector<unsigned char> buffer_;
+};
 
 // Decompresses into `out`, whose size is what must come out.
 bool decompress(std::span<const unsigned char> in, std::span<unsigned char> out);

@@ -13,10 +13,16 @@
 
 namespace pagetape {
 
+struct EventView;
+
 struct WriterOptions {
   int zstd_level = 3;                       // 1 to 19; 0: not compressed.
   std::uint32_t segment_events = 1u << 16;  // A segment ends at so many events …
   std::uint32_t segment_bytes = 4u << 20;   // … or at about so many bytes before compression.
+  // Segments are encoded, compressed and written by a thread of the writer's while the next one is
+  // gathered: the same bytes, for the memory of one segment more. What fails is told of by a later
+  // call. Where there is one core, nothing is gained and there is no such thread.
+  bool behind = false;
 };
 
 // Not thread-safe. A file is whole up to its last complete segment at every moment; close() adds
@@ -30,6 +36,8 @@ class Writer {
   virtual Status add(const Event& event) = 0;
   // The same of an event of which check_event with the writer's names has said that it is good.
   virtual Status add_checked(const Event& event) { return add(event); }
+  // The same of a view of which is_good has said so.
+  virtual Status add_view(const EventView& view);
 
   // The state before the next event, as replay/state makes it (opaque here), ends the segment.
   virtual Status add_keyframe(std::string_view state, std::uint64_t state_digest) = 0;
@@ -43,6 +51,8 @@ class Writer {
   virtual std::uint64_t events() const = 0;
   // Of these, what the operating system has: the others are lost with the process.
   virtual std::uint64_t written() const { return events(); }
+  // Those that will be written without another call: more than written() where that takes a while.
+  virtual std::uint64_t ended() const { return written(); }
   virtual std::uint64_t bytes() const = 0;
 };
 

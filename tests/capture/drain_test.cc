@@ -60,11 +60,13 @@ class DrainTest : public testing::Test {
     record.set_ints(static_cast<std::int64_t>(launch));
     put(record);
   }
-  std::unique_ptr<Drain> drain(bool durable = false, Companion* companion = nullptr) {
+  std::unique_ptr<Drain> drain(bool durable = false, Companion* companion = nullptr,
+                               bool behind = false) {
     auto names = std::make_unique<Names>();
     Status status;
     WriterOptions format;
     format.segment_events = 4;
+    format.behind = behind;
     auto writer = create_trace(folder_.file("x.ptape"), *names, format, status);
     auto journal = durable ? Journal::create(folder_.file("x.journal"), "r", status) : nullptr;
     DrainOptions options;
@@ -145,6 +147,31 @@ TEST_F(DrainTest, ADurableRingKeepsWhatTheFileHasNot) {
   EXPECT_EQ(left, 2);
   drained->flush();
   EXPECT_EQ(RingReader(memory_.data()).mark().events, 6u);
+}
+
+TEST_F(DrainTest, ADurableRingKeepsWhatIsStillBeingWritten) {
+  const auto drained = drain(true, nullptr, true);
+  std::uint64_t sent = 0;
+  for (int round = 0; round < 300; ++round) {
+    for (int i = 0; i < 7; ++i) step(static_cast<std::int64_t>(sent++), 0);
+    drained->serve();
+    const RingMark mark = RingReader(memory_.data()).mark();
+    Names names;
+    Status status;
+    const auto file = Reader::open(folder_.file("x.ptape"), names, status);
+    Event event;
+    std::uint64_t in_file = 0;
+    while (file != nullptr && file->next(event)) ++in_file;
+    ASSERT_LE(mark.events, in_file);
+    // What the mark says is before it, the ring has behind it.
+    RingReader after(memory_.data());
+    RingReader::Item item;
+    std::uint64_t left = 0;
+    for (; after.next(item) == RingReader::Next::kRecord; ++left) after.pass(item);
+    ASSERT_EQ(mark.events + left, sent);
+  }
+  drained->flush();
+  EXPECT_EQ(RingReader(memory_.data()).mark().events, sent);
 }
 
 // A collector that died between writing a segment and marking it, and between a name's journal and

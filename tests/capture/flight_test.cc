@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 
 #include <filesystem>
+#include <mutex>
 
 #include "capture/sim/synth.h"
 #include "replay/restate.h"
@@ -54,7 +55,10 @@ class Flight : public testing::Test {
     FlightOptions options;
     options.limits = limits;
     options.triggers = std::move(triggers);
-    options.say = [this](const std::string& line) { said_.push_back(line); };
+    options.say = [this](const std::string& line) {
+      const std::lock_guard lock(said_mutex_);  // Lines come from any thread.
+      said_.push_back(line);
+    };
     flight_ = std::make_unique<FlightRecorder>(folder_.file("x.ptape"), names_, options);
   }
   void give(const Event& event) {
@@ -105,6 +109,7 @@ class Flight : public testing::Test {
   Names names_;
   std::vector<Event> run_;
   Follower companion_{names_};
+  std::mutex said_mutex_;
   std::vector<std::string> said_;
   std::unique_ptr<FlightRecorder> flight_;
 };

@@ -5,6 +5,9 @@
 #include <signal.h>
 #include <sys/resource.h>
 
+#include <fstream>
+#include <iterator>
+
 #include "tests/traces/trace_fixture.h"
 
 namespace pagetape {
@@ -85,6 +88,73 @@ TEST(Writer, ADiskThatFillsUpLeavesWhatWasWrittenWhole) {
   EXPECT_TRUE(back.status.ok());
   EXPECT_TRUE(back.warnings.empty()) << "no part of a frame is left";
   EXPECT_EQ(back.events.size(), written);
+}
+
+std::string bytes_of(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+TEST(Writer, WhatIsWrittenBehindIsTheSame) {
+  TempFolder folder;
+  Names names;
+  const std::vector<Event> events = sample_events(names);
+  for (const bool behind : {false, true}) {
+    WriterOptions options = segments_of(7);
+    options.behind = behind;
+    Status status;
+    const auto writer = create(folder.file(behind ? "b" : "a"), names, options, status);
+    ASSERT_NE(writer, nullptr);
+    std::uint64_t added = 0;
+    for (int round = 0; round < 50; ++round) {
+      for (const Event& event : events) {
+        ASSERT_TRUE(writer->add(event).ok());
+        names.intern("said while a segment is written: " + std::to_string(added));
+        EXPECT_EQ(writer->events(), ++added);
+        EXPECT_LE(writer->written(), writer->ended());
+      }
+      if (round % 3 == 0) {
+        ASSERT_TRUE(writer->add_keyframe(std::string(5000, 'k'), added).ok());
+        EXPECT_EQ(writer->ended(), added);
+      }
+      if (round % 20 == 0) {
+        ASSERT_TRUE(writer->flush().ok());
+        EXPECT_EQ(writer->written(), added);
+      }
+    }
+    ASSERT_TRUE(writer->close().ok());
+    EXPECT_EQ(writer->written(), added);
+  }
+  EXPECT_TRUE(bytes_of(folder.file("a")) == bytes_of(folder.file("b")));
+}
+
+TEST(Writer, WhatFailsBehindIsToldOfByALaterCall) {
+  TempFolder folder;
+  Names names;
+  ::signal(SIGXFSZ, SIG_IGN);
+  rlimit old{};
+  ::getrlimit(RLIMIT_FSIZE, &old);
+  rlimit limit{20000, old.rlim_max};
+  const Event event = parsed(R"({"ev":"note","text":"n"})", names);
+  WriterOptions options = segments_of(3, 0);
+  options.behind = true;
+  Status status;
+  const auto writer = create(folder.file("x"), names, options, status);
+  ASSERT_NE(writer, nullptr);
+  ::setrlimit(RLIMIT_FSIZE, &limit);
+  std::uint64_t added = 0;
+  while ((status = writer->add(event)).ok()) ++added;
+  const Status again = writer->add(event);
+  const Status closed = writer->close();
+  ::setrlimit(RLIMIT_FSIZE, &old);
+  EXPECT_EQ(status.code(), Code::kSystem);
+  EXPECT_FALSE(again.ok());
+  EXPECT_FALSE(closed.ok());
+  EXPECT_EQ(writer->events(), added) << "but for the one that was refused";
+  EXPECT_LE(added - writer->written(), 6u) << "the segment that failed, and the one behind it";
+  const ReadBack back = read_back(folder.file("x"), names);
+  EXPECT_TRUE(back.status.ok());
+  EXPECT_EQ(back.events.size(), writer->written());
 }
 
 TEST(Writer, FlushHandsOverWhatWasAdded) {
