@@ -287,66 +287,92 @@ class Launch:
     event's."""
 
     def __init__(self, native: "NativeRecorder", store: bool, rows: Rows, bound: Bound,
-                 **fields) -> None:
+                 fields: Dict) -> None:
         self.store = store
         self.made = made = PtapeLaunch()
         native.library.ptape_launch_init(made)
         made.size = ctypes.sizeof(PtapeLaunch)
-        self._kept: list = []  # What it points to.
-        names = [native.request(req) for req in rows.req]
-        if rows.pages is None and rows.slots is None:
-            self._by_column(names, rows)
-        else:
-            self._by_row(names, rows)
+        self._bound, self._fields = bound, {}
+        self._kept: list = []  # What it points to, but for its lanes.
         made.bound_pool, made.bound_pages = native.name(bound.pool), bound.pages
         if bound.shape:
             tensor = PtapeTensor(ctypes.sizeof(PtapeTensor), len(bound.shape),
-                                 *(self._array("q", sizes)[0]
+                                 *(_array("q", sizes, self._kept)[0]
                                    for sizes in (bound.shape, bound.stride)))
             self._kept.append(tensor)
             made.bound = ctypes.addressof(tensor)
-        for field, value in fields.items():
-            setattr(made, field, native.name(value) if isinstance(value, str) else value)
+        self._of_lanes: list = []
+        self.again(native, store, rows, bound, fields)
 
-    def _array(self, kind: str, values) -> tuple:
-        """Where they stand, and how many. Only None, which is no list, stands nowhere."""
-        if values is None:
-            return None, 0
-        self._kept.append(array(kind, values or [0]))
-        return self._kept[-1].buffer_info()[0], len(values)
+    def again(self, native: "NativeRecorder", store: bool, rows: Rows, bound: Bound,
+              fields: Dict) -> bool:
+        """Becomes what the next batch's is. False where more differs than lanes and fields."""
+        if store != self.store or bound != self._bound or self._fields.keys() - fields.keys():
+            return False
+        if fields != self._fields:
+            for field, value in fields.items():
+                setattr(self.made, field, native.name(value) if isinstance(value, str) else value)
+            self._fields = fields
+        self._of_lanes = kept = []
+        if rows.pages is None and rows.slots is None:
+            self._by_column(native.requests(rows.req), rows, kept)
+        else:
+            self._by_row(native.requests(rows.req), rows, kept)
+        return True
 
-    def _by_column(self, names: List[int], rows: Rows) -> None:
-        columns = [("I", names), *(("q", column) for column in rows[1:7])]
+    def _by_column(self, names: array, rows: Rows, kept: list) -> None:
         lanes = PtapeLanes(ctypes.sizeof(PtapeLanes), 0, len(names),
-                           *(self._array(*column)[0] for column in columns))
-        self._kept.append(lanes)
-        self.made.lanes = ctypes.addressof(lanes)
+                           _array("I", names, kept)[0],
+                           *[_array("q", column, kept)[0] for column in rows[1:7]])
+        kept.append(lanes)
+        self.made.lanes, self.made.rows, self.made.n_rows = ctypes.addressof(lanes), None, 0
 
-    def _by_row(self, names: List[int], rows: Rows) -> None:
+    def _by_row(self, names: array, rows: Rows, kept: list) -> None:
         numbers = zip(*(column or [ABSENT] * len(names) for column in rows[1:7]))
         lists = zip(*(column or [None] * len(names) for column in (rows.pages, rows.slots)))
         made = (PtapeRow * len(names))(*(
-            (name, 0, *given, *self._array("i", pages), *self._array("q", slots))
+            (name, 0, *given, *_array("i", pages, kept), *_array("q", slots, kept))
             for name, given, (pages, slots) in zip(names, numbers, lists)))
-        self._kept.append(made)
-        self.made.rows, self.made.n_rows = ctypes.addressof(made), len(names)
+        kept.append(made)
+        self.made.lanes, self.made.rows = None, ctypes.addressof(made)
+        self.made.n_rows = len(names)
+
+
+def _array(kind: str, values, kept: list) -> tuple:
+    """Where they stand, and how many. Only None, which is no list, stands nowhere."""
+    if values is None:
+        return None, 0
+    made = values if isinstance(values, array) and values else array(kind, values or [0])
+    kept.append(made)
+    return made.buffer_info()[0], len(values)
 
 
 class LayerLaunches:
     """The launches of one layer in their order, on the CUDA stream at that address (0: the host's
-    own work): made once for all the layers that are given the same."""
+    own work): made once for all the layers that are given the same. `launches` are what a Launch
+    is made of, each."""
 
-    def __init__(self, native: "NativeRecorder", launches: List[Launch], stream: int) -> None:
-        self._kept = launches
+    def __init__(self, native: "NativeRecorder", launches: List[tuple], stream: int) -> None:
+        self.native, self.stream = native, stream
+        self._launches = [Launch(native, *one) for one in launches]
         self.count = len(launches)
-        self.array = (PtapeLayerLaunch * self.count)(
-            *((ctypes.addressof(one.made), one.store, 0) for one in launches))
-        self.at = ctypes.addressof(self.array)
-        self.place = PtapeAt(t=ABSENT, stream=native.stream(stream) if stream else 0, rank=-1)
+        self._array = (PtapeLayerLaunch * self.count)(
+            *((ctypes.addressof(one.made), one.store, 0) for one in self._launches))
+        self._place = PtapeAt(t=ABSENT, stream=native.stream(stream) if stream else 0, rank=-1)
+        # As a call without declared types takes them: nothing of them is looked at again.
+        self.given = (ctypes.byref(self._place), ctypes.byref(self._array),
+                      ctypes.c_size_t.from_param(self.count))
+
+    def again(self, native: "NativeRecorder", launches: List[tuple], stream: int) -> bool:
+        """Becomes what the next batch's are. False where that needs others."""
+        return native is self.native and stream == self.stream and len(launches) == self.count \
+            and all(one.again(native, *said) for one, said in zip(self._launches, launches))
 
 
 # So many names of requests that have ended are kept, for what is still to be said of them.
 ENDED_KEPT = 1024
+# Of a model's layers and the tensors that they have had; some engines make a new one a step.
+LAYERS_KEPT = 4096
 
 
 class NativeRecorder:
@@ -372,6 +398,10 @@ class NativeRecorder:
         self._given = {NAME: self._name, REQ: self._req, INT: self._int, ID: self._id,
                        IDS: self._ids, INTS: self._ints, LAYERS: self._layers}
         self._streams: Dict[int, int] = {}
+        self._last_requests: tuple = ((), array("I"))
+        # A layer's part of a call without declared types, by the layer and its tensor's address.
+        self._layers_given: Dict[tuple, tuple] = {}
+        self._layer, self._layer_named = library["ptape_layer"], library["ptape_layer_named"]
         # Used by one thread at a time: the recorder's lock is held.
         self._place = PtapeAt(t=ABSENT, stream=0, rank=-1, src=0)
         self._place_given = ctypes.byref(self._place)
@@ -437,6 +467,13 @@ class NativeRecorder:
             self._requests.add(req)
         return self.name(req)
 
+    def requests(self, reqs) -> array:
+        """Of each. Batches mostly are of the same as the last one."""
+        reqs = tuple(reqs)
+        if reqs != self._last_requests[0]:
+            self._last_requests = reqs, array("I", [self.request(req) for req in reqs])
+        return self._last_requests[1]
+
     def _lives(self, req: str, alive: bool) -> None:
         """What is kept of a request's name is given back some time after its end."""
         self._ended.pop(req, None)
@@ -448,6 +485,7 @@ class NativeRecorder:
             del self._ended[oldest]
             self._requests.remove(oldest)
             self.library.ptape_forget(self.handle, self._names.pop(oldest))
+            self._last_requests = (), array("I")
 
     def table_rows(self, buffer: str, address: int, stride: int, counts: List[int],
                    reqs: List[Optional[str]], space: Optional[str], unit: Optional[str]) -> None:
@@ -469,13 +507,31 @@ class NativeRecorder:
         self.recorded(self.library.ptape_slots(self.handle, None, self.name(buffer), 0, address,
                                                count))
 
+    def step(self, step: int, mode: str, batch: int) -> None:
+        self.recorded(self.library.ptape_step(self.handle, None, step, self.name(mode), batch))
+
     def layer(self, launches: LayerLaunches, layer, address: int) -> None:
         """Records them for that layer, whose K tensor is at that address."""
-        record = self.library.ptape_layer
+        given = self._layers_given.get((layer, address))
+        if given is None:
+            given = self._layer_given(layer, address)
+        record, handle, number, where = given
+        place, array_given, count = launches.given
+        status = record(handle, place, number, where, array_given, count)
+        if status:
+            self.recorded(status)
+
+    def _layer_given(self, layer, address: int) -> tuple:
+        if len(self._layers_given) >= LAYERS_KEPT:
+            self._layers_given.clear()
+        record, number = self._layer, ctypes.c_int32
         if isinstance(layer, str):
-            record, layer = self.library.ptape_layer_named, self.name(layer)
-        self.recorded(record(self.handle, launches.place, layer, address, launches.at,
-                             launches.count))
+            record, number = self._layer_named, ctypes.c_uint32
+        given = (record, ctypes.c_void_p.from_param(self.handle),
+                 number.from_param(self.name(layer) if isinstance(layer, str) else layer),
+                 ctypes.c_int64.from_param(address))
+        self._layers_given[layer, address] = given
+        return given
 
     def last_launch(self) -> int:
         """The ticket of the launch that this thread recorded last."""
@@ -523,6 +579,7 @@ class NativeRecorder:
         malformed = self.counts().malformed
         message = self.library.ptape_last_error(self.handle).decode()
         handle, self.handle = self.handle, None
+        self._layers_given.clear()
         if self.library.ptape_close(handle) != 0 or malformed:
             raise PtapeError(f"{malformed} malformed events; {message}")
 

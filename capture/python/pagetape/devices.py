@@ -72,6 +72,7 @@ class DeviceTable:
                  unit: str = "", slots: bool = False) -> None:
         self._native = native
         self.buffer, self.rows, self.cols = buffer, view.rows, view.cols
+        self.slots = slots
         names = (native.name(text or None) for text in (buffer, None, space, unit))
         self._handle = native.library.ptape_table_open(
             native.handle, view, SLOTS if slots else PAGES, *names)

@@ -11,19 +11,21 @@ token to come (sentinel) and for a write that counts for nothing (trash).
 
 from __future__ import annotations
 
-from typing import Callable, Dict, List, NamedTuple, Optional
+import sys
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 PREFIX = "#prefix"  # holds the blocks that are offered for reuse
 
 
-class Lane(NamedTuple):
-    """A request's part of a batch, and by group how many entries the lists have with it."""
+class Lanes(NamedTuple):
+    """A batch's requests in their order; what of each is in the cache, what it brings; and how many
+    entries the lists have with it, by group."""
 
-    req: str
-    past: int
-    new: int
-    reads: List[int]
-    writes: List[int]
+    reqs: Tuple[str, ...] = ()
+    pasts: Tuple[int, ...] = ()
+    news: Tuple[int, ...] = ()
+    reads: Tuple[List[int], ...] = ()
+    writes: Tuple[List[int], ...] = ()
 
 
 class Group:
@@ -49,13 +51,18 @@ class Cache:
         self.sentinel = int(cache.sentinel_index)
         self.groups: List[Group] = []
         self.of_layer: Dict[int, Group] = {}
-        self.building: List[Lane] = []
-        self.lanes: List[Lane] = []
+        # A call of the GPU's: what is put on the current stream now is captured. None: on the host.
+        self.captures: Optional[Callable[[], bool]] = \
+            sys.modules["torch"]._C._cuda_isCurrentStreamCapturing \
+            if cache.key_cache[0].is_cuda else None
+        self.building: List[tuple] = []  # what each lane of the next batch's has
+        self.lanes = Lanes()
         self.batches = 0
         self.decode = False  # of the batch: each lane brings one new token
         self.listed: Dict[tuple, tuple] = {}  # what the batch's index lists were told as
         self.pairs: Dict[int, tuple] = {}  # and what its layers last got, by group
-        self.compared: set = set()  # tables of the batch's that all groups share
+        self.compared: Dict[Any, bool] = {}  # tables of the batch's, and whether the GPU took it
+        self.made: Dict[tuple, Any] = {}  # launches of an earlier batch, by group and number
         self.buffers: set = set()  # declared
         self.begun: List[int] = []  # the last launch of each batch that has not completed
         self.updates = 0  # calls of update() seen
@@ -68,10 +75,11 @@ class Blocks:
         self.recorder = recorder
         self.addresses = addresses
         self._header = header
-        self._caches: Dict[int, Cache] = {}  # by id(BlockManager), which the recorder keeps
+        self.caches: Dict[int, Cache] = {}  # by id(BlockManager), which the recorder keeps
         self._groups: Dict[int, Group] = {}  # by id(CacheAllocator), likewise
         self._alive: Dict[str, str] = {}  # request -> state last written
         self._leaving: set = set()  # requests on their way back to the queue
+        self._running: Optional[tuple] = None  # requests that are known to run: the last batch's
         self._steps = 0
 
     # --- caches
@@ -80,7 +88,7 @@ class Blocks:
         self._header()
         manager = cache._block_manager
         name = self.recorder.name(manager, "cache")
-        known = self._caches[id(manager)] = Cache(name, cache)
+        known = self.caches[id(manager)] = Cache(name, cache)
         self.recorder.emit("backend", backend=name, role="target",
                            **{"class": type(cache).__name__})
         for index, allocator in enumerate(cache.group_cache_managers):
@@ -116,7 +124,7 @@ class Blocks:
                                stride=list(k.stride()), **where)
 
     def of(self, cache) -> Optional[Cache]:
-        return self._caches.get(id(cache._block_manager))
+        return self.caches.get(id(cache._block_manager))
 
     def group(self, allocator) -> Optional[Group]:
         return self._groups.get(id(allocator))
@@ -124,6 +132,12 @@ class Blocks:
     def unseen(self, cache, why: str) -> None:
         """Something that this adapter does not record wrote blocks: nothing is claimed of them."""
         known = self.of(cache)
+        if known is not None:
+            self.gap(known.groups, why)
+
+    def lost(self, manager, why: str) -> None:
+        """Likewise, told by its allocator."""
+        known = self.caches.get(id(manager))
         if known is not None:
             self.gap(known.groups, why)
 
@@ -156,16 +170,19 @@ class Blocks:
             del self._alive[req]
 
     def _state(self, req: str, state: str) -> None:
-        self._alive[req] = state
+        self._alive[req], self._running = state, None
         self.recorder.emit("request", req=req, state=state)
 
     def step(self, known: Cache) -> None:
-        known.lanes, known.building = known.building, []
-        for lane in known.lanes:
-            self.schedule(lane.req)
-        decode = all(lane.new == 1 and lane.past for lane in known.lanes)
-        self.recorder.emit("step", step=self._steps, mode="decode" if decode else "extend",
-                           batch=len(known.lanes))
+        lanes = known.lanes = Lanes(*zip(*known.building))
+        known.building = []
+        if lanes.reqs != self._running:
+            for req in lanes.reqs:
+                self.schedule(req)
+            self._running = lanes.reqs
+        known.decode = set(lanes.news) <= {1}
+        self.recorder.step(self._steps, "decode" if known.decode and all(lanes.pasts)
+                           else "extend", len(lanes.reqs))
         self._steps += 1
 
     # --- blocks
@@ -219,7 +236,7 @@ class Blocks:
                            key=group.published.get(block, "unknown"), first=column)
 
     def dropped(self, manager, blocks: List[int]) -> None:
-        known = self._caches.get(id(manager))
+        known = self.caches.get(id(manager))
         for block in blocks:
             for group in known.groups if known is not None else []:
                 key = group.published.pop(block, None)

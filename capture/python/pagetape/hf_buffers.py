@@ -169,6 +169,17 @@ class Buffers:
             guard.close()
         self._guards.clear()
 
+    def compare(self, known: Cache, lists: tuple, stream: int) -> None:
+        """Tells what the tables of these lists hold, those that the batch has not told of yet."""
+        for cells in lists:
+            line = self.lines.get(cells.data_ptr())
+            if line is None or line.table is None or line.table in known.compared \
+                    or not cells.numel():
+                continue
+            if not line.table.slots:
+                line.starts.of_batch(known.batches, len(known.lanes.reqs))
+            known.compared[line.table] = self.recorder.compare(line.table, stream)
+
     # --- the guard
 
     def ready(self, known: Cache, inputs, padded: bool) -> None:
@@ -180,7 +191,7 @@ class Buffers:
             for index in range(len(known.groups)):
                 line = self.lines.get(storage[index].data_ptr())
                 if line is not None:
-                    line.starts.of_batch(known.batches, len(known.lanes), end if padded else None)
+                    line.starts.of_batch(known.batches, len(known.lanes.reqs), end if padded else None)
 
     def guarded(self, known: Cache, reads: list, writes: list, index: int, layer: int,
                 bound: int) -> tuple:
@@ -194,7 +205,7 @@ class Buffers:
         if line is None or line.guarded is None:
             return indices
         if not capturing(cells):
-            line.starts.of_batch(known.batches, len(known.lanes))
+            line.starts.of_batch(known.batches, len(known.lanes.reqs))
         elif not line.starts.are_of(known.batches):
             return indices
         checked = line.guarded.check(layer, bound, stream_of(cells))
@@ -223,6 +234,7 @@ class Buffers:
 
     @staticmethod
     def _error(known: Cache, found: Finding, writes: bool) -> OutOfBounds:
-        lane = known.lanes[found.row] if found.row < len(known.lanes) else None
-        return OutOfBounds("a write" if writes else "a read", lane.req if lane else None,
+        reqs = known.lanes.reqs
+        return OutOfBounds("a write" if writes else "a read",
+                           reqs[found.row] if found.row < len(reqs) else None,
                            found.layer, found.column, found.id, found.bound)

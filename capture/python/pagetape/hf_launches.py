@@ -16,10 +16,11 @@ list's cells between two layers of a batch is not seen, but by the guard.
 from __future__ import annotations
 
 from itertools import accumulate
+from operator import add, sub
 from typing import Any, Dict, List, NamedTuple, Optional
 
 from ._abi import ABSENT, Bound, Rows
-from .devices import capturing, stream_of
+from .devices import stream_of
 from .hf_blocks import Blocks, Cache, Group
 from .hf_buffers import Buffers, Line
 from .recording import IDS, Launch
@@ -42,8 +43,7 @@ class Launches:
     def batch(self, known: Cache) -> None:
         """A batch's tensors are there."""
         known.batches += 1
-        known.listed, known.pairs, known.compared = {}, {}, set()
-        known.decode = all(lane.new == 1 for lane in known.lanes)
+        known.listed, known.pairs, known.compared = {}, {}, {}
 
     def update(self, known: Cache, cache, layer: int, read_index, write_index):
         """Records both launches of `layer` before they are made, in the order in which they happen.
@@ -51,18 +51,18 @@ class Launches:
         group have in common is found out by the first."""
         index, place = cache.layer_index_to_group_indices[layer]
         tensor = cache.key_cache[place]
-        if capturing(tensor):
+        if known.captures is not None and known.captures():
             if self.buffers.mode is None:
                 return read_index, write_index
             return self.buffers.guarded(known, read_index, write_index, index, layer,
                                         int(tensor.shape[0]))
         known.updates += 1
-        reads, writes = read_index[index], write_index[index]
         # An index out of bounds ends the launch: what it was given is written before.
         pair = known.pairs.get(index)
-        if pair is None or pair.reads is not reads or pair.writes is not writes:
-            pair = known.pairs[index] = self._pair(known, known.of_layer[layer], index, reads,
-                                                   writes, tensor)
+        if pair is None or pair.reads is not read_index[index] \
+                or pair.writes is not write_index[index]:
+            pair = known.pairs[index] = self._pair(known, known.of_layer[layer], index, read_index,
+                                                   write_index, tensor)
         self.recorder.launches(pair.made, layer,
                                tensor.data_ptr() if self.blocks.addresses else None)
         if self.buffers.mode is not None:
@@ -71,14 +71,20 @@ class Launches:
             self.buffers.report(known)
         return read_index, write_index
 
-    def _pair(self, known: Cache, group: Group, index: int, reads, writes, tensor) -> Pair:
+    def _pair(self, known: Cache, group: Group, index: int, read_index, write_index,
+              tensor) -> Pair:
+        reads, writes, stream = read_index[index], write_index[index], stream_of(tensor)
+        # All groups' at once: the first layer of a batch pays for one compare.
+        self.buffers.compare(known, (*read_index, *write_index), stream)
         launches = [self._listed(known, group, tell, index, indices, tensor)
                     for indices, tell in ((reads, self._reads), (writes, self._writes))
                     if indices.numel()]
         if group.window is None:
             launches.reverse()
         launches = [one for one in launches if one is not None]
-        return Pair(reads, writes, self.recorder.made(launches, stream_of(tensor)))
+        made = self.recorder.made(launches, stream, known.made.get((index, len(launches))))
+        known.made[index, len(launches)] = made
+        return Pair(reads, writes, made)
 
     def ended(self, known: Cache) -> None:
         """A batch's launches are on their stream, or were, on the host."""
@@ -104,24 +110,21 @@ class Launches:
         """A row a lane. Entry j of a sliding group's is the j-th token that is still in its
         window. What stands behind the last lane's is a row of nobody's."""
         lanes, table = known.lanes, line.group if line is not None else index
-        pool = known.groups[table].pool
-        counts = _parts([lane.reads[table] for lane in lanes], indices.numel())
-        news = [lane.new for lane in lanes]
-        rows = Rows([lane.req for lane in lanes], [lane.past + lane.new for lane in lanes],
-                    list(range(len(lanes))), news, n=counts)
-        if group.window is not None:
-            pasts = [lane.past for lane in lanes]
+        pool, pasts, news = known.groups[table].pool, lanes.pasts, lanes.news
+        counts = _parts([ends[table] for ends in lanes.reads], indices.numel())
+        if group.window is None:
+            rows = Rows(lanes.reqs, list(map(add, pasts, news)), range(len(news)), news, n=counts)
+        else:
             told = [max(n - new, 0) for n, new in zip(counts, news)]
-            rows = rows._replace(len=pasts, q_pos=pasts, n=told,
-                                 first=[max(past - n, 0) for past, n in zip(pasts, told)])
+            rows = Rows(lanes.reqs, pasts, range(len(news)), news, pasts,
+                        [max(past - n, 0) for past, n in zip(pasts, told)], told)
         buffer = line.buffer if line is not None else f"{known.name}.reads{table}"
         if line is None or line.table is None:
             rows = self._tell_rows(known, buffer, rows, counts, indices, pool)
         else:
-            line.starts.of_batch(known.batches, len(lanes))
-            if not self.recorder.compare(line.table, stream_of(indices)):
+            if not known.compared[line.table]:
                 return self.blocks.gap([group], "a list could not be compared on the GPU")
-            if not line.table.holds(len(lanes), max(rows.n, default=0)):
+            if not line.table.holds(len(news), max(rows.n, default=0)):
                 return self.blocks.gap([group], "a batch is larger than the table compared")
         fields = dict(table=buffer, unit="slot", page_size=1, space=pool, kernel="paged_attention",
                       mode="decode" if known.decode else "extend")
@@ -148,8 +151,7 @@ class Launches:
     def _writes(self, known: Cache, group: Group, line: Optional[Line], index: int, indices,
                 tensor):
         lanes, table = known.lanes, line.group if line is not None else index
-        counts = _parts([lane.writes[table] for lane in lanes], indices.numel())
-        owners = [lane.req for lane in lanes]
+        counts, owners = _parts([ends[table] for ends in lanes.writes], indices.numel()), lanes.reqs
         if sum(counts) < indices.numel():  # Padding's.
             counts, owners = [*counts, indices.numel() - sum(counts)], [*owners, None]
         begin = line.offset if line is not None else 0
@@ -158,10 +160,8 @@ class Launches:
         if line is None or line.table is None:
             self._declare(known, buffer)
             self.recorder.slots(buffer, indices.cpu().long().contiguous())
-        elif line.table not in known.compared:
-            known.compared.add(line.table)
-            if not self.recorder.compare(line.table, stream_of(indices)):
-                return self.blocks.gap(known.groups, "lists could not be compared on the GPU")
+        elif not known.compared[line.table]:
+            return self.blocks.gap(known.groups, "lists could not be compared on the GPU")
         fields = dict(slots=buffer, space=known.groups[table].pool)
         pages = int(tensor.shape[0]) // known.block_size
         return self._made(known, group, Rows(owners, row=places, n=counts), tensor, pages, True,
@@ -181,5 +181,6 @@ class Launches:
 
 def _parts(ends: List[int], available: int) -> List[int]:
     """Each lane's part of a list, as far as that reaches."""
-    ends = [0, *(min(end, available) for end in ends)]
-    return [end - begin for begin, end in zip(ends, ends[1:])]
+    if ends and ends[-1] > available:
+        ends = [min(end, available) for end in ends]
+    return list(map(sub, ends, [0, *ends[:-1]]))

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import os
 from importlib import metadata
+from itertools import islice
 
 from . import hf_guard
 from .devices import stream_of
-from .hf_blocks import Blocks, Lane
+from .hf_blocks import Blocks
 from .hf_buffers import Buffers
 from .hf_launches import Launches
 from .importhook import PostImportHooks, after, expect, wrap
@@ -54,28 +55,27 @@ class Hooks:
         wrap(cls, "extend_read_and_write_indices", self._make_extend)
 
     def _make_update(self, original):
-        blocks, launches = self.blocks, self.launches
+        caches, record = self.blocks.caches, self.launches.update
 
         def update(cache, key_states, value_states, layer_idx, read_index, write_index):
-            known = blocks.of(cache)
+            known = caches.get(id(cache._block_manager))
             if known is not None:
-                read_index, write_index = launches.update(known, cache, layer_idx, read_index,
-                                                          write_index)
+                read_index, write_index = record(known, cache, layer_idx, read_index, write_index)
             return original(cache, key_states, value_states, layer_idx, read_index, write_index)
 
         return update
 
     def _make_extend(self, original):
         """Counts the entries that each request adds to the lists of each group."""
+        caches = self.blocks.caches
 
         def extend(cache, request_id, past_length, query_length, read_index, write_index):
             result = original(cache, request_id, past_length, query_length, read_index,
                               write_index)
-            known = self.blocks.of(cache)
+            known = caches.get(id(cache._block_manager))
             if known is not None:
-                known.building.append(Lane(request_id, past_length, query_length,
-                                           [len(group) for group in read_index or ()],
-                                           [len(group) for group in write_index]))
+                known.building.append((request_id, past_length, query_length,
+                                       [*map(len, read_index or ())], [*map(len, write_index)]))
             return result
 
         return extend
@@ -168,10 +168,16 @@ class Hooks:
         """Blocks that were offered lose their content when others are wanted and none is left."""
 
         def enough(manager, n_blocks):
-            offered = list(manager._init_block_ids)
+            # Those that were offered last are the first to go.
+            offered, wanted = manager._init_block_ids, n_blocks - len(manager._uninit_block_ids)
+            last = [*islice(reversed(offered), wanted)] if wanted > 0 else []
+            before = len(offered)
             result = original(manager, n_blocks)
             left = manager._init_block_ids
-            self.blocks.dropped(manager, [block for block in offered if block not in left])
+            gone = [block for block in reversed(last) if block not in left]
+            self.blocks.dropped(manager, gone)
+            if len(gone) != before - len(left):
+                self.blocks.lost(manager, "blocks offered for reuse were taken in another order")
             return result
 
         return enough

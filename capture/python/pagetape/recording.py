@@ -11,7 +11,6 @@ import time
 from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
 from ._abi import ABSENT, NUMBERS, Bound, LayerLaunches, Rows
-from ._abi import Launch as NativeLaunch
 from .importhook import strict
 
 
@@ -147,6 +146,7 @@ class Recorder:
 
     def __init__(self, sink, timestamps: bool = False) -> None:
         self.sink = sink
+        self._late = isinstance(sink, LateSink)
         self.events = 0
         self._timestamps = timestamps
         self._lock = threading.RLock()
@@ -224,28 +224,38 @@ class Recorder:
             native.slots(buffer, values.data_ptr(), values.numel())
             self.events += 1
 
-    def made(self, launches: List[Launch], stream: int = 0):
+    def step(self, step: int, mode: str, batch: int) -> None:
+        """The event `step`, as quickly as it can be written."""
+        native = self.native()
+        if native is None:
+            return self.emit("step", step=step, mode=mode, batch=batch)
+        with self._lock:
+            native.step(step, mode, batch)
+            self.events += 1
+
+    def made(self, launches: List[Launch], stream: int = 0, again=None):
         """What launches() takes: made once for all the layers that are given the same. On the CUDA
-        stream at that address; 0: the host's own work."""
+        stream at that address; 0: the host's own work. `again`: what was made for a batch before,
+        which this may become."""
         native = self.native()
         if native is None:
             return [_said(one) for one in launches]
-        return LayerLaunches(native, [NativeLaunch(native, one.store, one.rows, one.bound,
-                                                   **one.fields) for one in launches], stream)
+        if isinstance(again, LayerLaunches) and again.again(native, launches, stream):
+            return again
+        return LayerLaunches(native, launches, stream)
 
     def launches(self, made, layer, address: Optional[int]) -> None:
         """The launches of a layer, by number or name, on its K tensor at that address."""
-        if isinstance(made, list):
+        if type(made) is list:
             place = {} if address is None else {"ptr": address}
             for event in made:
                 self.emit(**{**event, "layer": layer, "bound": {**event["bound"], **place}})
             return
-        native = self.native()
-        if native is None:
-            return
         with self._lock:
-            native.layer(made, layer, ABSENT if address is None else address)
-            self.events += made.count
+            native = made.native
+            if native is self.native():  # Not a process's that was forked meanwhile.
+                native.layer(made, layer, ABSENT if address is None else address)
+                self.events += made.count
 
     def on_stream(self, stream: int) -> Dict[str, int]:
         """An event's field for what is put on the CUDA stream at that address; 0: the host's."""
@@ -274,7 +284,7 @@ class Recorder:
     def native(self):
         """The library's recorder, where that is what is written to; else None. The trace is open
         once something was recorded (LateSink)."""
-        sink = getattr(self.sink, "sink", self.sink)
+        sink = self.sink.sink if self._late else self.sink
         return sink if not self._closed and hasattr(sink, "table") else None
 
     def close(self) -> None:
