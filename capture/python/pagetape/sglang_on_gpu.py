@@ -71,7 +71,8 @@ class OnGpu:
         lanes = min(len(requests), len(new))
         rows = Rows(requests[:lanes], row=list(range(lanes)), q_len=new[:lanes])
         name = self._backends.name(launch.backend)
-        buffer = self._buffer(f"{name}.{told.field or read.kernel}", read.table)
+        form = "" if read.indptr is None else ".lists"
+        buffer = self._buffer(f"{name}.{told.field or read.kernel}{form}", read.table)
         fields = self._backends.fields(launch, told._replace(buffer=None), read.table,
                                        read.window, read.page_size, read.kernel)
         fields["table"] = buffer
@@ -170,7 +171,9 @@ class OnGpu:
         return ints(there)
 
     def _buffer(self, name: str, tensor) -> str:
-        """In a pass each tensor has a buffer of its own; passes use the same ones."""
+        """In a pass each tensor has a buffer of its own; passes use the same ones. One buffer's
+        tensors are as wide."""
+        name += "" if tensor.element_size() == 4 else ".64"
         seen = self._told.setdefault(name, [])
         for index, known in enumerate(seen):
             if known is tensor or known.data_ptr() == tensor.data_ptr():
