@@ -18,10 +18,11 @@ class DeviceCompare {
                                                Status& status);
   virtual ~DeviceCompare() = default;
 
-  // Puts the compare on the stream: allocates nothing, waits for nothing, may be captured. Sets
+  // Puts the compare on the stream, of what the table is in `view`, which numbers cells as that one
+  // does which it was made for: allocates nothing, waits for nothing, may be captured. Sets
   // `captured` where it was: then it runs at each launch of the graph, which must not outlive this.
   // With `resend` it writes every cell, unless it is captured.
-  virtual Status compare(void* stream, bool resend, bool& captured) = 0;
+  virtual Status compare(const TableView& view, void* stream, bool resend, bool& captured) = 0;
 };
 
 }  // namespace pagetape

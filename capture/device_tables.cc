@@ -14,6 +14,7 @@ using pagetape::Status;
 struct ptape_device_table {
   pagetape::Recorder& recorder;
   const pagetape::Record what;  // The record of a compare, but for its number and place.
+  const pagetape::TableView cells;
   std::shared_ptr<pagetape::TableMemory> memory;
   std::unique_ptr<pagetape::HostCompare> on_host;  // One of the two.
   std::unique_ptr<pagetape::DeviceCompare> on_device;
@@ -24,21 +25,30 @@ struct ptape_device_table {
 namespace {
 
 bool valid(const ptape_table_view* view, ptape_table_kind kind, ptape_name buffer) {
-  return pagetape::valid_view(view) && buffer != 0 && kind >= PTAPE_PAGES && kind <= PTAPE_SLOTS &&
-         (kind == PTAPE_PAGES || (view->rows == 1 && view->starts == nullptr));
+  if (!pagetape::valid_view(view) || buffer == 0) return false;
+  if (kind == PTAPE_PAGES) return true;
+  return kind > PTAPE_PAGES && kind <= PTAPE_OWNERS && view->starts == nullptr &&
+         view->rows == (kind == PTAPE_OWNERS ? 2 : 1);
+}
+
+// Whether the table can be compared as what that view is.
+bool fits(const pagetape::TableView& table, const pagetape::TableView& view) {
+  return view.cell_bytes == table.cell_bytes && view.rows <= table.rows &&
+         view.cols <= table.cols && (view.starts == nullptr) == (table.starts == nullptr);
 }
 
 // Puts the compare where it is to run.
-Status compare(ptape_device_table& table, void* stream, bool& captured) {
+Status compare(ptape_device_table& table, const pagetape::TableView& view, void* stream,
+               bool& captured) {
   const std::uint64_t dropped = table.recorder.dropped();
   const bool resend = dropped != table.dropped;
   if (table.on_device != nullptr) {
-    if (Status status = table.on_device->compare(stream, resend, captured); !status.ok()) {
+    if (Status status = table.on_device->compare(view, stream, resend, captured); !status.ok()) {
       return status;
     }
   } else {
     if (resend) table.on_host->resend();
-    table.on_host->compare();
+    table.on_host->compare(view);
   }
   if (!captured) table.dropped = dropped;
   return {};
@@ -50,6 +60,20 @@ int tell(ptape_device_table& table, const ptape_at* at) {
   table.recorder.stamp(record, at);
   record.set_ints(table.what.ints[0], table.steps);
   return table.recorder.append(record);
+}
+
+int compare_and_tell(ptape_device_table& table, const pagetape::TableView& view, const ptape_at* at,
+                     void* stream) {
+  bool captured = false;
+  if (const Status status = compare(table, view, stream, captured); !status.ok()) {
+    // What the device refuses never comes.
+    table.memory->header().failed.store(1, std::memory_order_release);
+    (void)argument_error(status.message());
+    return PTAPE_E_DEVICE;
+  }
+  if (captured) return PTAPE_OK;
+  ++table.steps;
+  return tell(table, at);
 }
 
 }  // namespace
@@ -85,8 +109,9 @@ ptape_device_table* ptape_table_open(ptape_recorder* recorder, const ptape_table
     what.kind = pagetape::kCompareRecord;
     what.set_names(buffer, lens, space, unit);
     what.set_ints(std::int64_t{number});
-    auto table = std::make_unique<ptape_device_table>(*recorder->recorder, what, std::move(memory),
-                                                      std::move(on_host), std::move(on_device));
+    auto table =
+        std::make_unique<ptape_device_table>(*recorder->recorder, what, cells, std::move(memory),
+                                             std::move(on_host), std::move(on_device));
     const auto [begin, end] = pagetape::bytes_of(*view);
     pagetape::add_table_range({table.get(), recorder, buffer, begin, end});
     return table.release();
@@ -98,16 +123,21 @@ ptape_device_table* ptape_table_open(ptape_recorder* recorder, const ptape_table
 
 int ptape_table_compare(ptape_device_table* table, const ptape_at* at, void* stream) {
   if (table == nullptr) return argument_error("the table is null");
-  bool captured = false;
-  if (const Status status = compare(*table, stream, captured); !status.ok()) {
-    // What the device refuses never comes.
-    table->memory->header().failed.store(1, std::memory_order_release);
-    (void)argument_error(status.message());
-    return PTAPE_E_DEVICE;
+  return compare_and_tell(*table, table->cells, at, stream);
+}
+
+int ptape_table_compare_at(ptape_device_table* table, const ptape_table_view* view,
+                           const ptape_at* at, void* stream) {
+  if (table == nullptr || !pagetape::valid_view(view)) {
+    return argument_error("the table is null, or the view is none");
   }
-  if (captured) return PTAPE_OK;
-  ++table->steps;
-  return tell(*table, at);
+  pagetape::TableView cells = pagetape::view_of(*view);
+  if (!fits(table->cells, cells)) {
+    return argument_error("the view has more rows or columns than the table, or other cells");
+  }
+  cells.table_rows = table->cells.rows;
+  cells.table_cols = table->cells.cols;
+  return compare_and_tell(*table, cells, at, stream);
 }
 
 int ptape_table_replayed(ptape_device_table* table, const ptape_at* at, std::uint32_t compares) {

@@ -54,11 +54,11 @@ __device__ void write_changes(const CompareJob& job, const CompareItem<Cell, kCe
 }
 
 __device__ void compare_lengths(const CompareJob& job, bool full, std::uint64_t limit) {
-  for (std::uint32_t first = 0; first < job.view.rows; first += blockDim.x) {
+  const std::uint32_t rows = rows_looked_at(job.view, full);
+  for (std::uint32_t first = 0; first < rows; first += blockDim.x) {
     const std::uint32_t row = first + threadIdx.x;
     CellWord word;
-    const bool changed =
-        row < job.view.rows && length_changed(job.view, job.lengths, row, full, word);
+    const bool changed = row < rows && length_changed(job.view, job.lengths, row, full, word);
     if (__any_sync(0xffff'ffff, changed) == 0) continue;
     const std::uint64_t at = claim(job.state, changed);
     if (changed) put(job, limit, at, word);
@@ -71,8 +71,8 @@ __global__ void __launch_bounds__(kThreads) compare_kernel(const CompareJob job)
   auto* shadows = static_cast<Cell*>(job.shadow);
   const bool full = job.state->full != 0;
   const std::uint64_t limit = job.state->cells_limit;
-  const std::uint32_t stride = gridDim.x * kThreads;
-  for (std::uint32_t row = blockIdx.y; row < job.view.rows; row += gridDim.y) {
+  const std::uint32_t stride = gridDim.x * kThreads, rows = rows_looked_at(job.view, full);
+  for (std::uint32_t row = blockIdx.y; row < rows; row += gridDim.y) {
     const RowSpan span = row_span(job.view, row);
     const std::uint32_t items = items_of_row(job.view, span, kCells, full);
     // Whole warps go round, also beyond the last item.
@@ -103,7 +103,8 @@ __global__ void __launch_bounds__(kThreads) compare_kernel(const CompareJob job)
 __global__ void commit_kernel(const CompareJob job) {
   wait_for_last();
   DeltaState state = *job.state;
-  const std::uint64_t whole = std::uint64_t{job.view.rows} * job.view.cols + job.view.rows;
+  const std::uint64_t rows = rows_of_table(job.view);
+  const std::uint64_t whole = rows * cols_of_table(job.view) + rows;
   // Cells say themselves that they have come; but behind a lost step others stood in their places.
   if (state.full != 0) __threadfence_system();
   const StepEnd end = end_step(state);
@@ -137,7 +138,7 @@ class CudaCompare final : public DeviceCompare {
     return check_cuda(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
   }
 
-  Status compare(void* on, bool resend, bool& captured) override {
+  Status compare(const TableView& view, void* on, bool resend, bool& captured) override {
     auto* stream = static_cast<cudaStream_t>(on);
     cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
     if (Status status =
@@ -150,8 +151,9 @@ class CudaCompare final : public DeviceCompare {
       const auto error = cudaMemsetAsync(&job_.state->full, 1, sizeof(job_.state->full), stream);
       if (Status status = check_cuda(error, "cudaMemsetAsync"); !status.ok()) return status;
     }
-    const bool vectors = compares_vectors(job_.view);
-    if (job_.view.cell_bytes == 4) {
+    job_.view = view;
+    const bool vectors = compares_vectors(view);
+    if (view.cell_bytes == 4) {
       return vectors ? launch<std::int32_t, 4>(stream) : launch<std::int32_t, 1>(stream);
     }
     return vectors ? launch<std::int64_t, 2>(stream) : launch<std::int64_t, 1>(stream);

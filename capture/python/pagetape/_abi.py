@@ -12,7 +12,7 @@ from typing import Dict, List, NamedTuple, Optional, Set
 ABI_MAJOR = 1
 E_DROPPED, E_WRITE, E_DEVICE = -2, -3, -5
 ABSENT = -(1 << 63)
-PAGES, LENS, SLOTS = 0, 1, 2  # kinds of device tables
+PAGES, LENS, SLOTS, MAP, OWNERS = range(5)  # kinds of device tables
 
 
 class PtapeOptions(ctypes.Structure):
@@ -114,6 +114,9 @@ class PtapeTableView(ctypes.Structure):
         ("start_bytes", ctypes.c_uint32),
         ("on_host", ctypes.c_uint32),
         ("capacity", ctypes.c_int64),
+        ("lens", ctypes.c_void_p),
+        ("len_bytes", ctypes.c_uint32),
+        ("len_unit", ctypes.c_uint32),
     ]
 
 
@@ -236,6 +239,7 @@ def _sign_devices(library) -> None:
     _sign(library, "ptape_table_open", handle, handle, view, ctypes.c_int,
           *[ctypes.c_uint32] * 4)
     _sign(library, "ptape_table_compare", ctypes.c_int, handle, at, handle)
+    _sign(library, "ptape_table_compare_at", ctypes.c_int, handle, view, at, handle)
     _sign(library, "ptape_guard_open", handle, handle, ctypes.c_int, ctypes.c_int)
     _sign(library, "ptape_guard_table", handle, handle, view, ctypes.c_int64)
     _sign(library, "ptape_guarded_cells", handle, handle)

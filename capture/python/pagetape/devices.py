@@ -52,7 +52,9 @@ def capturing(tensor) -> bool:
     return tensor.is_cuda and sys.modules["torch"]._C._cuda_isCurrentStreamCapturing()
 
 
-def view_of(cells, cols: int, starts=None, rows: Optional[int] = None) -> PtapeTableView:
+def view_of(cells, cols: int, starts=None, rows: Optional[int] = None, lens=None,
+            unit: int = 1) -> PtapeTableView:
+    """With `lens`, of each row so many tokens are there, a cell for `unit` of them."""
     view = PtapeTableView(size=ctypes.sizeof(PtapeTableView), cell_bytes=cells.element_size(),
                           cells=cells.data_ptr(), cols=cols, col_stride=cells.stride(-1),
                           capacity=cells.numel(), on_host=not cells.is_cuda, start_bytes=4)
@@ -62,6 +64,8 @@ def view_of(cells, cols: int, starts=None, rows: Optional[int] = None) -> PtapeT
     else:
         view.rows = 1 if cells.dim() == 1 else cells.shape[0]
         view.row_stride = cells.stride(0)
+    if lens is not None:
+        view.lens, view.len_bytes, view.len_unit = lens.data_ptr(), lens.element_size(), unit
     return view
 
 
@@ -69,21 +73,24 @@ class DeviceTable:
     """A buffer of the trace whose changes are told by comparing it where it is."""
 
     def __init__(self, native: NativeRecorder, view: PtapeTableView, buffer: str, space: str = "",
-                 unit: str = "", slots: bool = False) -> None:
+                 unit: str = "", slots: bool = False, kind: int = PAGES, lens: str = "") -> None:
         self._native = native
         self.buffer, self.rows, self.cols = buffer, view.rows, view.cols
-        self.slots = slots
-        names = (native.name(text or None) for text in (buffer, None, space, unit))
+        names = (native.name(text or None) for text in (buffer, lens, space, unit))
         self._handle = native.library.ptape_table_open(
-            native.handle, view, SLOTS if slots else PAGES, *names)
+            native.handle, view, SLOTS if slots else kind, *names)
         if not self._handle:
             raise PtapeError(native.library.ptape_last_error(None).decode())
 
-    def compare(self, stream: int) -> bool:
-        """Told here, in the trace, is what the table holds by then on the stream at this address.
-        False where the GPU refuses: the engine is about to learn that from its own call."""
-        library = self._native.library
-        status = library.ptape_table_compare(self._handle, self._native.at(stream), stream)
+    def compare(self, stream: int, view: Optional[PtapeTableView] = None) -> bool:
+        """Told here, in the trace, is what the table holds by then on the stream at this address,
+        with a view: where it is that. False where the GPU refuses: the engine is about to learn
+        that from its own call."""
+        library, at = self._native.library, self._native.at(stream)
+        if view is None:
+            status = library.ptape_table_compare(self._handle, at, stream)
+        else:
+            status = library.ptape_table_compare_at(self._handle, view, at, stream)
         if status == E_DEVICE:
             return False
         self._native.recorded(status)

@@ -262,11 +262,12 @@ class Recorder:
         native = self.native()
         return {"stream": native.stream(stream)} if stream and native is not None else {}
 
-    def compare(self, table, stream: int) -> bool:
-        """Tells what a DeviceTable holds by then on that stream. Needs native()."""
+    def compare(self, table, stream: int, view=None) -> bool:
+        """Tells what a DeviceTable holds by then on that stream, where it is this view. Needs
+        native()."""
         with self._lock:
             self.events += 1
-            return table.compare(stream)
+            return table.compare(stream, view)
 
     def last_launch(self) -> int:
         """The launch that this thread recorded last, for launch_done(); 0: not known."""
