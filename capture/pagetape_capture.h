@@ -293,6 +293,14 @@ PTAPE_API int ptape_table_compare(ptape_device_table*, const ptape_at*, void* st
  * no table for each. Since ABI 1.8. */
 PTAPE_API int ptape_table_compare_at(ptape_device_table*, const ptape_table_view* view,
                                      const ptape_at*, void* stream);
+typedef struct ptape_table_part {
+  ptape_device_table* table;
+  const ptape_table_view* view; /* As in ptape_table_compare_at; NULL: as the table was opened. */
+} ptape_table_part;
+/* The same of several tables, each once: those of one GPU, up to eight, cost as few launches as one
+ * table. They are told in their order; the error is the first one's. Since ABI 1.8. */
+PTAPE_API int ptape_tables_compare(const ptape_table_part* parts, size_t n, const ptape_at*,
+                                   void* stream);
 /* A graph is launched that has so many compares of this table in it. */
 PTAPE_API int ptape_table_replayed(ptape_device_table*, const ptape_at*, uint32_t compares);
 /* After the last compare has run, before ptape_close. What it captured must not run again. */

@@ -212,6 +212,74 @@ TEST_F(DeviceTablesCudaTest, ATensorOfEachStepIsWrittenAsTheProcessorWritesIt) {
   }
 }
 
+struct Compared {
+  explicit Compared(const TableShape& shape)
+      : table(shape, 23),
+        copy(table),
+        memory(make_memory(table.view())),
+        expected(make_memory(table.view())),
+        on_host(table.view(), *expected),
+        compare(DeviceCompare::create(copy.view(), *memory, status)),
+        reader(memory),
+        expected_reader(expected) {}
+
+  RandomTable table;
+  DeviceCopy copy;
+  std::shared_ptr<TableMemory> memory, expected;
+  HostCompare on_host;
+  Status status;
+  std::unique_ptr<DeviceCompare> compare;
+  TableReader reader, expected_reader;
+};
+
+TEST_F(DeviceTablesCudaTest, SeveralTablesAtOnceAreWrittenAsTheProcessorWritesThem) {
+  std::vector<std::unique_ptr<Compared>> all;
+  while (all.size() <= kTablesAtOnce) {  // More than one kernel takes.
+    for (const TableShape& shape : table_shapes()) {
+      all.push_back(std::make_unique<Compared>(shape));
+      ASSERT_NE(all.back()->compare, nullptr) << all.back()->status.message();
+    }
+  }
+  const auto parts = [&](bool resend) {
+    std::vector<DeviceCompare::Part> made;
+    for (const auto& one : all) made.push_back({one->compare.get(), one->copy.view(), resend});
+    return made;
+  };
+  bool captured = false;
+  const auto graph = capture([&] {
+    ASSERT_TRUE(DeviceCompare::compare_all(parts(true), stream_, captured).ok());
+    ASSERT_TRUE(captured);
+  });
+  std::vector<CellWord> cells, expected_cells;
+  for (std::uint64_t step = 1; step <= 24; ++step) {
+    const bool resend = step % 5 == 0;
+    for (const auto& one : all) one->copy.update(stream_);
+    if (step % 2 == 0 && !resend) {
+      must(cudaGraphLaunch(graph, stream_));
+    } else {
+      ASSERT_TRUE(DeviceCompare::compare_all(parts(resend), stream_, captured).ok());
+      ASSERT_FALSE(captured);
+    }
+    must(cudaStreamSynchronize(stream_));
+    for (std::size_t i = 0; i < all.size(); ++i) {
+      Compared& one = *all[i];
+      if (resend) one.on_host.resend();
+      one.on_host.compare();
+      cells.clear();
+      expected_cells.clear();
+      ASSERT_TRUE(one.reader.take(step, cells).all);
+      ASSERT_TRUE(one.expected_reader.take(step, expected_cells).all);
+      std::ranges::sort(cells);
+      std::ranges::sort(expected_cells);
+      ASSERT_EQ(cells, expected_cells) << "table " << i << ", step " << step;
+      one.reader.release(one.reader.place());
+      one.expected_reader.release(one.expected_reader.place());
+      one.table.change();
+    }
+  }
+  must(cudaGraphExecDestroy(graph));
+}
+
 TEST_F(DeviceTablesCudaTest, WhatFindsNoRoomIsLostAndTheNextStepIsTheWholeTable) {
   RandomTable table({"", 16, 64, 4, 64}, 3);
   DeviceCopy copy(table);

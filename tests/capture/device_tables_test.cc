@@ -219,6 +219,38 @@ TEST_F(DeviceTablesTest, IndexListsOfEachStepAreTheSameTable) {
                   R"({"ev": "lens", "buffer": "n", "values": [3], "row": 0})"));
 }
 
+TEST_F(DeviceTablesTest, SeveralTablesAreToldInTheirOrder) {
+  ptape_device_table* table = open();
+  std::vector<std::int32_t> more(20);
+  ptape_table_view view = view_, part = view_;
+  view.cells = more.data();
+  view.rows = 1;
+  view.cols = 2;
+  part.rows = 1;
+  std::vector<ptape_table_part> parts{{table, &part}};
+  std::vector<ptape_device_table*> others;
+  while (parts.size() < 10) {  // More than one kernel takes.
+    more[2 * others.size()] = static_cast<std::int32_t>(others.size());
+    view.cells = more.data() + 2 * others.size();
+    others.push_back(ptape_table_open(recorder_, &view, PTAPE_SLOTS, name("n"), 0, 0, 0));
+    parts.push_back({others.back(), nullptr});
+  }
+  EXPECT_EQ(ptape_tables_compare(parts.data(), parts.size(), nullptr, nullptr), PTAPE_OK);
+  parts[3].table = nullptr;
+  EXPECT_EQ(ptape_tables_compare(parts.data(), 4, nullptr, nullptr), PTAPE_E_ARGUMENT);
+  EXPECT_EQ(ptape_tables_compare(nullptr, 1, nullptr, nullptr), PTAPE_E_ARGUMENT);
+  EXPECT_EQ(ptape_tables_compare(nullptr, 0, nullptr, nullptr), PTAPE_OK);
+  ptape_table_close(table);
+  std::vector<std::string> told{
+      R"({"ev": "table", "buffer": "t", "row": 0, "col": 0, "pages": [0, 1, 2, 3]})"};
+  for (std::size_t i = 0; i < others.size(); ++i) {
+    ptape_table_close(others[i]);
+    told.push_back(R"({"ev": "slots", "buffer": "n", "values": [)" + std::to_string(i) +
+                   R"(, 0], "row": 0})");
+  }
+  EXPECT_EQ(close(), told);
+}
+
 TEST_F(DeviceTablesTest, ACompareThatNeverRanIsToldAsDropped) {
   ptape_device_table* table = open();
   ptape_table_replayed(table, nullptr, 1);
