@@ -7,7 +7,7 @@ import ctypes
 import os
 from array import array
 from itertools import chain
-from typing import Dict, List, NamedTuple, Optional, Set
+from typing import Any, Dict, List, NamedTuple, Optional, Set
 
 ABI_MAJOR = 1
 E_DROPPED, E_WRITE, E_DEVICE = -2, -3, -5
@@ -117,6 +117,13 @@ class PtapeTableView(ctypes.Structure):
         ("lens", ctypes.c_void_p),
         ("len_bytes", ctypes.c_uint32),
         ("len_unit", ctypes.c_uint32),
+    ]
+
+
+class PtapeTablePart(ctypes.Structure):
+    _fields_ = [
+        ("table", ctypes.c_void_p),
+        ("view", ctypes.c_void_p),
     ]
 
 
@@ -240,6 +247,7 @@ def _sign_devices(library) -> None:
           *[ctypes.c_uint32] * 4)
     _sign(library, "ptape_table_compare", ctypes.c_int, handle, at, handle)
     _sign(library, "ptape_table_compare_at", ctypes.c_int, handle, view, at, handle)
+    _sign(library, "ptape_tables_compare", ctypes.c_int, handle, ctypes.c_size_t, at, handle)
     _sign(library, "ptape_guard_open", handle, handle, ctypes.c_int, ctypes.c_int)
     _sign(library, "ptape_guard_table", handle, handle, view, ctypes.c_int64)
     _sign(library, "ptape_guarded_cells", handle, handle)
@@ -305,33 +313,46 @@ class Launch:
                                    for sizes in (bound.shape, bound.stride)))
             self._kept.append(tensor)
             made.bound = ctypes.addressof(tensor)
-        self._of_lanes: list = []
+        self._form: Optional[tuple] = None
+        self._lanes: Any = None
         self.again(native, store, rows, bound, fields)
 
     def again(self, native: "NativeRecorder", store: bool, rows: Rows, bound: Bound,
               fields: Dict) -> bool:
         """Becomes what the next batch's is. False where more differs than lanes and fields."""
-        if store != self.store or bound != self._bound or self._fields.keys() - fields.keys():
+        if store != self.store or bound != self._bound or not fields.keys() >= self._fields.keys():
             return False
-        if fields != self._fields:
+        if fields is not self._fields and fields != self._fields:
             for field, value in fields.items():
                 setattr(self.made, field, native.name(value) if isinstance(value, str) else value)
             self._fields = fields
-        self._of_lanes = kept = []
+        names = native.requests(rows.req)
         if rows.pages is None and rows.slots is None:
-            self._by_column(native.requests(rows.req), rows, kept)
+            self._by_column(names, rows[1:7])
         else:
-            self._by_row(native.requests(rows.req), rows, kept)
+            self._by_row(names, rows)
         return True
 
-    def _by_column(self, names: array, rows: Rows, kept: list) -> None:
-        lanes = PtapeLanes(ctypes.sizeof(PtapeLanes), 0, len(names),
-                           _array("I", names, kept)[0],
-                           *[_array("q", column, kept)[0] for column in rows[1:7]])
-        kept.append(lanes)
+    def _by_column(self, names: array, columns: tuple) -> None:
+        """Into the place of the last batch's, where that had as many lanes."""
+        columns = [(number, column) for number, column in enumerate(columns)
+                   if column is not None]
+        numbers = array("q", chain.from_iterable([column for _, column in columns]))
+        form = len(names), [number for number, _ in columns]
+        if form == self._form:
+            self._names[:], self._numbers[:] = names, numbers
+            return
+        self._form, self._names, self._numbers = form, names[:], numbers
+        self._lanes = lanes = PtapeLanes(ctypes.sizeof(PtapeLanes), 0, len(names),
+                                         self._names.buffer_info()[0])
+        for position, (number, _) in enumerate(columns):
+            setattr(lanes, NUMBERS[number],
+                    numbers.buffer_info()[0] + 8 * len(names) * position)
         self.made.lanes, self.made.rows, self.made.n_rows = ctypes.addressof(lanes), None, 0
 
-    def _by_row(self, names: array, rows: Rows, kept: list) -> None:
+    def _by_row(self, names: array, rows: Rows) -> None:
+        self._form, self._lanes = None, []
+        kept = self._lanes
         numbers = zip(*(column or [ABSENT] * len(names) for column in rows[1:7]))
         lists = zip(*(column or [None] * len(names) for column in (rows.pages, rows.slots)))
         made = (PtapeRow * len(names))(*(
@@ -346,9 +367,8 @@ def _array(kind: str, values, kept: list) -> tuple:
     """Where they stand, and how many. Only None, which is no list, stands nowhere."""
     if values is None:
         return None, 0
-    made = values if isinstance(values, array) and values else array(kind, values or [0])
-    kept.append(made)
-    return made.buffer_info()[0], len(values)
+    kept.append(array(kind, values or [0]))
+    return kept[-1].buffer_info()[0], len(values)
 
 
 class LayerLaunches:
@@ -406,6 +426,9 @@ class NativeRecorder:
         # A layer's part of a call without declared types, by the layer and its tensor's address.
         self._layers_given: Dict[tuple, tuple] = {}
         self._layer, self._layer_named = library["ptape_layer"], library["ptape_layer_named"]
+        self._last_launch = library["ptape_last_launch"]
+        self._last_launch.restype = ctypes.c_uint64
+        self._handle_given = ctypes.c_void_p.from_param(self.handle)
         # Used by one thread at a time: the recorder's lock is held.
         self._place = PtapeAt(t=ABSENT, stream=0, rank=-1, src=0)
         self._place_given = ctypes.byref(self._place)
@@ -516,14 +539,19 @@ class NativeRecorder:
 
     def layer(self, launches: LayerLaunches, layer, address: int) -> None:
         """Records them for that layer, whose K tensor is at that address."""
+        record, arguments = self.layer_call(launches, layer, address)
+        status = record(*arguments)
+        if status:
+            self.recorded(status)
+
+    def layer_call(self, launches: LayerLaunches, layer, address: int) -> tuple:
+        """The function, and its arguments as they are."""
         given = self._layers_given.get((layer, address))
         if given is None:
             given = self._layer_given(layer, address)
         record, handle, number, where = given
         place, array_given, count = launches.given
-        status = record(handle, place, number, where, array_given, count)
-        if status:
-            self.recorded(status)
+        return record, (handle, place, number, where, array_given, count)
 
     def _layer_given(self, layer, address: int) -> tuple:
         if len(self._layers_given) >= LAYERS_KEPT:
@@ -531,7 +559,7 @@ class NativeRecorder:
         record, number = self._layer, ctypes.c_int32
         if isinstance(layer, str):
             record, number = self._layer_named, ctypes.c_uint32
-        given = (record, ctypes.c_void_p.from_param(self.handle),
+        given = (record, self._handle_given,
                  number.from_param(self.name(layer) if isinstance(layer, str) else layer),
                  ctypes.c_int64.from_param(address))
         self._layers_given[layer, address] = given
@@ -539,7 +567,7 @@ class NativeRecorder:
 
     def last_launch(self) -> int:
         """The ticket of the launch that this thread recorded last."""
-        return self.library.ptape_last_launch(self.handle)
+        return self._last_launch(self._handle_given)
 
     def launch_done(self, ticket: int) -> None:
         self.recorded(self.library.ptape_launch_done(self.handle, None, ticket))
@@ -583,6 +611,7 @@ class NativeRecorder:
         malformed = self.counts().malformed
         message = self.library.ptape_last_error(self.handle).decode()
         handle, self.handle = self.handle, None
+        self._handle_given = ctypes.c_void_p.from_param(None)
         self._layers_given.clear()
         if self.library.ptape_close(handle) != 0 or malformed:
             raise PtapeError(f"{malformed} malformed events; {message}")

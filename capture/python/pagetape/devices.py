@@ -12,10 +12,10 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from typing import NamedTuple, Optional
+from typing import List, NamedTuple, Optional
 
 from ._abi import (E_DEVICE, PAGES, SLOTS, NativeRecorder, PtapeError, PtapeGuardFinding,
-                   PtapeGuardLaunch, PtapeTableView)
+                   PtapeGuardLaunch, PtapeTablePart, PtapeTableView)
 
 MODES = ("log", "raise", "clamp")  # as the library counts them
 MOST_CELLS = (1 << 30) - 1  # of a view, with a length for each row
@@ -96,6 +96,10 @@ class DeviceTable:
         self._native.recorded(status)
         return True
 
+    @property
+    def handle(self) -> Optional[int]:
+        return self._handle
+
     def holds(self, rows: int, cols: int) -> bool:
         return rows <= self.rows and cols <= self.cols
 
@@ -103,6 +107,26 @@ class DeviceTable:
         handle, self._handle = self._handle, None
         if handle:
             self._native.library.ptape_table_close(handle)
+
+
+class TogetherCompared:
+    """Tables of one GPU that are compared at once, each where its view says then."""
+
+    def __init__(self, native: NativeRecorder, tables: List[DeviceTable],
+                 views: List[PtapeTableView]) -> None:
+        self.native, self.count = native, len(tables)
+        self._kept = views
+        self._parts = (PtapeTablePart * len(tables))(
+            *((table.handle, ctypes.addressof(view)) for table, view in zip(tables, views)))
+
+    def compare(self, stream: int) -> bool:
+        """As of each table alone."""
+        status = self.native.library.ptape_tables_compare(
+            self._parts, self.count, self.native.at(stream), stream)
+        if status == E_DEVICE:
+            return False
+        self.native.recorded(status)
+        return True
 
 
 class Finding(NamedTuple):

@@ -11,21 +11,28 @@ token to come (sentinel) and for a write that counts for nothing (trash).
 
 from __future__ import annotations
 
+import os
 import sys
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional
 
 PREFIX = "#prefix"  # holds the blocks that are offered for reuse
 
 
-class Lanes(NamedTuple):
-    """A batch's requests in their order; what of each is in the cache, what it brings; and how many
-    entries the lists have with it, by group."""
+class Lanes:
+    """A batch's requests in their order. `sizes`, of each: what of it is in the cache, what it
+    brings, and how many entries each group's reads, then each group's writes have with it."""
 
-    reqs: Tuple[str, ...] = ()
-    pasts: Tuple[int, ...] = ()
-    news: Tuple[int, ...] = ()
-    reads: Tuple[List[int], ...] = ()
-    writes: Tuple[List[int], ...] = ()
+    def __init__(self, groups: int, reqs: List[str], sizes: List[int]) -> None:
+        self.reqs = reqs
+        self._sizes, self._groups = sizes, groups
+        each = 2 + 2 * groups
+        self.pasts, self.news = sizes[0::each], sizes[1::each]
+
+    def reads(self, group: int) -> List[int]:
+        return self._sizes[2 + group::2 + 2 * self._groups]
+
+    def writes(self, group: int) -> List[int]:
+        return self._sizes[2 + self._groups + group::2 + 2 * self._groups]
 
 
 class Group:
@@ -55,14 +62,19 @@ class Cache:
         self.captures: Optional[Callable[[], bool]] = \
             sys.modules["torch"]._C._cuda_isCurrentStreamCapturing \
             if cache.key_cache[0].is_cuda else None
-        self.building: List[tuple] = []  # what each lane of the next batch's has
-        self.lanes = Lanes()
+        count = len(cache.group_cache_managers)
+        self.reqs: List[str] = []  # of the next batch's lanes
+        self.sizes: List[int] = []
+        self.no_reads = (0,) * count
+        self.lanes = Lanes(count, [], [])
         self.batches = 0
         self.decode = False  # of the batch: each lane brings one new token
         self.listed: Dict[tuple, tuple] = {}  # what the batch's index lists were told as
-        self.pairs: Dict[int, tuple] = {}  # and what its layers last got, by group
+        self.pairs: Dict[int, Any] = {}  # and what its layers last got, by group
+        self.ready: Dict[int, tuple] = {}  # how a layer of the last batch's was recorded
         self.compared: Dict[Any, bool] = {}  # tables of the batch's, and whether the GPU took it
         self.made: Dict[tuple, Any] = {}  # launches of an earlier batch, by group and number
+        self.forms: Dict[tuple, tuple] = {}  # what launches have whatever the batch
         self.buffers: set = set()  # declared
         self.begun: List[int] = []  # the last launch of each batch that has not completed
         self.updates = 0  # calls of update() seen
@@ -79,8 +91,14 @@ class Blocks:
         self._groups: Dict[int, Group] = {}  # by id(CacheAllocator), likewise
         self._alive: Dict[str, str] = {}  # request -> state last written
         self._leaving: set = set()  # requests on their way back to the queue
-        self._running: Optional[tuple] = None  # requests that are known to run: the last batch's
+        self._running: Optional[list] = None  # requests that are known to run: the last batch's
         self._steps = 0
+        os.register_at_fork(after_in_child=self._forget)
+
+    def _forget(self) -> None:
+        """A forked child has a recorder of its own."""
+        for known in self.caches.values():
+            known.pairs, known.ready = {}, {}
 
     # --- caches
 
@@ -174,8 +192,8 @@ class Blocks:
         self.recorder.emit("request", req=req, state=state)
 
     def step(self, known: Cache) -> None:
-        lanes = known.lanes = Lanes(*zip(*known.building))
-        known.building = []
+        lanes = known.lanes = Lanes(len(known.groups), known.reqs, known.sizes)
+        known.reqs, known.sizes = [], []
         if lanes.reqs != self._running:
             for req in lanes.reqs:
                 self.schedule(req)

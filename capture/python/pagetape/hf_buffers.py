@@ -11,9 +11,9 @@ from __future__ import annotations
 import weakref
 from typing import Dict, List, NamedTuple, Optional
 
-from ._abi import PtapeError
-from .devices import (DeviceTable, Finding, Guard, Guarded, OutOfBounds, capturing, mode_asked,
-                      stream_of, view_of)
+from ._abi import PtapeError, PtapeTableView
+from .devices import (DeviceTable, Finding, Guard, Guarded, OutOfBounds, TogetherCompared,
+                      capturing, mode_asked, stream_of, view_of)
 from .hf_blocks import Cache
 from .importhook import strict
 
@@ -56,6 +56,7 @@ class Line(NamedTuple):
     buffer: str
     starts: Starts
     table: Optional[DeviceTable]  # of tensors on a GPU
+    view: PtapeTableView  # where the table is; of a batch's lists alone
     offset: int  # of its first entry in the buffer, where that is one row
     guarded: Optional[Guarded]
 
@@ -67,6 +68,7 @@ class Buffers:
         self.recorder = recorder
         self.lines: Dict[int, Line] = {}
         self.mode = mode_asked()
+        self._together: Dict[tuple, TogetherCompared] = {}  # by its tables
         self._guards: Dict[tuple, Guard] = {}  # by whether it is of writes, and on the host
         self._sets = 0
         self._open: Dict[int, list] = {}  # what each set has open
@@ -95,31 +97,31 @@ class Buffers:
         lines = []
         for index, group in enumerate(known.groups):
             cells = inputs.read_index_storage[index]
-            starts = all_starts["full_attention" if group.window is None
-                                else "sliding_attention"]
+            kind = "full_attention" if group.window is None else "sliding_attention"
+            starts, begins = all_starts[kind], inputs.cumulative_seqlens_k[kind]
             longest = cells.numel() if group.window is None else group.window - 1
             cols = max(min(longest, cells.numel(), _COLUMNS_MOST), 1)
-            rows = min(starts.own.numel() - 1, _CELLS_MOST // cols)
+            view = view_of(cells, cols, begins, min(begins.numel() - 1, _CELLS_MOST // cols))
             buffer = f"{prefix}.reads{index}"
-            table = self._table(opened, cells, view_of(cells, cols, starts.own, rows), buffer,
-                                group.pool, "slot")
+            table = self._table(opened, cells, view, buffer, group.pool, "slot")
             guarded = self._guarded(cells, starts, known.read_trash, False, opened)
-            lines.append((cells.data_ptr(), Line(index, buffer, starts, table, 0, guarded)))
+            lines.append((cells.data_ptr(), Line(index, buffer, starts, table, view, 0, guarded)))
         return lines
 
     def _writes(self, known: Cache, inputs, prefix: str, opened: list) -> List[tuple]:
         """On a GPU one buffer has all groups' lists: one compare a batch instead of one each."""
         storage = inputs.write_index_storage
         flat = storage.view(-1)
-        table = self._table(opened, flat, view_of(flat, flat.numel()), f"{prefix}.writes", "", "",
-                            True)
+        view = view_of(flat, flat.numel())
+        table = self._table(opened, flat, view, f"{prefix}.writes", "", "", True)
         lines, starts = [], Starts(inputs.cumulative_seqlens_q)
         for index in range(len(known.groups)):
             cells = storage[index]
             buffer = f"{prefix}.writes{index}" if table is None else table.buffer
             guarded = self._guarded(cells, starts, known.write_trash, True, opened)
             offset = index * cells.numel() if table is not None else 0
-            lines.append((cells.data_ptr(), Line(index, buffer, starts, table, offset, guarded)))
+            lines.append((cells.data_ptr(), Line(index, buffer, starts, table, view, offset,
+                                                     guarded)))
         return lines
 
     def _table(self, opened: list, cells, view, buffer: str, *what) -> Optional[DeviceTable]:
@@ -156,6 +158,7 @@ class Buffers:
         return opened[-1]
 
     def _remove(self, key: int, addresses: List[int]) -> None:
+        self._together.clear()
         for address in addresses:
             self.lines.pop(address, None)
         for one in self._open.pop(key, []):
@@ -171,14 +174,25 @@ class Buffers:
 
     def compare(self, known: Cache, lists: tuple, stream: int) -> None:
         """Tells what the tables of these lists hold, those that the batch has not told of yet."""
+        lines = []
         for cells in lists:
             line = self.lines.get(cells.data_ptr())
             if line is None or line.table is None or line.table in known.compared \
                     or not cells.numel():
                 continue
-            if not line.table.slots:
-                line.starts.of_batch(known.batches, len(known.lanes.reqs))
-            known.compared[line.table] = self.recorder.compare(line.table, stream)
+            known.compared[line.table] = True
+            if line.view.starts is not None:  # What stands behind these is of earlier batches.
+                line.view.rows = min(max(len(known.lanes.reqs), 1), line.table.rows)
+            lines.append(line)
+        if not lines:
+            return
+        tables = tuple(line.table for line in lines)
+        together = self._together.get(tables)
+        if together is None:
+            together = self._together[tables] = TogetherCompared(
+                self.recorder.native(), tables, [line.view for line in lines])
+        if not self.recorder.compare_all(together, stream):
+            known.compared.update(dict.fromkeys(tables, False))
 
     # --- the guard
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from itertools import accumulate
 from operator import add, sub
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
 from ._abi import ABSENT, Bound, Rows
 from .devices import stream_of
@@ -26,12 +26,24 @@ from .hf_buffers import Buffers, Line
 from .recording import IDS, Launch
 
 
-class Pair(NamedTuple):
-    """What a layer got, and its launches in their order."""
+class Pair:
+    """What a group's layers get in this batch, and its launches in their order."""
 
-    reads: Any
-    writes: Any
+    __slots__ = ("reads", "writes", "made")
+
+    def __init__(self) -> None:
+        self.reads = self.writes = self.made = None
+
+
+class Ready(NamedTuple):
+    """How a layer's launches are recorded as long as it gets what its group's pair has."""
+
+    group: int
+    place: int  # of the layer's tensor in the cache
+    address: int  # of that
+    pair: Pair
     made: Any
+    record: Callable[[], None]
 
 
 class Launches:
@@ -43,7 +55,9 @@ class Launches:
     def batch(self, known: Cache) -> None:
         """A batch's tensors are there."""
         known.batches += 1
-        known.listed, known.pairs, known.compared = {}, {}, {}
+        known.listed, known.compared = {}, {}
+        for pair in known.pairs.values():
+            pair.reads = pair.writes = None
 
     def update(self, known: Cache, cache, layer: int, read_index, write_index):
         """Records both launches of `layer` before they are made, in the order in which they happen.
@@ -59,20 +73,26 @@ class Launches:
         known.updates += 1
         # An index out of bounds ends the launch: what it was given is written before.
         pair = known.pairs.get(index)
-        if pair is None or pair.reads is not read_index[index] \
-                or pair.writes is not write_index[index]:
-            pair = known.pairs[index] = self._pair(known, known.of_layer[layer], index, read_index,
-                                                   write_index, tensor)
-        self.recorder.launches(pair.made, layer,
-                               tensor.data_ptr() if self.blocks.addresses else None)
+        if pair is None:
+            pair = known.pairs[index] = Pair()
+        if pair.reads is not read_index[index] or pair.writes is not write_index[index]:
+            self._begin(pair, known, known.of_layer[layer], index, read_index, write_index, tensor)
+        address = tensor.data_ptr()
+        ready = known.ready.get(layer)
+        if ready is None or ready.made is not pair.made or ready.pair is not pair \
+                or (ready.group, ready.place, ready.address) != (index, place, address):
+            record = self.recorder.prepared(pair.made, layer,
+                                            address if self.blocks.addresses else None)
+            ready = known.ready[layer] = Ready(index, place, address, pair, pair.made, record)
+        ready.record()
         if self.buffers.mode is not None:
             read_index, write_index = self.buffers.guarded(known, read_index, write_index, index,
                                                            layer, int(tensor.shape[0]))
             self.buffers.report(known)
         return read_index, write_index
 
-    def _pair(self, known: Cache, group: Group, index: int, read_index, write_index,
-              tensor) -> Pair:
+    def _begin(self, pair: Pair, known: Cache, group: Group, index: int, read_index, write_index,
+               tensor) -> None:
         reads, writes, stream = read_index[index], write_index[index], stream_of(tensor)
         # All groups' at once: the first layer of a batch pays for one compare.
         self.buffers.compare(known, (*read_index, *write_index), stream)
@@ -82,9 +102,9 @@ class Launches:
         if group.window is None:
             launches.reverse()
         launches = [one for one in launches if one is not None]
-        made = self.recorder.made(launches, stream, known.made.get((index, len(launches))))
-        known.made[index, len(launches)] = made
-        return Pair(reads, writes, made)
+        pair.made = self.recorder.made(launches, stream, known.made.get((index, len(launches))))
+        known.made[index, len(launches)] = pair.made
+        pair.reads, pair.writes = reads, writes
 
     def ended(self, known: Cache) -> None:
         """A batch's launches are on their stream, or were, on the host."""
@@ -111,7 +131,7 @@ class Launches:
         window. What stands behind the last lane's is a row of nobody's."""
         lanes, table = known.lanes, line.group if line is not None else index
         pool, pasts, news = known.groups[table].pool, lanes.pasts, lanes.news
-        counts = _parts([ends[table] for ends in lanes.reads], indices.numel())
+        counts = _parts(lanes.reads(table), indices.numel())
         if group.window is None:
             rows = Rows(lanes.reqs, list(map(add, pasts, news)), range(len(news)), news, n=counts)
         else:
@@ -126,11 +146,8 @@ class Launches:
                 return self.blocks.gap([group], "a list could not be compared on the GPU")
             if not line.table.holds(len(news), max(rows.n, default=0)):
                 return self.blocks.gap([group], "a batch is larger than the table compared")
-        fields = dict(table=buffer, unit="slot", page_size=1, space=pool, kernel="paged_attention",
-                      mode="decode" if known.decode else "extend")
-        if group.window is not None:
-            fields["window"] = group.window
-        return self._made(known, group, rows, tensor, int(tensor.shape[0]), False, fields)
+        bound, fields = self._form(known, group, pool, buffer, tensor, False)
+        return Launch(False, rows, bound, fields)
 
     def _tell_rows(self, known: Cache, buffer: str, rows: Rows, counts: List[int], indices,
                    pool: str) -> Rows:
@@ -151,7 +168,7 @@ class Launches:
     def _writes(self, known: Cache, group: Group, line: Optional[Line], index: int, indices,
                 tensor):
         lanes, table = known.lanes, line.group if line is not None else index
-        counts, owners = _parts([ends[table] for ends in lanes.writes], indices.numel()), lanes.reqs
+        counts, owners = _parts(lanes.writes(table), indices.numel()), lanes.reqs
         if sum(counts) < indices.numel():  # Padding's.
             counts, owners = [*counts, indices.numel() - sum(counts)], [*owners, None]
         begin = line.offset if line is not None else 0
@@ -162,16 +179,29 @@ class Launches:
             self.recorder.slots(buffer, indices.cpu().long().contiguous())
         elif not known.compared[line.table]:
             return self.blocks.gap(known.groups, "lists could not be compared on the GPU")
-        fields = dict(slots=buffer, space=known.groups[table].pool)
-        pages = int(tensor.shape[0]) // known.block_size
-        return self._made(known, group, Rows(owners, row=places, n=counts), tensor, pages, True,
-                          fields)
+        bound, fields = self._form(known, group, known.groups[table].pool, buffer, tensor, True)
+        return Launch(True, Rows(owners, row=places, n=counts), bound, fields)
 
     @staticmethod
-    def _made(known: Cache, group: Group, rows: Rows, tensor, pages: int, store: bool,
-              fields: Dict) -> Launch:
-        bound = Bound(group.pool, pages, tuple(tensor.shape), tuple(tensor.stride()))
-        return Launch(store, rows, bound, dict(backend=known.name, **fields))
+    def _form(known: Cache, group: Group, space: str, buffer: str, tensor, store: bool) -> tuple:
+        """What a launch is bound to, and its fields: the same from batch to batch."""
+        key = store, group.pool, space, buffer, known.decode, tensor.shape, tensor.stride()
+        found = known.forms.get(key)
+        if found is not None:
+            return found
+        slots = int(tensor.shape[0])
+        fields: Dict[str, Any] = dict(backend=known.name, space=space)
+        if store:
+            fields.update(slots=buffer)
+        else:
+            fields.update(table=buffer, unit="slot", page_size=1, kernel="paged_attention",
+                          mode="decode" if known.decode else "extend")
+            if group.window is not None:
+                fields["window"] = group.window
+        bound = Bound(group.pool, slots // known.block_size if store else slots,
+                      tuple(tensor.shape), tuple(tensor.stride()))
+        found = known.forms[key] = bound, fields
+        return found
 
     def _declare(self, known: Cache, buffer: str) -> None:
         if buffer not in known.buffers:

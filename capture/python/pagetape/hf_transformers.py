@@ -55,12 +55,27 @@ class Hooks:
         wrap(cls, "extend_read_and_write_indices", self._make_extend)
 
     def _make_update(self, original):
-        caches, record = self.blocks.caches, self.launches.update
+        blocks, launches, buffers = self.blocks, self.launches, self.buffers
+        caches = blocks.caches
 
         def update(cache, key_states, value_states, layer_idx, read_index, write_index):
             known = caches.get(id(cache._block_manager))
             if known is not None:
-                read_index, write_index = record(known, cache, layer_idx, read_index, write_index)
+                ready = known.ready.get(layer_idx)
+                if ready is not None and buffers.mode is None \
+                        and (known.captures is None or not known.captures()):
+                    # The layers of a group behind its first one in a batch get what that one got:
+                    # this is all that is done for them. Anything else is looked at anew.
+                    group, place, address, pair, made, record = ready
+                    if pair.reads is read_index[group] and pair.writes is write_index[group] \
+                            and made is pair.made \
+                            and address == cache.key_cache[place].data_ptr():
+                        known.updates += 1
+                        record()
+                        return original(cache, key_states, value_states, layer_idx, read_index,
+                                        write_index)
+                read_index, write_index = launches.update(known, cache, layer_idx, read_index,
+                                                          write_index)
             return original(cache, key_states, value_states, layer_idx, read_index, write_index)
 
         return update
@@ -74,8 +89,9 @@ class Hooks:
                               write_index)
             known = caches.get(id(cache._block_manager))
             if known is not None:
-                known.building.append((request_id, past_length, query_length,
-                                       [*map(len, read_index or ())], [*map(len, write_index)]))
+                reads = known.no_reads if read_index is None else map(len, read_index)
+                known.reqs.append(request_id)
+                known.sizes += (past_length, query_length, *reads, *map(len, write_index))
             return result
 
         return extend

@@ -257,6 +257,23 @@ class Recorder:
                 native.layer(made, layer, ABSENT if address is None else address)
                 self.events += made.count
 
+    def prepared(self, made, layer, address: Optional[int]) -> Callable[[], None]:
+        """launches() of these, to be called again and again: what can be looked up once, is."""
+        if type(made) is list:
+            return lambda: self.launches(made, layer, address)
+        lock, native, count = self._lock, made.native, made.count
+        call, arguments = native.layer_call(made, layer, ABSENT if address is None else address)
+
+        def record() -> None:
+            with lock:
+                if native.handle is not None:  # The trace is not closed.
+                    status = call(*arguments)
+                    if status:
+                        native.recorded(status)
+                    self.events += count
+
+        return record
+
     def on_stream(self, stream: int) -> Dict[str, int]:
         """An event's field for what is put on the CUDA stream at that address; 0: the host's."""
         native = self.native()
@@ -268,6 +285,12 @@ class Recorder:
         with self._lock:
             self.events += 1
             return table.compare(stream, view)
+
+    def compare_all(self, tables, stream: int) -> bool:
+        """The same of several: TogetherCompared."""
+        with self._lock:
+            self.events += tables.count
+            return tables.compare(stream)
 
     def last_launch(self) -> int:
         """The launch that this thread recorded last, for launch_done(); 0: not known."""
