@@ -9,145 +9,14 @@ from array import array
 from itertools import chain
 from typing import Any, Dict, List, NamedTuple, Optional, Set
 
+from ._structures import (PtapeOptions, PtapeCounts, PtapeAt, PtapeLaunch, PtapeTensor, PtapeRow,
+                          PtapeLanes, PtapeLayerLaunch, PtapeTableView, PtapeTablePart,
+                          PtapeGuardLaunch, PtapeGuardFinding)
+
 ABI_MAJOR = 1
 E_DROPPED, E_WRITE, E_DEVICE = -2, -3, -5
 ABSENT = -(1 << 63)
 PAGES, LENS, SLOTS, MAP, OWNERS = range(5)  # kinds of device tables
-
-
-class PtapeOptions(ctypes.Structure):
-    _fields_ = [
-        ("size", ctypes.c_uint32),
-        ("path", ctypes.c_char_p),
-        ("zstd_level", ctypes.c_int32),
-        ("rank", ctypes.c_int32),
-        ("buffer_bytes", ctypes.c_uint64),
-        ("block", ctypes.c_int32),
-        ("timestamps", ctypes.c_int32),
-    ]
-
-
-class PtapeCounts(ctypes.Structure):
-    _fields_ = [
-        ("events", ctypes.c_uint64),
-        ("dropped", ctypes.c_uint64),
-        ("malformed", ctypes.c_uint64),
-        ("bytes", ctypes.c_uint64),
-    ]
-
-
-class PtapeAt(ctypes.Structure):
-    _fields_ = [
-        ("t", ctypes.c_int64),
-        ("stream", ctypes.c_int32),
-        ("rank", ctypes.c_int32),
-        ("src", ctypes.c_uint32),
-    ]
-
-
-class PtapeLaunch(ctypes.Structure):
-    _fields_ = [
-        ("size", ctypes.c_uint32),
-        ("backend", ctypes.c_uint32),
-        ("layers", ctypes.c_void_p),
-        ("n_layers", ctypes.c_size_t),
-        ("rows", ctypes.c_void_p),
-        ("n_rows", ctypes.c_size_t),
-        *[(name, ctypes.c_uint32) for name in ("mode", "space", "unit", "table", "lens", "slots",
-                                               "kernel", "bound_pool")],
-        *[(name, ctypes.c_int64) for name in ("bound_pages", "bound_ptr", "window", "page_size",
-                                              "table_rows", "table_cols")],
-        ("lanes", ctypes.c_void_p),
-        ("bound", ctypes.c_void_p),
-    ]
-
-
-class PtapeTensor(ctypes.Structure):
-    _fields_ = [
-        ("size", ctypes.c_uint32),
-        ("n_dims", ctypes.c_uint32),
-        ("shape", ctypes.c_void_p),
-        ("stride", ctypes.c_void_p),
-    ]
-
-
-class PtapeRow(ctypes.Structure):
-    _fields_ = [
-        ("req", ctypes.c_uint32),
-        ("reserved", ctypes.c_uint32),
-        *[(name, ctypes.c_int64) for name in ("len", "row", "q_len", "q_pos", "first", "n")],
-        ("pages", ctypes.c_void_p),
-        ("n_pages", ctypes.c_size_t),
-        ("slots", ctypes.c_void_p),
-        ("n_slots", ctypes.c_size_t),
-    ]
-
-
-class PtapeLanes(ctypes.Structure):
-    _fields_ = [
-        ("size", ctypes.c_uint32),
-        ("reserved", ctypes.c_uint32),
-        ("n_lanes", ctypes.c_size_t),
-        *[(name, ctypes.c_void_p) for name in ("req", "len", "row", "q_len", "q_pos", "first",
-                                               "n")],
-    ]
-
-
-class PtapeLayerLaunch(ctypes.Structure):
-    _fields_ = [
-        ("launch", ctypes.c_void_p),
-        ("store", ctypes.c_uint32),
-        ("reserved", ctypes.c_uint32),
-    ]
-
-
-class PtapeTableView(ctypes.Structure):
-    _fields_ = [
-        ("size", ctypes.c_uint32),
-        ("cell_bytes", ctypes.c_uint32),
-        ("cells", ctypes.c_void_p),
-        ("rows", ctypes.c_uint32),
-        ("cols", ctypes.c_uint32),
-        ("row_stride", ctypes.c_int64),
-        ("col_stride", ctypes.c_int64),
-        ("starts", ctypes.c_void_p),
-        ("start_bytes", ctypes.c_uint32),
-        ("on_host", ctypes.c_uint32),
-        ("capacity", ctypes.c_int64),
-        ("lens", ctypes.c_void_p),
-        ("len_bytes", ctypes.c_uint32),
-        ("len_unit", ctypes.c_uint32),
-    ]
-
-
-class PtapeTablePart(ctypes.Structure):
-    _fields_ = [
-        ("table", ctypes.c_void_p),
-        ("view", ctypes.c_void_p),
-    ]
-
-
-class PtapeGuardLaunch(ctypes.Structure):
-    _fields_ = [
-        ("size", ctypes.c_uint32),
-        ("layer", ctypes.c_int32),
-        *[(name, ctypes.c_int64) for name in ("bound", "page_size", "window", "q_len")],
-        ("lens", ctypes.c_void_p),
-        ("len_bytes", ctypes.c_uint32),
-        ("reserved", ctypes.c_uint32),
-    ]
-
-
-class PtapeGuardFinding(ctypes.Structure):
-    _fields_ = [
-        ("id", ctypes.c_int64),
-        ("bound", ctypes.c_int64),
-        ("bad", ctypes.c_uint64),
-        ("row", ctypes.c_uint32),
-        ("col", ctypes.c_uint32),
-        ("layer", ctypes.c_int32),
-        ("reserved", ctypes.c_uint32),
-    ]
 
 
 class PtapeError(RuntimeError):
@@ -304,7 +173,6 @@ class Launch:
         self.made = made = PtapeLaunch()
         native.library.ptape_launch_init(made)
         made.size = ctypes.sizeof(PtapeLaunch)
-        self._bound, self._fields = bound, {}
         self._kept: list = []  # What it points to, but for its lanes.
         made.bound_pool, made.bound_pages = native.name(bound.pool), bound.pages
         if bound.shape:
@@ -313,25 +181,18 @@ class Launch:
                                    for sizes in (bound.shape, bound.stride)))
             self._kept.append(tensor)
             made.bound = ctypes.addressof(tensor)
+        for field, value in fields.items():
+            setattr(made, field, native.name(value) if isinstance(value, str) else value)
         self._form: Optional[tuple] = None
         self._lanes: Any = None
-        self.again(native, store, rows, bound, fields)
+        self.lanes(native, rows)
 
-    def again(self, native: "NativeRecorder", store: bool, rows: Rows, bound: Bound,
-              fields: Dict) -> bool:
-        """Becomes what the next batch's is. False where more differs than lanes and fields."""
-        if store != self.store or bound != self._bound or not fields.keys() >= self._fields.keys():
-            return False
-        if fields is not self._fields and fields != self._fields:
-            for field, value in fields.items():
-                setattr(self.made, field, native.name(value) if isinstance(value, str) else value)
-            self._fields = fields
+    def lanes(self, native: "NativeRecorder", rows: Rows) -> None:
         names = native.requests(rows.req)
         if rows.pages is None and rows.slots is None:
             self._by_column(names, rows[1:7])
         else:
             self._by_row(names, rows)
-        return True
 
     def _by_column(self, names: array, columns: tuple) -> None:
         """Into the place of the last batch's, where that had as many lanes."""
@@ -377,7 +238,7 @@ class LayerLaunches:
     is made of, each."""
 
     def __init__(self, native: "NativeRecorder", launches: List[tuple], stream: int) -> None:
-        self.native, self.stream = native, stream
+        self.native = native
         self._launches = [Launch(native, *one) for one in launches]
         self.count = len(launches)
         self._array = (PtapeLayerLaunch * self.count)(
@@ -387,10 +248,10 @@ class LayerLaunches:
         self.given = (ctypes.byref(self._place), ctypes.byref(self._array),
                       ctypes.c_size_t.from_param(self.count))
 
-    def again(self, native: "NativeRecorder", launches: List[tuple], stream: int) -> bool:
-        """Becomes what the next batch's are. False where that needs others."""
-        return native is self.native and stream == self.stream and len(launches) == self.count \
-            and all(one.again(native, *said) for one, said in zip(self._launches, launches))
+    def again(self, rows: List[Rows]) -> None:
+        """Of another batch, whose launches have other lanes alone."""
+        for one, said in zip(self._launches, rows):
+            one.lanes(self.native, said)
 
 
 # So many names of requests that have ended are kept, for what is still to be said of them.

@@ -71,13 +71,20 @@ class Cache:
         self.decode = False  # of the batch: each lane brings one new token
         self.listed: Dict[tuple, tuple] = {}  # what the batch's index lists were told as
         self.pairs: Dict[int, Any] = {}  # and what its layers last got, by group
-        self.ready: Dict[int, tuple] = {}  # how a layer of the last batch's was recorded
+        self.ready: Dict[int, tuple] = {}  # what is left to do for a layer of this batch's
         self.compared: Dict[Any, bool] = {}  # tables of the batch's, and whether the GPU took it
-        self.made: Dict[tuple, Any] = {}  # launches of an earlier batch, by group and number
+        self.lists: Optional[tuple] = None  # where a batch's were, when these were compared at first
+        self.lines: Dict[Any, Any] = {}
+        self.together: Any = None
         self.forms: Dict[tuple, tuple] = {}  # what launches have whatever the batch
         self.buffers: set = set()  # declared
         self.begun: List[int] = []  # the last launch of each batch that has not completed
         self.updates = 0  # calls of update() seen
+
+    def forget(self) -> None:
+        """What is kept from one batch for the next one."""
+        self.pairs, self.ready, self.lines = {}, {}, {}
+        self.lists = self.together = None
 
 
 class Blocks:
@@ -98,7 +105,7 @@ class Blocks:
     def _forget(self) -> None:
         """A forked child has a recorder of its own."""
         for known in self.caches.values():
-            known.pairs, known.ready = {}, {}
+            known.forget()
 
     # --- caches
 

@@ -68,9 +68,9 @@ class Buffers:
         self.recorder = recorder
         self.lines: Dict[int, Line] = {}
         self.mode = mode_asked()
-        self._together: Dict[tuple, TogetherCompared] = {}  # by its tables
         self._guards: Dict[tuple, Guard] = {}  # by whether it is of writes, and on the host
         self._sets = 0
+        self.changes = 0  # of the lines
         self._open: Dict[int, list] = {}  # what each set has open
 
     def add(self, known: Cache, inputs) -> None:
@@ -88,9 +88,10 @@ class Buffers:
         lines = [*self._reads(known, inputs, prefix, starts, opened),
                  *self._writes(known, inputs, prefix, opened)]
         self.lines.update(lines)
+        self.changes += 1
         self._open[id(inputs)] = opened
         addresses = [address for address, _ in lines]
-        weakref.finalize(inputs, self._remove, id(inputs), addresses).atexit = False
+        weakref.finalize(inputs, self._remove, id(inputs), addresses, known).atexit = False
 
     def _reads(self, known: Cache, inputs, prefix: str, all_starts: Dict[str, Starts],
                opened: list) -> List[tuple]:
@@ -157,8 +158,10 @@ class Buffers:
             return None
         return opened[-1]
 
-    def _remove(self, key: int, addresses: List[int]) -> None:
-        self._together.clear()
+    def _remove(self, key: int, addresses: List[int], known: Optional[Cache] = None) -> None:
+        self.changes += 1
+        if known is not None:
+            known.forget()
         for address in addresses:
             self.lines.pop(address, None)
         for one in self._open.pop(key, []):
@@ -172,27 +175,27 @@ class Buffers:
             guard.close()
         self._guards.clear()
 
-    def compare(self, known: Cache, lists: tuple, stream: int) -> None:
-        """Tells what the tables of these lists hold, those that the batch has not told of yet."""
-        lines = []
-        for cells in lists:
-            line = self.lines.get(cells.data_ptr())
-            if line is None or line.table is None or line.table in known.compared \
-                    or not cells.numel():
-                continue
-            known.compared[line.table] = True
-            if line.view.starts is not None:  # What stands behind these is of earlier batches.
-                line.view.rows = min(max(len(known.lanes.reqs), 1), line.table.rows)
-            lines.append(line)
-        if not lines:
+    def compare(self, known: Cache, addresses: List[int], counts: List[int], stream: int) -> None:
+        """Tells what the tables of the lists there hold that have entries, as far as the batch has
+        not told of them yet."""
+        form = addresses, list(map(bool, counts)), self.changes
+        if known.compared or form != known.lists:
+            lines = [self.lines.get(address) for address, count in zip(addresses, counts) if count]
+            known.lines = {line.table: line for line in lines
+                           if line is not None and line.table is not None
+                           and line.table not in known.compared}
+            known.lists = None if known.compared else form
+            known.together = TogetherCompared(
+                self.recorder.native(), list(known.lines),
+                [line.view for line in known.lines.values()]) if known.lines else None
+        if not known.lines:
             return
-        tables = tuple(line.table for line in lines)
-        together = self._together.get(tables)
-        if together is None:
-            together = self._together[tables] = TogetherCompared(
-                self.recorder.native(), tables, [line.view for line in lines])
-        if not self.recorder.compare_all(together, stream):
-            known.compared.update(dict.fromkeys(tables, False))
+        lanes = max(len(known.lanes.reqs), 1)
+        for table, line in known.lines.items():
+            if line.view.starts is not None:  # What stands behind these is of earlier batches.
+                line.view.rows = min(lanes, table.rows)
+        done = self.recorder.compare_all(known.together, stream)
+        known.compared.update(dict.fromkeys(known.lines, done))
 
     # --- the guard
 
@@ -205,7 +208,8 @@ class Buffers:
             for index in range(len(known.groups)):
                 line = self.lines.get(storage[index].data_ptr())
                 if line is not None:
-                    line.starts.of_batch(known.batches, len(known.lanes.reqs), end if padded else None)
+                    line.starts.of_batch(known.batches, len(known.lanes.reqs),
+                                         end if padded else None)
 
     def guarded(self, known: Cache, reads: list, writes: list, index: int, layer: int,
                 bound: int) -> tuple:

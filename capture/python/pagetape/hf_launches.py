@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from itertools import accumulate
 from operator import add, sub
-from typing import Any, Callable, Dict, List, NamedTuple, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 from ._abi import ABSENT, Bound, Rows
 from .devices import stream_of
@@ -29,21 +29,14 @@ from .recording import IDS, Launch
 class Pair:
     """What a group's layers get in this batch, and its launches in their order."""
 
-    __slots__ = ("reads", "writes", "made")
+    __slots__ = ("reads", "writes", "made", "form", "lines", "ready", "bound")
 
     def __init__(self) -> None:
         self.reads = self.writes = self.made = None
-
-
-class Ready(NamedTuple):
-    """How a layer's launches are recorded as long as it gets what its group's pair has."""
-
-    group: int
-    place: int  # of the layer's tensor in the cache
-    address: int  # of that
-    pair: Pair
-    made: Any
-    record: Callable[[], None]
+        self.form: Any = None  # what they are made for; a batch alike has other lanes alone
+        self.lines: List[tuple] = []  # of each launch, whether it stores, and its list's line
+        self.ready: Dict[int, tuple] = {}  # by layer, once `made` was recorded for all
+        self.bound: Any = None  # the layers' tensors that `ready` is for
 
 
 class Launches:
@@ -56,13 +49,14 @@ class Launches:
         """A batch's tensors are there."""
         known.batches += 1
         known.listed, known.compared = {}, {}
+        known.ready.clear()
         for pair in known.pairs.values():
             pair.reads = pair.writes = None
 
     def update(self, known: Cache, cache, layer: int, read_index, write_index):
         """Records both launches of `layer` before they are made, in the order in which they happen.
-        The lists that they are to be given. It runs once a layer and step: what all layers of a
-        group have in common is found out by the first."""
+        The lists that they are to be given. What all layers of a group have in common is found out
+        by the first one of a batch; it leaves in known.ready what is done for the others."""
         index, place = cache.layer_index_to_group_indices[layer]
         tensor = cache.key_cache[place]
         if known.captures is not None and known.captures():
@@ -75,36 +69,64 @@ class Launches:
         pair = known.pairs.get(index)
         if pair is None:
             pair = known.pairs[index] = Pair()
-        if pair.reads is not read_index[index] or pair.writes is not write_index[index]:
+        begins = pair.reads is not read_index[index] or pair.writes is not write_index[index]
+        if begins:
             self._begin(pair, known, known.of_layer[layer], index, read_index, write_index, tensor)
-        address = tensor.data_ptr()
-        ready = known.ready.get(layer)
-        if ready is None or ready.made is not pair.made or ready.pair is not pair \
-                or (ready.group, ready.place, ready.address) != (index, place, address):
-            record = self.recorder.prepared(pair.made, layer,
-                                            address if self.blocks.addresses else None)
-            ready = known.ready[layer] = Ready(index, place, address, pair, pair.made, record)
-        ready.record()
+        self.recorder.launches(pair.made, layer,
+                               tensor.data_ptr() if self.blocks.addresses else None)
         if self.buffers.mode is not None:
             read_index, write_index = self.buffers.guarded(known, read_index, write_index, index,
                                                            layer, int(tensor.shape[0]))
             self.buffers.report(known)
+        elif begins and pair.lines:
+            self._make_ready(pair, known, cache, index, layer)
         return read_index, write_index
 
     def _begin(self, pair: Pair, known: Cache, group: Group, index: int, read_index, write_index,
                tensor) -> None:
-        reads, writes, stream = read_index[index], write_index[index], stream_of(tensor)
+        lists = (*read_index, *write_index)
+        addresses, counts = [one.data_ptr() for one in lists], [one.numel() for one in lists]
+        stream = stream_of(tensor)
         # All groups' at once: the first layer of a batch pays for one compare.
-        self.buffers.compare(known, (*read_index, *write_index), stream)
+        self.buffers.compare(known, addresses, counts, stream)
+        pair.reads, pair.writes = reads, writes = read_index[index], write_index[index]
+        read, written = counts[index], counts[len(read_index) + index]
+        form = (addresses[index], addresses[len(read_index) + index], read > 0, written > 0, stream,
+                known.decode, tensor.shape, tensor.stride(), self.buffers.changes)
+        if form == pair.form and self._again(pair, known, group, read, written):
+            return
+        pair.form, pair.lines = None, []
         launches = [self._listed(known, group, tell, index, indices, tensor)
                     for indices, tell in ((reads, self._reads), (writes, self._writes))
                     if indices.numel()]
         if group.window is None:
             launches.reverse()
         launches = [one for one in launches if one is not None]
-        pair.made = self.recorder.made(launches, stream, known.made.get((index, len(launches))))
-        known.made[index, len(launches)] = pair.made
-        pair.reads, pair.writes = reads, writes
+        pair.made = self.recorder.made(launches, stream)
+        lines = [(one.store, self.buffers.lines.get((writes if one.store else reads).data_ptr()))
+                 for one in launches]
+        if lines and all(line is not None and line.table is not None for _, line in lines):
+            pair.form, pair.lines = form, lines
+
+    def _again(self, pair: Pair, known: Cache, group: Group, read: int, written: int) -> bool:
+        """Where just the lanes are others than those of the batch before."""
+        rows = [self._rows_written(known, line, written) if store
+                else self._rows_read(known, group, line, read) for store, line in pair.lines]
+        return None not in rows and self.recorder.again(pair.made, rows)
+
+    def _make_ready(self, pair: Pair, known: Cache, cache, index: int, layer: int) -> None:
+        """The other layers of the group record the same, on their tensors, as they are now."""
+        tensors = cache.key_cache
+        bound = pair.made, [(id(one), one.data_ptr()) for one in tensors], \
+            dict(cache.layer_index_to_group_indices)
+        if bound != pair.bound:
+            places = {one: place for one, (group, place) in bound[2].items() if group == index}
+            pair.bound, pair.ready = bound, {
+                one: (index, place, id(tensors[place]), pair, self.recorder.prepared(
+                    pair.made, one, tensors[place].data_ptr() if self.blocks.addresses else None))
+                for one, place in places.items()}
+        known.ready.update(pair.ready)
+        known.ready.pop(layer, None)
 
     def ended(self, known: Cache) -> None:
         """A batch's launches are on their stream, or were, on the host."""
@@ -129,28 +151,42 @@ class Launches:
                tensor):
         """A row a lane. Entry j of a sliding group's is the j-th token that is still in its
         window. What stands behind the last lane's is a row of nobody's."""
-        lanes, table = known.lanes, line.group if line is not None else index
-        pool, pasts, news = known.groups[table].pool, lanes.pasts, lanes.news
-        counts = _parts(lanes.reads(table), indices.numel())
-        if group.window is None:
-            rows = Rows(lanes.reqs, list(map(add, pasts, news)), range(len(news)), news, n=counts)
-        else:
-            told = [max(n - new, 0) for n, new in zip(counts, news)]
-            rows = Rows(lanes.reqs, pasts, range(len(news)), news, pasts,
-                        [max(past - n, 0) for past, n in zip(pasts, told)], told)
+        table = line.group if line is not None else index
+        pool = known.groups[table].pool
         buffer = line.buffer if line is not None else f"{known.name}.reads{table}"
         if line is None or line.table is None:
-            rows = self._tell_rows(known, buffer, rows, counts, indices, pool)
+            rows = self._tell_rows(known, group, table, buffer, indices, pool)
         else:
             if not known.compared[line.table]:
                 return self.blocks.gap([group], "a list could not be compared on the GPU")
-            if not line.table.holds(len(news), max(rows.n, default=0)):
+            rows = self._rows_read(known, group, line, indices.numel())
+            if rows is None:
                 return self.blocks.gap([group], "a batch is larger than the table compared")
         bound, fields = self._form(known, group, pool, buffer, tensor, False)
         return Launch(False, rows, bound, fields)
 
-    def _tell_rows(self, known: Cache, buffer: str, rows: Rows, counts: List[int], indices,
+    @staticmethod
+    def _lanes_read(known: Cache, group: Group, table: int, available: int) -> Tuple[Rows, list]:
+        """And how many entries each has in the list."""
+        lanes = known.lanes
+        pasts, news = lanes.pasts, lanes.news
+        counts = _parts(lanes.reads(table), available)
+        if group.window is None:
+            return Rows(lanes.reqs, list(map(add, pasts, news)), range(len(news)), news,
+                        n=counts), counts
+        told = [max(n - new, 0) for n, new in zip(counts, news)]
+        return Rows(lanes.reqs, pasts, range(len(news)), news, pasts,
+                    [max(past - n, 0) for past, n in zip(pasts, told)], told), counts
+
+    def _rows_read(self, known: Cache, group: Group, line: Line, available: int) -> Optional[Rows]:
+        """None: the line's table was not compared, or has not all of them."""
+        rows, _ = self._lanes_read(known, group, line.group, available)
+        fits = line.table.holds(len(known.lanes.reqs), max(rows.n, default=0))
+        return rows if fits and known.compared[line.table] else None
+
+    def _tell_rows(self, known: Cache, group: Group, table: int, buffer: str, indices,
                    pool: str) -> Rows:
+        rows, counts = self._lanes_read(known, group, table, indices.numel())
         self._declare(known, buffer)
         cells, at = indices.cpu().clamp(*IDS).int().contiguous(), 0
         for row, (req, count, told) in enumerate(zip(rows.req, counts, rows.n)):
@@ -167,20 +203,30 @@ class Launches:
 
     def _writes(self, known: Cache, group: Group, line: Optional[Line], index: int, indices,
                 tensor):
-        lanes, table = known.lanes, line.group if line is not None else index
-        counts, owners = _parts(lanes.writes(table), indices.numel()), lanes.reqs
-        if sum(counts) < indices.numel():  # Padding's.
-            counts, owners = [*counts, indices.numel() - sum(counts)], [*owners, None]
-        begin = line.offset if line is not None else 0
-        places = list(accumulate(counts[:-1], initial=begin))
+        table = line.group if line is not None else index
         buffer = line.buffer if line is not None else f"{known.name}.writes{table}"
         if line is None or line.table is None:
             self._declare(known, buffer)
             self.recorder.slots(buffer, indices.cpu().long().contiguous())
         elif not known.compared[line.table]:
             return self.blocks.gap(known.groups, "lists could not be compared on the GPU")
+        rows = self._lanes_written(known, table, line.offset if line is not None else 0,
+                                   indices.numel())
         bound, fields = self._form(known, group, known.groups[table].pool, buffer, tensor, True)
-        return Launch(True, Rows(owners, row=places, n=counts), bound, fields)
+        return Launch(True, rows, bound, fields)
+
+    @staticmethod
+    def _lanes_written(known: Cache, table: int, begin: int, available: int) -> Rows:
+        counts, owners = _parts(known.lanes.writes(table), available), known.lanes.reqs
+        left = available - sum(counts)
+        if left > 0:  # Padding's.
+            counts, owners = [*counts, left], [*owners, None]
+        return Rows(owners, row=list(accumulate(counts[:-1], initial=begin)), n=counts)
+
+    def _rows_written(self, known: Cache, line: Line, available: int) -> Optional[Rows]:
+        """None: the line's table was not compared."""
+        return self._lanes_written(known, line.group, line.offset, available) \
+            if known.compared[line.table] else None
 
     @staticmethod
     def _form(known: Cache, group: Group, space: str, buffer: str, tensor, store: bool) -> tuple:

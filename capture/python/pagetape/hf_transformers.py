@@ -61,15 +61,14 @@ class Hooks:
         def update(cache, key_states, value_states, layer_idx, read_index, write_index):
             known = caches.get(id(cache._block_manager))
             if known is not None:
-                ready = known.ready.get(layer_idx)
-                if ready is not None and buffers.mode is None \
-                        and (known.captures is None or not known.captures()):
-                    # The layers of a group behind its first one in a batch get what that one got:
-                    # this is all that is done for them. Anything else is looked at anew.
-                    group, place, address, pair, made, record = ready
+                # The layers of a group behind its first one in a batch get what that one got: this
+                # is all that is done for them. Anything else is looked at anew, and so is a layer
+                # that comes again: that pass may be captured.
+                ready = known.ready.pop(layer_idx, None)
+                if ready is not None and buffers.mode is None:
+                    group, place, number, pair, record = ready
                     if pair.reads is read_index[group] and pair.writes is write_index[group] \
-                            and made is pair.made \
-                            and address == cache.key_cache[place].data_ptr():
+                            and number == id(cache.key_cache[place]):
                         known.updates += 1
                         record()
                         return original(cache, key_states, value_states, layer_idx, read_index,

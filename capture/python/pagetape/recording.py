@@ -233,16 +233,20 @@ class Recorder:
             native.step(step, mode, batch)
             self.events += 1
 
-    def made(self, launches: List[Launch], stream: int = 0, again=None):
+    def made(self, launches: List[Launch], stream: int = 0):
         """What launches() takes: made once for all the layers that are given the same. On the CUDA
-        stream at that address; 0: the host's own work. `again`: what was made for a batch before,
-        which this may become."""
+        stream at that address; 0: the host's own work."""
         native = self.native()
         if native is None:
             return [_said(one) for one in launches]
-        if isinstance(again, LayerLaunches) and again.again(native, launches, stream):
-            return again
         return LayerLaunches(native, launches, stream)
+
+    def again(self, made, rows: List[Rows]) -> bool:
+        """Gives what was made the lanes of another batch. False: it is to be made anew."""
+        if type(made) is list or made.native is not self.native():
+            return False
+        made.again(rows)
+        return True
 
     def launches(self, made, layer, address: Optional[int]) -> None:
         """The launches of a layer, by number or name, on its K tensor at that address."""
