@@ -65,6 +65,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--pagetape", default="pagetape", help="the program (default: of PATH)")
     parser.add_argument("--python", default="", help="folder of the Python package")
     parser.add_argument("--cupti", default="", help="libpagetape_cupti.so, to measure it too")
+    parser.add_argument("--cupti-alone", action="store_true", help="measure nothing else")
     parser.add_argument("--out", default="traces-ab", help="folder of the traces")
     parser.add_argument("--passes", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=math.inf,
@@ -280,8 +281,10 @@ def main() -> None:
     args = arguments()
     if args.worker:
         return worker(args)
-    modes = {"": ["plain", "hooks"] + (["guard"] if args.guard else [])}
-    processes = {"": start(args, "hooks", "")}
+    modes, processes = {}, {}
+    if not args.cupti_alone:
+        modes[""] = ["plain", "hooks"] + (["guard"] if args.guard else [])
+        processes[""] = start(args, "hooks", "")
     if args.cupti:
         modes["of CUPTI's process: "] = list(CUPTI_LEVELS)
         processes["of CUPTI's process: "] = start(args, "cupti", args.cupti)

@@ -194,6 +194,12 @@ class Launch:
         else:
             self._by_row(names, rows)
 
+    def refilled(self, names: array, numbers: tuple) -> bool:
+        if self._form is None or self._form[0] != len(names) or len(numbers) != len(self._numbers):
+            return False
+        self._names[:], self._numbers[:] = names, array("q", numbers)
+        return True
+
     def _by_column(self, names: array, columns: tuple) -> None:
         """Into the place of the last batch's, where that had as many lanes."""
         columns = [(number, column) for number, column in enumerate(columns)
@@ -248,6 +254,14 @@ class LayerLaunches:
         self.given = (ctypes.byref(self._place), ctypes.byref(self._array),
                       ctypes.c_size_t.from_param(self.count))
 
+    def refilled(self, reqs, numbers: List[tuple]) -> bool:
+        """The same of as many lanes and as many columns, one behind the other; else False."""
+        names = self.native.requests(reqs)
+        for one, said in zip(self._launches, numbers):
+            if not one.refilled(names, said):
+                return False
+        return True
+
     def again(self, rows: List[Rows]) -> None:
         """Of another batch, whose launches have other lanes alone."""
         for one, said in zip(self._launches, rows):
@@ -289,6 +303,7 @@ class NativeRecorder:
         self._layer, self._layer_named = library["ptape_layer"], library["ptape_layer_named"]
         self._last_launch = library["ptape_last_launch"]
         self._last_launch.restype = ctypes.c_uint64
+        self.alive = [True]  # Nothing: closed.
         self._handle_given = ctypes.c_void_p.from_param(self.handle)
         # Used by one thread at a time: the recorder's lock is held.
         self._place = PtapeAt(t=ABSENT, stream=0, rank=-1, src=0)
@@ -473,6 +488,7 @@ class NativeRecorder:
         message = self.library.ptape_last_error(self.handle).decode()
         handle, self.handle = self.handle, None
         self._handle_given = ctypes.c_void_p.from_param(None)
+        self.alive.clear()
         self._layers_given.clear()
         if self.library.ptape_close(handle) != 0 or malformed:
             raise PtapeError(f"{malformed} malformed events; {message}")

@@ -13,26 +13,25 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 PREFIX = "#prefix"  # holds the blocks that are offered for reuse
 
 
 class Lanes:
-    """A batch's requests in their order. `sizes`, of each: what of it is in the cache, what it
-    brings, and how many entries each group's reads, then each group's writes have with it."""
+    """A batch's requests in their order. Of each: what of it is in the cache, what it brings, and
+    how many entries each group's reads, then each group's writes have with it."""
 
-    def __init__(self, groups: int, reqs: List[str], sizes: List[int]) -> None:
-        self.reqs = reqs
-        self._sizes, self._groups = sizes, groups
-        each = 2 + 2 * groups
-        self.pasts, self.news = sizes[0::each], sizes[1::each]
+    def __init__(self, groups: int, lanes: List[tuple]) -> None:
+        self._groups = groups
+        self.reqs, self.pasts, self.news, *self._ends = zip(*lanes) if lanes \
+            else [()] * (3 + 2 * groups)
 
-    def reads(self, group: int) -> List[int]:
-        return self._sizes[2 + group::2 + 2 * self._groups]
+    def reads(self, group: int) -> Tuple[int, ...]:
+        return self._ends[group]
 
-    def writes(self, group: int) -> List[int]:
-        return self._sizes[2 + self._groups + group::2 + 2 * self._groups]
+    def writes(self, group: int) -> Tuple[int, ...]:
+        return self._ends[self._groups + group]
 
 
 class Group:
@@ -49,6 +48,7 @@ class Cache:
 
     def __init__(self, name: str, cache) -> None:
         self.name = name
+        self.ready: Dict[int, tuple] = {}  # what is left to do for a layer of this batch's
         self.block_size = size = int(cache.block_size)
         # Slots of reserved blocks; before 5.17 one was for writes alone. No read of padding's may
         # be the sentinel, which stands for a token of the batch's own.
@@ -62,18 +62,15 @@ class Cache:
         self.captures: Optional[Callable[[], bool]] = \
             sys.modules["torch"]._C._cuda_isCurrentStreamCapturing \
             if cache.key_cache[0].is_cuda else None
-        count = len(cache.group_cache_managers)
-        self.reqs: List[str] = []  # of the next batch's lanes
-        self.sizes: List[int] = []
-        self.no_reads = (0,) * count
-        self.lanes = Lanes(count, [], [])
+        self.building: List[tuple] = []  # lanes of the next batch's
+        self.lanes = Lanes(len(cache.group_cache_managers), [])
+        cache._pagetape_lanes, cache._pagetape_ready = self.building, self.ready
         self.batches = 0
         self.decode = False  # of the batch: each lane brings one new token
         self.listed: Dict[tuple, tuple] = {}  # what the batch's index lists were told as
         self.pairs: Dict[int, Any] = {}  # and what its layers last got, by group
-        self.ready: Dict[int, tuple] = {}  # what is left to do for a layer of this batch's
         self.compared: Dict[Any, bool] = {}  # tables of the batch's, and whether the GPU took it
-        self.lists: Optional[tuple] = None  # where a batch's were, when these were compared at first
+        self.lists: Optional[tuple] = None  # where those stood that `together` compares
         self.lines: Dict[Any, Any] = {}
         self.together: Any = None
         self.forms: Dict[tuple, tuple] = {}  # what launches have whatever the batch
@@ -83,7 +80,8 @@ class Cache:
 
     def forget(self) -> None:
         """What is kept from one batch for the next one."""
-        self.pairs, self.ready, self.lines = {}, {}, {}
+        self.pairs, self.lines = {}, {}
+        self.ready.clear()
         self.lists = self.together = None
 
 
@@ -98,7 +96,7 @@ class Blocks:
         self._groups: Dict[int, Group] = {}  # by id(CacheAllocator), likewise
         self._alive: Dict[str, str] = {}  # request -> state last written
         self._leaving: set = set()  # requests on their way back to the queue
-        self._running: Optional[list] = None  # requests that are known to run: the last batch's
+        self._running: Optional[tuple] = None  # requests that are known to run: the last batch's
         self._steps = 0
         os.register_at_fork(after_in_child=self._forget)
 
@@ -199,8 +197,8 @@ class Blocks:
         self.recorder.emit("request", req=req, state=state)
 
     def step(self, known: Cache) -> None:
-        lanes = known.lanes = Lanes(len(known.groups), known.reqs, known.sizes)
-        known.reqs, known.sizes = [], []
+        lanes = known.lanes = Lanes(len(known.groups), known.building)
+        known.building.clear()
         if lanes.reqs != self._running:
             for req in lanes.reqs:
                 self.schedule(req)

@@ -248,6 +248,11 @@ class Recorder:
         made.again(rows)
         return True
 
+    def refilled(self, made, reqs, numbers: List[tuple]) -> bool:
+        """The same of as many lanes, each launch's columns of numbers one behind the other."""
+        return type(made) is not list and made.native is self.native() \
+            and made.refilled(reqs, numbers)
+
     def launches(self, made, layer, address: Optional[int]) -> None:
         """The launches of a layer, by number or name, on its K tensor at that address."""
         if type(made) is list:
@@ -261,22 +266,26 @@ class Recorder:
                 native.layer(made, layer, ABSENT if address is None else address)
                 self.events += made.count
 
-    def prepared(self, made, layer, address: Optional[int]) -> Callable[[], None]:
-        """launches() of these, to be called again and again: what can be looked up once, is."""
-        if type(made) is list:
-            return lambda: self.launches(made, layer, address)
-        lock, native, count = self._lock, made.native, made.count
-        call, arguments = native.layer_call(made, layer, ABSENT if address is None else address)
+    def prepared(self, made, layer, address: Optional[int]) -> tuple:
+        """launches() of these, looked up: whether the trace is open, as what is true or not, a
+        function, and its arguments. It is called in turn(). Needs native()."""
+        return (made.native.alive,
+                *made.native.layer_call(made, layer, ABSENT if address is None else address))
 
-        def record() -> None:
-            with lock:
-                if native.handle is not None:  # The trace is not closed.
-                    status = call(*arguments)
-                    if status:
-                        native.recorded(status)
-                    self.events += count
+    def counted(self, made, layers: int) -> None:
+        """So many layers' launches are recorded by what was prepared."""
+        with self._lock:
+            self.events += layers * made.count
 
-        return record
+    def turn(self) -> tuple:
+        """What is called before and behind what was prepared, and if that is not 0 with it."""
+
+        def failed(status: int) -> None:
+            native = self.native()
+            if native is not None:
+                native.recorded(status)
+
+        return self._lock.acquire, self._lock.release, failed
 
     def on_stream(self, stream: int) -> Dict[str, int]:
         """An event's field for what is put on the CUDA stream at that address; 0: the host's."""
