@@ -98,6 +98,7 @@ class Blocks:
         self._leaving: set = set()  # requests on their way back to the queue
         self._running: Optional[tuple] = None  # requests that are known to run: the last batch's
         self._steps = 0
+        self._gaps: Dict[tuple, Callable[[], None]] = {}  # by why, and of which pools
         os.register_at_fork(after_in_child=self._forget)
 
     def _forget(self) -> None:
@@ -166,7 +167,10 @@ class Blocks:
 
     def gap(self, groups: List[Group], why: str) -> None:
         """Likewise, of these groups."""
-        self.recorder.emit("gap", why=why, pools=[group.pool for group in groups])
+        key = why, *[group.pool for group in groups]
+        if key not in self._gaps:
+            self._gaps[key] = self.recorder.again_and_again("gap", why=why, pools=[*key[1:]])
+        self._gaps[key]()
 
     # --- requests
 
