@@ -381,8 +381,8 @@ class LiveTransformers(LiveEngine, unittest.TestCase):
 
     def test_clamp_serves_on(self):
         for fault in ("read", "write"):
-            printed, _, notes, findings = self.guarded(fault, "clamp")
-            self.assertEqual(printed, "24 requests, 576 new tokens\n")
+            printed, logged, notes, findings = self.guarded(fault, "clamp")
+            self.assertEqual(printed, "24 requests, 576 new tokens\n", logged)
             self.assertEqual(len(notes), 1)
             self.assertIn("OOB_PAGE", {f["rule"] for f in findings})
 
