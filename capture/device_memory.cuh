@@ -38,15 +38,17 @@ class DeviceMemory {
   void* memory_ = nullptr;
 };
 
-// Puts a kernel of one thread behind the one put on the stream last. It is brought up while that
+// Puts a kernel of one block behind the one put on the stream last. It is brought up while that
 // still runs, once that says begin_next(), and waits for all of it in wait_for_last().
 template <class... Parameters>
-Status launch_behind(void (*kernel)(Parameters...), cudaStream_t stream, Parameters... parameters) {
+Status launch_behind(void (*kernel)(Parameters...), unsigned threads, cudaStream_t stream,
+                     const Parameters&... parameters) {
   cudaLaunchAttribute early{};
   early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
   early.val.programmaticStreamSerializationAllowed = 1;
   cudaLaunchConfig_t config{};
-  config.gridDim = config.blockDim = dim3(1);
+  config.gridDim = dim3(1);
+  config.blockDim = dim3(threads);
   config.stream = stream;
   config.attrs = &early;
   config.numAttrs = 1;

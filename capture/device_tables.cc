@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The C interface to tables in a GPU's memory.
+#include <algorithm>
+#include <array>
 #include <exception>
+#include <span>
 #include <string>
 #include <utility>
 
@@ -14,34 +17,28 @@ using pagetape::Status;
 struct ptape_device_table {
   pagetape::Recorder& recorder;
   const pagetape::Record what;  // The record of a compare, but for its number and place.
+  const pagetape::TableView cells;
   std::shared_ptr<pagetape::TableMemory> memory;
   std::unique_ptr<pagetape::HostCompare> on_host;  // One of the two.
   std::unique_ptr<pagetape::DeviceCompare> on_device;
   std::int64_t steps = 0;
-  std::uint64_t dropped = 0;  // Of the recorder's, when all cells were last told.
+  std::uint64_t seen = 0;     // Of the recorder's `dropped`, before the compare at hand …
+  std::uint64_t dropped = 0;  // … and when all cells were last told.
 };
 
 namespace {
 
 bool valid(const ptape_table_view* view, ptape_table_kind kind, ptape_name buffer) {
-  return pagetape::valid_view(view) && buffer != 0 && kind >= PTAPE_PAGES && kind <= PTAPE_SLOTS &&
-         (kind == PTAPE_PAGES || (view->rows == 1 && view->starts == nullptr));
+  if (!pagetape::valid_view(view) || buffer == 0) return false;
+  if (kind == PTAPE_PAGES) return true;
+  return kind > PTAPE_PAGES && kind <= PTAPE_OWNERS && view->starts == nullptr &&
+         view->rows == (kind == PTAPE_OWNERS ? 2 : 1);
 }
 
-// Puts the compare where it is to run.
-Status compare(ptape_device_table& table, void* stream, bool& captured) {
-  const std::uint64_t dropped = table.recorder.dropped();
-  const bool resend = dropped != table.dropped;
-  if (table.on_device != nullptr) {
-    if (Status status = table.on_device->compare(stream, resend, captured); !status.ok()) {
-      return status;
-    }
-  } else {
-    if (resend) table.on_host->resend();
-    table.on_host->compare();
-  }
-  if (!captured) table.dropped = dropped;
-  return {};
+// Whether the table can be compared as what that view is.
+bool fits(const pagetape::TableView& table, const pagetape::TableView& view) {
+  return view.cell_bytes == table.cell_bytes && view.rows <= table.rows &&
+         view.cols <= table.cols && (view.starts == nullptr) == (table.starts == nullptr);
 }
 
 // Here, in the trace, stands what was found up to the table's latest step.
@@ -50,6 +47,71 @@ int tell(ptape_device_table& table, const ptape_at* at) {
   table.recorder.stamp(record, at);
   record.set_ints(table.what.ints[0], table.steps);
   return table.recorder.append(record);
+}
+
+// A table, and what it is to be compared as.
+struct Part {
+  ptape_device_table* table;
+  pagetape::TableView view;
+};
+
+// False, with `error` set, where a view is none of the table's.
+bool part_of(ptape_device_table* table, const ptape_table_view* view, Part& part, int& error) {
+  if (table == nullptr || (view != nullptr && !pagetape::valid_view(view))) {
+    error = argument_error("the table is null, or the view is none");
+    return false;
+  }
+  part = {table, table->cells};
+  if (view == nullptr) return true;
+  part.view = pagetape::view_of(*view);
+  if (!fits(table->cells, part.view)) {
+    error = argument_error("the view has more rows or columns than the table, or other cells");
+    return false;
+  }
+  part.view.table_rows = table->cells.rows;
+  part.view.table_cols = table->cells.cols;
+  return true;
+}
+
+// Compares the parts, as many as fit into one kernel, where they are, and says that they were.
+int compare_and_tell(std::span<const Part> parts, const ptape_at* at, void* stream) {
+  std::array<pagetape::DeviceCompare::Part, pagetape::kTablesAtOnce> on_device;
+  std::size_t n = 0;
+  for (const Part& part : parts) {
+    ptape_device_table& table = *part.table;
+    table.seen = table.recorder.dropped();
+    const bool resend = table.seen != table.dropped;
+    if (table.on_device != nullptr) {
+      on_device[n++] = {table.on_device.get(), part.view, resend};
+      continue;
+    }
+    if (resend) table.on_host->resend();
+    table.on_host->compare(part.view);
+  }
+  bool captured = false;
+  if (n > 0) {
+    const Status status =
+        pagetape::DeviceCompare::compare_all({on_device.data(), n}, stream, captured);
+    if (!status.ok()) {
+      // What the device refuses never comes.
+      for (const Part& part : parts) {
+        if (part.table->on_device != nullptr)
+          part.table->memory->header().failed.store(1, std::memory_order_release);
+      }
+      (void)argument_error(status.message());
+      return PTAPE_E_DEVICE;
+    }
+  }
+  int first_error = PTAPE_OK;
+  for (const Part& part : parts) {
+    ptape_device_table& table = *part.table;
+    if (captured && table.on_device != nullptr) continue;
+    table.dropped = table.seen;
+    ++table.steps;
+    const int error = tell(table, at);
+    if (first_error == PTAPE_OK) first_error = error;
+  }
+  return first_error;
 }
 
 }  // namespace
@@ -85,8 +147,9 @@ ptape_device_table* ptape_table_open(ptape_recorder* recorder, const ptape_table
     what.kind = pagetape::kCompareRecord;
     what.set_names(buffer, lens, space, unit);
     what.set_ints(std::int64_t{number});
-    auto table = std::make_unique<ptape_device_table>(*recorder->recorder, what, std::move(memory),
-                                                      std::move(on_host), std::move(on_device));
+    auto table =
+        std::make_unique<ptape_device_table>(*recorder->recorder, what, cells, std::move(memory),
+                                             std::move(on_host), std::move(on_device));
     const auto [begin, end] = pagetape::bytes_of(*view);
     pagetape::add_table_range({table.get(), recorder, buffer, begin, end});
     return table.release();
@@ -97,17 +160,34 @@ ptape_device_table* ptape_table_open(ptape_recorder* recorder, const ptape_table
 }
 
 int ptape_table_compare(ptape_device_table* table, const ptape_at* at, void* stream) {
-  if (table == nullptr) return argument_error("the table is null");
-  bool captured = false;
-  if (const Status status = compare(*table, stream, captured); !status.ok()) {
-    // What the device refuses never comes.
-    table->memory->header().failed.store(1, std::memory_order_release);
-    (void)argument_error(status.message());
-    return PTAPE_E_DEVICE;
+  const ptape_table_part part{table, nullptr};
+  return ptape_tables_compare(&part, 1, at, stream);
+}
+
+int ptape_table_compare_at(ptape_device_table* table, const ptape_table_view* view,
+                           const ptape_at* at, void* stream) {
+  if (view == nullptr) return argument_error("the view is null");
+  const ptape_table_part part{table, view};
+  return ptape_tables_compare(&part, 1, at, stream);
+}
+
+int ptape_tables_compare(const ptape_table_part* parts, std::size_t n, const ptape_at* at,
+                         void* stream) {
+  if (parts == nullptr && n > 0) return argument_error("the tables are null");
+  int first_error = PTAPE_OK;
+  while (n > 0) {
+    std::array<Part, pagetape::kTablesAtOnce> some;
+    const std::size_t count = std::min(n, some.size());
+    for (std::size_t i = 0; i < count; ++i) {
+      int error = PTAPE_OK;
+      if (!part_of(parts[i].table, parts[i].view, some[i], error)) return error;
+    }
+    const int error = compare_and_tell({some.data(), count}, at, stream);
+    if (first_error == PTAPE_OK) first_error = error;
+    parts += count;
+    n -= count;
   }
-  if (captured) return PTAPE_OK;
-  ++table->steps;
-  return tell(*table, at);
+  return first_error;
 }
 
 int ptape_table_replayed(ptape_device_table* table, const ptape_at* at, std::uint32_t compares) {

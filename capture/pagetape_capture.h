@@ -30,7 +30,7 @@ extern "C" {
 #endif
 
 #define PTAPE_ABI_MAJOR 1
-#define PTAPE_ABI_MINOR 7
+#define PTAPE_ABI_MINOR 8
 #define PTAPE_API __attribute__((visibility("default")))
 
 /* An optional integer argument left out. */
@@ -246,11 +246,24 @@ PTAPE_API int ptape_launch_done(ptape_recorder*, const ptape_at*, ptape_ticket t
 
 typedef struct ptape_device_table ptape_device_table;
 
-enum ptape_table_kind { PTAPE_PAGES = 0, PTAPE_LENS = 1, PTAPE_SLOTS = 2 };
+/* MAP and OWNERS are an allocator's state on the device, and give events of their own (since ABI
+ * 1.8). The buffer of a MAP is the map: cell i is the page that its page i maps to, 0 or less where
+ * it maps to none; what changed is told as map_set and map_clear. The buffer of OWNERS is a pool:
+ * in row 0 each page has the name of the request that holds it (a ptape_name), -1 where it is free
+ * again and -2 where it left the window, 0 before it was ever held; in row 1 its logical page
+ * there, or -1. What changed is told as alloc, free and evict; `lens` is the name of who holds what
+ * nobody is known to hold. */
+enum ptape_table_kind {
+  PTAPE_PAGES = 0,
+  PTAPE_LENS = 1,
+  PTAPE_SLOTS = 2,
+  PTAPE_MAP = 3,
+  PTAPE_OWNERS = 4
+};
 
 /* A tensor of integers, or a slice of one, in memory of the GPU that is current. With `starts`, a
  * list of index lists: row r is cells[starts[r] .. starts[r + 1]), up to `cols` of it are told, and
- * `starts` is never believed beyond `capacity` cells. Lengths and slots are one row. */
+ * `starts` is never believed beyond `capacity` cells. Lengths, slots and maps are one row. */
 typedef struct ptape_table_view {
   uint32_t size;       /* sizeof(ptape_table_view) */
   uint32_t cell_bytes; /* 4 or 8. An id beyond 32 bits is told as the nearest within. */
@@ -262,6 +275,9 @@ typedef struct ptape_table_view {
   uint32_t start_bytes; /* 4 or 8. */
   uint32_t on_host; /* 1: it all is in memory of the host, and compared by the caller's thread. */
   int64_t capacity; /* With `starts`: cells there are. */
+  const void* lens; /* Without: tokens of each row, behind which nothing is looked at; NULL: all
+                     * is. Since ABI 1.8, and read where `size` reaches beyond `len_unit`. */
+  uint32_t len_bytes, len_unit; /* 4 or 8; tokens of a cell. */
 } ptape_table_view;
 
 /* `lens` (or 0) is the buffer that gets the lengths of index lists. NULL on failure: then
@@ -272,6 +288,19 @@ PTAPE_API ptape_device_table* ptape_table_open(ptape_recorder*, const ptape_tabl
                                                ptape_name lens, ptape_name space, ptape_name unit);
 /* `stream` is a cudaStream_t. */
 PTAPE_API int ptape_table_compare(ptape_device_table*, const ptape_at*, void* stream);
+/* The same of what the table is in another view, of cells as wide, no more rows and columns than
+ * the table has, and index lists where it has them: engines that make a tensor for each step need
+ * no table for each. Since ABI 1.8. */
+PTAPE_API int ptape_table_compare_at(ptape_device_table*, const ptape_table_view* view,
+                                     const ptape_at*, void* stream);
+typedef struct ptape_table_part {
+  ptape_device_table* table;
+  const ptape_table_view* view; /* As in ptape_table_compare_at; NULL: as the table was opened. */
+} ptape_table_part;
+/* The same of several tables, each once: those of one GPU, up to eight, cost as few launches as one
+ * table. They are told in their order; the error is the first one's. Since ABI 1.8. */
+PTAPE_API int ptape_tables_compare(const ptape_table_part* parts, size_t n, const ptape_at*,
+                                   void* stream);
 /* A graph is launched that has so many compares of this table in it. */
 PTAPE_API int ptape_table_replayed(ptape_device_table*, const ptape_at*, uint32_t compares);
 /* After the last compare has run, before ptape_close. What it captured must not run again. */

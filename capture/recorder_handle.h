@@ -21,12 +21,18 @@ namespace pagetape {
 int argument_error(std::string what);
 
 // Whether a caller's view can be one at all.
+// A caller's field, where the version of its struct has it; else null.
+inline const void* lens_of(const ptape_table_view& view) {
+  return view.size >= sizeof(ptape_table_view) ? view.lens : nullptr;
+}
+
 inline bool valid_view(const ptape_table_view* view) {
   const auto width = [](std::uint32_t bytes) { return bytes == 4 || bytes == 8; };
-  return view != nullptr && view->size >= sizeof(ptape_table_view) && view->cells != nullptr &&
-         view->rows > 0 && view->cols > 0 &&
+  return view != nullptr && view->size >= offsetof(ptape_table_view, lens) &&
+         view->cells != nullptr && view->rows > 0 && view->cols > 0 &&
          std::uint64_t{view->rows} * view->cols + view->rows < kCellsMost &&
-         width(view->cell_bytes) && (view->starts == nullptr || width(view->start_bytes));
+         width(view->cell_bytes) && (view->starts == nullptr || width(view->start_bytes)) &&
+         (lens_of(*view) == nullptr || (width(view->len_bytes) && view->len_unit > 0));
 }
 
 inline TableView view_of(const ptape_table_view& from) {
@@ -40,6 +46,11 @@ inline TableView view_of(const ptape_table_view& from) {
   to.cols = from.cols;
   to.cell_bytes = from.cell_bytes;
   to.start_bytes = from.start_bytes;
+  to.lens = lens_of(from);
+  if (to.lens != nullptr) {
+    to.len_bytes = from.len_bytes;
+    to.len_unit = from.len_unit;
+  }
   return to;
 }
 

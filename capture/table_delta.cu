@@ -22,6 +22,12 @@ struct CompareJob {
   std::uint64_t cells_held;
 };
 
+// Of tables that are compared at once.
+struct CompareJobs {
+  CompareJob jobs[kTablesAtOnce];
+};
+static_assert(sizeof(CompareJobs) < 4096);  // What a kernel may be given.
+
 // A place behind the cursor for each cell of the warp's threads: one atomic operation a warp.
 __device__ std::uint64_t claim(DeltaState* state, std::uint32_t count) {
   const unsigned lane = threadIdx.x % 32;
@@ -54,11 +60,11 @@ __device__ void write_changes(const CompareJob& job, const CompareItem<Cell, kCe
 }
 
 __device__ void compare_lengths(const CompareJob& job, bool full, std::uint64_t limit) {
-  for (std::uint32_t first = 0; first < job.view.rows; first += blockDim.x) {
+  const std::uint32_t rows = rows_looked_at(job.view, full);
+  for (std::uint32_t first = 0; first < rows; first += blockDim.x) {
     const std::uint32_t row = first + threadIdx.x;
     CellWord word;
-    const bool changed =
-        row < job.view.rows && length_changed(job.view, job.lengths, row, full, word);
+    const bool changed = row < rows && length_changed(job.view, job.lengths, row, full, word);
     if (__any_sync(0xffff'ffff, changed) == 0) continue;
     const std::uint64_t at = claim(job.state, changed);
     if (changed) put(job, limit, at, word);
@@ -66,13 +72,12 @@ __device__ void compare_lengths(const CompareJob& job, bool full, std::uint64_t 
 }
 
 template <class Cell, std::uint32_t kCells>
-__global__ void __launch_bounds__(kThreads) compare_kernel(const CompareJob job) {
-  begin_next();
+__device__ void compare_table(const CompareJob& job) {
   auto* shadows = static_cast<Cell*>(job.shadow);
   const bool full = job.state->full != 0;
   const std::uint64_t limit = job.state->cells_limit;
-  const std::uint32_t stride = gridDim.x * kThreads;
-  for (std::uint32_t row = blockIdx.y; row < job.view.rows; row += gridDim.y) {
+  const std::uint32_t stride = gridDim.x * kThreads, rows = rows_looked_at(job.view, full);
+  for (std::uint32_t row = blockIdx.y; row < rows; row += gridDim.y) {
     const RowSpan span = row_span(job.view, row);
     const std::uint32_t items = items_of_row(job.view, span, kCells, full);
     // Whole warps go round, also beyond the last item.
@@ -97,13 +102,31 @@ __global__ void __launch_bounds__(kThreads) compare_kernel(const CompareJob job)
   }
 }
 
-// Behind the compare, one thread: commits the step. A kernel of its own takes less time than a last
-// block that waits for the others. The memory of the host is read for what was given back only
-// where there might be no room, since the bus takes a microsecond.
-__global__ void commit_kernel(const CompareJob job) {
-  wait_for_last();
+template <class Cell, std::uint32_t kCells>
+__global__ void __launch_bounds__(kThreads) compare_kernel(const CompareJob job) {
+  begin_next();
+  compare_table<Cell, kCells>(job);
+}
+
+__global__ void __launch_bounds__(kThreads)
+    compare_tables_kernel(const __grid_constant__ CompareJobs all) {
+  begin_next();
+  const CompareJob& job = all.jobs[blockIdx.z];
+  const bool vectors = compares_vectors(job.view);
+  if (job.view.cell_bytes == 4) {
+    vectors ? compare_table<std::int32_t, 4>(job) : compare_table<std::int32_t, 1>(job);
+  } else {
+    vectors ? compare_table<std::int64_t, 2>(job) : compare_table<std::int64_t, 1>(job);
+  }
+}
+
+// Behind the compare, one thread a table: commits the step. A kernel of its own takes less time
+// than a last block that waits for the others. The memory of the host is read for what was given
+// back only where there might be no room, since the bus takes a microsecond.
+__device__ void commit(const CompareJob& job) {
   DeltaState state = *job.state;
-  const std::uint64_t whole = std::uint64_t{job.view.rows} * job.view.cols + job.view.rows;
+  const std::uint64_t rows = rows_of_table(job.view);
+  const std::uint64_t whole = rows * cols_of_table(job.view) + rows;
   // Cells say themselves that they have come; but behind a lost step others stood in their places.
   if (state.full != 0) __threadfence_system();
   const StepEnd end = end_step(state);
@@ -118,6 +141,14 @@ __global__ void commit_kernel(const CompareJob job) {
     state.steps_limit = freed[1] + kStepsHeld;
   }
   *job.state = state;
+}
+__global__ void commit_kernel(const CompareJob job) {
+  wait_for_last();
+  commit(job);
+}
+__global__ void commit_tables_kernel(const __grid_constant__ CompareJobs all) {
+  wait_for_last();
+  commit(all.jobs[threadIdx.x]);
 }
 
 class CudaCompare final : public DeviceCompare {
@@ -137,34 +168,56 @@ class CudaCompare final : public DeviceCompare {
     return check_cuda(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
   }
 
-  Status compare(void* on, bool resend, bool& captured) override {
+  Status compare(const TableView& view, void* on, bool resend, bool& captured) override {
     auto* stream = static_cast<cudaStream_t>(on);
-    cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
-    if (Status status =
-            check_cuda(cudaStreamIsCapturing(stream, &capture), "cudaStreamIsCapturing");
-        !status.ok()) {
-      return status;
-    }
-    captured = capture == cudaStreamCaptureStatusActive;
-    if (resend && !captured) {
-      const auto error = cudaMemsetAsync(&job_.state->full, 1, sizeof(job_.state->full), stream);
-      if (Status status = check_cuda(error, "cudaMemsetAsync"); !status.ok()) return status;
-    }
-    const bool vectors = compares_vectors(job_.view);
-    if (job_.view.cell_bytes == 4) {
+    if (Status status = is_captured(stream, captured); !status.ok()) return status;
+    if (Status status = begin(view, stream, resend && !captured); !status.ok()) return status;
+    const bool vectors = compares_vectors(view);
+    if (view.cell_bytes == 4) {
       return vectors ? launch<std::int32_t, 4>(stream) : launch<std::int32_t, 1>(stream);
     }
     return vectors ? launch<std::int64_t, 2>(stream) : launch<std::int64_t, 1>(stream);
   }
 
+  static Status compare_some(std::span<const Part> parts, cudaStream_t stream, bool captured) {
+    CompareJobs all;
+    dim3 blocks(1, 1, static_cast<unsigned>(parts.size()));
+    for (std::size_t i = 0; i < parts.size(); ++i) {
+      auto& one = static_cast<CudaCompare&>(*parts[i].table);
+      Status status = one.begin(parts[i].view, stream, parts[i].resend && !captured);
+      if (!status.ok()) return status;
+      all.jobs[i] = one.job_;
+      blocks.x = std::max(blocks.x, one.blocks_.x);
+      blocks.y = std::max(blocks.y, one.blocks_.y);
+    }
+    compare_tables_kernel<<<blocks, kThreads, 0, stream>>>(all);
+    if (Status status = check_cuda(cudaGetLastError(), "comparing tables"); !status.ok()) {
+      return status;
+    }
+    return launch_behind(commit_tables_kernel, blocks.z, stream, all);
+  }
+  static Status is_captured(cudaStream_t stream, bool& captured) {
+    cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
+    Status status = check_cuda(cudaStreamIsCapturing(stream, &capture), "cudaStreamIsCapturing");
+    captured = capture == cudaStreamCaptureStatusActive;
+    return status;
+  }
+
  private:
+  Status begin(const TableView& view, cudaStream_t stream, bool full) {
+    job_.view = view;
+    if (!full) return {};
+    const auto error = cudaMemsetAsync(&job_.state->full, 1, sizeof(job_.state->full), stream);
+    return check_cuda(error, "cudaMemsetAsync");
+  }
+
   template <class Cell, std::uint32_t kCells>
   Status launch(cudaStream_t stream) {
     compare_kernel<Cell, kCells><<<blocks_, kThreads, 0, stream>>>(job_);
     if (Status status = check_cuda(cudaGetLastError(), "comparing a table"); !status.ok()) {
       return status;
     }
-    return launch_behind(commit_kernel, stream, job_);
+    return launch_behind(commit_kernel, 1, stream, job_);
   }
 
   // The state, the lengths, the shadow.
@@ -222,6 +275,20 @@ std::unique_ptr<DeviceCompare> DeviceCompare::create(const TableView& view, Tabl
   auto compare = std::make_unique<CudaCompare>(memory);
   if (status = compare->prepare(view); !status.ok()) return nullptr;
   return compare;
+}
+
+Status DeviceCompare::compare_all(std::span<const Part> parts, void* stream, bool& captured) {
+  if (parts.size() == 1) {
+    return parts[0].table->compare(parts[0].view, stream, parts[0].resend, captured);
+  }
+  auto* on = static_cast<cudaStream_t>(stream);
+  Status status = CudaCompare::is_captured(on, captured);
+  for (; status.ok() && !parts.empty();
+       parts = parts.subspan(std::min(parts.size(), kTablesAtOnce))) {
+    status =
+        CudaCompare::compare_some(parts.first(std::min(parts.size(), kTablesAtOnce)), on, captured);
+  }
+  return status;
 }
 
 }  // namespace pagetape

@@ -9,4 +9,8 @@ std::unique_ptr<DeviceCompare> DeviceCompare::create(const TableView&, TableMemo
   return nullptr;
 }
 
+Status DeviceCompare::compare_all(std::span<const Part>, void*, bool&) {
+  return usage("built without CUDA: no tables of a device");
+}
+
 }  // namespace pagetape

@@ -55,7 +55,12 @@ bool TableEvents::take(const Record& record, const RecordDecoder& names, bool no
   }
   if (std::exchange(lost_, false)) bodies_.emplace_back(ev::Dropped{1, {}, {}});
   waiting_ = false;
-  add_cells(*table->reader, record, names);
+  order(cells_);
+  if (table->reader->kind() > TableKind::kSlots) {
+    add_state(*table, record, names);
+  } else {
+    add_cells(*table->reader, record, names);
+  }
   cells_.clear();
   return true;
 }
@@ -95,10 +100,16 @@ void TableEvents::release(std::uint64_t position) {
   }
 }
 
+void TableEvents::add_state(Table& table, const Record& record, const RecordDecoder& names) {
+  const Name of = names.name(record.names[0]);
+  if (table.reader->kind() == TableKind::kMap) return table.map.add(cells_, of, bodies_);
+  if (table.owners == nullptr) table.owners = std::make_unique<OwnerState>(table.reader->cols());
+  table.owners->add(cells_, of, names.name(record.names[1]), names, bodies_);
+}
+
 // Lengths stand behind the cells.
 void TableEvents::add_cells(const TableReader& reader, const Record& record,
                             const RecordDecoder& names) {
-  order(cells_);
   const auto behind = std::ranges::lower_bound(cells_, reader.table_cells(), {}, index_of);
   const std::vector<CellWord> lengths(behind, cells_.end());
   cells_.erase(behind, cells_.end());
@@ -147,6 +158,9 @@ void TableEvents::add_runs(const TableReader& reader, const Record& record,
         if (begins) bodies_.emplace_back(ev::SlotList{buffer, {}, index});
         std::get<ev::SlotList>(bodies_.back()).values.push_back(SlotId{value_of(cell)});
         break;
+      case TableKind::kMap:
+      case TableKind::kOwners:
+        break;  // Of these add_state tells.
     }
   }
 }

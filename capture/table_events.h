@@ -11,6 +11,7 @@
 
 #include "capture/record.h"
 #include "capture/table_memory.h"
+#include "capture/table_state.h"
 
 namespace pagetape {
 
@@ -41,6 +42,8 @@ class TableEvents {
  private:
   struct Table {
     std::unique_ptr<TableReader> reader;  // Null: there is none.
+    MapState map;                         // Of a table that is one, …
+    std::unique_ptr<OwnerState> owners;   // … or the other.
     bool hopeless = false;                // It was waited for in vain.
   };
   struct Passed {
@@ -51,6 +54,7 @@ class TableEvents {
 
   Table* table_of(const Record& record);
   bool waits(const Table& table);
+  void add_state(Table& table, const Record& record, const RecordDecoder& names);
   void add_cells(const TableReader& reader, const Record& record, const RecordDecoder& names);
   void add_runs(const TableReader& reader, const Record& record, const RecordDecoder& names);
 

@@ -40,8 +40,9 @@ void* map(int fd, std::size_t bytes, int sharing) {
 bool makes_sense(const TableHeader& header, std::size_t bytes) {
   const std::uint64_t cells = std::uint64_t{header.rows} * header.cols;
   return std::memcmp(header.magic, kMagic, sizeof(header.magic)) == 0 &&
-         header.header_bytes == sizeof(TableHeader) && header.kind <= TableKind::kSlots &&
-         header.rows > 0 && header.cols > 0 && cells + header.rows < kCellsMost &&
+         header.header_bytes == sizeof(TableHeader) && header.kind <= TableKind::kOwners &&
+         (header.kind != TableKind::kOwners || header.rows == 2) && header.rows > 0 &&
+         header.cols > 0 && cells + header.rows < kCellsMost &&
          std::has_single_bit(header.cells_held) && header.cells_held <= 4 * kCellsMost &&
          memory_bytes(header.cells_held) == bytes;
 }
@@ -192,15 +193,15 @@ HostCompare::HostCompare(const TableView& view, TableMemory& memory)
   shadow_.resize((bytes + kVectorBytes - 1) / kVectorBytes);
 }
 
-void HostCompare::compare() {
+void HostCompare::compare(const TableView& view) {
   const TableHeader& header = memory_.header();
   state_.cells_limit = header.cells_freed.load(std::memory_order_acquire) + header.cells_held;
   state_.steps_limit = header.steps_freed.load(std::memory_order_acquire) + kStepsHeld;
-  const bool vectors = compares_vectors(view_);
-  if (view_.cell_bytes == 4) {
-    vectors ? compare_as<std::int32_t, 4>() : compare_as<std::int32_t, 1>();
+  const bool vectors = compares_vectors(view);
+  if (view.cell_bytes == 4) {
+    vectors ? compare_as<std::int32_t, 4>(view) : compare_as<std::int32_t, 1>(view);
   } else {
-    vectors ? compare_as<std::int64_t, 2>() : compare_as<std::int64_t, 1>();
+    vectors ? compare_as<std::int64_t, 2>(view) : compare_as<std::int64_t, 1>(view);
   }
   const StepEnd end = end_step(state_);
   if (end.lost) {
@@ -212,14 +213,14 @@ void HostCompare::compare() {
 }
 
 template <class Cell, std::uint32_t kCells>
-void HostCompare::compare_as() {
+void HostCompare::compare_as(const TableView& view) {
   auto* shadows = reinterpret_cast<Cell*>(shadow_.data());
   const bool full = state_.full != 0;
-  for (std::uint32_t row = 0; row < view_.rows; ++row) {
-    const RowSpan span = row_span(view_, row);
-    for (std::uint32_t i = 0; i < items_of_row(view_, span, kCells, full); ++i) {
+  for (std::uint32_t row = 0; row < rows_looked_at(view, full); ++row) {
+    const RowSpan span = row_span(view, row);
+    for (std::uint32_t i = 0; i < items_of_row(view, span, kCells, full); ++i) {
       CompareItem<Cell, kCells> item;
-      item.load(view_, shadows, span, row, i);
+      item.load(view, shadows, span, row, i);
       const std::uint32_t changed = item.settle(shadows, full);
       for (std::uint32_t k = 0; k < kCells; ++k) {
         if ((changed >> k & 1) != 0) put(cell_word(item.index + k, item.now.cells[k]));
@@ -227,8 +228,9 @@ void HostCompare::compare_as() {
     }
   }
   CellWord word;
-  for (std::uint32_t row = 0; row < lengths_.size(); ++row) {
-    if (length_changed(view_, lengths_.data(), row, full, word)) put(word);
+  const std::uint32_t lists = view.starts != nullptr ? rows_looked_at(view, full) : 0;
+  for (std::uint32_t row = 0; row < lists; ++row) {
+    if (length_changed(view, lengths_.data(), row, full, word)) put(word);
   }
 }
 

@@ -23,7 +23,7 @@ inline constexpr std::uint64_t kStepsHeld = 1u << 13;
 inline constexpr std::uint64_t kCellsMost = std::uint64_t{1} << kIndexBits;
 
 // What a table's cells are in the trace.
-enum class TableKind : std::uint32_t { kPages = 0, kLens = 1, kSlots = 2 };
+enum class TableKind : std::uint32_t { kPages = 0, kLens = 1, kSlots = 2, kMap = 3, kOwners = 4 };
 
 struct TableHeader {
   char magic[8];
@@ -120,13 +120,15 @@ class TableReader {
 class HostCompare {
  public:
   HostCompare(const TableView& view, TableMemory& memory);
-  void compare();
+  void compare() { compare(view_); }
+  // What the table is in another view, which numbers cells as this one.
+  void compare(const TableView& view);
   void resend() { state_.full = 1; }
   const DeltaState& state() const { return state_; }
 
  private:
   template <class Cell, std::uint32_t kCells>
-  void compare_as();
+  void compare_as(const TableView& view);
   void put(CellWord word);
 
   const TableView view_;

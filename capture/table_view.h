@@ -25,7 +25,18 @@ struct TableView {
   std::int64_t capacity = 0;  // With `starts`: cells that may be read.
   std::uint32_t rows = 0, cols = 0;
   std::uint32_t cell_bytes = 4, start_bytes = 4;  // 4 or 8.
+  const void* lens = nullptr;  // Tokens of each row: no cell behind them is read. Null: all are.
+  std::uint32_t len_bytes = 4, len_unit = 1;  // Of the width 4 or 8; tokens of a cell.
+  // Of the table that this is compared as, by which cells are numbered; 0: this view's.
+  std::uint32_t table_rows = 0, table_cols = 0;
 };
+
+PAGETAPE_BOTH std::uint32_t rows_of_table(const TableView& view) {
+  return view.table_rows != 0 ? view.table_rows : view.rows;
+}
+PAGETAPE_BOTH std::uint32_t cols_of_table(const TableView& view) {
+  return view.table_cols != 0 ? view.table_cols : view.cols;
+}
 
 // Cells of a row that are compared at once: 16 bytes where each row begins on 16 and holds a
 // multiple of them, else one.
@@ -33,7 +44,8 @@ constexpr std::uint32_t kVectorBytes = 16;
 
 PAGETAPE_BOTH bool compares_vectors(const TableView& view) {
   const auto row_bytes = static_cast<std::uint64_t>(view.row_stride) * view.cell_bytes;
-  return view.starts == nullptr && view.col_stride == 1 &&
+  return view.starts == nullptr && view.lens == nullptr && view.col_stride == 1 &&
+         cols_of_table(view) * view.cell_bytes % kVectorBytes == 0 &&
          reinterpret_cast<std::uintptr_t>(view.cells) % kVectorBytes == 0 &&
          row_bytes % kVectorBytes == 0 && view.cols * view.cell_bytes % kVectorBytes == 0;
 }
@@ -70,14 +82,23 @@ PAGETAPE_BOTH std::int64_t integer_at(const void* array, std::uint32_t bytes, st
                     : static_cast<const std::int64_t*>(array)[i];
 }
 
-// Where a row stands. What `starts` says is not believed: no cell beyond `capacity` is read.
+// Where a row stands. What `starts` and `lens` say is not believed: no cell beyond `capacity`, or
+// beyond the columns, is read. A row of the table that the view has not is empty.
 struct RowSpan {
   std::int64_t begin = 0;   // In cells.
   std::uint32_t cells = 0;  // That may be read, up to the view's columns.
   std::int64_t length = 0;  // As `starts` has it.
 };
 PAGETAPE_BOTH RowSpan row_span(const TableView& view, std::uint32_t row) {
-  if (view.starts == nullptr) return {row * view.row_stride, view.cols, view.cols};
+  if (row >= view.rows) return {};
+  if (view.starts == nullptr) {
+    RowSpan span{row * view.row_stride, view.cols, view.cols};
+    if (view.lens == nullptr) return span;
+    const std::int64_t tokens = integer_at(view.lens, view.len_bytes, row);
+    const std::int64_t cells = tokens <= 0 ? 0 : (tokens - 1) / view.len_unit + 1;
+    if (cells < view.cols) span.cells = static_cast<std::uint32_t>(cells);
+    return span;
+  }
   const std::int64_t begin = integer_at(view.starts, view.start_bytes, row);
   const std::int64_t end = integer_at(view.starts, view.start_bytes, std::int64_t{row} + 1);
   RowSpan span{begin, 0, end - begin};
@@ -143,7 +164,7 @@ struct CompareItem {
   PAGETAPE_BOTH void load(const TableView& view, const Cell* shadows, const RowSpan& span,
                           std::uint32_t row, std::uint32_t i) {
     const std::uint32_t col = i * kCells;
-    index = row * view.cols + col;
+    index = row * cols_of_table(view) + col;
     there = col < span.cells;
     shadow = *reinterpret_cast<const Group*>(shadows + index);
     now = shadow;
@@ -155,7 +176,7 @@ struct CompareItem {
   PAGETAPE_BOTH std::uint32_t settle(Cell* shadows, bool full) {
     auto* to = reinterpret_cast<Group*>(shadows + index);
     if (!there) {
-      to->cells[0] = no_cell<Cell>();
+      for (std::uint32_t k = 0; k < kCells; ++k) to->cells[k] = no_cell<Cell>();
       return 0;
     }
     std::uint32_t changed = 0;
@@ -167,10 +188,14 @@ struct CompareItem {
   }
 };
 
-// Items of a row that are to be looked at. A full step also forgets what an index list has not.
+// Rows, and items of a row, that are to be looked at. A full step also forgets what of the table is
+// not there.
+PAGETAPE_BOTH std::uint32_t rows_looked_at(const TableView& view, bool full) {
+  return full ? rows_of_table(view) : view.rows;
+}
 PAGETAPE_BOTH std::uint32_t items_of_row(const TableView& view, const RowSpan& span,
                                          std::uint32_t cells_an_item, bool full) {
-  return (full ? view.cols : span.cells) / cells_an_item;
+  return (full ? cols_of_table(view) : span.cells) / cells_an_item;
 }
 
 // The length of a row of an index list, as a cell behind the table's. False where it is known.
@@ -179,7 +204,7 @@ PAGETAPE_BOTH bool length_changed(const TableView& view, std::int64_t* lengths, 
   const std::int64_t length = row_span(view, row).length;
   if (!full && lengths[row] == length) return false;
   lengths[row] = length;
-  word = cell_word(view.rows * view.cols + row, length);
+  word = cell_word(rows_of_table(view) * cols_of_table(view) + row, length);
   return true;
 }
 

@@ -339,24 +339,42 @@ void refuse(const CuptiApi& api, CUptiResult result) {
   refuse((std::string("CUPTI refuses: ") + (text != nullptr ? text : "?")).c_str());
 }
 
-bool watch(const CuptiApi& api, CuptiSource& source) {
+// The process's one source and what it is called by. Never destroyed: calls come until the process
+// has ended.
+struct Injected {
+  CuptiApi cupti;
+  CuptiSource* source;
   CUpti_SubscriberHandle subscriber;
-  CUptiResult result = api.subscribe(&subscriber, on_call, &source);
-  const bool subscribed = result == CUPTI_SUCCESS;
+  int level;  // 0: not subscribed, 1: without callbacks, 2: with them.
+};
+Injected* injected = nullptr;
+
+CUptiResult enable(const Injected& of, bool on) {
   for (const Watched& one : kWatched) {
-    if (result != CUPTI_SUCCESS) break;
-    result = api.enable(1, subscriber, CUPTI_CB_DOMAIN_DRIVER_API, one.id);
+    const CUptiResult result =
+        of.cupti.enable(on ? 1 : 0, of.subscriber, CUPTI_CB_DOMAIN_DRIVER_API, one.id);
     // One that this CUPTI does not know is not called either.
-    if (result == CUPTI_ERROR_INVALID_PARAMETER) result = CUPTI_SUCCESS;
+    if (result != CUPTI_SUCCESS && result != CUPTI_ERROR_INVALID_PARAMETER) return result;
   }
-  if (result == CUPTI_SUCCESS) return true;
-  if (subscribed) (void)api.unsubscribe(subscriber);
-  refuse(api, result);
-  return false;
+  return CUPTI_SUCCESS;
 }
 
-// The process's one source. It is never destroyed: calls come until the process has ended.
-CuptiSource* injected = nullptr;
+CUptiResult set_level(Injected& of, int level) {
+  CUptiResult result = CUPTI_SUCCESS;
+  if (of.level == 0 && level > 0) {
+    result = of.cupti.subscribe(&of.subscriber, on_call, of.source);
+    if (result != CUPTI_SUCCESS) return result;
+    of.level = 1;
+  }
+  if (level > 0 && level != of.level) result = enable(of, level == 2);
+  if (result == CUPTI_SUCCESS && level > 0) {
+    of.level = level;
+  } else if (of.level > 0) {
+    (void)of.cupti.unsubscribe(of.subscriber);
+    of.level = 0;
+  }
+  return result;
+}
 
 void begin_source() {
   CaptureApi capture{};
@@ -364,12 +382,12 @@ void begin_source() {
   if (!open_capture(capture) || !open_cupti(cupti)) return;
   const char* ring = std::getenv("PAGETAPE_RING_DIR");
   auto source = std::make_unique<CuptiSource>(capture, driver(), ring != nullptr && *ring != 0);
-  if (!watch(cupti, *source)) {
-    (void)source.release();  // CUPTI may know of it.
-    return;
+  auto all = std::make_unique<Injected>(Injected{cupti, source.release(), {}, 0});
+  if (const CUptiResult result = set_level(*all, 2); result != CUPTI_SUCCESS) {
+    return refuse(cupti, result);  // CUPTI may know of the source.
   }
-  injected = source.release();
-  std::atexit([] { injected->close(); });
+  injected = all.release();
+  std::atexit([] { injected->source->close(); });
 }
 
 }  // namespace
@@ -384,4 +402,12 @@ extern "C" __attribute__((visibility("default"))) int InitializeInjection() {
     std::fputs("pagetape: CUDA's calls are not recorded: no memory\n", stderr);
   }
   return 1;
+}
+
+// For benchmarks, which compare these within a process: 0: not subscribed to CUPTI, 1: subscribed,
+// without callbacks, 2: as it begins. No call of CUDA's may be under way. 0, or -1 where there is
+// no CUPTI, or it refuses.
+extern "C" __attribute__((visibility("default"))) int pagetape_cupti_level(int level) {
+  if (pagetape::injected == nullptr || level < 0 || level > 2) return -1;
+  return pagetape::set_level(*pagetape::injected, level) == CUPTI_SUCCESS ? 0 : -1;
 }

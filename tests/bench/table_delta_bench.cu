@@ -136,7 +136,7 @@ void measure(std::uint32_t rows, std::uint32_t cols, cudaStream_t stream) {
   std::uint64_t steps = 0;
   bool captured = false;
   const auto nothing = [] {};
-  const auto put = [&] { must(compare->compare(stream, false, captured)); };
+  const auto put = [&] { must(compare->compare(view, stream, false, captured)); };
   const auto drain = [&] {
     steps += kNodes;
     cells.clear();

@@ -24,13 +24,24 @@ What happens in plain steps is not recorded, so the traces are good for nothing 
 step finds its code and tables colder than in a run that records every step, and tells what changed
 in the plain steps before it, too.
 
-With --cupti a second process of the same model has CUPTI in it, which cannot be taken off: its
-plain passes compare with those of a third process, where nothing differs but that, in turns.
+With --cupti a second process, whose passes take turns with those of the first one, has the same
+model, no hooks, and CUPTI:
+
+  plain   its callbacks are taken off it and nobody is subscribed
+  idle    the recorder is subscribed, without callbacks
+  cupti   and recorded is what its callbacks tell: launches, copies, events, waits
+
+What having CUPTI's library in the process costs is in all three, and not measured. Subscribing and
+enabling are not timed.
+
+With --graphs what decodes is CUDA graphs. These do not come by the launches' hooks: a step is
+recorded as a gap, with what happened to blocks and requests.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import gc
 import json
 import math
@@ -40,11 +51,12 @@ import statistics
 import subprocess
 import sys
 import time
-from typing import Dict, List, Tuple
+from typing import Dict, List, Optional, Tuple
 
 # Two-sided 95% of Student's t, by degrees of freedom.
 STUDENT = {1: 12.71, 2: 4.30, 3: 3.18, 4: 2.78, 5: 2.57, 6: 2.45, 7: 2.36, 8: 2.31, 9: 2.26,
            10: 2.23, 11: 2.20, 12: 2.18, 13: 2.16, 14: 2.14, 15: 2.13}
+CUPTI_LEVELS = {"plain": 0, "idle": 1, "cupti": 2}
 WALL, THREAD = "by the clock", "the engine's thread on a processor"
 
 
@@ -53,6 +65,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--pagetape", default="pagetape", help="the program (default: of PATH)")
     parser.add_argument("--python", default="", help="folder of the Python package")
     parser.add_argument("--cupti", default="", help="libpagetape_cupti.so, to measure it too")
+    parser.add_argument("--cupti-alone", action="store_true", help="measure nothing else")
     parser.add_argument("--out", default="traces-ab", help="folder of the traces")
     parser.add_argument("--passes", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=math.inf,
@@ -65,6 +78,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--prompt", type=int, default=384, help="tokens of the longest")
     parser.add_argument("--tokens", type=int, default=128, help="new tokens of each request")
     parser.add_argument("--guard", action="store_true")
+    parser.add_argument("--graphs", action="store_true", help="decode by CUDA graphs")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -114,7 +128,9 @@ class Turns:
 
     def __init__(self, hooks: List[tuple], buffers) -> None:
         self.hooks, self.buffers = hooks, buffers
-        self.begin([], 0, 0)
+        injected = os.environ.get("CUDA_INJECTION64_PATH")
+        self.cupti: Optional[ctypes.CDLL] = ctypes.CDLL(injected) if injected else None
+        self.begin(["plain"], 0, 0)
 
     def begin(self, modes: List[str], requests: int, seed: int) -> None:
         """Before a pass of so many requests. Until all of them decode, all is recorded, so that
@@ -125,12 +141,15 @@ class Turns:
         self.timed, self.last = False, (0.0, 0.0)
         # A guard is made with the tensors; whether a step has it is decided then.
         self.buffers.mode = "clamp" if "guard" in modes else None
-        self._set("plain" if modes == ["plain"] else "hooks")
+        self._set("hooks" if "hooks" in modes else "plain")
 
     def _set(self, mode: str) -> None:
         self.mode = mode
         for cls, name, plain, hook in self.hooks:
-            setattr(cls, name, plain if mode == "plain" else hook)
+            setattr(cls, name, plain if mode in CUPTI_LEVELS else hook)
+        if self.cupti is not None \
+                and self.cupti.pagetape_cupti_level(CUPTI_LEVELS.get(mode, 0)) != 0:
+            sys.exit("CUPTI is not there, or refuses")
 
     def step(self, processor) -> None:
         """A step begins, and with it the one before it ends."""
@@ -181,7 +200,7 @@ def worker(args: argparse.Namespace) -> None:
                                   pad_token_id=0)
     for seed, line in enumerate(sys.stdin):
         batching = ContinuousBatchingConfig(block_size=16, num_blocks=blocks,
-                                            max_batch_tokens=1024, use_cuda_graph=False,
+                                            max_batch_tokens=1024, use_cuda_graph=args.graphs,
                                             use_async_batching=False)
         gc.collect()
         gc.freeze()  # A later collection looks at what this pass made, not at all of torch.
@@ -262,38 +281,37 @@ def main() -> None:
     args = arguments()
     if args.worker:
         return worker(args)
-    modes = ["plain", "hooks"] + (["guard"] if args.guard else [])
-    processes = {"": start(args, "hooks", "")}
+    modes, processes = {}, {}
+    if not args.cupti_alone:
+        modes[""] = ["plain", "hooks"] + (["guard"] if args.guard else [])
+        processes[""] = start(args, "hooks", "")
     if args.cupti:
-        processes.update({"cupti": start(args, "cupti", args.cupti),
-                          "other": start(args, "other", "")})
+        modes["of CUPTI's process: "] = list(CUPTI_LEVELS)
+        processes["of CUPTI's process: "] = start(args, "cupti", args.cupti)
     order, passes, answers = random.Random(0), [], set()
     end = math.inf
     for i in range(args.passes + 1):
         if time.monotonic() > end:
             break
-        found = {name: turn(processes[name], ["plain"] if name else modes)
+        found = {name: turn(processes[name], modes[name])
                  for name in order.sample(list(processes), len(processes))}
         answers |= {one["sums"] for one in found.values()}
         if i == 0:
             end = time.monotonic() + args.seconds
         else:
             passes.append({name: one["rounds"] for name, one in found.items()})
-            print(json.dumps({name or mode: round(of_rounds(rounds, mode), 3)
+            print(json.dumps({name + mode: round(of_rounds(rounds, mode), 3)
                               for name, rounds in passes[-1].items() for mode in rounds[0]}),
                   flush=True)
     for process in processes.values():
         process.stdin.close()
         process.wait()
     print(f"answers: {'all the same' if len(answers) == 1 else answers}")
-    plain = statistics.median(of_rounds(one[""], "plain") for one in passes)
-    print(f"plain: {plain:.3f} ms a step")
-    for mode in modes[1:]:
-        report([one[""] for one in passes], mode)
-    if args.cupti:
-        print("CUPTI, of another process's plain: " + student(
-            [math.log(of_rounds(one["cupti"], "plain") / of_rounds(one["other"], "plain"))
-             for one in passes]))
+    for name, measured in modes.items():
+        plain = statistics.median(of_rounds(one[name], "plain") for one in passes)
+        print(f"{name}plain: {plain:.3f} ms a step")
+        for mode in measured[1:]:
+            report([one[name] for one in passes], mode)
     return None
 
 

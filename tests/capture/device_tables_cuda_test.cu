@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -92,7 +93,7 @@ TEST_F(DeviceTablesCudaTest, WritesWhatTheProcessorWritesEagerAndInAGraph) {
     ASSERT_NE(compare, nullptr) << status.message();
     bool captured = false;
     const auto graph = capture([&] {
-      ASSERT_TRUE(compare->compare(stream_, false, captured).ok());
+      ASSERT_TRUE(compare->compare(copy.view(), stream_, false, captured).ok());
       ASSERT_TRUE(captured);
     });
     TableReader reader(memory), expected_reader(expected);
@@ -103,7 +104,7 @@ TEST_F(DeviceTablesCudaTest, WritesWhatTheProcessorWritesEagerAndInAGraph) {
       if (step % 2 == 0) {
         must(cudaGraphLaunch(graph, stream_));
       } else {
-        ASSERT_TRUE(compare->compare(stream_, false, captured).ok());
+        ASSERT_TRUE(compare->compare(copy.view(), stream_, false, captured).ok());
         ASSERT_FALSE(captured);
       }
       must(cudaStreamSynchronize(stream_));
@@ -143,7 +144,7 @@ TEST_F(DeviceTablesCudaTest, ATableBuiltInAGraphIsToldOfEachReplay) {
   bool captured = false;
   const auto graph = capture([&] {
     grow<<<1, 1, 0, stream_>>>(cells, step);
-    ASSERT_TRUE(compare->compare(stream_, false, captured).ok());
+    ASSERT_TRUE(compare->compare(view, stream_, false, captured).ok());
   });
   for (int i = 0; i < 64; ++i) must(cudaGraphLaunch(graph, stream_));  // Nobody waits in between.
   must(cudaStreamSynchronize(stream_));
@@ -161,6 +162,124 @@ TEST_F(DeviceTablesCudaTest, ATableBuiltInAGraphIsToldOfEachReplay) {
   cudaFree(step);
 }
 
+TEST_F(DeviceTablesCudaTest, ATensorOfEachStepIsWrittenAsTheProcessorWritesIt) {
+  for (const TableShape& shape : table_shapes()) {
+    SCOPED_TRACE(shape.name);
+    RandomTable table(shape, 17);
+    DeviceCopy copy(table);
+    auto memory = make_memory(table.view()), expected = make_memory(table.view());
+    HostCompare on_host(table.view(), *expected);
+    Status status;
+    const auto compare = DeviceCompare::create(copy.view(), *memory, status);
+    ASSERT_NE(compare, nullptr) << status.message();
+    std::int32_t* lens = nullptr;
+    must(cudaMallocHost(&lens, shape.rows * sizeof(*lens)));  // The device's, too.
+    TableReader reader(memory), expected_reader(expected);
+    std::vector<CellWord> cells, expected_cells;
+    std::mt19937 random(5);
+    for (std::uint64_t step = 1; step <= 24; ++step) {
+      copy.update(stream_);
+      for (std::uint32_t row = 0; row < shape.rows; ++row) lens[row] = random() % 70;
+      const std::uint32_t rows = 1 + random() % shape.rows, cols = 1 + random() % shape.cols;
+      const bool limited = !shape.lists && step % 2 == 0;
+      const auto part = [&](TableView view) {
+        view.table_rows = shape.rows;
+        view.table_cols = shape.cols;
+        view.rows = rows;
+        view.cols = cols;
+        view.lens = limited ? lens : nullptr;
+        view.len_unit = 3;
+        return view;
+      };
+      const bool resend = step % 5 == 0;
+      bool captured = false;
+      ASSERT_TRUE(compare->compare(part(copy.view()), stream_, resend, captured).ok());
+      must(cudaStreamSynchronize(stream_));
+      if (resend) on_host.resend();
+      on_host.compare(part(table.view()));
+      cells.clear();
+      expected_cells.clear();
+      ASSERT_TRUE(reader.take(step, cells).all);
+      ASSERT_TRUE(expected_reader.take(step, expected_cells).all);
+      std::ranges::sort(cells);
+      std::ranges::sort(expected_cells);
+      ASSERT_EQ(cells, expected_cells) << "step " << step;
+      reader.release(reader.place());
+      expected_reader.release(expected_reader.place());
+      table.change();
+    }
+    must(cudaFreeHost(lens));
+  }
+}
+
+struct Compared {
+  explicit Compared(const TableShape& shape)
+      : table(shape, 23),
+        copy(table),
+        memory(make_memory(table.view())),
+        expected(make_memory(table.view())),
+        on_host(table.view(), *expected),
+        compare(DeviceCompare::create(copy.view(), *memory, status)),
+        reader(memory),
+        expected_reader(expected) {}
+
+  RandomTable table;
+  DeviceCopy copy;
+  std::shared_ptr<TableMemory> memory, expected;
+  HostCompare on_host;
+  Status status;
+  std::unique_ptr<DeviceCompare> compare;
+  TableReader reader, expected_reader;
+};
+
+TEST_F(DeviceTablesCudaTest, SeveralTablesAtOnceAreWrittenAsTheProcessorWritesThem) {
+  std::vector<std::unique_ptr<Compared>> all;
+  while (all.size() <= kTablesAtOnce) {  // More than one kernel takes.
+    for (const TableShape& shape : table_shapes()) {
+      all.push_back(std::make_unique<Compared>(shape));
+      ASSERT_NE(all.back()->compare, nullptr) << all.back()->status.message();
+    }
+  }
+  const auto parts = [&](bool resend) {
+    std::vector<DeviceCompare::Part> made;
+    for (const auto& one : all) made.push_back({one->compare.get(), one->copy.view(), resend});
+    return made;
+  };
+  bool captured = false;
+  const auto graph = capture([&] {
+    ASSERT_TRUE(DeviceCompare::compare_all(parts(true), stream_, captured).ok());
+    ASSERT_TRUE(captured);
+  });
+  std::vector<CellWord> cells, expected_cells;
+  for (std::uint64_t step = 1; step <= 24; ++step) {
+    const bool resend = step % 5 == 0;
+    for (const auto& one : all) one->copy.update(stream_);
+    if (step % 2 == 0 && !resend) {
+      must(cudaGraphLaunch(graph, stream_));
+    } else {
+      ASSERT_TRUE(DeviceCompare::compare_all(parts(resend), stream_, captured).ok());
+      ASSERT_FALSE(captured);
+    }
+    must(cudaStreamSynchronize(stream_));
+    for (std::size_t i = 0; i < all.size(); ++i) {
+      Compared& one = *all[i];
+      if (resend) one.on_host.resend();
+      one.on_host.compare();
+      cells.clear();
+      expected_cells.clear();
+      ASSERT_TRUE(one.reader.take(step, cells).all);
+      ASSERT_TRUE(one.expected_reader.take(step, expected_cells).all);
+      std::ranges::sort(cells);
+      std::ranges::sort(expected_cells);
+      ASSERT_EQ(cells, expected_cells) << "table " << i << ", step " << step;
+      one.reader.release(one.reader.place());
+      one.expected_reader.release(one.expected_reader.place());
+      one.table.change();
+    }
+  }
+  must(cudaGraphExecDestroy(graph));
+}
+
 TEST_F(DeviceTablesCudaTest, WhatFindsNoRoomIsLostAndTheNextStepIsTheWholeTable) {
   RandomTable table({"", 16, 64, 4, 64}, 3);
   DeviceCopy copy(table);
@@ -171,7 +290,7 @@ TEST_F(DeviceTablesCudaTest, WhatFindsNoRoomIsLostAndTheNextStepIsTheWholeTable)
   std::uint64_t steps = 0;
   const auto whole = [&] {
     copy.update(stream_);
-    ASSERT_TRUE(compare->compare(stream_, true, captured).ok());
+    ASSERT_TRUE(compare->compare(copy.view(), stream_, true, captured).ok());
     ++steps;
   };
   while (steps < memory->header().cells_held / 1024 + 1) whole();
@@ -183,7 +302,7 @@ TEST_F(DeviceTablesCudaTest, WhatFindsNoRoomIsLostAndTheNextStepIsTheWholeTable)
   reader.release(reader.place());
   // The room is seen by the step after the next: that is when it is looked for.
   for (int i = 0; i < 2; ++i, ++steps) {
-    ASSERT_TRUE(compare->compare(stream_, false, captured).ok());
+    ASSERT_TRUE(compare->compare(copy.view(), stream_, false, captured).ok());
   }
   must(cudaStreamSynchronize(stream_));
   cells.clear();

@@ -122,6 +122,135 @@ TEST_F(DeviceTablesTest, IndexListsAreRowsAndTheirLengths) {
                   R"({"ev": "lens", "buffer": "n", "values": [3], "row": 0})"));
 }
 
+TEST_F(DeviceTablesTest, AMapTellsWhatItMapsFromNowOn) {
+  view_.rows = 1;
+  view_.cols = 4;
+  cells_ = {0, 7, -1, 5};
+  ptape_device_table* table = open(PTAPE_MAP);
+  ptape_table_compare(table, nullptr, nullptr);
+  cells_ = {0, 0, 0, 6};
+  ptape_table_compare(table, nullptr, nullptr);
+  ptape_table_compare(table, nullptr, nullptr);
+  ptape_table_close(table);
+  EXPECT_THAT(close(), ElementsAre(R"({"ev": "map_set", "map": "t", "pairs": [[1, 7], [3, 5]]})",
+                                   R"({"ev": "map_clear", "map": "t", "from": [1]})",
+                                   R"({"ev": "map_set", "map": "t", "pairs": [[3, 6]]})"));
+}
+
+TEST_F(DeviceTablesTest, OwnersTellWhatIsTakenAndGivenBack) {
+  const auto a = static_cast<std::int32_t>(name("A")), b = static_cast<std::int32_t>(name("B"));
+  cells_ = {0, a, b, a, a, /* columns */ 0, 1, 0, 0, -1};
+  view_.cells = cells_.data();
+  view_.cols = 5;
+  view_.row_stride = 5;
+  ptape_device_table* table = open(PTAPE_OWNERS, name("#nobody"));
+  ptape_table_compare(table, nullptr, nullptr);
+  cells_ = {-1, -2, b, -1, -2, /* columns */ 0, 1, 0, 0, -1};  // Of page 0 nothing is known.
+  ptape_table_compare(table, nullptr, nullptr);
+  cells_ = {-1, b, -1, b, 999, /* columns */ 0, 2, 0, 1, 0};
+  ptape_table_compare(table, nullptr, nullptr);
+  ptape_table_compare(table, nullptr, nullptr);
+  ptape_table_close(table);
+  EXPECT_THAT(
+      close(),
+      ElementsAre(R"({"ev": "alloc", "pool": "t", "req": "A", "pages": [4]})",
+                  R"({"ev": "alloc", "pool": "t", "req": "A", "pages": [3, 1], "first": 0})",
+                  R"({"ev": "alloc", "pool": "t", "req": "B", "pages": [2], "first": 0})",
+                  R"({"ev": "evict", "pool": "t", "req": "A", "logical": 1, "page": 1})",
+                  R"({"ev": "free", "pool": "t", "req": "#nobody", "pages": [0]})",
+                  R"({"ev": "free", "pool": "t", "req": "A", "pages": [3, 4]})",
+                  R"({"ev": "free", "pool": "t", "req": "B", "pages": [2]})",
+                  R"({"ev": "alloc", "pool": "t", "req": "B", "pages": [3, 1], "first": 1})",
+                  R"({"ev": "alloc", "pool": "t", "req": "#nobody", "pages": [4], "first": 0})"));
+}
+
+TEST_F(DeviceTablesTest, ATensorOfEachStepIsTheSameTable) {
+  ptape_device_table* table = open();
+  ptape_table_view view = view_;
+  std::vector<std::int32_t> step{0, 1, 9, 9, 4, 8, 9, 9, 9}, lens{5, 0};
+  view.cells = step.data();
+  view.cols = 3;
+  view.row_stride = 4;
+  view.lens = lens.data();
+  view.len_bytes = 4;
+  view.len_unit = 3;
+  EXPECT_EQ(ptape_table_compare_at(table, &view, nullptr, nullptr), PTAPE_OK);
+  lens = {9, 6};
+  EXPECT_EQ(ptape_table_compare_at(table, &view, nullptr, nullptr), PTAPE_OK);
+  view.rows = 1;
+  step[0] = 7;
+  EXPECT_EQ(ptape_table_compare_at(table, &view, nullptr, nullptr), PTAPE_OK);
+  EXPECT_EQ(ptape_table_compare(table, nullptr, nullptr), PTAPE_OK);  // As it was opened.
+  view.rows = 3;
+  EXPECT_EQ(ptape_table_compare_at(table, &view, nullptr, nullptr), PTAPE_E_ARGUMENT);
+  ptape_table_close(table);
+  EXPECT_THAT(
+      close(),
+      ElementsAre(R"({"ev": "table", "buffer": "t", "row": 0, "col": 0, "pages": [0, 1]})",
+                  R"({"ev": "table", "buffer": "t", "row": 0, "col": 2, "pages": [9]})",
+                  R"({"ev": "table", "buffer": "t", "row": 1, "col": 0, "pages": [4, 8]})",
+                  R"({"ev": "table", "buffer": "t", "row": 0, "col": 0, "pages": [7]})",
+                  R"({"ev": "table", "buffer": "t", "row": 0, "col": 0, "pages": [0]})",
+                  R"({"ev": "table", "buffer": "t", "row": 0, "col": 2, "pages": [2, 3]})",
+                  R"({"ev": "table", "buffer": "t", "row": 1, "col": 1, "pages": [5, 6, 7]})"));
+}
+
+TEST_F(DeviceTablesTest, IndexListsOfEachStepAreTheSameTable) {
+  std::int32_t starts[] = {0, 2, 5}, others[] = {0, 3};
+  view_.starts = starts;
+  view_.start_bytes = 4;
+  view_.capacity = 8;
+  ptape_device_table* table = open(PTAPE_PAGES, name("n"));
+  ptape_table_compare(table, nullptr, nullptr);
+  ptape_table_view view = view_;
+  std::vector<std::int32_t> step{0, 1, 9};
+  view.cells = step.data();
+  view.starts = others;
+  view.rows = 1;
+  view.capacity = 3;
+  ptape_table_compare_at(table, &view, nullptr, nullptr);
+  ptape_table_close(table);
+  EXPECT_THAT(
+      close(),
+      ElementsAre(R"({"ev": "table", "buffer": "t", "row": 0, "col": 0, "pages": [0, 1]})",
+                  R"({"ev": "table", "buffer": "t", "row": 1, "col": 0, "pages": [2, 3, 4]})",
+                  R"({"ev": "lens", "buffer": "n", "values": [2, 3], "row": 0})",
+                  R"({"ev": "table", "buffer": "t", "row": 0, "col": 2, "pages": [9]})",
+                  R"({"ev": "lens", "buffer": "n", "values": [3], "row": 0})"));
+}
+
+TEST_F(DeviceTablesTest, SeveralTablesAreToldInTheirOrder) {
+  ptape_device_table* table = open();
+  std::vector<std::int32_t> more(20);
+  ptape_table_view view = view_, part = view_;
+  view.cells = more.data();
+  view.rows = 1;
+  view.cols = 2;
+  part.rows = 1;
+  std::vector<ptape_table_part> parts{{table, &part}};
+  std::vector<ptape_device_table*> others;
+  while (parts.size() < 10) {  // More than one kernel takes.
+    more[2 * others.size()] = static_cast<std::int32_t>(others.size());
+    view.cells = more.data() + 2 * others.size();
+    others.push_back(ptape_table_open(recorder_, &view, PTAPE_SLOTS, name("n"), 0, 0, 0));
+    parts.push_back({others.back(), nullptr});
+  }
+  EXPECT_EQ(ptape_tables_compare(parts.data(), parts.size(), nullptr, nullptr), PTAPE_OK);
+  parts[3].table = nullptr;
+  EXPECT_EQ(ptape_tables_compare(parts.data(), 4, nullptr, nullptr), PTAPE_E_ARGUMENT);
+  EXPECT_EQ(ptape_tables_compare(nullptr, 1, nullptr, nullptr), PTAPE_E_ARGUMENT);
+  EXPECT_EQ(ptape_tables_compare(nullptr, 0, nullptr, nullptr), PTAPE_OK);
+  ptape_table_close(table);
+  std::vector<std::string> told{
+      R"({"ev": "table", "buffer": "t", "row": 0, "col": 0, "pages": [0, 1, 2, 3]})"};
+  for (std::size_t i = 0; i < others.size(); ++i) {
+    ptape_table_close(others[i]);
+    told.push_back(R"({"ev": "slots", "buffer": "n", "values": [)" + std::to_string(i) +
+                   R"(, 0], "row": 0})");
+  }
+  EXPECT_EQ(close(), told);
+}
+
 TEST_F(DeviceTablesTest, ACompareThatNeverRanIsToldAsDropped) {
   ptape_device_table* table = open();
   ptape_table_replayed(table, nullptr, 1);
@@ -135,7 +264,9 @@ TEST_F(DeviceTablesTest, WhatCannotBeATableIsRefused) {
   view_.cell_bytes = 3;
   EXPECT_EQ(ptape_table_open(recorder_, &view_, PTAPE_PAGES, name("t"), 0, 0, 0), nullptr);
   view_.cell_bytes = 4;
-  EXPECT_EQ(ptape_table_open(recorder_, &view_, PTAPE_LENS, name("t"), 0, 0, 0), nullptr);
+  for (const auto kind : {PTAPE_LENS, PTAPE_MAP}) {
+    EXPECT_EQ(ptape_table_open(recorder_, &view_, kind, name("t"), 0, 0, 0), nullptr);
+  }
   view_.rows = 0;
   EXPECT_EQ(ptape_table_open(recorder_, &view_, PTAPE_PAGES, name("t"), 0, 0, 0), nullptr);
   EXPECT_THAT(ptape_last_error(nullptr), HasSubstr("rows or columns"));

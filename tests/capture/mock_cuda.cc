@@ -150,6 +150,14 @@ void record_as_hooks_do() {
   PTAPE(ptape_table_open)(recorder, &view, PTAPE_PAGES, name, 0, 0, 0);
 }
 
+// As benchmarks do.
+void set_level(int level) {
+  void* library = dlopen(std::getenv("CUDA_INJECTION64_PATH"), RTLD_NOW | RTLD_NOLOAD);
+  void* entry = library != nullptr ? dlsym(library, "pagetape_cupti_level") : nullptr;
+  const bool set = entry != nullptr && reinterpret_cast<int (*)(int)>(entry)(level) == 0;
+  std::printf("level %d: %s, %zu callbacks\n", level, set ? "set" : "refused", enabled.size());
+}
+
 void copy_onto_the_table() {
   CALL(cuMemcpyHtoDAsync_v2, {reinterpret_cast<CUdeviceptr>(cells), nullptr, 64, kMain});
   CALL(cuMemcpyHtoDAsync_v2, {reinterpret_cast<CUdeviceptr>(cells + 64), nullptr, 64, kMain});
@@ -170,12 +178,14 @@ CUptiResult cuptiSubscribe(CUpti_SubscriberHandle*, CUpti_CallbackFunc callback,
 
 CUptiResult cuptiUnsubscribe(CUpti_SubscriberHandle) {
   subscriber = nullptr;
+  enabled.clear();
   return CUPTI_SUCCESS;
 }
 
-CUptiResult cuptiEnableCallback(uint32_t, CUpti_SubscriberHandle, CUpti_CallbackDomain domain,
+CUptiResult cuptiEnableCallback(uint32_t on, CUpti_SubscriberHandle, CUpti_CallbackDomain domain,
                                 CUpti_CallbackId id) {
-  if (domain == CUPTI_CB_DOMAIN_DRIVER_API) enabled.insert(id);
+  if (domain == CUPTI_CB_DOMAIN_DRIVER_API && on != 0) enabled.insert(id);
+  if (domain == CUPTI_CB_DOMAIN_DRIVER_API && on == 0) enabled.erase(id);
   return std::getenv("MOCK_SANDBOX") != nullptr ? CUPTI_ERROR_INSUFFICIENT_PRIVILEGES
                                                 : CUPTI_SUCCESS;
 }
@@ -217,6 +227,8 @@ int main(int argc, char** argv) {
       if (waitpid(child, &status, 0) != child || status != 0) return 1;
     } else if (name == "hooks") {
       record_as_hooks_do();
+    } else if (name.starts_with("level")) {
+      set_level(name.back() - '0');
     } else if (name == "copy") {
       copy_onto_the_table();
     } else {

@@ -30,15 +30,15 @@ def record(release, folder, backend="aiter", fault=""):
     return script("record_sglang.sh", folder, out, release, None, backend, fault)
 
 
-def run_transformers(folder, fault="", guard=""):
+def run_transformers(folder, fault="", guard="", drive="transformers_cb.py"):
     """The trace, what the engine printed and what it logged."""
-    out = os.path.join(folder, "transformers-%s%s.ptape" % (fault or "clean", guard))
+    out = os.path.join(folder, "%s-%s%s.ptape" % (drive[:-3], fault or "clean", guard))
     done = subprocess.run(
         ["bash", os.path.join(ROOT, "capture/python/record_transformers.sh"),
          os.environ["PAGETAPE_ENGINES"], out, fault],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env=dict(os.environ, PAGETAPE_LIBRARY=LIBRARY, PAGETAPE_GUARD=guard), check=True,
-        timeout=600)
+        env=dict(os.environ, PAGETAPE_LIBRARY=LIBRARY, PAGETAPE_GUARD=guard, PAGETAPE_DRIVE=drive),
+        check=True, timeout=600)
     return out, done.stdout, done.stderr
 
 
@@ -335,6 +335,30 @@ class LiveTransformers(LiveEngine, unittest.TestCase):
         self.assertEqual({f["layer"] for f in report["findings"]}, {0})
         self.assertEqual(len({f["event"] for f in report["findings"]}), 1)
 
+    # --- lists that are compared where they are, as on a GPU
+
+    def test_lists_compared_where_they_are_tell_the_same(self):
+        tables = run_transformers(self.folder.name, drive="transformers_tables.py")[0]
+        report, copied = verify(tables), verify(self.clean)
+        self.assertEqual((report["verdict"], report["counts"]), ("pass", {}))
+        for rule in self.judged:
+            self.assertEqual(report["rules"][rule]["judged"], copied["rules"][rule]["judged"], rule)
+
+        def launches(trace):
+            return [(e["ev"], e["layer"], e["space"], e["bound"],
+                     [(row["req"], row.get("len"), row["n"]) for row in e["rows"]])
+                    for e in events(trace) if e["ev"] in ("attention", "store")]
+
+        self.assertEqual(launches(tables), launches(self.clean))
+
+    def test_faults_are_found_in_lists_compared_where_they_are(self):
+        def found(fault):
+            return verify(run_transformers(self.folder.name, fault,
+                                           drive="transformers_tables.py")[0])["findings"]
+
+        self.assertEqual(found("cell")[0]["rule"], "WRONG_OWNER")
+        self.assertEqual({(f["rule"], f["layer"]) for f in found("table")}, {("WRONG_SPACE", 0)})
+
     # --- an index beyond the pool, which the CPU's kernels refuse and a GPU's would follow
 
     def guarded(self, fault, guard):
@@ -357,8 +381,8 @@ class LiveTransformers(LiveEngine, unittest.TestCase):
 
     def test_clamp_serves_on(self):
         for fault in ("read", "write"):
-            printed, _, notes, findings = self.guarded(fault, "clamp")
-            self.assertEqual(printed, "24 requests, 576 new tokens\n")
+            printed, logged, notes, findings = self.guarded(fault, "clamp")
+            self.assertEqual(printed, "24 requests, 576 new tokens\n", logged)
             self.assertEqual(len(notes), 1)
             self.assertIn("OOB_PAGE", {f["rule"] for f in findings})
 

@@ -40,7 +40,7 @@ class Cupti(unittest.TestCase):
             [PAGETAPE, "record", "-o", self.out, *options, "--", ENGINE, *calls],
             env={**environment, "PAGETAPE_LIBRARY": CAPTURE, **variables},
             text=True, check=False, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        self.said = done.stderr
+        self.said, self.printed = done.stderr, done.stdout
         return done.returncode
 
     def events(self):
@@ -68,6 +68,16 @@ class Cupti(unittest.TestCase):
         self.assertEqual((prefill["name"], prefill["block"]), ("prefill", [32, 1, 1]))
         self.assertNotEqual(prefill["stream"], decode["stream"])
         self.assertEqual(end["ev"], "end")
+
+    def test_a_benchmark_takes_it_off_and_puts_it_on_again(self):
+        self.assertEqual(self.record("init", "level1", "launch", "level0", "launch", "level2",
+                                     "launch", "level1", "level3"), 0, self.said)
+        counts = [line.split() for line in self.printed.splitlines()]
+        self.assertEqual([(one[1], one[2]) for one in counts],
+                         [("1:", "set,"), ("0:", "set,"), ("2:", "set,"), ("1:", "set,"),
+                          ("3:", "refused,")])
+        self.assertEqual([one[3] != "0" for one in counts], [False, False, True, False, False])
+        self.assertEqual(self.kinds(), ["kernel", "kernel", "end"])
 
     def test_a_graph_is_captured_made_and_launched(self):
         self.record("init", "graph")

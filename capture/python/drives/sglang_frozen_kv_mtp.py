@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Drives SGLang's own frozen-KV MTP path on a CPU, small enough to record.
+"""Drives SGLang's own frozen-KV MTP path, small enough to record: on a CPU, and with
+$PAGETAPE_ON_GPU on a GPU.
 
 Of the installed release and real: SWAKVPool, MHATokenToKVPool, SWATokenToKVPoolAllocator and the
 paged allocators, ReqToTokenPool, ReqKvInfo, ForwardBatch, SWAChunkCache, RadixAttention,
 ScheduleBatch.maybe_evict_swa, FrozenKVMTPContext, frozen_kv_target_view, target_kv_pool_view,
 Gemma4AssistantForCausalLM.bind_frozen_kv_context and the backend that $PAGETAPE_BACKEND names
-(construction, metadata, forward). Triton kernels run in Triton's interpreter, those that build
-tables and those of TritonAttnBackend's attention. Stand-ins: the attention kernels of the others
+(construction, metadata, forward). On a CPU Triton kernels run in Triton's interpreter, those that
+build tables and those of TritonAttnBackend's attention. Stand-ins: the attention kernels of the others
 (standins.py), the model runner, the requests, the sampler and the models' other layers.
 
 AiterAttnBackend is the one where none is named, since no published release has the defect in
@@ -25,7 +26,8 @@ import importlib
 import os
 from types import SimpleNamespace
 
-os.environ.setdefault("TRITON_INTERPRET", "1")
+DEVICE = "cuda" if os.environ.get("PAGETAPE_ON_GPU") else "cpu"
+os.environ.setdefault("TRITON_INTERPRET", "1" if DEVICE == "cpu" else "0")
 os.environ.setdefault("SGLANG_USE_AITER_UNIFIED_ATTN", "1")
 os.environ.setdefault("SGLANG_DISABLE_LEAN_ATTENTION", "1")  # It asks CUDA for its cores.
 # Evict as soon as one page has left the window: the fixture is short.
@@ -52,11 +54,16 @@ def publish_config():
 
     context = get_context()
     context.override_server_args(
-        model_path="dummy", device="cpu", page_size=PAGE, speculative_num_steps=DRAFT_STEPS,
+        model_path="dummy", device=DEVICE, page_size=PAGE, speculative_num_steps=DRAFT_STEPS,
         speculative_num_draft_tokens=DRAFT_TOKENS, speculative_eagle_topk=1).install()
     parallel = get_parallel().override(attn_tp_size=1, attn_dcp_size=1, attn_cp_size=1, tp_size=1)
     parallel.__enter__()
     return context, parallel
+
+
+def there(tensor):
+    """Where the engine has it, without waiting for what is done there."""
+    return tensor if DEVICE == "cpu" else tensor.pin_memory().to(DEVICE, non_blocking=True)
 
 
 class Engine:
@@ -69,14 +76,14 @@ class Engine:
         from sglang.srt.mem_cache.swa_memory_pool import SWAKVPool
 
         self.recording = recording
-        shape = dict(dtype=torch.bfloat16, head_num=KV_HEADS, head_dim=HEAD_DIM, device="cpu")
-        self.rows = ReqToTokenPool(size=4, max_context_len=CONTEXT, device="cpu",
+        shape = dict(dtype=torch.bfloat16, head_num=KV_HEADS, head_dim=HEAD_DIM, device=DEVICE)
+        self.rows = ReqToTokenPool(size=4, max_context_len=CONTEXT, device=DEVICE,
                                    enable_memory_saver=False)
         self.kv = SWAKVPool(size=FULL_TOKENS, size_swa=SWA_TOKENS, page_size=PAGE,
                             swa_attention_layer_ids=SWA_LAYERS,
                             full_attention_layer_ids=FULL_LAYERS, **shape)
         self.allocator = SWATokenToKVPoolAllocator(
-            FULL_TOKENS, SWA_TOKENS, PAGE, torch.bfloat16, "cpu", self.kv, need_sort=False)
+            FULL_TOKENS, SWA_TOKENS, PAGE, torch.bfloat16, DEVICE, self.kv, need_sort=False)
         # The draft owns no K/V: the worker gives it a dummy pool of one page.
         self.draft_kv = MHATokenToKVPool(size=PAGE, page_size=PAGE, layer_num=4,
                                          enable_memory_saver=False, **shape)
@@ -105,7 +112,7 @@ class Engine:
             get_max_num_attention_heads=lambda: Q_HEADS, swa_v_head_dim=HEAD_DIM,
             linear_attn_registry_result=None)
         runner = SimpleNamespace(
-            model_config=config, device="cpu", dtype=torch.bfloat16,
+            model_config=config, device=DEVICE, dtype=torch.bfloat16,
             kv_cache_dtype=torch.bfloat16, page_size=PAGE, sliding_window_size=WINDOW,
             req_to_token_pool=self.rows, token_to_kv_pool=pool,
             token_to_kv_pool_allocator=self.allocator, is_draft_worker=draft,
@@ -145,11 +152,11 @@ class Engine:
         """Slots up to `ends`, written into the rows (alloc_for_extend in mem_cache/common.py)."""
         prefix = torch.tensor([r.kv.kv_allocated_len for r in requests])
         ends = torch.tensor(ends)
-        last = torch.tensor([
-            int(self.rows.req_to_token[r.kv.req_pool_idx, n - 1]) if n else -1
-            for r, n in zip(requests, prefix.tolist())])
+        last = torch.stack([
+            self.rows.req_to_token[r.kv.req_pool_idx, n - 1].to(torch.int64) if n
+            else torch.full((), -1, device=DEVICE) for r, n in zip(requests, prefix.tolist())])
         total = int((ends - prefix).sum())
-        slots = self.allocator.alloc_extend(prefix, prefix, ends, ends, last, total)
+        slots = self.allocator.alloc_extend(there(prefix), prefix, there(ends), ends, last, total)
         assert slots is not None, "the fixture is out of pages"
         at = 0
         for request, begin, end in zip(requests, prefix.tolist(), ends.tolist()):
@@ -163,11 +170,12 @@ class Engine:
         from sglang.srt.model_executor.forward_batch_info import ForwardBatch
 
         lens = torch.tensor(lens)
-        rows = torch.tensor([r.kv.req_pool_idx for r in requests])
+        rows = there(torch.tensor([r.kv.req_pool_idx for r in requests]))
         return ForwardBatch(
             forward_mode=mode, batch_size=len(requests),
-            input_ids=torch.zeros(new, dtype=torch.int64), req_pool_indices=rows, seq_lens=lens,
-            seq_lens_cpu=lens, seq_lens_sum=int(lens.sum()), out_cache_loc=out)
+            input_ids=torch.zeros(new, dtype=torch.int64, device=DEVICE), req_pool_indices=rows,
+            seq_lens=there(lens), seq_lens_cpu=lens, seq_lens_sum=int(lens.sum()),
+            out_cache_loc=out, rids=[r.rid for r in requests])
 
     def slots(self, requests, begins, ends):
         return torch.cat([
@@ -188,9 +196,9 @@ class Engine:
         self.allocate(requests, lens)
         batch = self.batch(requests, ForwardMode.EXTEND, lens, sum(lens),
                            self.slots(requests, [0] * len(lens), lens))
-        batch.extend_prefix_lens = torch.zeros(len(lens), dtype=torch.int64)
+        batch.extend_prefix_lens = torch.zeros(len(lens), dtype=torch.int64, device=DEVICE)
         batch.extend_prefix_lens_cpu = [0] * len(lens)
-        batch.extend_seq_lens = torch.tensor(lens)
+        batch.extend_seq_lens = there(torch.tensor(lens))
         batch.extend_seq_lens_cpu = lens
         self.forward_target(batch, sum(lens))
         self.running += requests
@@ -204,8 +212,8 @@ class Engine:
 
     @staticmethod
     def qkv(tokens: int):
-        q = torch.zeros(tokens, Q_HEADS * HEAD_DIM, dtype=torch.bfloat16)
-        k = torch.zeros(tokens, KV_HEADS, HEAD_DIM, dtype=torch.bfloat16)
+        q = torch.zeros(tokens, Q_HEADS * HEAD_DIM, dtype=torch.bfloat16, device=DEVICE)
+        k = torch.zeros(tokens, KV_HEADS, HEAD_DIM, dtype=torch.bfloat16, device=DEVICE)
         return q, k, k.clone()
 
     # --- draft worker
@@ -228,7 +236,7 @@ class Engine:
         for _ in range(count):
             with target_kv_pool_view(batch, self.context, self.draft):
                 for layer in self.assistant_layers:
-                    q = torch.zeros(len(requests), Q_HEADS * HEAD_DIM, dtype=torch.bfloat16)
+                    q = self.qkv(len(requests))[0]
                     self.draft.forward_decode(q, None, None, layer, batch, save_kv_cache=False)
 
     # --- one decode iteration: evict, draft, verify, accept, seed
@@ -293,7 +301,7 @@ def _translator(runner):
     return KVIndexTranslator(
         req_to_token=runner.req_to_token_pool.req_to_token,
         token_to_kv_pool_allocator=runner.token_to_kv_pool_allocator,
-        token_to_kv_pool=runner.token_to_kv_pool, page_size=PAGE, device="cpu")
+        token_to_kv_pool=runner.token_to_kv_pool, page_size=PAGE, device=DEVICE)
 
 
 def run(engine: Engine) -> None:

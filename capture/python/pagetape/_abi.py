@@ -7,137 +7,16 @@ import ctypes
 import os
 from array import array
 from itertools import chain
-from typing import Dict, List, NamedTuple, Optional, Set
+from typing import Any, Dict, List, NamedTuple, Optional, Set
+
+from ._structures import (PtapeOptions, PtapeCounts, PtapeAt, PtapeLaunch, PtapeTensor, PtapeRow,
+                          PtapeLanes, PtapeLayerLaunch, PtapeTableView, PtapeTablePart,
+                          PtapeGuardLaunch, PtapeGuardFinding)
 
 ABI_MAJOR = 1
 E_DROPPED, E_WRITE, E_DEVICE = -2, -3, -5
 ABSENT = -(1 << 63)
-PAGES, LENS, SLOTS = 0, 1, 2  # kinds of device tables
-
-
-class PtapeOptions(ctypes.Structure):
-    _fields_ = [
-        ("size", ctypes.c_uint32),
-        ("path", ctypes.c_char_p),
-        ("zstd_level", ctypes.c_int32),
-        ("rank", ctypes.c_int32),
-        ("buffer_bytes", ctypes.c_uint64),
-        ("block", ctypes.c_int32),
-        ("timestamps", ctypes.c_int32),
-    ]
-
-
-class PtapeCounts(ctypes.Structure):
-    _fields_ = [
-        ("events", ctypes.c_uint64),
-        ("dropped", ctypes.c_uint64),
-        ("malformed", ctypes.c_uint64),
-        ("bytes", ctypes.c_uint64),
-    ]
-
-
-class PtapeAt(ctypes.Structure):
-    _fields_ = [
-        ("t", ctypes.c_int64),
-        ("stream", ctypes.c_int32),
-        ("rank", ctypes.c_int32),
-        ("src", ctypes.c_uint32),
-    ]
-
-
-class PtapeLaunch(ctypes.Structure):
-    _fields_ = [
-        ("size", ctypes.c_uint32),
-        ("backend", ctypes.c_uint32),
-        ("layers", ctypes.c_void_p),
-        ("n_layers", ctypes.c_size_t),
-        ("rows", ctypes.c_void_p),
-        ("n_rows", ctypes.c_size_t),
-        *[(name, ctypes.c_uint32) for name in ("mode", "space", "unit", "table", "lens", "slots",
-                                               "kernel", "bound_pool")],
-        *[(name, ctypes.c_int64) for name in ("bound_pages", "bound_ptr", "window", "page_size",
-                                              "table_rows", "table_cols")],
-        ("lanes", ctypes.c_void_p),
-        ("bound", ctypes.c_void_p),
-    ]
-
-
-class PtapeTensor(ctypes.Structure):
-    _fields_ = [
-        ("size", ctypes.c_uint32),
-        ("n_dims", ctypes.c_uint32),
-        ("shape", ctypes.c_void_p),
-        ("stride", ctypes.c_void_p),
-    ]
-
-
-class PtapeRow(ctypes.Structure):
-    _fields_ = [
-        ("req", ctypes.c_uint32),
-        ("reserved", ctypes.c_uint32),
-        *[(name, ctypes.c_int64) for name in ("len", "row", "q_len", "q_pos", "first", "n")],
-        ("pages", ctypes.c_void_p),
-        ("n_pages", ctypes.c_size_t),
-        ("slots", ctypes.c_void_p),
-        ("n_slots", ctypes.c_size_t),
-    ]
-
-
-class PtapeLanes(ctypes.Structure):
-    _fields_ = [
-        ("size", ctypes.c_uint32),
-        ("reserved", ctypes.c_uint32),
-        ("n_lanes", ctypes.c_size_t),
-        *[(name, ctypes.c_void_p) for name in ("req", "len", "row", "q_len", "q_pos", "first",
-                                               "n")],
-    ]
-
-
-class PtapeLayerLaunch(ctypes.Structure):
-    _fields_ = [
-        ("launch", ctypes.c_void_p),
-        ("store", ctypes.c_uint32),
-        ("reserved", ctypes.c_uint32),
-    ]
-
-
-class PtapeTableView(ctypes.Structure):
-    _fields_ = [
-        ("size", ctypes.c_uint32),
-        ("cell_bytes", ctypes.c_uint32),
-        ("cells", ctypes.c_void_p),
-        ("rows", ctypes.c_uint32),
-        ("cols", ctypes.c_uint32),
-        ("row_stride", ctypes.c_int64),
-        ("col_stride", ctypes.c_int64),
-        ("starts", ctypes.c_void_p),
-        ("start_bytes", ctypes.c_uint32),
-        ("on_host", ctypes.c_uint32),
-        ("capacity", ctypes.c_int64),
-    ]
-
-
-class PtapeGuardLaunch(ctypes.Structure):
-    _fields_ = [
-        ("size", ctypes.c_uint32),
-        ("layer", ctypes.c_int32),
-        *[(name, ctypes.c_int64) for name in ("bound", "page_size", "window", "q_len")],
-        ("lens", ctypes.c_void_p),
-        ("len_bytes", ctypes.c_uint32),
-        ("reserved", ctypes.c_uint32),
-    ]
-
-
-class PtapeGuardFinding(ctypes.Structure):
-    _fields_ = [
-        ("id", ctypes.c_int64),
-        ("bound", ctypes.c_int64),
-        ("bad", ctypes.c_uint64),
-        ("row", ctypes.c_uint32),
-        ("col", ctypes.c_uint32),
-        ("layer", ctypes.c_int32),
-        ("reserved", ctypes.c_uint32),
-    ]
+PAGES, LENS, SLOTS, MAP, OWNERS = range(5)  # kinds of device tables
 
 
 class PtapeError(RuntimeError):
@@ -236,6 +115,8 @@ def _sign_devices(library) -> None:
     _sign(library, "ptape_table_open", handle, handle, view, ctypes.c_int,
           *[ctypes.c_uint32] * 4)
     _sign(library, "ptape_table_compare", ctypes.c_int, handle, at, handle)
+    _sign(library, "ptape_table_compare_at", ctypes.c_int, handle, view, at, handle)
+    _sign(library, "ptape_tables_compare", ctypes.c_int, handle, ctypes.c_size_t, at, handle)
     _sign(library, "ptape_guard_open", handle, handle, ctypes.c_int, ctypes.c_int)
     _sign(library, "ptape_guard_table", handle, handle, view, ctypes.c_int64)
     _sign(library, "ptape_guarded_cells", handle, handle)
@@ -287,66 +168,110 @@ class Launch:
     event's."""
 
     def __init__(self, native: "NativeRecorder", store: bool, rows: Rows, bound: Bound,
-                 **fields) -> None:
+                 fields: Dict) -> None:
         self.store = store
         self.made = made = PtapeLaunch()
         native.library.ptape_launch_init(made)
         made.size = ctypes.sizeof(PtapeLaunch)
-        self._kept: list = []  # What it points to.
-        names = [native.request(req) for req in rows.req]
-        if rows.pages is None and rows.slots is None:
-            self._by_column(names, rows)
-        else:
-            self._by_row(names, rows)
+        self._kept: list = []  # What it points to, but for its lanes.
         made.bound_pool, made.bound_pages = native.name(bound.pool), bound.pages
         if bound.shape:
             tensor = PtapeTensor(ctypes.sizeof(PtapeTensor), len(bound.shape),
-                                 *(self._array("q", sizes)[0]
+                                 *(_array("q", sizes, self._kept)[0]
                                    for sizes in (bound.shape, bound.stride)))
             self._kept.append(tensor)
             made.bound = ctypes.addressof(tensor)
         for field, value in fields.items():
             setattr(made, field, native.name(value) if isinstance(value, str) else value)
+        self._form: Optional[tuple] = None
+        self._lanes: Any = None
+        self.lanes(native, rows)
 
-    def _array(self, kind: str, values) -> tuple:
-        """Where they stand, and how many. Only None, which is no list, stands nowhere."""
-        if values is None:
-            return None, 0
-        self._kept.append(array(kind, values or [0]))
-        return self._kept[-1].buffer_info()[0], len(values)
+    def lanes(self, native: "NativeRecorder", rows: Rows) -> None:
+        names = native.requests(rows.req)
+        if rows.pages is None and rows.slots is None:
+            self._by_column(names, rows[1:7])
+        else:
+            self._by_row(names, rows)
 
-    def _by_column(self, names: List[int], rows: Rows) -> None:
-        columns = [("I", names), *(("q", column) for column in rows[1:7])]
-        lanes = PtapeLanes(ctypes.sizeof(PtapeLanes), 0, len(names),
-                           *(self._array(*column)[0] for column in columns))
-        self._kept.append(lanes)
-        self.made.lanes = ctypes.addressof(lanes)
+    def refilled(self, names: array, numbers: tuple) -> bool:
+        if self._form is None or self._form[0] != len(names) or len(numbers) != len(self._numbers):
+            return False
+        self._names[:], self._numbers[:] = names, array("q", numbers)
+        return True
 
-    def _by_row(self, names: List[int], rows: Rows) -> None:
+    def _by_column(self, names: array, columns: tuple) -> None:
+        """Into the place of the last batch's, where that had as many lanes."""
+        columns = [(number, column) for number, column in enumerate(columns)
+                   if column is not None]
+        numbers = array("q", chain.from_iterable([column for _, column in columns]))
+        form = len(names), [number for number, _ in columns]
+        if form == self._form:
+            self._names[:], self._numbers[:] = names, numbers
+            return
+        self._form, self._names, self._numbers = form, names[:], numbers
+        self._lanes = lanes = PtapeLanes(ctypes.sizeof(PtapeLanes), 0, len(names),
+                                         self._names.buffer_info()[0])
+        for position, (number, _) in enumerate(columns):
+            setattr(lanes, NUMBERS[number],
+                    numbers.buffer_info()[0] + 8 * len(names) * position)
+        self.made.lanes, self.made.rows, self.made.n_rows = ctypes.addressof(lanes), None, 0
+
+    def _by_row(self, names: array, rows: Rows) -> None:
+        self._form, self._lanes = None, []
+        kept = self._lanes
         numbers = zip(*(column or [ABSENT] * len(names) for column in rows[1:7]))
         lists = zip(*(column or [None] * len(names) for column in (rows.pages, rows.slots)))
         made = (PtapeRow * len(names))(*(
-            (name, 0, *given, *self._array("i", pages), *self._array("q", slots))
+            (name, 0, *given, *_array("i", pages, kept), *_array("q", slots, kept))
             for name, given, (pages, slots) in zip(names, numbers, lists)))
-        self._kept.append(made)
-        self.made.rows, self.made.n_rows = ctypes.addressof(made), len(names)
+        kept.append(made)
+        self.made.lanes, self.made.rows = None, ctypes.addressof(made)
+        self.made.n_rows = len(names)
+
+
+def _array(kind: str, values, kept: list) -> tuple:
+    """Where they stand, and how many. Only None, which is no list, stands nowhere."""
+    if values is None:
+        return None, 0
+    kept.append(array(kind, values or [0]))
+    return kept[-1].buffer_info()[0], len(values)
 
 
 class LayerLaunches:
     """The launches of one layer in their order, on the CUDA stream at that address (0: the host's
-    own work): made once for all the layers that are given the same."""
+    own work): made once for all the layers that are given the same. `launches` are what a Launch
+    is made of, each."""
 
-    def __init__(self, native: "NativeRecorder", launches: List[Launch], stream: int) -> None:
-        self._kept = launches
+    def __init__(self, native: "NativeRecorder", launches: List[tuple], stream: int) -> None:
+        self.native = native
+        self._launches = [Launch(native, *one) for one in launches]
         self.count = len(launches)
-        self.array = (PtapeLayerLaunch * self.count)(
-            *((ctypes.addressof(one.made), one.store, 0) for one in launches))
-        self.at = ctypes.addressof(self.array)
-        self.place = PtapeAt(t=ABSENT, stream=native.stream(stream) if stream else 0, rank=-1)
+        self._array = (PtapeLayerLaunch * self.count)(
+            *((ctypes.addressof(one.made), one.store, 0) for one in self._launches))
+        self._place = PtapeAt(t=ABSENT, stream=native.stream(stream) if stream else 0, rank=-1)
+        # As a call without declared types takes them: nothing of them is looked at again.
+        self.given = (ctypes.byref(self._place), ctypes.byref(self._array),
+                      ctypes.c_size_t.from_param(self.count))
+
+    def refilled(self, reqs, numbers: List[tuple]) -> bool:
+        """The same of as many lanes and as many columns, one behind the other; else False."""
+        names = self.native.requests(reqs)
+        for one, said in zip(self._launches, numbers):
+            if not one.refilled(names, said):
+                return False
+        return True
+
+    def again(self, rows: List[Rows]) -> None:
+        """Of another batch, whose launches have other lanes alone."""
+        for one, said in zip(self._launches, rows):
+            one.lanes(self.native, said)
 
 
 # So many names of requests that have ended are kept, for what is still to be said of them.
 ENDED_KEPT = 1024
+# Of a model's layers and the tensors that they have had; some engines make a new one a step.
+LAYERS_KEPT = 4096
 
 
 class NativeRecorder:
@@ -372,6 +297,14 @@ class NativeRecorder:
         self._given = {NAME: self._name, REQ: self._req, INT: self._int, ID: self._id,
                        IDS: self._ids, INTS: self._ints, LAYERS: self._layers}
         self._streams: Dict[int, int] = {}
+        self._last_requests: tuple = ((), array("I"))
+        # A layer's part of a call without declared types, by the layer and its tensor's address.
+        self._layers_given: Dict[tuple, tuple] = {}
+        self._layer, self._layer_named = library["ptape_layer"], library["ptape_layer_named"]
+        self._last_launch = library["ptape_last_launch"]
+        self._last_launch.restype = ctypes.c_uint64
+        self.alive = [True]  # Nothing: closed.
+        self._handle_given = ctypes.c_void_p.from_param(self.handle)
         # Used by one thread at a time: the recorder's lock is held.
         self._place = PtapeAt(t=ABSENT, stream=0, rank=-1, src=0)
         self._place_given = ctypes.byref(self._place)
@@ -437,6 +370,13 @@ class NativeRecorder:
             self._requests.add(req)
         return self.name(req)
 
+    def requests(self, reqs) -> array:
+        """Of each. Batches mostly are of the same as the last one."""
+        reqs = tuple(reqs)
+        if reqs != self._last_requests[0]:
+            self._last_requests = reqs, array("I", [self.request(req) for req in reqs])
+        return self._last_requests[1]
+
     def _lives(self, req: str, alive: bool) -> None:
         """What is kept of a request's name is given back some time after its end."""
         self._ended.pop(req, None)
@@ -448,6 +388,7 @@ class NativeRecorder:
             del self._ended[oldest]
             self._requests.remove(oldest)
             self.library.ptape_forget(self.handle, self._names.pop(oldest))
+            self._last_requests = (), array("I")
 
     def table_rows(self, buffer: str, address: int, stride: int, counts: List[int],
                    reqs: List[Optional[str]], space: Optional[str], unit: Optional[str]) -> None:
@@ -469,17 +410,40 @@ class NativeRecorder:
         self.recorded(self.library.ptape_slots(self.handle, None, self.name(buffer), 0, address,
                                                count))
 
+    def step(self, step: int, mode: str, batch: int) -> None:
+        self.recorded(self.library.ptape_step(self.handle, None, step, self.name(mode), batch))
+
     def layer(self, launches: LayerLaunches, layer, address: int) -> None:
         """Records them for that layer, whose K tensor is at that address."""
-        record = self.library.ptape_layer
+        record, arguments = self.layer_call(launches, layer, address)
+        status = record(*arguments)
+        if status:
+            self.recorded(status)
+
+    def layer_call(self, launches: LayerLaunches, layer, address: int) -> tuple:
+        """The function, and its arguments as they are."""
+        given = self._layers_given.get((layer, address))
+        if given is None:
+            given = self._layer_given(layer, address)
+        record, handle, number, where = given
+        place, array_given, count = launches.given
+        return record, (handle, place, number, where, array_given, count)
+
+    def _layer_given(self, layer, address: int) -> tuple:
+        if len(self._layers_given) >= LAYERS_KEPT:
+            self._layers_given.clear()
+        record, number = self._layer, ctypes.c_int32
         if isinstance(layer, str):
-            record, layer = self.library.ptape_layer_named, self.name(layer)
-        self.recorded(record(self.handle, launches.place, layer, address, launches.at,
-                             launches.count))
+            record, number = self._layer_named, ctypes.c_uint32
+        given = (record, self._handle_given,
+                 number.from_param(self.name(layer) if isinstance(layer, str) else layer),
+                 ctypes.c_int64.from_param(address))
+        self._layers_given[layer, address] = given
+        return given
 
     def last_launch(self) -> int:
         """The ticket of the launch that this thread recorded last."""
-        return self.library.ptape_last_launch(self.handle)
+        return self._last_launch(self._handle_given)
 
     def launch_done(self, ticket: int) -> None:
         self.recorded(self.library.ptape_launch_done(self.handle, None, ticket))
@@ -523,6 +487,9 @@ class NativeRecorder:
         malformed = self.counts().malformed
         message = self.library.ptape_last_error(self.handle).decode()
         handle, self.handle = self.handle, None
+        self._handle_given = ctypes.c_void_p.from_param(None)
+        self.alive.clear()
+        self._layers_given.clear()
         if self.library.ptape_close(handle) != 0 or malformed:
             raise PtapeError(f"{malformed} malformed events; {message}")
 

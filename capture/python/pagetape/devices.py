@@ -12,10 +12,10 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from typing import NamedTuple, Optional
+from typing import List, NamedTuple, Optional
 
 from ._abi import (E_DEVICE, PAGES, SLOTS, NativeRecorder, PtapeError, PtapeGuardFinding,
-                   PtapeGuardLaunch, PtapeTableView)
+                   PtapeGuardLaunch, PtapeTablePart, PtapeTableView)
 
 MODES = ("log", "raise", "clamp")  # as the library counts them
 MOST_CELLS = (1 << 30) - 1  # of a view, with a length for each row
@@ -52,7 +52,9 @@ def capturing(tensor) -> bool:
     return tensor.is_cuda and sys.modules["torch"]._C._cuda_isCurrentStreamCapturing()
 
 
-def view_of(cells, cols: int, starts=None, rows: Optional[int] = None) -> PtapeTableView:
+def view_of(cells, cols: int, starts=None, rows: Optional[int] = None, lens=None,
+            unit: int = 1) -> PtapeTableView:
+    """With `lens`, of each row so many tokens are there, a cell for `unit` of them."""
     view = PtapeTableView(size=ctypes.sizeof(PtapeTableView), cell_bytes=cells.element_size(),
                           cells=cells.data_ptr(), cols=cols, col_stride=cells.stride(-1),
                           capacity=cells.numel(), on_host=not cells.is_cuda, start_bytes=4)
@@ -62,6 +64,8 @@ def view_of(cells, cols: int, starts=None, rows: Optional[int] = None) -> PtapeT
     else:
         view.rows = 1 if cells.dim() == 1 else cells.shape[0]
         view.row_stride = cells.stride(0)
+    if lens is not None:
+        view.lens, view.len_bytes, view.len_unit = lens.data_ptr(), lens.element_size(), unit
     return view
 
 
@@ -69,24 +73,32 @@ class DeviceTable:
     """A buffer of the trace whose changes are told by comparing it where it is."""
 
     def __init__(self, native: NativeRecorder, view: PtapeTableView, buffer: str, space: str = "",
-                 unit: str = "", slots: bool = False) -> None:
+                 unit: str = "", slots: bool = False, kind: int = PAGES, lens: str = "") -> None:
         self._native = native
         self.buffer, self.rows, self.cols = buffer, view.rows, view.cols
-        names = (native.name(text or None) for text in (buffer, None, space, unit))
+        names = (native.name(text or None) for text in (buffer, lens, space, unit))
         self._handle = native.library.ptape_table_open(
-            native.handle, view, SLOTS if slots else PAGES, *names)
+            native.handle, view, SLOTS if slots else kind, *names)
         if not self._handle:
             raise PtapeError(native.library.ptape_last_error(None).decode())
 
-    def compare(self, stream: int) -> bool:
-        """Told here, in the trace, is what the table holds by then on the stream at this address.
-        False where the GPU refuses: the engine is about to learn that from its own call."""
-        library = self._native.library
-        status = library.ptape_table_compare(self._handle, self._native.at(stream), stream)
+    def compare(self, stream: int, view: Optional[PtapeTableView] = None) -> bool:
+        """Told here, in the trace, is what the table holds by then on the stream at this address,
+        with a view: where it is that. False where the GPU refuses: the engine is about to learn
+        that from its own call."""
+        library, at = self._native.library, self._native.at(stream)
+        if view is None:
+            status = library.ptape_table_compare(self._handle, at, stream)
+        else:
+            status = library.ptape_table_compare_at(self._handle, view, at, stream)
         if status == E_DEVICE:
             return False
         self._native.recorded(status)
         return True
+
+    @property
+    def handle(self) -> Optional[int]:
+        return self._handle
 
     def holds(self, rows: int, cols: int) -> bool:
         return rows <= self.rows and cols <= self.cols
@@ -95,6 +107,26 @@ class DeviceTable:
         handle, self._handle = self._handle, None
         if handle:
             self._native.library.ptape_table_close(handle)
+
+
+class TogetherCompared:
+    """Tables of one GPU that are compared at once, each where its view says then."""
+
+    def __init__(self, native: NativeRecorder, tables: List[DeviceTable],
+                 views: List[PtapeTableView]) -> None:
+        self.native, self.count = native, len(tables)
+        self._kept = views
+        self._parts = (PtapeTablePart * len(tables))(
+            *((table.handle, ctypes.addressof(view)) for table, view in zip(tables, views)))
+
+    def compare(self, stream: int) -> bool:
+        """As of each table alone."""
+        status = self.native.library.ptape_tables_compare(
+            self._parts, self.count, self.native.at(stream), stream)
+        if status == E_DEVICE:
+            return False
+        self.native.recorded(status)
+        return True
 
 
 class Finding(NamedTuple):

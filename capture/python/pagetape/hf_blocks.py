@@ -11,19 +11,27 @@ token to come (sentinel) and for a write that counts for nothing (trash).
 
 from __future__ import annotations
 
-from typing import Callable, Dict, List, NamedTuple, Optional
+import os
+import sys
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 PREFIX = "#prefix"  # holds the blocks that are offered for reuse
 
 
-class Lane(NamedTuple):
-    """A request's part of a batch, and by group how many entries the lists have with it."""
+class Lanes:
+    """A batch's requests in their order. Of each: what of it is in the cache, what it brings, and
+    how many entries each group's reads, then each group's writes have with it."""
 
-    req: str
-    past: int
-    new: int
-    reads: List[int]
-    writes: List[int]
+    def __init__(self, groups: int, lanes: List[tuple]) -> None:
+        self._groups = groups
+        self.reqs, self.pasts, self.news, *self._ends = zip(*lanes) if lanes \
+            else [()] * (3 + 2 * groups)
+
+    def reads(self, group: int) -> Tuple[int, ...]:
+        return self._ends[group]
+
+    def writes(self, group: int) -> Tuple[int, ...]:
+        return self._ends[self._groups + group]
 
 
 class Group:
@@ -40,6 +48,7 @@ class Cache:
 
     def __init__(self, name: str, cache) -> None:
         self.name = name
+        self.ready: Dict[int, tuple] = {}  # what is left to do for a layer of this batch's
         self.block_size = size = int(cache.block_size)
         # Slots of reserved blocks; before 5.17 one was for writes alone. No read of padding's may
         # be the sentinel, which stands for a token of the batch's own.
@@ -49,16 +58,31 @@ class Cache:
         self.sentinel = int(cache.sentinel_index)
         self.groups: List[Group] = []
         self.of_layer: Dict[int, Group] = {}
-        self.building: List[Lane] = []
-        self.lanes: List[Lane] = []
+        # A call of the GPU's: what is put on the current stream now is captured. None: on the host.
+        self.captures: Optional[Callable[[], bool]] = \
+            sys.modules["torch"]._C._cuda_isCurrentStreamCapturing \
+            if cache.key_cache[0].is_cuda else None
+        self.building: List[tuple] = []  # lanes of the next batch's
+        self.lanes = Lanes(len(cache.group_cache_managers), [])
+        cache._pagetape_lanes, cache._pagetape_ready = self.building, self.ready
         self.batches = 0
         self.decode = False  # of the batch: each lane brings one new token
         self.listed: Dict[tuple, tuple] = {}  # what the batch's index lists were told as
-        self.pairs: Dict[int, tuple] = {}  # and what its layers last got, by group
-        self.compared: set = set()  # tables of the batch's that all groups share
+        self.pairs: Dict[int, Any] = {}  # and what its layers last got, by group
+        self.compared: Dict[Any, bool] = {}  # tables of the batch's, and whether the GPU took it
+        self.lists: Optional[tuple] = None  # where those stood that `together` compares
+        self.lines: Dict[Any, Any] = {}
+        self.together: Any = None
+        self.forms: Dict[tuple, tuple] = {}  # what launches have whatever the batch
         self.buffers: set = set()  # declared
         self.begun: List[int] = []  # the last launch of each batch that has not completed
         self.updates = 0  # calls of update() seen
+
+    def forget(self) -> None:
+        """What is kept from one batch for the next one."""
+        self.pairs, self.lines = {}, {}
+        self.ready.clear()
+        self.lists = self.together = None
 
 
 class Blocks:
@@ -68,11 +92,19 @@ class Blocks:
         self.recorder = recorder
         self.addresses = addresses
         self._header = header
-        self._caches: Dict[int, Cache] = {}  # by id(BlockManager), which the recorder keeps
+        self.caches: Dict[int, Cache] = {}  # by id(BlockManager), which the recorder keeps
         self._groups: Dict[int, Group] = {}  # by id(CacheAllocator), likewise
         self._alive: Dict[str, str] = {}  # request -> state last written
         self._leaving: set = set()  # requests on their way back to the queue
+        self._running: Optional[tuple] = None  # requests that are known to run: the last batch's
         self._steps = 0
+        self._gaps: Dict[tuple, Callable[[], None]] = {}  # by why, and of which pools
+        os.register_at_fork(after_in_child=self._forget)
+
+    def _forget(self) -> None:
+        """A forked child has a recorder of its own."""
+        for known in self.caches.values():
+            known.forget()
 
     # --- caches
 
@@ -80,7 +112,7 @@ class Blocks:
         self._header()
         manager = cache._block_manager
         name = self.recorder.name(manager, "cache")
-        known = self._caches[id(manager)] = Cache(name, cache)
+        known = self.caches[id(manager)] = Cache(name, cache)
         self.recorder.emit("backend", backend=name, role="target",
                            **{"class": type(cache).__name__})
         for index, allocator in enumerate(cache.group_cache_managers):
@@ -116,7 +148,7 @@ class Blocks:
                                stride=list(k.stride()), **where)
 
     def of(self, cache) -> Optional[Cache]:
-        return self._caches.get(id(cache._block_manager))
+        return self.caches.get(id(cache._block_manager))
 
     def group(self, allocator) -> Optional[Group]:
         return self._groups.get(id(allocator))
@@ -127,9 +159,18 @@ class Blocks:
         if known is not None:
             self.gap(known.groups, why)
 
+    def lost(self, manager, why: str) -> None:
+        """Likewise, told by its allocator."""
+        known = self.caches.get(id(manager))
+        if known is not None:
+            self.gap(known.groups, why)
+
     def gap(self, groups: List[Group], why: str) -> None:
         """Likewise, of these groups."""
-        self.recorder.emit("gap", why=why, pools=[group.pool for group in groups])
+        key = why, *[group.pool for group in groups]
+        if key not in self._gaps:
+            self._gaps[key] = self.recorder.again_and_again("gap", why=why, pools=[*key[1:]])
+        self._gaps[key]()
 
     # --- requests
 
@@ -156,16 +197,19 @@ class Blocks:
             del self._alive[req]
 
     def _state(self, req: str, state: str) -> None:
-        self._alive[req] = state
+        self._alive[req], self._running = state, None
         self.recorder.emit("request", req=req, state=state)
 
     def step(self, known: Cache) -> None:
-        known.lanes, known.building = known.building, []
-        for lane in known.lanes:
-            self.schedule(lane.req)
-        decode = all(lane.new == 1 and lane.past for lane in known.lanes)
-        self.recorder.emit("step", step=self._steps, mode="decode" if decode else "extend",
-                           batch=len(known.lanes))
+        lanes = known.lanes = Lanes(len(known.groups), known.building)
+        known.building.clear()
+        if lanes.reqs != self._running:
+            for req in lanes.reqs:
+                self.schedule(req)
+            self._running = lanes.reqs
+        known.decode = set(lanes.news) <= {1}
+        self.recorder.step(self._steps, "decode" if known.decode and all(lanes.pasts)
+                           else "extend", len(lanes.reqs))
         self._steps += 1
 
     # --- blocks
@@ -219,7 +263,7 @@ class Blocks:
                            key=group.published.get(block, "unknown"), first=column)
 
     def dropped(self, manager, blocks: List[int]) -> None:
-        known = self._caches.get(id(manager))
+        known = self.caches.get(id(manager))
         for block in blocks:
             for group in known.groups if known is not None else []:
                 key = group.published.pop(block, None)

@@ -11,9 +11,9 @@ from __future__ import annotations
 import weakref
 from typing import Dict, List, NamedTuple, Optional
 
-from ._abi import PtapeError
-from .devices import (DeviceTable, Finding, Guard, Guarded, OutOfBounds, capturing, mode_asked,
-                      stream_of, view_of)
+from ._abi import PtapeError, PtapeTableView
+from .devices import (DeviceTable, Finding, Guard, Guarded, OutOfBounds, TogetherCompared,
+                      capturing, mode_asked, stream_of, view_of)
 from .hf_blocks import Cache
 from .importhook import strict
 
@@ -56,6 +56,7 @@ class Line(NamedTuple):
     buffer: str
     starts: Starts
     table: Optional[DeviceTable]  # of tensors on a GPU
+    view: PtapeTableView  # where the table is; of a batch's lists alone
     offset: int  # of its first entry in the buffer, where that is one row
     guarded: Optional[Guarded]
 
@@ -69,6 +70,7 @@ class Buffers:
         self.mode = mode_asked()
         self._guards: Dict[tuple, Guard] = {}  # by whether it is of writes, and on the host
         self._sets = 0
+        self.changes = 0  # of the lines
         self._open: Dict[int, list] = {}  # what each set has open
 
     def add(self, known: Cache, inputs) -> None:
@@ -86,40 +88,41 @@ class Buffers:
         lines = [*self._reads(known, inputs, prefix, starts, opened),
                  *self._writes(known, inputs, prefix, opened)]
         self.lines.update(lines)
+        self.changes += 1
         self._open[id(inputs)] = opened
         addresses = [address for address, _ in lines]
-        weakref.finalize(inputs, self._remove, id(inputs), addresses).atexit = False
+        weakref.finalize(inputs, self._remove, id(inputs), addresses, known).atexit = False
 
     def _reads(self, known: Cache, inputs, prefix: str, all_starts: Dict[str, Starts],
                opened: list) -> List[tuple]:
         lines = []
         for index, group in enumerate(known.groups):
             cells = inputs.read_index_storage[index]
-            starts = all_starts["full_attention" if group.window is None
-                                else "sliding_attention"]
+            kind = "full_attention" if group.window is None else "sliding_attention"
+            starts, begins = all_starts[kind], inputs.cumulative_seqlens_k[kind]
             longest = cells.numel() if group.window is None else group.window - 1
             cols = max(min(longest, cells.numel(), _COLUMNS_MOST), 1)
-            rows = min(starts.own.numel() - 1, _CELLS_MOST // cols)
+            view = view_of(cells, cols, begins, min(begins.numel() - 1, _CELLS_MOST // cols))
             buffer = f"{prefix}.reads{index}"
-            table = self._table(opened, cells, view_of(cells, cols, starts.own, rows), buffer,
-                                group.pool, "slot")
+            table = self._table(opened, cells, view, buffer, group.pool, "slot")
             guarded = self._guarded(cells, starts, known.read_trash, False, opened)
-            lines.append((cells.data_ptr(), Line(index, buffer, starts, table, 0, guarded)))
+            lines.append((cells.data_ptr(), Line(index, buffer, starts, table, view, 0, guarded)))
         return lines
 
     def _writes(self, known: Cache, inputs, prefix: str, opened: list) -> List[tuple]:
         """On a GPU one buffer has all groups' lists: one compare a batch instead of one each."""
         storage = inputs.write_index_storage
         flat = storage.view(-1)
-        table = self._table(opened, flat, view_of(flat, flat.numel()), f"{prefix}.writes", "", "",
-                            True)
+        view = view_of(flat, flat.numel())
+        table = self._table(opened, flat, view, f"{prefix}.writes", "", "", True)
         lines, starts = [], Starts(inputs.cumulative_seqlens_q)
         for index in range(len(known.groups)):
             cells = storage[index]
             buffer = f"{prefix}.writes{index}" if table is None else table.buffer
             guarded = self._guarded(cells, starts, known.write_trash, True, opened)
             offset = index * cells.numel() if table is not None else 0
-            lines.append((cells.data_ptr(), Line(index, buffer, starts, table, offset, guarded)))
+            lines.append((cells.data_ptr(), Line(index, buffer, starts, table, view, offset,
+                                                     guarded)))
         return lines
 
     def _table(self, opened: list, cells, view, buffer: str, *what) -> Optional[DeviceTable]:
@@ -155,7 +158,10 @@ class Buffers:
             return None
         return opened[-1]
 
-    def _remove(self, key: int, addresses: List[int]) -> None:
+    def _remove(self, key: int, addresses: List[int], known: Optional[Cache] = None) -> None:
+        self.changes += 1
+        if known is not None:
+            known.forget()
         for address in addresses:
             self.lines.pop(address, None)
         for one in self._open.pop(key, []):
@@ -169,6 +175,28 @@ class Buffers:
             guard.close()
         self._guards.clear()
 
+    def compare(self, known: Cache, addresses: List[int], counts: List[int], stream: int) -> None:
+        """Tells what the tables of the lists there hold that have entries, as far as the batch has
+        not told of them yet."""
+        form = addresses, list(map(bool, counts)), self.changes
+        if known.compared or form != known.lists:
+            lines = [self.lines.get(address) for address, count in zip(addresses, counts) if count]
+            known.lines = {line.table: line for line in lines
+                           if line is not None and line.table is not None
+                           and line.table not in known.compared}
+            known.lists = None if known.compared else form
+            known.together = TogetherCompared(
+                self.recorder.native(), list(known.lines),
+                [line.view for line in known.lines.values()]) if known.lines else None
+        if not known.lines:
+            return
+        lanes = max(len(known.lanes.reqs), 1)
+        for table, line in known.lines.items():
+            if line.view.starts is not None:  # What stands behind these is of earlier batches.
+                line.view.rows = min(lanes, table.rows)
+        done = self.recorder.compare_all(known.together, stream)
+        known.compared.update(dict.fromkeys(known.lines, done))
+
     # --- the guard
 
     def ready(self, known: Cache, inputs, padded: bool) -> None:
@@ -180,7 +208,8 @@ class Buffers:
             for index in range(len(known.groups)):
                 line = self.lines.get(storage[index].data_ptr())
                 if line is not None:
-                    line.starts.of_batch(known.batches, len(known.lanes), end if padded else None)
+                    line.starts.of_batch(known.batches, len(known.lanes.reqs),
+                                         end if padded else None)
 
     def guarded(self, known: Cache, reads: list, writes: list, index: int, layer: int,
                 bound: int) -> tuple:
@@ -194,7 +223,7 @@ class Buffers:
         if line is None or line.guarded is None:
             return indices
         if not capturing(cells):
-            line.starts.of_batch(known.batches, len(known.lanes))
+            line.starts.of_batch(known.batches, len(known.lanes.reqs))
         elif not line.starts.are_of(known.batches):
             return indices
         checked = line.guarded.check(layer, bound, stream_of(cells))
@@ -223,6 +252,7 @@ class Buffers:
 
     @staticmethod
     def _error(known: Cache, found: Finding, writes: bool) -> OutOfBounds:
-        lane = known.lanes[found.row] if found.row < len(known.lanes) else None
-        return OutOfBounds("a write" if writes else "a read", lane.req if lane else None,
+        reqs = known.lanes.reqs
+        return OutOfBounds("a write" if writes else "a read",
+                           reqs[found.row] if found.row < len(reqs) else None,
                            found.layer, found.column, found.id, found.bound)

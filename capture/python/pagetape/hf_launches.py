@@ -16,21 +16,28 @@ list's cells between two layers of a batch is not seen, but by the guard.
 from __future__ import annotations
 
 from itertools import accumulate
-from typing import Any, Dict, List, NamedTuple, Optional
+from operator import add, sub
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from ._abi import ABSENT, Bound, Rows
-from .devices import capturing, stream_of
+from .devices import stream_of
 from .hf_blocks import Blocks, Cache, Group
 from .hf_buffers import Buffers, Line
 from .recording import IDS, Launch
 
 
-class Pair(NamedTuple):
-    """What a layer got, and its launches in their order."""
+class Pair:
+    """What a group's layers get in this batch, and its launches in their order."""
 
-    reads: Any
-    writes: Any
-    made: Any
+    __slots__ = ("reads", "writes", "made", "form", "lines", "ready", "bound", "places")
+
+    def __init__(self) -> None:
+        self.reads = self.writes = self.made = None
+        self.form: Any = None  # what they are made for; a batch alike has other lanes alone
+        self.lines: List[tuple] = []  # of each launch, whether it stores, and its list's line
+        self.ready: Dict[int, tuple] = {}  # by layer, once `made` was recorded for all
+        self.bound: Any = None  # the launches and the layers' tensors that `ready` is for
+        self.places: Dict[int, tuple] = {}  # and the layers'
 
 
 class Launches:
@@ -42,54 +49,112 @@ class Launches:
     def batch(self, known: Cache) -> None:
         """A batch's tensors are there."""
         known.batches += 1
-        known.listed, known.pairs, known.compared = {}, {}, set()
-        known.decode = all(lane.new == 1 for lane in known.lanes)
+        known.listed, known.compared = {}, {}
+        known.ready.clear()
+        for pair in known.pairs.values():
+            pair.reads = pair.writes = None
 
     def update(self, known: Cache, cache, layer: int, read_index, write_index):
         """Records both launches of `layer` before they are made, in the order in which they happen.
-        The lists that they are to be given. It runs once a layer and step: what all layers of a
-        group have in common is found out by the first."""
+        The lists that they are to be given. What all layers of a group have in common is found out
+        by the first one of a batch; it leaves in known.ready what is done for the others."""
         index, place = cache.layer_index_to_group_indices[layer]
         tensor = cache.key_cache[place]
-        if capturing(tensor):
+        if known.captures is not None and known.captures():
             if self.buffers.mode is None:
                 return read_index, write_index
             return self.buffers.guarded(known, read_index, write_index, index, layer,
                                         int(tensor.shape[0]))
         known.updates += 1
-        reads, writes = read_index[index], write_index[index]
         # An index out of bounds ends the launch: what it was given is written before.
         pair = known.pairs.get(index)
-        if pair is None or pair.reads is not reads or pair.writes is not writes:
-            pair = known.pairs[index] = self._pair(known, known.of_layer[layer], index, reads,
-                                                   writes, tensor)
+        if pair is None:
+            pair = known.pairs[index] = Pair()
+        begins = pair.reads is not read_index[index] or pair.writes is not write_index[index]
+        if begins:
+            self._begin(pair, known, known.of_layer[layer], index, read_index, write_index, tensor)
         self.recorder.launches(pair.made, layer,
                                tensor.data_ptr() if self.blocks.addresses else None)
         if self.buffers.mode is not None:
             read_index, write_index = self.buffers.guarded(known, read_index, write_index, index,
                                                            layer, int(tensor.shape[0]))
             self.buffers.report(known)
+        elif begins and pair.lines:
+            self._make_ready(pair, known, cache, index, layer)
         return read_index, write_index
 
-    def _pair(self, known: Cache, group: Group, index: int, reads, writes, tensor) -> Pair:
+    def _begin(self, pair: Pair, known: Cache, group: Group, index: int, read_index, write_index,
+               tensor) -> None:
+        lists = (*read_index, *write_index)
+        addresses, counts = [one.data_ptr() for one in lists], [one.numel() for one in lists]
+        stream = stream_of(tensor)
+        # All groups' at once: the first layer of a batch pays for one compare.
+        self.buffers.compare(known, addresses, counts, stream)
+        pair.reads, pair.writes = reads, writes = read_index[index], write_index[index]
+        read, written = counts[index], counts[len(read_index) + index]
+        form = (addresses[index], addresses[len(read_index) + index], read > 0, written > 0, stream,
+                known.decode, id(tensor), self.buffers.changes)
+        if form == pair.form and (self._quick(pair, known, group, read, written)
+                                  or self._again(pair, known, group, read, written)):
+            return
+        pair.form, pair.lines = None, []
         launches = [self._listed(known, group, tell, index, indices, tensor)
                     for indices, tell in ((reads, self._reads), (writes, self._writes))
                     if indices.numel()]
         if group.window is None:
             launches.reverse()
         launches = [one for one in launches if one is not None]
-        return Pair(reads, writes, self.recorder.made(launches, stream_of(tensor)))
+        pair.made = self.recorder.made(launches, stream)
+        lines = [(one.store, self.buffers.lines.get((writes if one.store else reads).data_ptr()))
+                 for one in launches]
+        if lines and all(line is not None and line.table is not None for _, line in lines):
+            pair.form, pair.lines = form, lines
+
+    def _quick(self, pair: Pair, known: Cache, group: Group, read: int, written: int) -> bool:
+        """_again() of as many lanes, without padding, as decoding has it: the columns of Rows that
+        such launches have, in their order, one behind the other."""
+        lanes = known.lanes
+        pasts, news, places, said = lanes.pasts, lanes.news, range(len(lanes.news)), []
+        for store, line in pair.lines:
+            ends = lanes.writes(line.group) if store else lanes.reads(line.group)
+            if not ends or ends[-1] != (written if store else read) \
+                    or not known.compared[line.table]:
+                return False
+            counts = tuple(map(sub, ends, (0, *ends)))
+            if store:
+                said.append((*accumulate(counts[:-1], initial=line.offset), *counts))
+            elif group.window is not None or not line.table.holds(len(counts), max(counts)):
+                return False
+            else:
+                said.append((*map(add, pasts, news), *places, *news, *counts))
+        return self.recorder.refilled(pair.made, lanes.reqs, said)
+
+    def _again(self, pair: Pair, known: Cache, group: Group, read: int, written: int) -> bool:
+        """Where just the lanes are others than those of the batch before."""
+        rows = [self._rows_written(known, line, written) if store
+                else self._rows_read(known, group, line, read) for store, line in pair.lines]
+        return None not in rows and self.recorder.again(pair.made, rows)
+
+    def _make_ready(self, pair: Pair, known: Cache, cache, index: int, layer: int) -> None:
+        """The other layers of the group record the same, on their tensors, as they are now."""
+        tensors, places = cache.key_cache, cache.layer_index_to_group_indices
+        bound = [pair.made, *map(id, tensors), *[one.data_ptr() for one in tensors]]
+        if bound != pair.bound or places != pair.places:
+            pair.bound, pair.places = bound, dict(places)
+            pair.ready = {}
+            for one, (group, place) in places.items():
+                if group == index:
+                    address = tensors[place].data_ptr() if self.blocks.addresses else None
+                    pair.ready[one] = index, pair, *self.recorder.prepared(pair.made, one, address)
+        known.ready.update(pair.ready)
+        known.ready.pop(layer, None)
+        self.recorder.counted(pair.made, len(pair.ready) - 1)
 
     def ended(self, known: Cache) -> None:
         """A batch's launches are on their stream, or were, on the host."""
         known.begun.append(self.recorder.last_launch())
         if self.buffers.mode is not None:
             self.buffers.report(known)
-
-    def completed(self, known: Cache) -> None:
-        """The results of the batch that began first are there."""
-        if known.begun:
-            self.recorder.launch_done(known.begun.pop(0))
 
     def _listed(self, known: Cache, group: Group, tell, index: int, indices, tensor):
         """A launch on this list, which is told where it was not yet in this batch."""
@@ -103,34 +168,42 @@ class Launches:
                tensor):
         """A row a lane. Entry j of a sliding group's is the j-th token that is still in its
         window. What stands behind the last lane's is a row of nobody's."""
-        lanes, table = known.lanes, line.group if line is not None else index
+        table = line.group if line is not None else index
         pool = known.groups[table].pool
-        counts = _parts([lane.reads[table] for lane in lanes], indices.numel())
-        news = [lane.new for lane in lanes]
-        rows = Rows([lane.req for lane in lanes], [lane.past + lane.new for lane in lanes],
-                    list(range(len(lanes))), news, n=counts)
-        if group.window is not None:
-            pasts = [lane.past for lane in lanes]
-            told = [max(n - new, 0) for n, new in zip(counts, news)]
-            rows = rows._replace(len=pasts, q_pos=pasts, n=told,
-                                 first=[max(past - n, 0) for past, n in zip(pasts, told)])
         buffer = line.buffer if line is not None else f"{known.name}.reads{table}"
         if line is None or line.table is None:
-            rows = self._tell_rows(known, buffer, rows, counts, indices, pool)
+            rows = self._tell_rows(known, group, table, buffer, indices, pool)
         else:
-            line.starts.of_batch(known.batches, len(lanes))
-            if not self.recorder.compare(line.table, stream_of(indices)):
+            if not known.compared[line.table]:
                 return self.blocks.gap([group], "a list could not be compared on the GPU")
-            if not line.table.holds(len(lanes), max(rows.n, default=0)):
+            rows = self._rows_read(known, group, line, indices.numel())
+            if rows is None:
                 return self.blocks.gap([group], "a batch is larger than the table compared")
-        fields = dict(table=buffer, unit="slot", page_size=1, space=pool, kernel="paged_attention",
-                      mode="decode" if known.decode else "extend")
-        if group.window is not None:
-            fields["window"] = group.window
-        return self._made(known, group, rows, tensor, int(tensor.shape[0]), False, fields)
+        bound, fields = self._form(known, group, pool, buffer, tensor, False)
+        return Launch(False, rows, bound, fields)
 
-    def _tell_rows(self, known: Cache, buffer: str, rows: Rows, counts: List[int], indices,
+    @staticmethod
+    def _lanes_read(known: Cache, group: Group, table: int, available: int) -> Tuple[Rows, list]:
+        """And how many entries each has in the list."""
+        lanes = known.lanes
+        pasts, news = lanes.pasts, lanes.news
+        counts = _parts(lanes.reads(table), available)
+        if group.window is None:
+            return Rows(lanes.reqs, list(map(add, pasts, news)), range(len(news)), news,
+                        n=counts), counts
+        told = [max(n - new, 0) for n, new in zip(counts, news)]
+        return Rows(lanes.reqs, pasts, range(len(news)), news, pasts,
+                    [max(past - n, 0) for past, n in zip(pasts, told)], told), counts
+
+    def _rows_read(self, known: Cache, group: Group, line: Line, available: int) -> Optional[Rows]:
+        """None: the line's table was not compared, or has not all of them."""
+        rows, _ = self._lanes_read(known, group, line.group, available)
+        fits = line.table.holds(len(known.lanes.reqs), max(rows.n, default=0))
+        return rows if fits and known.compared[line.table] else None
+
+    def _tell_rows(self, known: Cache, group: Group, table: int, buffer: str, indices,
                    pool: str) -> Rows:
+        rows, counts = self._lanes_read(known, group, table, indices.numel())
         self._declare(known, buffer)
         cells, at = indices.cpu().clamp(*IDS).int().contiguous(), 0
         for row, (req, count, told) in enumerate(zip(rows.req, counts, rows.n)):
@@ -147,31 +220,51 @@ class Launches:
 
     def _writes(self, known: Cache, group: Group, line: Optional[Line], index: int, indices,
                 tensor):
-        lanes, table = known.lanes, line.group if line is not None else index
-        counts = _parts([lane.writes[table] for lane in lanes], indices.numel())
-        owners = [lane.req for lane in lanes]
-        if sum(counts) < indices.numel():  # Padding's.
-            counts, owners = [*counts, indices.numel() - sum(counts)], [*owners, None]
-        begin = line.offset if line is not None else 0
-        places = list(accumulate(counts[:-1], initial=begin))
+        table = line.group if line is not None else index
         buffer = line.buffer if line is not None else f"{known.name}.writes{table}"
         if line is None or line.table is None:
             self._declare(known, buffer)
             self.recorder.slots(buffer, indices.cpu().long().contiguous())
-        elif line.table not in known.compared:
-            known.compared.add(line.table)
-            if not self.recorder.compare(line.table, stream_of(indices)):
-                return self.blocks.gap(known.groups, "lists could not be compared on the GPU")
-        fields = dict(slots=buffer, space=known.groups[table].pool)
-        pages = int(tensor.shape[0]) // known.block_size
-        return self._made(known, group, Rows(owners, row=places, n=counts), tensor, pages, True,
-                          fields)
+        elif not known.compared[line.table]:
+            return self.blocks.gap(known.groups, "lists could not be compared on the GPU")
+        rows = self._lanes_written(known, table, line.offset if line is not None else 0,
+                                   indices.numel())
+        bound, fields = self._form(known, group, known.groups[table].pool, buffer, tensor, True)
+        return Launch(True, rows, bound, fields)
 
     @staticmethod
-    def _made(known: Cache, group: Group, rows: Rows, tensor, pages: int, store: bool,
-              fields: Dict) -> Launch:
-        bound = Bound(group.pool, pages, tuple(tensor.shape), tuple(tensor.stride()))
-        return Launch(store, rows, bound, dict(backend=known.name, **fields))
+    def _lanes_written(known: Cache, table: int, begin: int, available: int) -> Rows:
+        counts, owners = _parts(known.lanes.writes(table), available), known.lanes.reqs
+        left = available - sum(counts)
+        if left > 0:  # Padding's.
+            counts, owners = [*counts, left], [*owners, None]
+        return Rows(owners, row=list(accumulate(counts[:-1], initial=begin)), n=counts)
+
+    def _rows_written(self, known: Cache, line: Line, available: int) -> Optional[Rows]:
+        """None: the line's table was not compared."""
+        return self._lanes_written(known, line.group, line.offset, available) \
+            if known.compared[line.table] else None
+
+    @staticmethod
+    def _form(known: Cache, group: Group, space: str, buffer: str, tensor, store: bool) -> tuple:
+        """What a launch is bound to, and its fields: the same from batch to batch."""
+        key = store, group.pool, space, buffer, known.decode, tensor.shape, tensor.stride()
+        found = known.forms.get(key)
+        if found is not None:
+            return found
+        slots = int(tensor.shape[0])
+        fields: Dict[str, Any] = dict(backend=known.name, space=space)
+        if store:
+            fields.update(slots=buffer)
+        else:
+            fields.update(table=buffer, unit="slot", page_size=1, kernel="paged_attention",
+                          mode="decode" if known.decode else "extend")
+            if group.window is not None:
+                fields["window"] = group.window
+        bound = Bound(group.pool, slots // known.block_size if store else slots,
+                      tuple(tensor.shape), tuple(tensor.stride()))
+        found = known.forms[key] = bound, fields
+        return found
 
     def _declare(self, known: Cache, buffer: str) -> None:
         if buffer not in known.buffers:
@@ -179,7 +272,8 @@ class Launches:
             self.recorder.emit("buffer", buffer=buffer)
 
 
-def _parts(ends: List[int], available: int) -> List[int]:
+def _parts(ends: Sequence[int], available: int) -> List[int]:
     """Each lane's part of a list, as far as that reaches."""
-    ends = [0, *(min(end, available) for end in ends)]
-    return [end - begin for begin, end in zip(ends, ends[1:])]
+    if ends and ends[-1] > available:
+        ends = [min(end, available) for end in ends]
+    return list(map(sub, ends, (0, *ends[:-1])))

@@ -11,11 +11,13 @@ is judged on what it wrote.
 from __future__ import annotations
 
 import os
+from collections import deque
 from importlib import metadata
+from itertools import islice
 
 from . import hf_guard
 from .devices import stream_of
-from .hf_blocks import Blocks, Lane
+from .hf_blocks import Blocks
 from .hf_buffers import Buffers
 from .hf_launches import Launches
 from .importhook import PostImportHooks, after, expect, wrap
@@ -49,15 +51,36 @@ class Hooks:
         expect(cls.update, "layer_idx", "read_index", "write_index")
         expect(cls.extend_read_and_write_indices, "request_id", "past_length", "query_length",
                "read_index", "write_index")
+        # What is known of a cache, where the hooks find it first; of others there is nothing.
+        cls._pagetape_ready, cls._pagetape_lanes = {}, deque(maxlen=0)
         after(cls, "__init__", lambda cache, *_args, **_kwargs: self.blocks.declare(cache))
         wrap(cls, "update", self._make_update)
         wrap(cls, "extend_read_and_write_indices", self._make_extend)
 
     def _make_update(self, original):
-        blocks, launches = self.blocks, self.launches
+        """It runs once a layer and step, when what the engine does has filled the processor's
+        caches: what it touches is what it costs."""
+        caches, launches = self.blocks.caches, self.launches
+        acquire, release, failed = self.recorder.turn()
 
         def update(cache, key_states, value_states, layer_idx, read_index, write_index):
-            known = blocks.of(cache)
+            # The layers of a group behind its first one in a batch get what that one got: this is
+            # all that is done for them. Anything else is looked at anew, and so is a layer that
+            # comes again: that pass may be captured.
+            ready = cache._pagetape_ready.pop(layer_idx, None)
+            if ready is not None:
+                group, pair, alive, call, arguments = ready
+                if pair.reads is read_index[group] and pair.writes is write_index[group]:
+                    acquire()
+                    try:
+                        status = call(*arguments) if alive else 0
+                        if status:
+                            failed(status)
+                    finally:
+                        release()
+                    return original(cache, key_states, value_states, layer_idx, read_index,
+                                    write_index)
+            known = caches.get(id(cache._block_manager))
             if known is not None:
                 read_index, write_index = launches.update(known, cache, layer_idx, read_index,
                                                           write_index)
@@ -71,11 +94,9 @@ class Hooks:
         def extend(cache, request_id, past_length, query_length, read_index, write_index):
             result = original(cache, request_id, past_length, query_length, read_index,
                               write_index)
-            known = self.blocks.of(cache)
-            if known is not None:
-                known.building.append(Lane(request_id, past_length, query_length,
-                                           [len(group) for group in read_index or ()],
-                                           [len(group) for group in write_index]))
+            reads = (0,) * len(write_index) if read_index is None else map(len, read_index)
+            cache._pagetape_lanes.append((request_id, past_length, query_length, *reads,
+                                          *map(len, write_index)))
             return result
 
         return extend
@@ -168,10 +189,16 @@ class Hooks:
         """Blocks that were offered lose their content when others are wanted and none is left."""
 
         def enough(manager, n_blocks):
-            offered = list(manager._init_block_ids)
+            # Those that were offered last are the first to go.
+            offered, wanted = manager._init_block_ids, n_blocks - len(manager._uninit_block_ids)
+            last = [*islice(reversed(offered), wanted)] if wanted > 0 else []
+            before = len(offered)
             result = original(manager, n_blocks)
             left = manager._init_block_ids
-            self.blocks.dropped(manager, [block for block in offered if block not in left])
+            gone = [block for block in reversed(last) if block not in left]
+            self.blocks.dropped(manager, gone)
+            if len(gone) != before - len(left):
+                self.blocks.lost(manager, "blocks offered for reuse were taken in another order")
             return result
 
         return enough
@@ -213,10 +240,13 @@ class Hooks:
             if known is not None:
                 self.buffers.add(known, inputs)
 
+        caches, done = self.blocks.caches, self.recorder.launch_done
+
         def returned(inputs, _result):
-            known = self.blocks.of(inputs.cache)
-            if known is not None:
-                self.launches.completed(known)
+            """The results of the batch that began first are there."""
+            known = caches.get(id(inputs.cache._block_manager))
+            if known is not None and known.begun:
+                done(known.begun.pop(0))
 
         after(module.ContinuousBatchingIOs, "__init__", built)
         after(module.ContinuousBatchingIOs, "prepare_batch_update", returned)

@@ -11,7 +11,6 @@ import time
 from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
 from ._abi import ABSENT, NUMBERS, Bound, LayerLaunches, Rows
-from ._abi import Launch as NativeLaunch
 from .importhook import strict
 
 
@@ -147,6 +146,7 @@ class Recorder:
 
     def __init__(self, sink, timestamps: bool = False) -> None:
         self.sink = sink
+        self._late = isinstance(sink, LateSink)
         self.events = 0
         self._timestamps = timestamps
         self._lock = threading.RLock()
@@ -187,6 +187,20 @@ class Recorder:
                 self.sink.write(line_of(event))
             self.events += 1
 
+    def again_and_again(self, ev: str, **fields) -> Callable[[], None]:
+        """emit() of an event that stays what it is: its text is made once."""
+        line = line_of({"ev": ev, **fields})
+
+        def write() -> None:
+            native = self.native()
+            if native is None:  # Its time is a part of the text.
+                return self.emit(ev, **fields)
+            with self._lock:
+                native.write(line)
+                self.events += 1
+
+        return write
+
     def table_rows(self, buffer: str, cells, counts: List[int], reqs: List[Optional[str]],
                    space: Optional[str]) -> None:
         """Of each row of a table its first entries: a tensor of int32 in this process's memory, a
@@ -224,39 +238,86 @@ class Recorder:
             native.slots(buffer, values.data_ptr(), values.numel())
             self.events += 1
 
+    def step(self, step: int, mode: str, batch: int) -> None:
+        """The event `step`, as quickly as it can be written."""
+        native = self.native()
+        if native is None:
+            return self.emit("step", step=step, mode=mode, batch=batch)
+        with self._lock:
+            native.step(step, mode, batch)
+            self.events += 1
+
     def made(self, launches: List[Launch], stream: int = 0):
         """What launches() takes: made once for all the layers that are given the same. On the CUDA
         stream at that address; 0: the host's own work."""
         native = self.native()
         if native is None:
             return [_said(one) for one in launches]
-        return LayerLaunches(native, [NativeLaunch(native, one.store, one.rows, one.bound,
-                                                   **one.fields) for one in launches], stream)
+        return LayerLaunches(native, launches, stream)
+
+    def again(self, made, rows: List[Rows]) -> bool:
+        """Gives what was made the lanes of another batch. False: it is to be made anew."""
+        if type(made) is list or made.native is not self.native():
+            return False
+        made.again(rows)
+        return True
+
+    def refilled(self, made, reqs, numbers: List[tuple]) -> bool:
+        """The same of as many lanes, each launch's columns of numbers one behind the other."""
+        return type(made) is not list and made.native is self.native() \
+            and made.refilled(reqs, numbers)
 
     def launches(self, made, layer, address: Optional[int]) -> None:
         """The launches of a layer, by number or name, on its K tensor at that address."""
-        if isinstance(made, list):
+        if type(made) is list:
             place = {} if address is None else {"ptr": address}
             for event in made:
                 self.emit(**{**event, "layer": layer, "bound": {**event["bound"], **place}})
             return
-        native = self.native()
-        if native is None:
-            return
         with self._lock:
-            native.layer(made, layer, ABSENT if address is None else address)
-            self.events += made.count
+            native = made.native
+            if native is self.native():  # Not a process's that was forked meanwhile.
+                native.layer(made, layer, ABSENT if address is None else address)
+                self.events += made.count
+
+    def prepared(self, made, layer, address: Optional[int]) -> tuple:
+        """launches() of these, looked up: whether the trace is open, as what is true or not, a
+        function, and its arguments. It is called in turn(). Needs native()."""
+        return (made.native.alive,
+                *made.native.layer_call(made, layer, ABSENT if address is None else address))
+
+    def counted(self, made, layers: int) -> None:
+        """So many layers' launches are recorded by what was prepared."""
+        with self._lock:
+            self.events += layers * made.count
+
+    def turn(self) -> tuple:
+        """What is called before and behind what was prepared, and if that is not 0 with it."""
+
+        def failed(status: int) -> None:
+            native = self.native()
+            if native is not None:
+                native.recorded(status)
+
+        return self._lock.acquire, self._lock.release, failed
 
     def on_stream(self, stream: int) -> Dict[str, int]:
         """An event's field for what is put on the CUDA stream at that address; 0: the host's."""
         native = self.native()
         return {"stream": native.stream(stream)} if stream and native is not None else {}
 
-    def compare(self, table, stream: int) -> bool:
-        """Tells what a DeviceTable holds by then on that stream. Needs native()."""
+    def compare(self, table, stream: int, view=None) -> bool:
+        """Tells what a DeviceTable holds by then on that stream, where it is this view. Needs
+        native()."""
         with self._lock:
             self.events += 1
-            return table.compare(stream)
+            return table.compare(stream, view)
+
+    def compare_all(self, tables, stream: int) -> bool:
+        """The same of several: TogetherCompared."""
+        with self._lock:
+            self.events += tables.count
+            return tables.compare(stream)
 
     def last_launch(self) -> int:
         """The launch that this thread recorded last, for launch_done(); 0: not known."""
@@ -274,7 +335,7 @@ class Recorder:
     def native(self):
         """The library's recorder, where that is what is written to; else None. The trace is open
         once something was recorded (LateSink)."""
-        sink = getattr(self.sink, "sink", self.sink)
+        sink = self.sink.sink if self._late else self.sink
         return sink if not self._closed and hasattr(sink, "table") else None
 
     def close(self) -> None:

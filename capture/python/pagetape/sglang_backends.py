@@ -9,6 +9,7 @@ from typing import Any, Dict, List, NamedTuple, Optional
 from ._abi import ABSENT, Bound, Rows
 from .importhook import wrap
 from .recording import IDS, Launch, ints
+from .sglang_on_gpu import OnGpu, Read
 from .sglang_pools import Pools
 from .sglang_tensors import Reads
 
@@ -34,6 +35,7 @@ class Table(NamedTuple):
     buffer: Optional[str]  # None: token-granular, written inline with the launch
     space: Optional[str]
     tensor: object
+    field: Optional[str] = None
 
 
 class Backends:
@@ -48,6 +50,7 @@ class Backends:
         self.remapped: set = set()
         self.store_space: List[tuple] = []
         self.reads = Reads()
+        self.on_gpu = OnGpu(self)
         self.passing: tuple = ()  # backend, batch and last layer of the pass that is under way
 
     def name(self, backend) -> str:
@@ -138,6 +141,7 @@ class Backends:
             return
         self.pools.settle()
         self.reads.forget()
+        self.on_gpu.forget()
         fields = next((pair for pair in TABLES if all(hasattr(data, one) for one in pair)), None)
         if fields is None:
             return
@@ -153,8 +157,9 @@ class Backends:
             buffer = None
             if tensor.dim() == 2:
                 buffer = f"{self.name(backend)}.{field}"
-                self._write_table(backend, batch, buffer, space, tensor)
-            self.tables[id(backend)].append(Table(buffer, space, tensor))
+                if not self.pools.there.takes(tensor):  # Else the launch tells what it is given.
+                    self._write_table(backend, batch, buffer, space, tensor)
+            self.tables[id(backend)].append(Table(buffer, space, tensor, field))
 
     def _write_table(self, backend, batch, buffer, space, tensor) -> None:
         if buffer not in self.built[id(backend)]:
@@ -177,35 +182,49 @@ class Backends:
 
     # --- launches
 
-    def attention(self, tensor, table, lengths, q_lengths, window, page_size, kernel,
-                  indptr=None, cached=False) -> None:
-        """`tensor`: the K view that the kernel gets, pages first. `table`: 2-D, or flat with
-        `indptr` (CSR), which has a row's last entries where it has fewer than `lengths`. `window`
-        counts the query's own token; None: full. `cached`: just what stood in the pool before
-        the new tokens is read from it, and `lengths` count that."""
+    def attention(self, read: Read) -> None:
         if not self.launches:
             return
-        launch = self.launches[-1]
+        launch, tensor = self.launches[-1], read.tensor
+        if self.pools.there.takes(read.table):
+            return self.on_gpu.attention(launch, read)
+        lengths, q_lengths, indptr = self._lists(read)
+        if not any(lengths) and read.cached:
+            return
         self.pools.settle()
         layer = self.layer_of(launch)
-        told = self._table(launch, table, indptr)
-        bound = self._bound(tensor, tensor.shape[0], tensor.shape, tensor.stride())
-        what = (bound, told.buffer, told.space, window, page_size, kernel, id(lengths),
-                id(q_lengths), id(indptr), cached)
+        told = self.table_of(launch, read.table, indptr)
+        bound = self.bound(tensor, tensor.shape[0], tensor.shape, tensor.stride())
+        what = (bound, told.buffer, told.space, read.window, read.page_size, read.kernel,
+                id(lengths), id(q_lengths), id(indptr), read.cached)
 
         def make():
-            rows = self._rows(launch.batch, told, table, lengths, q_lengths, indptr, cached)
-            fields = self._fields(launch, told, table, window, page_size, kernel)
+            rows = self._rows(launch.batch, told, read.table, lengths, q_lengths, indptr,
+                              read.cached)
+            fields = self.fields(launch, told, read.table, read.window, read.page_size,
+                                  read.kernel)
             # The lists are kept: id() of a dead one comes back for another.
             return self.recorder.made([Launch(False, rows, bound, fields)]), lengths, q_lengths, \
                 indptr
 
         # A table that is told apart has all there is to read; what is inline is read here.
-        source = launch.batch.req_pool_indices if told.buffer is not None else table
+        source = launch.batch.req_pool_indices if told.buffer is not None else read.table
         made = self.reads.once(source, what, make)[0]
         self.recorder.launches(made, layer, tensor.data_ptr() if self.pools.addresses else None)
 
-    def _table(self, launch: Forward, table, indptr) -> Table:
+    def _lists(self, read: Read) -> tuple:
+        """Lengths, those of queries and where lists begin; read once a pass."""
+        reads, indptr = self.reads, None
+        if read.indptr is not None:
+            indptr = reads.ints(read.indptr)
+        lengths = reads.parts(read.indptr) if read.lens is None else reads.ints(read.lens)
+        if read.q_ends is not None:
+            return lengths, reads.parts(read.q_ends), indptr
+        lanes = read.indptr if read.lens is None else read.lens
+        return lengths, reads.once(lanes, ("each", read.q_len),
+                                   lambda: [read.q_len] * len(lanes)), indptr
+
+    def table_of(self, launch: Forward, table, indptr) -> Table:
         """Flat lists are inline, whatever is known of them."""
         at = table.data_ptr()
         for known in reversed(self.tables.get(id(launch.backend), ())):
@@ -213,7 +232,7 @@ class Backends:
                 return known if indptr is None else known._replace(buffer=None)
         return Table(None, None, None)
 
-    def _fields(self, launch: Forward, told: Table, table, window, page_size, kernel) -> dict:
+    def fields(self, launch: Forward, told: Table, table, window, page_size, kernel) -> dict:
         fields: dict = {}
         if told.space is not None:
             fields["space"] = told.space
@@ -255,7 +274,7 @@ class Backends:
             return "extend"
         return "draft" if self.built[id(launch.backend)]["role"] == "draft" else "decode"
 
-    def _bound(self, tensor, pages, shape=(), stride=()) -> Bound:
+    def bound(self, tensor, pages, shape=(), stride=()) -> Bound:
         found = self.pools.of_tensor(tensor)
         return Bound(None if found is None else found[0], int(pages), shape, stride)
 
@@ -264,15 +283,20 @@ class Backends:
         if not self.launches:
             return
         launch = self.launches[-1]
+        if self.pools.there.takes(slots):
+            return self.on_gpu.store(launch, tensor, slots, translated)
         self.pools.settle()
         layer = self.layer_of(launch)
         space = self.built[id(launch.backend)]["spaces"][bool(translated)]
-        tokens = tensor.numel() // (tensor.shape[-1] * tensor.shape[-2])
-        bound = self._bound(tensor, int(tokens) // self.pools.page_size)
+        bound = self.bound_of_store(tensor)
         made = self.reads.once(slots, ("store", bound, space), lambda: self.recorder.made([Launch(
             True, self._stored(launch.batch, ints(slots)), bound,
             {"backend": self.name(launch.backend), "space": space})]))
         self.recorder.launches(made, layer, None)
+
+    def bound_of_store(self, tensor) -> Bound:
+        tokens = tensor.numel() // (tensor.shape[-1] * tensor.shape[-2])
+        return self.bound(tensor, int(tokens) // self.pools.page_size)
 
     def _stored(self, batch, slots: List[int]) -> Rows:
         requests = self._requests(batch)
@@ -291,6 +315,7 @@ class Backends:
         now = (id(launch.backend), id(launch.batch), layer)
         if self.passing[:2] != now[:2] or layer <= self.passing[2]:
             self.reads.forget()
+            self.on_gpu.forget()
         self.passing = now
         self.launches.append(launch)
 

@@ -75,6 +75,8 @@ class PoolHooks:
                      "restore_state"):
             if hasattr(cls, name):
                 wrap(cls, name, self._make_free)
+        if hasattr(cls, "_release_page_ids"):
+            wrap(cls, "_release_page_ids", self._make_release)
 
     def _make_alloc(self, kind: str):
         pools = self.pools
@@ -82,6 +84,11 @@ class PoolHooks:
         def make(original):
             def alloc(allocator, *args, **kwargs):
                 pools.track(allocator, allocator._kvcache)
+                if id(allocator) in pools.owners:
+                    out = original(allocator, *args, **kwargs)
+                    if out is not None:
+                        pools.taken_there(allocator, kind, out, args, kwargs)
+                    return out
                 before = pools.free_list(allocator)
                 out = original(allocator, *args, **kwargs)
                 pages = not_in(before, pools.free_list(allocator))
@@ -102,6 +109,12 @@ class PoolHooks:
             if shadow is None:
                 return original(allocator, *args, **kwargs)
             pools.settle()
+            there = pools.owners.get(id(allocator))
+            if there is not None:  # Most give pages back by _release_page_ids.
+                result = original(allocator, *args, **kwargs)
+                if original.__name__ in ("clear", "restore_state"):
+                    there.all_free(pools.free_list(allocator))
+                return result
             before = pools.free_list(allocator)
             result = original(allocator, *args, **kwargs)
             pages = not_in(pools.free_list(allocator), before)
@@ -110,6 +123,18 @@ class PoolHooks:
             return result
 
         return free
+
+    def _make_release(self, original):
+        """Of an allocator on a GPU: the pages as such, before they are in its list."""
+        def release(allocator, *page_ids, **kwargs):
+            there = self.pools.owners.get(id(allocator))
+            if there is not None:
+                self.pools.settle()
+                for pages in page_ids:
+                    there.freed(pages)
+            return original(allocator, *page_ids, **kwargs)
+
+        return release
 
     # swa_memory_pool.py (to May 2026), allocator/swa.py (since)
     def swa_allocator(self, module) -> None:
@@ -136,8 +161,9 @@ class PoolHooks:
         pools = self.pools
 
         def alloc(allocator, *args, **kwargs):
-            begin = len(pools.waiting)
+            begin, begin_there = len(pools.waiting), len(pools.waiting_there)
             result = original(allocator, *args, **kwargs)
+            pools.pair_there(begin_there, allocator)
             new = pools.waiting[begin:]
             full = pools.pages[id(allocator.full_attn_allocator)]
             at = {(w.lane, w.column): w.page for w in new if w.pages is full}
@@ -169,7 +195,12 @@ class PoolHooks:
         return free
 
     def _mark_leaving(self, allocator, free_index) -> None:
-        slots = ints(allocator.full_to_swa_index_mapping[free_index])
+        slots = allocator.full_to_swa_index_mapping[free_index]
+        there = self.pools.owners.get(id(allocator.swa_attn_allocator))
+        if there is not None:
+            pages = slots.div(int(allocator.page_size), rounding_mode="floor")
+            return there.leave(pages.masked_fill(slots <= 0, -1))
+        slots = ints(slots)
         shadow = self.pools.pages[id(allocator.swa_attn_allocator)]
         shadow.leaving.update(slot // int(allocator.page_size) for slot in slots if slot > 0)
 

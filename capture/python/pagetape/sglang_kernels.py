@@ -9,39 +9,25 @@ from __future__ import annotations
 
 from .importhook import wrap
 from .sglang_backends import Backends
+from .sglang_on_gpu import Read
 
 
 def _window(left: int):
     return left + 1 if left is not None and left >= 0 else None
 
 
-def _parts(ends: list) -> list:
-    return [end - begin for begin, end in zip(ends, ends[1:])]
-
-
 class Kernels:
     def __init__(self, backends: Backends) -> None:
         self.backends = backends
-        self._ints = backends.reads.ints
-
-    def _parts(self, ends) -> list:
-        """The differences of a tensor's entries; once a pass, as _ints."""
-        return self.backends.reads.once(ends, ("parts",), lambda: _parts(self._ints(ends)))
-
-    def _each(self, lanes, value: int) -> list:
-        """The same for every entry of a tensor."""
-        return self.backends.reads.once(lanes, ("each", value), lambda: [value] * len(lanes))
 
     # flashinfer.decode: kv_cache = (k, v), k [pages, heads, page_size, dim]
     def flashinfer_decode(self, module) -> None:
         def make(original):
             def call(query, kv_cache, *args, **kwargs):
-                seq_lens = kwargs["seq_lens"]
-                q_length = int(kwargs.get("q_len_per_req") or 1)
-                self.backends.attention(
-                    kv_cache[0], kwargs["block_tables"], self._ints(seq_lens),
-                    self._each(seq_lens, q_length), _window(kwargs.get("window_left", -1)),
-                    int(kv_cache[0].shape[2]), "trtllm_batch_decode_with_kv_cache")
+                self.backends.attention(Read(
+                    kv_cache[0], kwargs["block_tables"], "trtllm_batch_decode_with_kv_cache",
+                    int(kv_cache[0].shape[2]), _window(kwargs.get("window_left", -1)),
+                    kwargs["seq_lens"], q_len=int(kwargs.get("q_len_per_req") or 1)))
                 return original(query, kv_cache, *args, **kwargs)
 
             return call
@@ -51,11 +37,10 @@ class Kernels:
     def flashinfer_prefill(self, module) -> None:
         def make(original):
             def call(query, kv_cache, *args, **kwargs):
-                self.backends.attention(
-                    kv_cache[0], kwargs["block_tables"], self._ints(kwargs["seq_lens"]),
-                    self._parts(kwargs["cum_seq_lens_q"]),
-                    _window(kwargs.get("window_left", -1)),
-                    int(kv_cache[0].shape[2]), "trtllm_batch_context_with_kv_cache")
+                self.backends.attention(Read(
+                    kv_cache[0], kwargs["block_tables"], "trtllm_batch_context_with_kv_cache",
+                    int(kv_cache[0].shape[2]), _window(kwargs.get("window_left", -1)),
+                    kwargs["seq_lens"], q_ends=kwargs["cum_seq_lens_q"]))
                 return original(query, kv_cache, *args, **kwargs)
 
             return call
@@ -68,10 +53,10 @@ class Kernels:
 
         def make(original):
             def call(*args, **kwargs):
-                self.backends.attention(
-                    kwargs["k"], kwargs["block_table"], self._ints(kwargs["seqused_k"]),
-                    self._parts(kwargs["cu_seqlens_q"]), _window(kwargs["window_size"][0]),
-                    int(kwargs["k"].shape[1]), "unified_attention")
+                self.backends.attention(Read(
+                    kwargs["k"], kwargs["block_table"], "unified_attention",
+                    int(kwargs["k"].shape[1]), _window(kwargs["window_size"][0]),
+                    kwargs["seqused_k"], q_ends=kwargs["cu_seqlens_q"]))
                 return original(*args, **kwargs)
 
             return call
@@ -84,11 +69,9 @@ class Kernels:
 
         def make(original):
             def call(q, k, v, qo_indptr, kv_indptr, kv_indices, *args, **kwargs):
-                indptr = self._ints(kv_indptr)
-                lengths = self._parts(kv_indptr)
-                self.backends.attention(
-                    k, kv_indices, lengths, self._parts(qo_indptr),
-                    _window(kwargs["window_size"][0]), 1, "mha_batch_prefill_func", indptr)
+                self.backends.attention(Read(
+                    k, kv_indices, "mha_batch_prefill_func", 1, _window(kwargs["window_size"][0]),
+                    q_ends=qo_indptr, indptr=kv_indptr))
                 return original(q, k, v, qo_indptr, kv_indptr, kv_indices, *args, **kwargs)
 
             return call
@@ -101,10 +84,8 @@ class Kernels:
 
         def make(original):
             def call(out, workspace, q, k, v, scale, kv_indptr, kv_indices, *args, **kwargs):
-                indptr = self._ints(kv_indptr)
-                lengths = self._parts(kv_indptr)
-                self.backends.attention(k, kv_indices, lengths, self._each(kv_indptr, 1), None, 1,
-                                        "paged_attention_ragged", indptr)
+                self.backends.attention(Read(k, kv_indices, "paged_attention_ragged", 1,
+                                             indptr=kv_indptr))
                 return original(out, workspace, q, k, v, scale, kv_indptr, kv_indices, *args,
                                 **kwargs)
 
@@ -118,7 +99,10 @@ class Kernels:
 
         def make(original):
             def call(key, value, k_cache, v_cache, slot_mapping, swa_mapping=None, **kwargs):
-                slots = slot_mapping if swa_mapping is None else swa_mapping[slot_mapping]
+                slots = slot_mapping
+                if swa_mapping is not None:
+                    slots = self.backends.reads.once(slot_mapping, ("swa", id(swa_mapping)),
+                                                     lambda: swa_mapping[slot_mapping])
                 self.backends.store(k_cache, slots, swa_mapping is not None)
                 return original(key, value, k_cache, v_cache, slot_mapping, swa_mapping, **kwargs)
 
@@ -134,12 +118,11 @@ class Kernels:
             def call(q, k_buffer, v_buffer, o, kv_indptr, kv_indices, *args, **kwargs):
                 if self.backends.launches:
                     backend, layer, batch = self.backends.launches[-1]
-                    lengths = self._ints(batch.seq_lens)
                     sliding = _window(layer.sliding_window_size) is not None
-                    self.backends.attention(
-                        k_buffer, kv_indices, lengths, self._each(batch.seq_lens, 1),
-                        backend.sliding_window_size if sliding else None, 1,
-                        "decode_attention_fwd", self._ints(kv_indptr))
+                    self.backends.attention(Read(
+                        k_buffer, kv_indices, "decode_attention_fwd", 1,
+                        backend.sliding_window_size if sliding else None, batch.seq_lens,
+                        batch.seq_lens_cpu, indptr=kv_indptr))
                 return original(q, k_buffer, v_buffer, o, kv_indptr, kv_indices, *args, **kwargs)
 
             return call
@@ -157,12 +140,12 @@ class Kernels:
                 if self.backends.launches:
                     _, layer, batch = self.backends.launches[-1]
                     verify = batch.forward_mode.is_target_verify()
-                    lengths = self._ints(batch.seq_lens if verify else batch.extend_prefix_lens)
-                    if any(lengths):
-                        self.backends.attention(
-                            k_buffer, kv_indices, lengths, self._parts(qo_indptr),
-                            _window(layer.sliding_window_size), 1, "extend_attention_fwd",
-                            self._ints(kv_indptr), cached=True)
+                    lens = (batch.seq_lens, batch.seq_lens_cpu) if verify else (
+                        batch.extend_prefix_lens, batch.extend_prefix_lens_cpu)
+                    self.backends.attention(Read(
+                        k_buffer, kv_indices, "extend_attention_fwd", 1,
+                        _window(layer.sliding_window_size), *lens, q_ends=qo_indptr,
+                        indptr=kv_indptr, cached=True))
                 return original(q, k, v, o, k_buffer, v_buffer, qo_indptr, kv_indptr, kv_indices,
                                 *args, **kwargs)
 

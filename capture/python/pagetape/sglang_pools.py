@@ -4,7 +4,8 @@
 SGLang's allocators hand out pages without knowing for whom: the caller writes the slots into the
 request's row of ReqToTokenPool afterwards. An `alloc` therefore waits in a queue until its owner
 can be looked up in the rows, at the latest before the next launch, free or step. Nothing on the
-device happens in between, so the order of effects is kept.
+device happens in between, so the order of effects is kept. What is on a GPU stays there
+(sglang_owners.py); where that cannot be, it is read by copies.
 """
 
 from __future__ import annotations
@@ -12,7 +13,11 @@ from __future__ import annotations
 import sys
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
+from .devices import capturing
 from .recording import ints
+from .sglang_owners import MapPages, Owners, Rows, heads_of, to_device
+from .sglang_owners import Waiting as WaitingThere
+from .tensors import Tensors
 
 UNRESOLVED = "#unresolved"
 
@@ -53,6 +58,12 @@ class Pools:
         self.maps: Dict[int, object] = {}  # id(composite allocator) -> page map as last written
         self.waiting: List[Waiting] = []
         self.pending_maps: list = []  # composite allocators whose new entries are not written
+        self.there = Tensors(recorder)
+        self.owners: Dict[int, Owners] = {}  # id(paged allocator), of those on a GPU
+        self.map_pages: Dict[int, MapPages] = {}  # id(composite allocator), of those
+        self.waiting_there: List[WaitingThere] = []
+        self._stream_there = None  # of the last call that was given pages there
+        self._rows_there = Rows(recorder, UNRESOLVED)
         self.freeing = 0  # depth of SWATokenToKVPoolAllocator's freeing methods
         self.page_size = 0
 
@@ -122,15 +133,25 @@ class Pools:
             self.pages[id(allocator)] = found
             self.kept.append(allocator)
             self.page_size = int(allocator.page_size)
+            self._keep_there(allocator, kvcache, found.pool)
         return found
+
+    def _keep_there(self, allocator, kvcache, pool: str) -> None:
+        like = allocator.free_pages
+        if not hasattr(type(allocator), "_release_page_ids") or not self.there.takes(like):
+            return
+        pages = int(kvcache.k_buffer[0].shape[0]) // self.page_size
+        owners = Owners(self.there, pool, pages, like, UNRESOLVED)
+        if owners.table is not None:
+            self.owners[id(allocator)] = owners
 
     @staticmethod
     def free_list(allocator):
-        """A copy on the list's own device."""
-        pages, released = allocator.free_pages, allocator.release_pages
-        if released is None or not released.numel():
-            return pages.clone()
-        return sys.modules["torch"].cat((pages, released))
+        """A copy on the list's own device, with what was given back and is not in it yet."""
+        pages = allocator.free_pages
+        released = getattr(allocator, "staged_pages", None) or (allocator.release_pages,)
+        released = [one for one in released if one is not None and one.numel()]
+        return sys.modules["torch"].cat((pages, *released)) if released else pages.clone()
 
     def taken(self, allocator, pages: List[int], places: Dict[int, Tuple[int, int]],
               full_of: Dict[int, int]) -> None:
@@ -158,9 +179,48 @@ class Pools:
         for request, freed_pages in freed.items():
             self.recorder.emit("free", pool=shadow.pool, req=request, pages=freed_pages)
 
+    def taken_there(self, allocator, kind: str, out, args, kwargs) -> None:
+        """As taken(), of slots on a GPU. Their owners are looked up on the stream of this call."""
+        heads = heads_of(kind, out, self.page_size, args, kwargs)
+        if not heads.at:
+            return
+        at, columns = to_device([heads.at, heads.columns], out.device)
+        pages = out[at].div(self.page_size, rounding_mode="floor")
+        stream = self._stream_there = sys.modules["torch"].cuda.current_stream(out.device)
+        self.waiting_there.append(WaitingThere(self.owners[id(allocator)], pages, pages, columns,
+                                               heads, stream))
+
+    def pair_there(self, begin: int, allocator) -> None:
+        """Of what waits from there on: the SWA pages stand at the columns of the full ones."""
+        new = self.waiting_there[begin:]
+        mine = self.owners.get(id(allocator.full_attn_allocator))
+        full = next((one for one in new if one.owners is mine), None)
+        for index, one in enumerate(new):
+            if full is None or one is full:
+                continue
+            pages = full.pages
+            if one.heads != full.heads:
+                at = {place: i for i, place in enumerate(zip(full.heads.lanes,
+                                                             full.heads.columns))}
+                picks = [at.get(place, 0) for place in zip(one.heads.lanes, one.heads.columns)]
+                pages = pages[to_device([picks], pages.device)[0]]
+            self.waiting_there[begin + index] = one._replace(full=pages)
+
+    def _settle_there(self) -> None:
+        if capturing(self.waiting_there[0].pages):
+            return  # It is not what runs now.
+        torch = sys.modules["torch"]
+        waiting, self.waiting_there = self.waiting_there, []
+        for one in waiting:
+            with torch.cuda.stream(one.stream):
+                one.owners.owned(list(reversed(self.row_tables)), self.rows, self._rows_there, one,
+                                 self.page_size)
+
     def settle(self) -> None:
         """Writes the waiting allocs, pages of one owner in ascending columns as one event."""
-        if not self.waiting and not self.pending_maps:
+        if self.waiting_there:
+            self._settle_there()
+        if self.waiting_there or (not self.waiting and not self.pending_maps):
             return
         waiting, self.waiting = self.waiting, []
         runs: List[Tuple[Pages, str, List[Waiting]]] = []
@@ -225,13 +285,24 @@ class Pools:
         kvcache = allocator.get_kvcache()
         full, swa = self.spaces(kvcache)
         self.maps[id(allocator)] = None
-        self.recorder.emit("map", map=f"{full}>{swa}", **{"from": full, "to": swa}, unit="page")
+        name, mapping = f"{full}>{swa}", allocator.full_to_swa_index_mapping
+        self.recorder.emit("map", map=name, **{"from": full, "to": swa}, unit="page")
+        if id(allocator.full_attn_allocator) in self.owners:
+            pages = MapPages(self.there, name, mapping.numel() - 1, int(allocator.page_size),
+                             mapping)
+            if pages.table is not None:
+                self.map_pages[id(allocator)] = pages
 
     def write_map(self, allocator) -> None:
         """Compares the map's pages with what was last written. A page counts as mapped while any
         of its slots is: SGLang maps slots of one page to slots of one page."""
         if id(allocator) not in self.maps:
             return
+        there = self.map_pages.get(id(allocator))
+        if there is not None:
+            self.settle()
+            with sys.modules["torch"].cuda.stream(self._stream_there):
+                return there.tell(allocator.full_to_swa_index_mapping)
         page_size = int(allocator.page_size)
         mapping = allocator.full_to_swa_index_mapping[:-1].view(-1, page_size)
         now = (mapping.amax(dim=1) // page_size).clamp(min=0)

@@ -44,6 +44,14 @@ class Reads:
     def ints(self, tensor) -> List[int]:
         return self.once(tensor, (), lambda: ints(tensor))
 
+    def parts(self, ends) -> List[int]:
+        """The differences of a tensor's entries."""
+        def differences() -> List[int]:
+            values = self.ints(ends)
+            return [end - begin for begin, end in zip(values, values[1:])]
+
+        return self.once(ends, ("parts",), differences)
+
     def forget(self) -> None:
         """A new pass: what is in the tensors may be new, too."""
         self._made.clear()

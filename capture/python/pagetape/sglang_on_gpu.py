@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SGLang's launches whose index tensors are on a GPU: what a kernel is given is compared there, on
+the launch's stream, where the first layer of a pass is given it; the launches name the buffers.
+Nothing here waits for the GPU. Requests and the numbers of new tokens are the batch's lists on the
+host, lengths the tensors that the kernels are given, which are compared, too.
+"""
+
+from __future__ import annotations
+
+from itertools import accumulate
+from typing import Any, Dict, List, NamedTuple, Optional
+
+from ._abi import Rows
+from .devices import capturing, stream_of
+from .recording import Launch, ints
+
+
+class Read(NamedTuple):
+    """What an attention kernel is given."""
+
+    tensor: Any  # The K view, pages first.
+    table: Any  # 2-D, or flat with `indptr` (CSR), then with a row's last entries.
+    kernel: str
+    page_size: int
+    window: Optional[int] = None  # It counts the query's own token; None: full.
+    lens: Any = None  # Tokens of each row; None: a list has as many.
+    lens_cpu: Any = None  # The same on the host, where the engine has them.
+    q_ends: Any = None  # Cumulative, from 0; None: `q_len` each.
+    q_len: int = 1
+    indptr: Any = None
+    # Just what stood in the pool before the new tokens is read from it, and `lens` count that.
+    cached: bool = False
+
+
+class OnGpu:
+    def __init__(self, backends) -> None:
+        self._backends = backends
+        self._recorder = backends.recorder
+        self._pools = backends.pools
+        self._tensors = backends.pools.there
+        self._told: Dict[str, list] = {}  # buffer -> its tensors in this pass
+        self._made: Dict[tuple, tuple] = {}
+        self._waited = False
+
+    def forget(self) -> None:
+        """A new pass: what is in the tensors may be new, too."""
+        self._told.clear()
+        self._made.clear()
+
+    def attention(self, launch, read: Read) -> None:
+        if capturing(read.table):
+            return
+        self._pools.settle()
+        backends, tensor = self._backends, read.tensor
+        layer = backends.layer_of(launch)
+        told = backends.table_of(launch, read.table, None)
+        bound = backends.bound(tensor, tensor.shape[0], tensor.shape, tensor.stride())
+        key = (bound, read.table.data_ptr(), told.space, read.window, read.kernel, read.cached,
+               None if read.lens is None else read.lens.data_ptr())
+        made = self._made.get(key)
+        if made is None:
+            # The tensors are kept: another may come to stand where a dead one did.
+            made = self._made[key] = (self._attention(launch, read, told, bound), read)
+        if made[0] is not None:
+            address = tensor.data_ptr() if self._pools.addresses else None
+            self._recorder.launches(made[0], layer, address)
+
+    def _attention(self, launch, read: Read, told, bound):
+        batch = launch.batch
+        requests, new = self._requests(batch), self._new(batch)
+        lanes = min(len(requests), len(new))
+        rows = Rows(requests[:lanes], row=list(range(lanes)), q_len=new[:lanes])
+        name = self._backends.name(launch.backend)
+        form = "" if read.indptr is None else ".lists"
+        buffer = self._buffer(f"{name}.{told.field or read.kernel}{form}", read.table)
+        fields = self._backends.fields(launch, told._replace(buffer=None), read.table,
+                                       read.window, read.page_size, read.kernel)
+        fields["table"] = buffer
+        if read.indptr is None:
+            fields.update(table_rows=int(read.table.shape[0]), table_cols=int(read.table.shape[1]),
+                          lens=self._buffer(f"{name}.lens", read.lens))
+            done = self._lens(fields["lens"], read.lens) and self._tensors.table(
+                buffer, read.table, told.space, "", read.lens, read.page_size)
+        else:
+            rows, cols = self._listed(batch, read, rows)
+            if rows is None:
+                return None
+            if rows.len is None:
+                fields["lens"] = f"{buffer}.lens"
+            done = self._tensors.lists(buffer, read.table, read.indptr, cols, told.space,
+                                       f"{buffer}.lens")
+        if not done:
+            return self._gap("a table could not be compared on the GPU")
+        return self._recorder.made([Launch(False, rows, bound, fields)], stream_of(read.table))
+
+    def _lens(self, buffer: str, lens) -> bool:
+        return self._tensors.lens(buffer, lens)
+
+    def _listed(self, batch, read: Read, rows: Rows):
+        """Rows of index lists, and how long these may be. A list without its own lengths has a
+        sliding layer's last tokens."""
+        lengths = read.lens_cpu
+        if read.lens is None:
+            lengths = batch.seq_lens_cpu
+        lengths = self._ints(lengths, read.lens if read.lens is not None else batch.seq_lens)
+        if read.cached and not any(lengths):
+            return None, 0
+        new = max(rows.q_len, default=0)
+        if read.lens is None:
+            return rows, max(lengths, default=0) + new
+        lengths = lengths[:len(rows.req)]
+        counts = lengths
+        if read.window is not None:
+            held = read.window - (1 if read.cached else 0)
+            counts = [min(length, held) for length in lengths]
+        first = [length - count for length, count in zip(lengths, counts)]
+        rows = rows._replace(len=lengths, n=counts, first=first)
+        return rows._replace(q_pos=lengths) if read.cached else rows, max(lengths, default=0)
+
+    def store(self, launch, tensor, slots, translated: bool) -> None:
+        if capturing(slots):
+            return
+        self._pools.settle()
+        backends, batch = self._backends, launch.batch
+        layer = backends.layer_of(launch)
+        space = backends.built[id(launch.backend)]["spaces"][bool(translated)]
+        bound = backends.bound_of_store(tensor)
+        key = ("store", bound, space, slots.data_ptr())
+        made = self._made.get(key)
+        if made is None:
+            name = backends.name(launch.backend)
+            buffer = self._buffer(f"{name}.{space}.slots", slots)
+            requests = self._requests(batch)
+            counts = self._new(batch, slots.numel())
+            begins = list(accumulate(counts[:-1], initial=0))
+            rows = Rows(requests[:len(counts)], row=begins, n=counts[:len(requests)])
+            done = None
+            if self._tensors.slots(buffer, slots):
+                done = self._recorder.made([Launch(True, rows, bound, {
+                    "backend": name, "space": space, "slots": buffer})], stream_of(slots))
+            else:
+                self._gap("slots could not be compared on the GPU")
+            made = self._made[key] = (done, slots)
+        if made[0] is not None:
+            self._recorder.launches(made[0], layer, None)
+
+    # --- what the batch has on the host
+
+    def _requests(self, batch) -> List[Optional[str]]:
+        if batch.rids is not None:
+            return [str(rid) for rid in batch.rids]
+        return [self._pools.request_of(row) for row in self._ints(None, batch.req_pool_indices)]
+
+    def _new(self, batch, tokens: Optional[int] = None) -> List[int]:
+        """New tokens of each lane, of so many in all; None: the batch's own."""
+        mode, lanes = batch.forward_mode, int(batch.batch_size)
+        if mode.is_decode_or_idle() or mode.is_target_verify():
+            if tokens is None:
+                tokens = int(batch.input_ids.shape[0]) if mode.is_target_verify() else lanes
+            return [tokens // lanes] * lanes if lanes else []
+        return [int(n) for n in batch.extend_seq_lens_cpu]
+
+    def _ints(self, on_host, there) -> List[int]:
+        """A list of the host's; where the engine keeps none, the GPU's is waited for."""
+        if on_host is not None:
+            return ints(on_host) if hasattr(on_host, "tolist") else [int(n) for n in on_host]
+        if not self._waited:
+            self._waited = True
+            self._recorder.emit("note", text="a batch has lists on the GPU alone: they are read by "
+                                             "copies, which wait for it")
+        return ints(there)
+
+    def _buffer(self, name: str, tensor) -> str:
+        """In a pass each tensor has a buffer of its own; passes use the same ones. One buffer's
+        tensors are as wide."""
+        name += "" if tensor.element_size() == 4 else ".64"
+        seen = self._told.setdefault(name, [])
+        for index, known in enumerate(seen):
+            if known is tensor or known.data_ptr() == tensor.data_ptr():
+                return f"{name}.{index}" if index else name
+        seen.append(tensor)
+        return f"{name}.{len(seen) - 1}" if len(seen) > 1 else name
+
+    def _gap(self, why: str) -> None:
+        self._recorder.emit("gap", why=why, pools=[one.pool for one in
+                                                   self._pools.pages.values()])

@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SGLang's allocators and index maps on a GPU: which pages change hands is known there alone, as
+free lists, slots and request rows are tensors of its. So who holds each page is kept there, too,
+by what the engine's calls are given and give; a compare behind each tells what changed, in the
+place of the trace where the call was recorded. Nothing here waits for the GPU once it is made.
+
+What an allocator hands out is taken from its slots, where a page begins in them: that follows from
+the lengths that the engine has on the host. Its owner is the request in whose row the page stands,
+as on the CPU.
+"""
+
+from __future__ import annotations
+
+import sys
+from itertools import accumulate
+from typing import Any, List, NamedTuple, Optional, Tuple
+
+from ._abi import MAP, OWNERS
+from .devices import stream_of
+from .recording import ints
+from .tensors import Tensors
+
+FREE = -1  # And one less where the page was leaving the window.
+
+
+class Heads(NamedTuple):
+    """Where in an allocator's slots pages begin, and what these pages are; columns of -1 are not
+    known."""
+
+    at: List[int]
+    lanes: List[int]
+    columns: List[int]
+
+
+def heads_of(kind: str, out, page_size: int, args, kwargs) -> Heads:
+    """Of alloc_extend(prefix_lens, prefix_lens_cpu, seq_lens, seq_lens_cpu, …), alloc_decode(
+    seq_lens, seq_lens_cpu, …) and alloc(size)."""
+    def given(name: str, place: int):
+        return kwargs.get(name, args[place] if len(args) > place else None)
+
+    if kind == "alloc":
+        at = list(range(0, out.numel(), page_size))
+        return Heads(at, [0] * len(at), [-1] * len(at))
+    if kind == "alloc_extend":
+        begins, ends = ints(given("prefix_lens_cpu", 1)), ints(given("seq_lens_cpu", 3))
+    else:
+        ends = ints(given("seq_lens_cpu", 1))
+        begins = [end - 1 for end in ends]
+    heads = Heads([], [], [])
+    firsts = accumulate((end - begin for begin, end in zip(begins, ends)), initial=0)
+    for lane, (first, begin, end) in enumerate(zip(firsts, begins, ends)):
+        for column in range(-(-begin // page_size), -(-end // page_size)):
+            heads.at.append(first + column * page_size - begin)
+            heads.lanes.append(lane)
+            heads.columns.append(column)
+    return heads
+
+
+class Waiting(NamedTuple):
+    """Pages whose owners are looked up when their rows are written."""
+
+    owners: "Owners"
+    pages: Any
+    full: Any  # Those of the full pool, which stand in the rows.
+    columns: Any
+    heads: Heads
+    stream: Any
+
+
+class Rows:
+    """The requests' rows: their numbers and their requests' names on the device."""
+
+    def __init__(self, recorder, unknown: str) -> None:
+        self._recorder = recorder
+        self._unknown = unknown
+        self._of: Optional[dict] = None
+        self._tensors: tuple = ()
+
+    def on(self, device, rows: dict) -> Tuple[Any, Any, int]:
+        """Made anew where a request came or went."""
+        if self._of != rows:
+            native = self._recorder.native()
+            self._of = dict(rows)
+            names = [native.request(request) for request in rows.values()]
+            both = to_device([list(rows), names], device)
+            self._tensors = both[0], both[1].int()
+            self._nobody = native.name(self._unknown)
+        return (*self._tensors, self._nobody)
+
+
+class Owners:
+    """Who holds the pages of one allocator's pool."""
+
+    def __init__(self, tensors: Tensors, pool: str, pages: int, like, unknown: str) -> None:
+        torch = sys.modules["torch"]
+        self.pool = pool
+        self._recorder = tensors.recorder
+        # One page more: what is no page of the pool's is written there, and not told.
+        self._cells = torch.zeros(2, pages + 1, dtype=torch.int32, device=like.device)
+        self._leaving = torch.zeros(pages + 1, dtype=torch.int32, device=like.device)
+        self._pages = pages
+        self.table = tensors.state(OWNERS, pool, self._cells, pages, unknown)
+
+    def _places(self, pages):
+        return pages.long().clamp(-1, self._pages)  # -1 is the last one.
+
+    def tell(self) -> None:
+        self._recorder.compare(self.table, stream_of(self._cells))
+
+    def taken(self, pages, names, columns) -> None:
+        torch = sys.modules["torch"]
+        self._cells[:, self._places(pages)] = torch.stack((names, columns.int()))
+        self.tell()
+
+    def leave(self, pages) -> None:
+        self._leaving.index_fill_(0, self._places(pages), 1)
+
+    def freed(self, pages) -> None:
+        places = self._places(pages)
+        self._cells[0].index_copy_(0, places, FREE - self._leaving[places])
+        self._leaving.index_fill_(0, places, 0)
+        self.tell()
+
+    def all_free(self, pages) -> None:
+        """What stands in the free list is free."""
+        places = self._places(pages)
+        now = self._cells[0, places]
+        self._cells[0].index_copy_(0, places, now.clamp(max=FREE).where(now > 0, now))
+        self.tell()
+
+    def owned(self, row_tables: list, rows: dict, made: Rows, waiting: Waiting,
+              page_size: int) -> None:
+        names = None
+        for table in row_tables:  # What the first one says counts.
+            found = self._found(table.req_to_token, rows, made, waiting, page_size)
+            names = found if names is None else names.where(names != 0, found)
+        _, _, nobody = made.on(self._cells.device, rows)
+        if names is None:
+            names = self._cells.new_zeros(waiting.pages.numel())
+        self.taken(waiting.pages, names.masked_fill(names == 0, nobody), waiting.columns)
+
+    def _found(self, cells, rows: dict, made: Rows, waiting: Waiting, page_size: int):
+        """The name of the request in whose row each page stands at its column, or 0."""
+        numbers, names, _ = made.on(cells.device, rows)
+        if not rows:
+            return names.new_zeros(waiting.pages.numel())
+        if waiting.heads.columns[0] < 0:
+            return self._found_anywhere(cells[numbers], names, waiting, page_size)
+        at = (waiting.columns * page_size).clamp(max=cells.shape[1] - 1)
+        held = cells[numbers[:, None], at].div(page_size, rounding_mode="floor")
+        return ((held == waiting.full) * names[:, None]).amax(dim=0)
+
+    def _found_anywhere(self, cells, names, waiting: Waiting, page_size: int):
+        holder = names.new_zeros(self._pages + 1)
+        places = self._places(cells.div(page_size, rounding_mode="floor").flatten())
+        each = names[:, None].expand(cells.shape).flatten()
+        holder.scatter_(0, places, each.masked_fill(cells.flatten() == 0, 0))
+        return holder[self._places(waiting.full)]
+
+
+class MapPages:
+    """The pages of an index map."""
+
+    def __init__(self, tensors: Tensors, name: str, slots: int, page_size: int, like) -> None:
+        torch = sys.modules["torch"]
+        self._recorder = tensors.recorder
+        self._page_size = page_size
+        self._cells = torch.zeros(slots // page_size, dtype=torch.int32, device=like.device)
+        self.table = tensors.state(MAP, name, self._cells, self._cells.numel())
+
+    def tell(self, mapping) -> None:
+        """A page counts as mapped while any of its slots is."""
+        slots = mapping[:-1].view(-1, self._page_size).amax(dim=1)
+        self._cells.copy_(slots.div(self._page_size, rounding_mode="floor"))
+        self._recorder.compare(self.table, stream_of(self._cells))
+
+
+def to_device(lists: List[List[int]], device):
+    """Without waiting for what the device has to do."""
+    torch = sys.modules["torch"]
+    return torch.tensor(lists, dtype=torch.int64, pin_memory=True).to(device, non_blocking=True)

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Index tensors on a GPU of engines that make others for each step: each buffer of the trace has a
+table of its own, by which the tensor of a step is compared where it is. Nothing here waits for the
+GPU, but where a table is opened: for a buffer's first tensor, and for one that is larger."""
+
+from __future__ import annotations
+
+from typing import Dict, List, Optional
+
+from ._abi import LENS, PAGES, SLOTS, PtapeError, PtapeTableView
+from .devices import DeviceTable, stream_of, view_of
+from .importhook import strict
+
+CELLS_MOST = 1 << 22  # Of a table: 8 bytes of the GPU's memory and 16 of the host's each.
+ROWS_LEAST = 64
+
+
+class Tensors:
+    def __init__(self, recorder) -> None:
+        self.recorder = recorder
+        self._tables: Dict[str, DeviceTable] = {}
+        self._outgrown: List[DeviceTable] = []  # What was put on a stream for them may yet run.
+        self._declared: set = set()
+        self._refusal = False
+
+    def takes(self, tensor) -> bool:
+        """Whether such a tensor can be told without waiting for it."""
+        return tensor.is_cuda and not self._refusal and self.recorder.native() is not None
+
+    def table(self, buffer: str, cells, space: Optional[str], unit: str = "", lens=None,
+              tokens: int = 1) -> bool:
+        """A tensor of rows; of each what stands behind its length, a cell for so many tokens, is
+        not told. False: it was not told."""
+        rows, cols = cells.shape
+        return self._tell(buffer, view_of(cells, cols, lens=lens, unit=tokens), cells,
+                          space=space or "", unit=unit)
+
+    def lists(self, buffer: str, cells, starts, cols: int, space: Optional[str],
+              lens: str = "") -> bool:
+        """Index lists of slots, of each the first `cols`; their lengths are the buffer `lens`."""
+        if lens:
+            self._declare(lens)
+        return self._tell(buffer, view_of(cells, max(cols, 1), starts), cells,
+                          space=space or "", unit="slot", lens=lens)
+
+    def lens(self, buffer: str, values) -> bool:
+        return self._tell(buffer, view_of(values, values.numel()), values, LENS)
+
+    def slots(self, buffer: str, values) -> bool:
+        return self._tell(buffer, view_of(values, values.numel()), values, SLOTS)
+
+    def state(self, kind: int, of: str, cells, cols: int, nobody: str = "") -> Optional[DeviceTable]:
+        """A table that stays where it is, of an allocator's state; None: it cannot be had."""
+        if not self.takes(cells):
+            return None
+        try:
+            return DeviceTable(self.recorder.native(), view_of(cells, cols), of, kind=kind,
+                               lens=nobody)
+        except PtapeError as error:
+            self._refused(of, error)
+            return None
+
+    def _tell(self, buffer: str, view: PtapeTableView, cells, kind: int = PAGES, **what) -> bool:
+        self._declare(buffer)
+        table = self._tables.get(buffer)
+        if table is None or not table.holds(view.rows, view.cols):
+            table = self._opened(buffer, view, kind, what)
+        return table is not None and self.recorder.compare(table, stream_of(cells), view)
+
+    def _opened(self, buffer: str, view: PtapeTableView, kind: int, what) -> Optional[DeviceTable]:
+        """Twice as large as what is there, within what a table may hold."""
+        known = self._tables.get(buffer)
+        held = (known.rows, known.cols) if known is not None else (0, 0)
+        rows, cols = max(view.rows, held[0]), max(view.cols, held[1])
+        if rows * cols > CELLS_MOST:
+            return None
+        if kind != PAGES:
+            room = view_of_size(view, 1, max(2 * cols, ROWS_LEAST))
+        else:
+            if view.starts:
+                cols = max(min(2 * cols, CELLS_MOST // rows), cols)
+            more = max(2 * rows, ROWS_LEAST)
+            room = view_of_size(view, max(min(more, CELLS_MOST // cols), rows), cols)
+        try:
+            table = DeviceTable(self.recorder.native(), room, buffer, kind=kind, **what)
+        except PtapeError as error:
+            self._refused(buffer, error)
+            return None
+        if known is not None:
+            self._outgrown.append(known)
+        self._tables[buffer] = table
+        return table
+
+    def _declare(self, buffer: str) -> None:
+        if buffer not in self._declared:
+            self._declared.add(buffer)
+            self.recorder.emit("buffer", buffer=buffer)
+
+    def _refused(self, what: str, error: PtapeError) -> None:
+        if strict():
+            raise error
+        self._refusal = True
+        self.recorder.emit("note", text=f"{what} and others are read by copies, which wait for the "
+                                        f"GPU: {error}")
+
+    def close(self) -> None:
+        for table in [*self._tables.values(), *self._outgrown]:
+            table.close()
+        self._tables.clear()
+        self._outgrown.clear()
+
+
+def view_of_size(view: PtapeTableView, rows: int, cols: int) -> PtapeTableView:
+    """One as wide, of which nothing is read."""
+    room = PtapeTableView.from_buffer_copy(view)
+    room.rows, room.cols, room.lens = rows, cols, None
+    return room
