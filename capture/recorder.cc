@@ -143,6 +143,7 @@ Recorder::~Recorder() {
     // Threads and locks are the parent's: nothing of them can be ended here.
     if (thread_.joinable()) thread_.detach();
     (void)drain_.release();
+    (void)waiting_for_.release();
     return;
   }
   if (own_ != nullptr) munmap(own_, own_bytes_);
@@ -275,9 +276,9 @@ int Recorder::make_room(std::size_t bytes, std::int64_t t, RingClaim& claim) {
   const bool tried = fits() || (block_ && wait_until(fits));
   if (header.failed.load() != 0) return drop(t, PTAPE_E_WRITE);
   if (!tried && !shared_) {
-    const std::lock_guard lock(wake_mutex_);
+    const std::lock_guard lock(waiting_for_->mutex);
     woken_ = true;
-    work_.notify_one();
+    waiting_for_->work.notify_one();
   }
   return tried ? PTAPE_OK : drop(t, PTAPE_E_DROPPED);
 }
@@ -299,11 +300,11 @@ bool Recorder::wait_until(const std::function<bool()>& done) {
     }
     return true;
   }
-  std::unique_lock lock(wake_mutex_);
+  std::unique_lock lock(waiting_for_->mutex);
   while (!done()) {
     woken_ = true;
-    work_.notify_one();
-    progress_.wait_for(lock, kPatience);
+    waiting_for_->work.notify_one();
+    waiting_for_->progress.wait_for(lock, kPatience);
   }
   return true;
 }
@@ -311,13 +312,13 @@ bool Recorder::wait_until(const std::function<bool()>& done) {
 void Recorder::run() {
   for (bool last = false; !last;) {
     {
-      std::unique_lock lock(wake_mutex_);
-      work_.wait_for(lock, kPatience, [&] { return woken_ || closing_; });
+      std::unique_lock lock(waiting_for_->mutex);
+      waiting_for_->work.wait_for(lock, kPatience, [&] { return woken_ || closing_; });
       woken_ = false;
       last = closing_;
     }
     drain_->serve();
-    progress_.notify_all();
+    waiting_for_->progress.notify_all();
   }
 }
 
@@ -338,9 +339,9 @@ Status Recorder::close() {
   ring_.header().closed.store(1, std::memory_order_release);
   if (shared_ != nullptr) return ring_.header().failed != 0 ? system_error(last_error()) : Status();
   {
-    const std::lock_guard lock(wake_mutex_);
+    const std::lock_guard lock(waiting_for_->mutex);
     closing_ = true;
-    work_.notify_one();
+    waiting_for_->work.notify_one();
   }
   thread_.join();
   return drain_->close();

@@ -140,8 +140,12 @@ class Recorder {
 
   // Where there is no collector.
   std::unique_ptr<Drain> drain_;
-  std::mutex wake_mutex_;
-  std::condition_variable work_, progress_;
+  // Apart, as a forked child leaves it: what a thread of its parent's waits on cannot be ended.
+  struct Waiting {
+    std::mutex mutex;
+    std::condition_variable work, progress;
+  };
+  std::unique_ptr<Waiting> waiting_for_ = std::make_unique<Waiting>();
   bool woken_ = false, closing_ = false;
   bool closed_ = false;
   std::thread thread_;
