@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import importlib
 import os
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 DEVICE = "cuda" if os.environ.get("PAGETAPE_ON_GPU") else "cpu"
@@ -304,13 +305,15 @@ def _translator(runner):
         token_to_kv_pool=runner.token_to_kv_pool, page_size=PAGE, device=DEVICE)
 
 
-def run(engine: Engine) -> None:
+def run(engine: Engine, waits=None) -> None:
     """A's second window page is recycled while A and B go on: at first every full page maps to
     the SWA page of the same number, then one does not, then a number beyond the SWA pool is in
     a table."""
     engine.prefill([("A", 250), ("B", 112)])
-    for _ in range(7):
-        engine.decode()
+    engine.decode()
+    with waits or nullcontext():
+        for _ in range(6):
+            engine.decode()
     engine.finish("A")
     engine.prefill([("C", 100)])
     for _ in range(3):
@@ -373,19 +376,31 @@ def main() -> None:
     kind = os.environ.get("PAGETAPE_BACKEND") or "aiter"
     if kind == "aiter":
         standins.install_aiter()
+    if DEVICE != "cpu":
+        standins.install_absent("sgl_kernel", "deep_gemm")
+        if kind != "trtllm_mha":
+            standins.install_absent("flashinfer")
     import pagetape
 
     session = pagetape.active()
     held = publish_config()  # dropped, it would withdraw what it set
     if kind == "trtllm_mha":
-        import sglang.srt.models.gemma4_mtp  # noqa: F401  What is there finds no FlashInfer.
+        if DEVICE == "cpu":
+            import sglang.srt.models.gemma4_mtp  # noqa: F401  What is there finds no FlashInfer.
 
         standins.install_flashinfer()
     module = importlib.import_module(f"sglang.srt.layers.attention.{kind}_backend")
     engine = Engine(getattr(module, BACKENDS[kind]), session.sglang if session else None)
     if os.environ.get("PAGETAPE_PLANT"):
         PLANTS[os.environ["PAGETAPE_PLANT"]](engine)
-    run(engine)
+    waits = None
+    if DEVICE != "cpu":
+        from waits import Waits
+
+        waits = Waits()
+    run(engine, waits)
+    if waits is not None:
+        print(waits)
     del held
 
 

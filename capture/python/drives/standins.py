@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stand-ins for kernel libraries that cannot run on a CPU.
+"""Stand-ins for kernel libraries that cannot run on a CPU, or are not there.
 
 Nothing of the engine is replaced: only the libraries its backends call for attention. A stand-in
 computes nothing; the recorder reads the arguments before it is called.
@@ -10,23 +10,35 @@ from __future__ import annotations
 import importlib
 import importlib.abc
 import importlib.machinery
+import importlib.util
 import sys
 import types
 
 import torch
 
 
-class _Absent(types.ModuleType):
-    """A module in which every name can be imported and none can be called."""
+class _Name:
+    """Has every name, can be a class's base, and cannot be called."""
+
+    def __init__(self, name: str) -> None:
+        self.__name__ = name
 
     def __getattr__(self, name):
         if name.startswith("__"):
             raise AttributeError(name)
+        return _Name(f"{self.__name__}.{name}")
 
-        def absent(*args, **kwargs):
-            raise NotImplementedError(f"{self.__name__}.{name}: not on a CPU")
+    def __mro_entries__(self, bases):
+        return ()
 
-        return absent
+    def __call__(self, *args, **kwargs):
+        raise NotImplementedError(f"{self.__name__}: a stand-in")
+
+
+class _Absent(types.ModuleType):
+    """A module in which every name can be imported and none can be called."""
+
+    __getattr__ = _Name.__getattr__
 
 
 def _unified_attention(*args, **kwargs):
@@ -73,6 +85,13 @@ def install_aiter() -> None:
             "make_kernel_repr": lambda *args, **kwargs: None},
         "aiter.ops.triton.utils.types": {"e4m3_dtype": torch.float8_e4m3fn},
     }))
+
+
+def install_absent(*packages: str) -> None:
+    """On a GPU SGLang imports libraries that the paths driven here do not call."""
+    for package in packages:
+        if importlib.util.find_spec(package) is None:
+            sys.meta_path.append(_Finder(package, {}))
 
 
 class _Wrapper:

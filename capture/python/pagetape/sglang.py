@@ -56,6 +56,7 @@ class Adapter:
 
     def finish(self) -> None:
         self.pools.settle()
+        self.pools.there.close()
         if self.guard is not None:
             self.guard.close()
 

@@ -19,7 +19,7 @@ class Tensors:
     def __init__(self, recorder) -> None:
         self.recorder = recorder
         self._tables: Dict[str, DeviceTable] = {}
-        self._outgrown: List[DeviceTable] = []  # What was put on a stream for them may yet run.
+        self._others: List[DeviceTable] = []  # Also those outgrown: what is on a stream may run.
         self._declared: set = set()
         self._refusal = False
 
@@ -54,11 +54,13 @@ class Tensors:
         if not self.takes(cells):
             return None
         try:
-            return DeviceTable(self.recorder.native(), view_of(cells, cols), of, kind=kind,
-                               lens=nobody)
+            table = DeviceTable(self.recorder.native(), view_of(cells, cols), of, kind=kind,
+                                lens=nobody)
         except PtapeError as error:
             self._refused(of, error)
             return None
+        self._others.append(table)
+        return table
 
     def _tell(self, buffer: str, view: PtapeTableView, cells, kind: int = PAGES, **what) -> bool:
         self._declare(buffer)
@@ -87,7 +89,7 @@ class Tensors:
             self._refused(buffer, error)
             return None
         if known is not None:
-            self._outgrown.append(known)
+            self._others.append(known)
         self._tables[buffer] = table
         return table
 
@@ -104,10 +106,10 @@ class Tensors:
                                         f"GPU: {error}")
 
     def close(self) -> None:
-        for table in [*self._tables.values(), *self._outgrown]:
+        for table in [*self._tables.values(), *self._others]:
             table.close()
         self._tables.clear()
-        self._outgrown.clear()
+        self._others.clear()
 
 
 def view_of_size(view: PtapeTableView, rows: int, cols: int) -> PtapeTableView:
