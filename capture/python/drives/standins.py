@@ -88,10 +88,11 @@ def install_aiter() -> None:
 
 
 def install_absent(*packages: str) -> None:
-    """On a GPU SGLang imports libraries that the paths driven here do not call."""
+    """On a GPU SGLang imports libraries of which the paths driven here call next to nothing."""
     for package in packages:
         if importlib.util.find_spec(package) is None:
-            sys.meta_path.append(_Finder(package, {}))
+            sys.meta_path.append(_Finder(package, {
+                "sgl_kernel.utils": {"is_arch_support_pdl": lambda: False}}))
 
 
 class _Wrapper:
@@ -105,6 +106,10 @@ def _trtllm_batch(query, *args, **kwargs):
     return torch.zeros_like(query)
 
 
+def _trtllm_fmha_v2(given, *args, **kwargs):
+    return torch.zeros_like(given[0])
+
+
 def install_flashinfer() -> None:
     """FlashInfer needs CUDA, for which SGLang looks: modules imported from here on find both."""
     import sglang.srt.utils as utils
@@ -116,7 +121,8 @@ def install_flashinfer() -> None:
         "flashinfer": wrappers,
         "flashinfer.decode": {"trtllm_batch_decode_with_kv_cache": _trtllm_batch,
                               "_grouped_size_compiled_for_decode_kernels": lambda *args: True},
-        "flashinfer.prefill": {"trtllm_batch_context_with_kv_cache": _trtllm_batch},
+        "flashinfer.prefill": {"trtllm_batch_context_with_kv_cache": _trtllm_batch,
+                               "trtllm_fmha_v2_prefill": _trtllm_fmha_v2},
         "flashinfer.utils": {
             "get_device_sm_count": lambda device: 1,
             "get_trtllm_gen_multi_ctas_kv_counter_bytes": lambda *args: 4},

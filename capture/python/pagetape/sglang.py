@@ -138,6 +138,7 @@ def install(hooks: PostImportHooks, recorder) -> Adapter:
         ("sglang.kernels.ops.attention.extend_attention", kernels.triton_extend, reads),
         ("flashinfer.decode", kernels.flashinfer_decode, reads),
         ("flashinfer.prefill", kernels.flashinfer_prefill, reads),
+        ("flashinfer.prefill", kernels.flashinfer_fmha_v2, reads),
     )
     for module, hook, gives in places:
         hooks.on(module, hook, gives)
