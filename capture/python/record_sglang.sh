@@ -12,4 +12,4 @@ out=${3:?OUT}
 export PAGETAPE_TIMESTAMPS=0 PAGETAPE_ADDRESSES=0 PAGETAPE_OUT="$out"
 export PAGETAPE_BACKEND="${4:-aiter}" PAGETAPE_PLANT="${5:-}"
 export PYTHONPATH="$here:$here/drives:$dir/sglang-$release"
-exec "$dir/venv/bin/python" -W ignore -m pagetape run "$here/drives/sglang_frozen_kv_mtp.py"
+exec "$dir/venv/bin/python" -W ignore -m pagetape run "$here/drives/${PAGETAPE_DRIVE:-sglang_frozen_kv_mtp.py}"
