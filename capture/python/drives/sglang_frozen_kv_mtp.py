@@ -7,8 +7,8 @@ paged allocators, ReqToTokenPool, ReqKvInfo, ForwardBatch, SWAChunkCache, RadixA
 ScheduleBatch.maybe_evict_swa, FrozenKVMTPContext, frozen_kv_target_view, target_kv_pool_view,
 Gemma4AssistantForCausalLM.bind_frozen_kv_context and the backend that $PAGETAPE_BACKEND names
 (construction, metadata, forward). On a CPU Triton kernels run in Triton's interpreter, those that
-build tables and those of TritonAttnBackend's attention. Stand-ins: the attention kernels of the others
-(standins.py), the model runner, the requests, the sampler and the models' other layers.
+build tables and those of TritonAttnBackend's attention. Stand-ins: the attention kernels of the
+others (standins.py), the model runner, the requests, the sampler and the models' other layers.
 
 AiterAttnBackend is the one where none is named, since no published release has the defect in
 TRTLLMHAAttnBackend: 0.5.12 asks the allocator, 0.5.13 has the final rule, what stood on the main
@@ -93,7 +93,8 @@ class Engine:
             page_size=PAGE, sliding_window_size=WINDOW, chunked_prefill_size=-1))
         self.target = backend_class(self._runner(self.kv, draft=False))
         self.draft = backend_class(self._runner(self.draft_kv, draft=True))
-        self.target_layers = [self._layer(i, i in SWA_LAYERS) for i in sorted(SWA_LAYERS + FULL_LAYERS)]
+        self.target_layers = [self._layer(i, i in SWA_LAYERS)
+                              for i in sorted(SWA_LAYERS + FULL_LAYERS)]
         self.assistant_layers = [self._layer(i, i < 3) for i in range(4)]
         self.context = self._bind_assistant()
         self.running = []

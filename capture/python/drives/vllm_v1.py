@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""vLLM's v1 engine on a CPU, or with $PAGETAPE_ON_GPU on a GPU: EngineCore itself, with its scheduler, KV cache manager, worker,
-model runner and rejection sampler, for a small Gemma-3-style model of random weights (five sliding
-layers, one full) and more requests than there are blocks for at once. The attention is vLLM's own
-for CPUs; nothing is replaced. Every fourth prompt repeats the one before it, one request is
-aborted. On a GPU it is the Triton backend's attention, and layers run as torch has them: vLLM's
-compiled kernels are not needed. Drafts are the drive's own, by vLLM's interface for such; some of them are accepted.
+"""vLLM's v1 engine: EngineCore itself, with its scheduler, KV cache manager, worker, model runner
+and rejection sampler, for a small Gemma-3-style model of random weights (five sliding layers, one
+full) and more requests than there are blocks for at once. On a CPU the attention is vLLM's own for
+CPUs and nothing is replaced; with $PAGETAPE_ON_GPU, on a GPU, it is the Triton backend's, and other
+layers run as torch has them. Every fourth prompt repeats the one before it, one request is aborted.
+Drafts are the drive's own, by vLLM's interface for such; some of them are accepted.
 
 $PAGETAPE_PLANT says what else is done:
   async   no drafts; the scheduler is a step ahead of the worker

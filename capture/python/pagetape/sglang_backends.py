@@ -7,6 +7,7 @@ from itertools import accumulate
 from typing import Any, Dict, List, NamedTuple, Optional
 
 from ._abi import ABSENT, Bound, Rows
+from .devices import capturing
 from .importhook import wrap
 from .recording import IDS, Launch, ints
 from .sglang_on_gpu import OnGpu, Read
@@ -183,7 +184,7 @@ class Backends:
     # --- launches
 
     def attention(self, read: Read) -> None:
-        if not self.launches:
+        if not self.launches or capturing(read.table):
             return
         launch, tensor = self.launches[-1], read.tensor
         if self.pools.there.takes(read.table):
@@ -280,7 +281,7 @@ class Backends:
 
     def store(self, tensor, slots, translated: bool) -> None:
         """`slots`: a tensor."""
-        if not self.launches:
+        if not self.launches or capturing(slots):
             return
         launch = self.launches[-1]
         if self.pools.there.takes(slots):

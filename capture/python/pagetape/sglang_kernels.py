@@ -7,6 +7,7 @@ them count tokens to the left of the query, the trace counts the query's own tok
 
 from __future__ import annotations
 
+from .devices import capturing
 from .importhook import NotHere, wrap
 from .sglang_backends import Backends
 from .sglang_on_gpu import Read
@@ -122,7 +123,7 @@ class Kernels:
         def make(original):
             def call(key, value, k_cache, v_cache, slot_mapping, swa_mapping=None, **kwargs):
                 slots = slot_mapping
-                if swa_mapping is not None:
+                if swa_mapping is not None and not capturing(slots):
                     slots = self.backends.reads.once(slot_mapping, ("swa", id(swa_mapping)),
                                                      lambda: swa_mapping[slot_mapping])
                 self.backends.store(k_cache, slots, swa_mapping is not None)

@@ -11,7 +11,7 @@ from itertools import accumulate
 from typing import Any, Dict, List, NamedTuple, Optional
 
 from ._abi import Rows
-from .devices import capturing, stream_of
+from .devices import stream_of
 from .recording import Launch, ints
 
 
@@ -40,16 +40,16 @@ class OnGpu:
         self._tensors = backends.pools.there
         self._told: Dict[str, list] = {}  # buffer -> its tensors in this pass
         self._made: Dict[tuple, tuple] = {}
+        self._requests_of: tuple = (None, [])  # a batch, and whose its lanes are
         self._waited = False
 
     def forget(self) -> None:
         """A new pass: what is in the tensors may be new, too."""
         self._told.clear()
         self._made.clear()
+        self._requests_of = None, []
 
     def attention(self, launch, read: Read) -> None:
-        if capturing(read.table):
-            return
         self._pools.settle()
         backends, tensor = self._backends, read.tensor
         layer = backends.layer_of(launch)
@@ -79,7 +79,7 @@ class OnGpu:
         if read.indptr is None:
             fields.update(table_rows=int(read.table.shape[0]), table_cols=int(read.table.shape[1]),
                           lens=self._buffer(f"{name}.lens", read.lens))
-            done = self._lens(fields["lens"], read.lens) and self._tensors.table(
+            done = self._tensors.lens(fields["lens"], read.lens) and self._tensors.table(
                 buffer, read.table, told.space, "", read.lens, read.page_size)
         else:
             rows, cols = self._listed(batch, read, rows)
@@ -92,9 +92,6 @@ class OnGpu:
         if not done:
             return self._gap("a table could not be compared on the GPU")
         return self._recorder.made([Launch(False, rows, bound, fields)], stream_of(read.table))
-
-    def _lens(self, buffer: str, lens) -> bool:
-        return self._tensors.lens(buffer, lens)
 
     def _listed(self, batch, read: Read, rows: Rows):
         """Rows of index lists, and how long these may be. A list without its own lengths has a
@@ -118,8 +115,6 @@ class OnGpu:
         return rows._replace(q_pos=lengths) if read.cached else rows, max(lengths, default=0)
 
     def store(self, launch, tensor, slots, translated: bool) -> None:
-        if capturing(slots):
-            return
         self._pools.settle()
         backends, batch = self._backends, launch.batch
         layer = backends.layer_of(launch)
@@ -147,9 +142,14 @@ class OnGpu:
     # --- what the batch has on the host
 
     def _requests(self, batch) -> List[Optional[str]]:
-        if batch.rids is not None:
-            return [str(rid) for rid in batch.rids]
-        return [self._pools.request_of(row) for row in self._ints(None, batch.req_pool_indices)]
+        if self._requests_of[0] is not batch:
+            if getattr(batch, "rids", None) is not None:
+                lanes = [str(rid) for rid in batch.rids]
+            else:
+                lanes = [self._pools.request_of(row)
+                         for row in self._ints(None, batch.req_pool_indices)]
+            self._requests_of = batch, lanes
+        return self._requests_of[1]
 
     def _new(self, batch, tokens: Optional[int] = None) -> List[int]:
         """New tokens of each lane, of so many in all; None: the batch's own."""

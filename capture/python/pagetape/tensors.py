@@ -49,7 +49,8 @@ class Tensors:
     def slots(self, buffer: str, values) -> bool:
         return self._tell(buffer, view_of(values, values.numel()), values, SLOTS)
 
-    def state(self, kind: int, of: str, cells, cols: int, nobody: str = "") -> Optional[DeviceTable]:
+    def state(self, kind: int, of: str, cells, cols: int,
+              nobody: str = "") -> Optional[DeviceTable]:
         """A table that stays where it is, of an allocator's state; None: it cannot be had."""
         if not self.takes(cells):
             return None
