@@ -49,11 +49,20 @@ class OnGpu:
         self._made.clear()
         self._requests_of = None, []
 
-    def attention(self, launch, read: Read) -> None:
+    def again(self, launch, first, second, *translated) -> None:
+        """What a graph launches that has this in it: of today's batch."""
+        if translated:
+            return self.store(launch, first, second, *translated, padded=True)
+        if first.lens_cpu is not None:  # By then those of the batch that was captured.
+            first = first._replace(lens_cpu=launch.batch.seq_lens_cpu)
+        self.attention(launch, first, second)
+
+    def attention(self, launch, read: Read, told=None) -> None:
         self._pools.settle()
         backends, tensor = self._backends, read.tensor
         layer = backends.layer_of(launch)
-        told = backends.table_of(launch, read.table, None)
+        if told is None:
+            told = backends.table_of(launch, read.table, None)
         bound = backends.bound(tensor, tensor.shape[0], tensor.shape, tensor.stride())
         key = (bound, read.table.data_ptr(), told.space, read.window, read.kernel, read.cached,
                None if read.lens is None else read.lens.data_ptr())
@@ -90,7 +99,7 @@ class OnGpu:
             done = self._tensors.lists(buffer, read.table, read.indptr, cols, told.space,
                                        f"{buffer}.lens")
         if not done:
-            return self._gap("a table could not be compared on the GPU")
+            return self.gap("a table could not be compared on the GPU")
         return self._recorder.made([Launch(False, rows, bound, fields)], stream_of(read.table))
 
     def _listed(self, batch, read: Read, rows: Rows):
@@ -114,7 +123,8 @@ class OnGpu:
         rows = rows._replace(len=lengths, n=counts, first=first)
         return rows._replace(q_pos=lengths) if read.cached else rows, max(lengths, default=0)
 
-    def store(self, launch, tensor, slots, translated: bool) -> None:
+    def store(self, launch, tensor, slots, translated: bool, padded: bool = False) -> None:
+        """`padded`: the slots are more than the batch's tokens."""
         self._pools.settle()
         backends, batch = self._backends, launch.batch
         layer = backends.layer_of(launch)
@@ -126,7 +136,7 @@ class OnGpu:
             name = backends.name(launch.backend)
             buffer = self._buffer(f"{name}.{space}.slots", slots)
             requests = self._requests(batch)
-            counts = self._new(batch, slots.numel())
+            counts = self._new(batch, None if padded else slots.numel())
             begins = list(accumulate(counts[:-1], initial=0))
             rows = Rows(requests[:len(counts)], row=begins, n=counts[:len(requests)])
             done = None
@@ -134,7 +144,7 @@ class OnGpu:
                 done = self._recorder.made([Launch(True, rows, bound, {
                     "backend": name, "space": space, "slots": buffer})], stream_of(slots))
             else:
-                self._gap("slots could not be compared on the GPU")
+                self.gap("slots could not be compared on the GPU")
             made = self._made[key] = (done, slots)
         if made[0] is not None:
             self._recorder.launches(made[0], layer, None)
@@ -181,6 +191,6 @@ class OnGpu:
         seen.append(tensor)
         return f"{name}.{len(seen) - 1}" if len(seen) > 1 else name
 
-    def _gap(self, why: str) -> None:
+    def gap(self, why: str) -> None:
         self._recorder.emit("gap", why=why, pools=[one.pool for one in
                                                    self._pools.pages.values()])
