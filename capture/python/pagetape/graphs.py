@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CUDA graphs of torch's: what adapters saw captured is recorded at each of a graph's launches, behind
+"""CUDA graphs of torch's: what adapters saw captured is told at each of a graph's launches, behind
 it on the same stream, so that a table which is built inside the graph is told as its launches read
 it. Of a graph that was captured before this was there nothing is known."""
 
