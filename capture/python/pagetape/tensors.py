@@ -19,6 +19,7 @@ class Tensors:
     def __init__(self, recorder) -> None:
         self.recorder = recorder
         self._tables: Dict[str, DeviceTable] = {}
+        self._forms: Dict[str, tuple] = {}  # width of cells, and whether they are lists
         self._others: List[DeviceTable] = []  # Also those outgrown: what is on a stream may run.
         self._declared: set = set()
         self._refusal = False
@@ -31,9 +32,10 @@ class Tensors:
               tokens: int = 1) -> bool:
         """A tensor of rows; of each what stands behind its length, a cell for so many tokens, is
         not told. False: it was not told."""
-        rows, cols = cells.shape
-        return self._tell(buffer, view_of(cells, cols, lens=lens, unit=tokens), cells,
-                          space=space or "", unit=unit)
+        view = view_of(cells, cells.shape[1], lens=lens, unit=tokens)
+        if lens is not None:
+            view.rows = min(view.rows, lens.numel())
+        return self._tell(buffer, view, cells, space=space or "", unit=unit)
 
     def lists(self, buffer: str, cells, starts, cols: int, space: Optional[str],
               lens: str = "") -> bool:
@@ -65,6 +67,9 @@ class Tensors:
 
     def _tell(self, buffer: str, view: PtapeTableView, cells, kind: int = PAGES, **what) -> bool:
         self._declare(buffer)
+        form = view.cell_bytes, bool(view.starts)
+        if not view.rows or not view.cols or self._forms.setdefault(buffer, form) != form:
+            return False
         table = self._tables.get(buffer)
         if table is None or not table.holds(view.rows, view.cols):
             table = self._opened(buffer, view, kind, what)
