@@ -103,7 +103,7 @@ void TableEvents::release(std::uint64_t position) {
 void TableEvents::add_state(Table& table, const Record& record, const RecordDecoder& names) {
   const Name of = names.name(record.names[0]);
   if (table.reader->kind() == TableKind::kMap) return table.map.add(cells_, of, bodies_);
-  if (table.owners == nullptr) table.owners = std::make_unique<OwnerState>(table.reader->cols());
+  if (table.owners == nullptr) table.owners = std::make_unique<ToldOwners>(table.reader->cols());
   table.owners->add(cells_, of, names.name(record.names[1]), names, bodies_);
 }
 

@@ -42,8 +42,8 @@ class TableEvents {
  private:
   struct Table {
     std::unique_ptr<TableReader> reader;  // Null: there is none.
-    MapState map;                         // Of a table that is one, …
-    std::unique_ptr<OwnerState> owners;   // … or the other.
+    ToldMap map;                          // Of a table that is one, …
+    std::unique_ptr<ToldOwners> owners;   // … or the other.
     bool hopeless = false;                // It was waited for in vain.
   };
   struct Passed {

@@ -7,7 +7,7 @@
 
 namespace pagetape {
 
-void MapState::add(const std::vector<CellWord>& changed, Name map, std::vector<EventBody>& bodies) {
+void ToldMap::add(const std::vector<CellWord>& changed, Name map, std::vector<EventBody>& bodies) {
   ev::MapClear gone{map, {}};
   ev::MapSet set{map, {}};
   for (const CellWord cell : changed) {
@@ -25,7 +25,7 @@ void MapState::add(const std::vector<CellWord>& changed, Name map, std::vector<E
   if (!set.pairs.empty()) bodies.emplace_back(std::move(set));
 }
 
-void OwnerState::add(const std::vector<CellWord>& changed, Name pool, Name nobody,
+void ToldOwners::add(const std::vector<CellWord>& changed, Name pool, Name nobody,
                      const RecordDecoder& names, std::vector<EventBody>& bodies) {
   if (known_.empty()) known_.resize(pages_);
   freed_.clear();
@@ -55,7 +55,7 @@ void OwnerState::add(const std::vector<CellWord>& changed, Name pool, Name nobod
   add_taken(taken, pool, bodies);
 }
 
-void OwnerState::add_left(std::uint32_t page, bool evicted, Name pool, Name nobody,
+void ToldOwners::add_left(std::uint32_t page, bool evicted, Name pool, Name nobody,
                           std::vector<EventBody>& bodies) {
   const Page& known = known_[page];
   const PageId id{static_cast<std::int32_t>(page)};
@@ -70,7 +70,7 @@ void OwnerState::add_left(std::uint32_t page, bool evicted, Name pool, Name nobo
 }
 
 // A request's pages in columns one after the other are one event.
-void OwnerState::add_taken(std::vector<Taken>& taken, Name pool, std::vector<EventBody>& bodies) {
+void ToldOwners::add_taken(std::vector<Taken>& taken, Name pool, std::vector<EventBody>& bodies) {
   std::ranges::sort(taken, {}, [](const Taken& t) { return std::tuple(t.cell, t.column, t.page); });
   for (std::size_t i = 0; i < taken.size(); ++i) {
     const Taken& one = taken[i];

@@ -13,7 +13,7 @@
 namespace pagetape {
 
 // A map's `from` pages: cell i is the page that i maps to, 0 or less where it maps to none.
-class MapState {
+class ToldMap {
  public:
   // `changed` by index, each once.
   void add(const std::vector<CellWord>& changed, Name map, std::vector<EventBody>& bodies);
@@ -24,11 +24,11 @@ class MapState {
 
 // A pool's pages: in the first row the name of who holds each, kNever, kFree or kEvicted, in the
 // second its column of that request's, negative where it is not known.
-class OwnerState {
+class ToldOwners {
  public:
   static constexpr std::int32_t kNever = 0, kFree = -1, kEvicted = -2;
 
-  explicit OwnerState(std::uint32_t pages) : pages_(pages) {}
+  explicit ToldOwners(std::uint32_t pages) : pages_(pages) {}
   // `nobody` is named where an owner is not known, or a page is freed that nobody holds.
   void add(const std::vector<CellWord>& changed, Name pool, Name nobody, const RecordDecoder& names,
            std::vector<EventBody>& bodies);

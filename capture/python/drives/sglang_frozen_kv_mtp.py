@@ -7,8 +7,8 @@ paged allocators, ReqToTokenPool, ReqKvInfo, ForwardBatch, SWAChunkCache, RadixA
 ScheduleBatch.maybe_evict_swa, FrozenKVMTPContext, frozen_kv_target_view, target_kv_pool_view,
 Gemma4AssistantForCausalLM.bind_frozen_kv_context and the backend that $PAGETAPE_BACKEND names
 (construction, metadata, forward). On a CPU Triton kernels run in Triton's interpreter, those that
-build tables and those of TritonAttnBackend's attention. Stand-ins: the attention kernels of the others
-(standins.py), the model runner, the requests, the sampler and the models' other layers.
+build tables and those of TritonAttnBackend's attention. Stand-ins: the attention kernels of the
+others (standins.py), the model runner, the requests, the sampler and the models' other layers.
 
 AiterAttnBackend is the one where none is named, since no published release has the defect in
 TRTLLMHAAttnBackend: 0.5.12 asks the allocator, 0.5.13 has the final rule, what stood on the main
@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import importlib
 import os
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 DEVICE = "cuda" if os.environ.get("PAGETAPE_ON_GPU") else "cpu"
@@ -38,7 +39,7 @@ import torch  # noqa: E402
 PAGE = 64
 SWA_TOKENS, FULL_TOKENS = 7 * PAGE, 20 * PAGE
 WINDOW = 128
-CONTEXT = 512
+CONTEXT, ROWS = 512, 4
 SWA_LAYERS, FULL_LAYERS = [0, 1, 2, 3, 4], [5]
 ASSISTANT_TO_TARGET = {0: 4, 1: 4, 2: 4, 3: 5}  # as Gemma-4: its SWA layers read one target layer
 Q_HEADS, KV_HEADS, HEAD_DIM = 2, 1, 16
@@ -77,7 +78,7 @@ class Engine:
 
         self.recording = recording
         shape = dict(dtype=torch.bfloat16, head_num=KV_HEADS, head_dim=HEAD_DIM, device=DEVICE)
-        self.rows = ReqToTokenPool(size=4, max_context_len=CONTEXT, device=DEVICE,
+        self.rows = ReqToTokenPool(size=ROWS, max_context_len=CONTEXT, device=DEVICE,
                                    enable_memory_saver=False)
         self.kv = SWAKVPool(size=FULL_TOKENS, size_swa=SWA_TOKENS, page_size=PAGE,
                             swa_attention_layer_ids=SWA_LAYERS,
@@ -92,7 +93,8 @@ class Engine:
             page_size=PAGE, sliding_window_size=WINDOW, chunked_prefill_size=-1))
         self.target = backend_class(self._runner(self.kv, draft=False))
         self.draft = backend_class(self._runner(self.draft_kv, draft=True))
-        self.target_layers = [self._layer(i, i in SWA_LAYERS) for i in range(6)]
+        self.target_layers = [self._layer(i, i in SWA_LAYERS)
+                              for i in sorted(SWA_LAYERS + FULL_LAYERS)]
         self.assistant_layers = [self._layer(i, i < 3) for i in range(4)]
         self.context = self._bind_assistant()
         self.running = []
@@ -116,7 +118,7 @@ class Engine:
             kv_cache_dtype=torch.bfloat16, page_size=PAGE, sliding_window_size=WINDOW,
             req_to_token_pool=self.rows, token_to_kv_pool=pool,
             token_to_kv_pool_allocator=self.allocator, is_draft_worker=draft,
-            spec_algorithm=SpeculativeAlgorithm.FROZEN_KV_MTP, max_running_requests=4,
+            spec_algorithm=SpeculativeAlgorithm.FROZEN_KV_MTP, max_running_requests=ROWS,
             prefill_attention_backend_str="aiter", decode_attention_backend_str="aiter",
             gpu_id=0, server_args=SimpleNamespace(dllm_algorithm=None),
             model=SimpleNamespace(modules=lambda: []))
@@ -304,13 +306,15 @@ def _translator(runner):
         token_to_kv_pool=runner.token_to_kv_pool, page_size=PAGE, device=DEVICE)
 
 
-def run(engine: Engine) -> None:
+def run(engine: Engine, waits=None) -> None:
     """A's second window page is recycled while A and B go on: at first every full page maps to
     the SWA page of the same number, then one does not, then a number beyond the SWA pool is in
     a table."""
     engine.prefill([("A", 250), ("B", 112)])
-    for _ in range(7):
-        engine.decode()
+    engine.decode()
+    with waits or nullcontext():
+        for _ in range(6):
+            engine.decode()
     engine.finish("A")
     engine.prefill([("C", 100)])
     for _ in range(3):
@@ -367,25 +371,44 @@ BACKENDS = {"aiter": "AiterAttnBackend", "triton": "TritonAttnBackend",
             "trtllm_mha": "TRTLLMHAAttnBackend"}
 
 
-def main() -> None:
+def backend_class():
+    """The one that $PAGETAPE_BACKEND names, what it imports and does not find stood in for; and
+    what is to be kept while it is used."""
     import standins
 
     kind = os.environ.get("PAGETAPE_BACKEND") or "aiter"
     if kind == "aiter":
         standins.install_aiter()
-    import pagetape
-
-    session = pagetape.active()
+    if DEVICE != "cpu":
+        standins.install_absent("sgl_kernel", "deep_gemm")
+        if kind != "trtllm_mha":
+            standins.install_absent("flashinfer")
     held = publish_config()  # dropped, it would withdraw what it set
     if kind == "trtllm_mha":
-        import sglang.srt.models.gemma4_mtp  # noqa: F401  What is there finds no FlashInfer.
+        if DEVICE == "cpu":
+            import sglang.srt.models.gemma4_mtp  # noqa: F401  What is there finds no FlashInfer.
 
         standins.install_flashinfer()
     module = importlib.import_module(f"sglang.srt.layers.attention.{kind}_backend")
-    engine = Engine(getattr(module, BACKENDS[kind]), session.sglang if session else None)
+    return getattr(module, BACKENDS[kind]), held
+
+
+def main() -> None:
+    import pagetape
+
+    cls, held = backend_class()
+    session = pagetape.active()
+    engine = Engine(cls, session.sglang if session else None)
     if os.environ.get("PAGETAPE_PLANT"):
         PLANTS[os.environ["PAGETAPE_PLANT"]](engine)
-    run(engine)
+    waits = None
+    if DEVICE != "cpu":
+        from waits import Waits
+
+        waits = Waits()
+    run(engine, waits)
+    if waits is not None:
+        print(waits)
     del held
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stand-ins for kernel libraries that cannot run on a CPU.
+"""Stand-ins for kernel libraries that cannot run on a CPU, or are not there.
 
 Nothing of the engine is replaced: only the libraries its backends call for attention. A stand-in
 computes nothing; the recorder reads the arguments before it is called.
@@ -10,23 +10,35 @@ from __future__ import annotations
 import importlib
 import importlib.abc
 import importlib.machinery
+import importlib.util
 import sys
 import types
 
 import torch
 
 
-class _Absent(types.ModuleType):
-    """A module in which every name can be imported and none can be called."""
+class _Name:
+    """Has every name, can be a class's base, and cannot be called."""
+
+    def __init__(self, name: str) -> None:
+        self.__name__ = name
 
     def __getattr__(self, name):
         if name.startswith("__"):
             raise AttributeError(name)
+        return _Name(f"{self.__name__}.{name}")
 
-        def absent(*args, **kwargs):
-            raise NotImplementedError(f"{self.__name__}.{name}: not on a CPU")
+    def __mro_entries__(self, bases):
+        return ()
 
-        return absent
+    def __call__(self, *args, **kwargs):
+        raise NotImplementedError(f"{self.__name__}: a stand-in")
+
+
+class _Absent(types.ModuleType):
+    """A module in which every name can be imported and none can be called."""
+
+    __getattr__ = _Name.__getattr__
 
 
 def _unified_attention(*args, **kwargs):
@@ -75,6 +87,14 @@ def install_aiter() -> None:
     }))
 
 
+def install_absent(*packages: str) -> None:
+    """On a GPU SGLang imports libraries of which the paths driven here call next to nothing."""
+    for package in packages:
+        if importlib.util.find_spec(package) is None:
+            sys.meta_path.append(_Finder(package, {
+                "sgl_kernel.utils": {"is_arch_support_pdl": lambda: False}}))
+
+
 class _Wrapper:
     """An object that takes what it is built with and is not called on the paths driven here."""
 
@@ -84,6 +104,10 @@ class _Wrapper:
 
 def _trtllm_batch(query, *args, **kwargs):
     return torch.zeros_like(query)
+
+
+def _trtllm_fmha_v2(given, *args, **kwargs):
+    return torch.zeros_like(given[0])
 
 
 def install_flashinfer() -> None:
@@ -97,7 +121,8 @@ def install_flashinfer() -> None:
         "flashinfer": wrappers,
         "flashinfer.decode": {"trtllm_batch_decode_with_kv_cache": _trtllm_batch,
                               "_grouped_size_compiled_for_decode_kernels": lambda *args: True},
-        "flashinfer.prefill": {"trtllm_batch_context_with_kv_cache": _trtllm_batch},
+        "flashinfer.prefill": {"trtllm_batch_context_with_kv_cache": _trtllm_batch,
+                               "trtllm_fmha_v2_prefill": _trtllm_fmha_v2},
         "flashinfer.utils": {
             "get_device_sm_count": lambda device: 1,
             "get_trtllm_gen_multi_ctas_kv_counter_bytes": lambda *args: 4},

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""vLLM's v1 engine on a CPU: EngineCore itself, with its scheduler, KV cache manager, worker,
-model runner and rejection sampler, for a small Gemma-3-style model of random weights (five sliding
-layers, one full) and more requests than there are blocks for at once. The attention is vLLM's own
-for CPUs; nothing is replaced. Every fourth prompt repeats the one before it, one request is
-aborted. Drafts are the drive's own, by vLLM's interface for such; some of them are accepted.
+"""vLLM's v1 engine: EngineCore itself, with its scheduler, KV cache manager, worker, model runner
+and rejection sampler, for a small Gemma-3-style model of random weights (five sliding layers, one
+full) and more requests than there are blocks for at once. On a CPU the attention is vLLM's own for
+CPUs and nothing is replaced; with $PAGETAPE_ON_GPU, on a GPU, it is the Triton backend's, and other
+layers run as torch has them. Every fourth prompt repeats the one before it, one request is aborted.
+Drafts are the drive's own, by vLLM's interface for such; some of them are accepted.
 
 $PAGETAPE_PLANT says what else is done:
   async   no drafts; the scheduler is a step ahead of the worker
@@ -29,6 +30,9 @@ from typing import Dict, List
 
 os.environ.update(VLLM_NO_USAGE_STATS="1", HF_HUB_OFFLINE="1", VLLM_LOGGING_LEVEL="ERROR",
                   VLLM_ENABLE_V1_MULTIPROCESSING="0", VLLM_CPU_KVCACHE_SPACE="1")
+ON_GPU = bool(os.environ.get("PAGETAPE_ON_GPU"))
+if ON_GPU:
+    os.environ.update(VLLM_USE_V2_MODEL_RUNNER="0", VLLM_USE_FLASHINFER_SAMPLER="0")
 
 from vllm.engine.arg_utils import EngineArgs  # noqa: E402
 from vllm.sampling_params import SamplingParams  # noqa: E402
@@ -47,6 +51,8 @@ MODEL = dict(
     head_dim=32, sliding_window=WINDOW, max_position_embeddings=512, query_pre_attn_scalar=32,
     layer_types=["sliding_attention"] * 5 + ["full_attention"], torch_dtype="bfloat16",
     hidden_activation="gelu_pytorch_tanh")
+ON_A_GPU = dict(compilation_config={"custom_ops": ["none"], "mode": 0},
+                attention_config={"backend": "TRITON_ATTN"}, gpu_memory_utilization=0.3)
 DRAFT_MODEL = dict(MODEL, num_hidden_layers=1, layer_types=["full_attention"])
 
 
@@ -84,7 +90,7 @@ def engine(plant: str) -> EngineCore:
             model=target, load_format="dummy", skip_tokenizer_init=True, enforce_eager=True,
             max_model_len=256, max_num_seqs=8, max_num_batched_tokens=64, block_size=BLOCK,
             num_gpu_blocks_override=BLOCKS, enable_prefix_caching=True,
-            async_scheduling=plant == "async",
+            async_scheduling=plant == "async", **(ON_A_GPU if ON_GPU else {}),
             speculative_config=None if plant == "async" else drafts)
         return EngineCore(arguments.create_engine_config(), UniProcExecutor, log_stats=False)
 

@@ -47,6 +47,7 @@ class Session:
             print(text, file=sys.stderr)
             self.recorder.emit("note", text=text)
         self.sglang.finish()
+        self.vllm.launches.close()
         self.vllm.launch_guard.close()
         self.transformers.guard.close()
         self.transformers.buffers.close()

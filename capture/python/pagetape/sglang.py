@@ -56,6 +56,7 @@ class Adapter:
 
     def finish(self) -> None:
         self.pools.settle()
+        self.pools.there.close()
         if self.guard is not None:
             self.guard.close()
 
@@ -135,8 +136,10 @@ def install(hooks: PostImportHooks, recorder) -> Adapter:
         (attention + "triton_backend", triton, bound),
         ("sglang.kernels.ops.attention.decode_attention", kernels.triton_decode, reads),
         ("sglang.kernels.ops.attention.extend_attention", kernels.triton_extend, reads),
+        ("sglang.srt.model_executor.model_runner", backends.passes, ()),
         ("flashinfer.decode", kernels.flashinfer_decode, reads),
         ("flashinfer.prefill", kernels.flashinfer_prefill, reads),
+        ("flashinfer.prefill", kernels.flashinfer_fmha_v2, reads),
     )
     for module, hook, gives in places:
         hooks.on(module, hook, gives)

@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import sys
 from itertools import accumulate
 from typing import Any, Dict, List, NamedTuple, Optional
 
 from ._abi import ABSENT, Bound, Rows
+from .devices import capturing
+from .graphs import Graphs
 from .importhook import wrap
 from .recording import IDS, Launch, ints
 from .sglang_on_gpu import OnGpu, Read
@@ -51,6 +54,8 @@ class Backends:
         self.store_space: List[tuple] = []
         self.reads = Reads()
         self.on_gpu = OnGpu(self)
+        self.graphs = Graphs(self._launched)
+        self.forwarding: List[tuple] = []  # runner and batch of the passes that are under way
         self.passing: tuple = ()  # backend, batch and last layer of the pass that is under way
 
     def name(self, backend) -> str:
@@ -142,11 +147,15 @@ class Backends:
         self.pools.settle()
         self.reads.forget()
         self.on_gpu.forget()
+        self._tables_of(backend, data, batch)
+
+    def _tables_of(self, backend, data, batch) -> None:
+        """The metadata's tables by their fields; without a batch none is written."""
         fields = next((pair for pair in TABLES if all(hasattr(data, one) for one in pair)), None)
         if fields is None:
             return
         self.tables[id(backend)] = []
-        full, swa = built["spaces"]
+        full, swa = self.built[id(backend)]["spaces"]
         # update_sliding_window_buffer translates by the pool that is bound when it is called.
         if "window_kv_indices" in fields and not hasattr(backend.token_to_kv_pool, "swa_kv_pool"):
             swa = full
@@ -157,7 +166,8 @@ class Backends:
             buffer = None
             if tensor.dim() == 2:
                 buffer = f"{self.name(backend)}.{field}"
-                if not self.pools.there.takes(tensor):  # Else the launch tells what it is given.
+                # On a GPU the launch tells what it is given.
+                if batch is not None and not self.pools.there.takes(tensor):
                     self._write_table(backend, batch, buffer, space, tensor)
             self.tables[id(backend)].append(Table(buffer, space, tensor, field))
 
@@ -186,6 +196,10 @@ class Backends:
         if not self.launches:
             return
         launch, tensor = self.launches[-1], read.tensor
+        if capturing(read.table):
+            self._tables_of(launch.backend, launch.backend.forward_metadata, None)
+            told = self.table_of(launch, read.table, None)
+            return self.graphs.captured((launch, read, told))
         if self.pools.there.takes(read.table):
             return self.on_gpu.attention(launch, read)
         lengths, q_lengths, indptr = self._lists(read)
@@ -283,6 +297,8 @@ class Backends:
         if not self.launches:
             return
         launch = self.launches[-1]
+        if capturing(slots):
+            return self.graphs.captured((launch, tensor, slots, translated))
         if self.pools.there.takes(slots):
             return self.on_gpu.store(launch, tensor, slots, translated)
         self.pools.settle()
@@ -318,6 +334,39 @@ class Backends:
             self.on_gpu.forget()
         self.passing = now
         self.launches.append(launch)
+
+    # --- CUDA graphs
+
+    def _launched(self, captured: List[tuple]) -> None:
+        """A graph that has these launches is on its stream. Whose its lanes are is known where its
+        backend is that of the runner whose pass this is."""
+        runner, batch = self.forwarding[-1] if self.forwarding else (None, None)
+        backend = getattr(runner, "attn_backend", None)
+        if self.recorder.native() is None or getattr(batch, "rids", None) is None or \
+                any(launch.backend is not backend for launch, *_ in captured):
+            return self.on_gpu.gap("a CUDA graph was launched of which the lanes are not known")
+        self.reads.forget()
+        self.on_gpu.forget()
+        for launch, *what in captured:
+            self.on_gpu.again(launch._replace(batch=batch), *what)
+
+    def passes(self, module) -> None:
+        """model_runner.py: a runner's pass, in which graphs may be launched."""
+        graphs = sys.modules.get("torch.cuda.graphs")
+        if graphs is not None:
+            self.graphs.hook(graphs)
+
+        def make(original):
+            def forward(runner, forward_batch, *args, **kwargs):
+                self.forwarding.append((runner, forward_batch))
+                try:
+                    return original(runner, forward_batch, *args, **kwargs)
+                finally:
+                    self.forwarding.pop()
+
+            return forward
+
+        wrap(module.ModelRunner, "forward", make)
 
     # --- hooks
 

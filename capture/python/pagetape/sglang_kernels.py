@@ -7,7 +7,8 @@ them count tokens to the left of the query, the trace counts the query's own tok
 
 from __future__ import annotations
 
-from .importhook import wrap
+from .devices import capturing
+from .importhook import NotHere, wrap
 from .sglang_backends import Backends
 from .sglang_on_gpu import Read
 
@@ -46,6 +47,28 @@ class Kernels:
             return call
 
         wrap(module, "trtllm_batch_context_with_kv_cache", make)
+
+    def flashinfer_fmha_v2(self, module) -> None:
+        """trtllm_fmha_v2_prefill((query, K and V), …) of compute capabilities 9.0 and 12.0. It gets
+        copies of the pool's K and V, page by page: what is bound is the pool."""
+        if not hasattr(module, "trtllm_fmha_v2_prefill"):
+            raise NotHere
+
+        def make(original):
+            def call(given, *args, **kwargs):
+                if self.backends.launches:
+                    backend, layer, _ = self.backends.launches[-1]
+                    k = backend.token_to_kv_pool.get_key_buffer(layer.layer_id)
+                    size = int(given[1].shape[2])
+                    self.backends.attention(Read(
+                        k.view(-1, size, *k.shape[-2:]), kwargs["block_tables"],
+                        "trtllm_fmha_v2_prefill", size, _window(kwargs.get("window_left", -1)),
+                        kwargs["seq_lens"], q_ends=kwargs["cum_seq_lens_q"]))
+                return original(given, *args, **kwargs)
+
+            return call
+
+        wrap(module, "trtllm_fmha_v2_prefill", make)
 
     # aiter: names that aiter_backend imported into its own namespace
     def aiter_unified(self, module) -> None:
@@ -100,7 +123,7 @@ class Kernels:
         def make(original):
             def call(key, value, k_cache, v_cache, slot_mapping, swa_mapping=None, **kwargs):
                 slots = slot_mapping
-                if swa_mapping is not None:
+                if swa_mapping is not None and not capturing(slots):
                     slots = self.backends.reads.once(slot_mapping, ("swa", id(swa_mapping)),
                                                      lambda: swa_mapping[slot_mapping])
                 self.backends.store(k_cache, slots, swa_mapping is not None)

@@ -11,7 +11,7 @@ from itertools import accumulate
 from typing import Any, Dict, List, NamedTuple, Optional
 
 from ._abi import Rows
-from .devices import capturing, stream_of
+from .devices import stream_of
 from .recording import Launch, ints
 
 
@@ -40,20 +40,29 @@ class OnGpu:
         self._tensors = backends.pools.there
         self._told: Dict[str, list] = {}  # buffer -> its tensors in this pass
         self._made: Dict[tuple, tuple] = {}
+        self._requests_of: tuple = (None, [])  # a batch, and whose its lanes are
         self._waited = False
 
     def forget(self) -> None:
         """A new pass: what is in the tensors may be new, too."""
         self._told.clear()
         self._made.clear()
+        self._requests_of = None, []
 
-    def attention(self, launch, read: Read) -> None:
-        if capturing(read.table):
-            return
+    def again(self, launch, first, second, *translated) -> None:
+        """What a graph launches that has this in it: of today's batch."""
+        if translated:
+            return self.store(launch, first, second, *translated, padded=True)
+        if first.lens_cpu is not None:  # By then those of the batch that was captured.
+            first = first._replace(lens_cpu=launch.batch.seq_lens_cpu)
+        self.attention(launch, first, second)
+
+    def attention(self, launch, read: Read, told=None) -> None:
         self._pools.settle()
         backends, tensor = self._backends, read.tensor
         layer = backends.layer_of(launch)
-        told = backends.table_of(launch, read.table, None)
+        if told is None:
+            told = backends.table_of(launch, read.table, None)
         bound = backends.bound(tensor, tensor.shape[0], tensor.shape, tensor.stride())
         key = (bound, read.table.data_ptr(), told.space, read.window, read.kernel, read.cached,
                None if read.lens is None else read.lens.data_ptr())
@@ -79,7 +88,7 @@ class OnGpu:
         if read.indptr is None:
             fields.update(table_rows=int(read.table.shape[0]), table_cols=int(read.table.shape[1]),
                           lens=self._buffer(f"{name}.lens", read.lens))
-            done = self._lens(fields["lens"], read.lens) and self._tensors.table(
+            done = self._tensors.lens(fields["lens"], read.lens) and self._tensors.table(
                 buffer, read.table, told.space, "", read.lens, read.page_size)
         else:
             rows, cols = self._listed(batch, read, rows)
@@ -90,11 +99,8 @@ class OnGpu:
             done = self._tensors.lists(buffer, read.table, read.indptr, cols, told.space,
                                        f"{buffer}.lens")
         if not done:
-            return self._gap("a table could not be compared on the GPU")
+            return self.gap("a table could not be compared on the GPU")
         return self._recorder.made([Launch(False, rows, bound, fields)], stream_of(read.table))
-
-    def _lens(self, buffer: str, lens) -> bool:
-        return self._tensors.lens(buffer, lens)
 
     def _listed(self, batch, read: Read, rows: Rows):
         """Rows of index lists, and how long these may be. A list without its own lengths has a
@@ -117,9 +123,8 @@ class OnGpu:
         rows = rows._replace(len=lengths, n=counts, first=first)
         return rows._replace(q_pos=lengths) if read.cached else rows, max(lengths, default=0)
 
-    def store(self, launch, tensor, slots, translated: bool) -> None:
-        if capturing(slots):
-            return
+    def store(self, launch, tensor, slots, translated: bool, padded: bool = False) -> None:
+        """`padded`: the slots are more than the batch's tokens."""
         self._pools.settle()
         backends, batch = self._backends, launch.batch
         layer = backends.layer_of(launch)
@@ -131,7 +136,7 @@ class OnGpu:
             name = backends.name(launch.backend)
             buffer = self._buffer(f"{name}.{space}.slots", slots)
             requests = self._requests(batch)
-            counts = self._new(batch, slots.numel())
+            counts = self._new(batch, None if padded else slots.numel())
             begins = list(accumulate(counts[:-1], initial=0))
             rows = Rows(requests[:len(counts)], row=begins, n=counts[:len(requests)])
             done = None
@@ -139,7 +144,7 @@ class OnGpu:
                 done = self._recorder.made([Launch(True, rows, bound, {
                     "backend": name, "space": space, "slots": buffer})], stream_of(slots))
             else:
-                self._gap("slots could not be compared on the GPU")
+                self.gap("slots could not be compared on the GPU")
             made = self._made[key] = (done, slots)
         if made[0] is not None:
             self._recorder.launches(made[0], layer, None)
@@ -147,9 +152,14 @@ class OnGpu:
     # --- what the batch has on the host
 
     def _requests(self, batch) -> List[Optional[str]]:
-        if batch.rids is not None:
-            return [str(rid) for rid in batch.rids]
-        return [self._pools.request_of(row) for row in self._ints(None, batch.req_pool_indices)]
+        if self._requests_of[0] is not batch:
+            if getattr(batch, "rids", None) is not None:
+                lanes = [str(rid) for rid in batch.rids]
+            else:
+                lanes = [self._pools.request_of(row)
+                         for row in self._ints(None, batch.req_pool_indices)]
+            self._requests_of = batch, lanes
+        return self._requests_of[1]
 
     def _new(self, batch, tokens: Optional[int] = None) -> List[int]:
         """New tokens of each lane, of so many in all; None: the batch's own."""
@@ -181,6 +191,6 @@ class OnGpu:
         seen.append(tensor)
         return f"{name}.{len(seen) - 1}" if len(seen) > 1 else name
 
-    def _gap(self, why: str) -> None:
+    def gap(self, why: str) -> None:
         self._recorder.emit("gap", why=why, pools=[one.pool for one in
                                                    self._pools.pages.values()])

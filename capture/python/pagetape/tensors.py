@@ -19,7 +19,8 @@ class Tensors:
     def __init__(self, recorder) -> None:
         self.recorder = recorder
         self._tables: Dict[str, DeviceTable] = {}
-        self._outgrown: List[DeviceTable] = []  # What was put on a stream for them may yet run.
+        self._forms: Dict[str, tuple] = {}  # width of cells, and whether they are lists
+        self._others: List[DeviceTable] = []  # Also those outgrown: what is on a stream may run.
         self._declared: set = set()
         self._refusal = False
 
@@ -31,9 +32,10 @@ class Tensors:
               tokens: int = 1) -> bool:
         """A tensor of rows; of each what stands behind its length, a cell for so many tokens, is
         not told. False: it was not told."""
-        rows, cols = cells.shape
-        return self._tell(buffer, view_of(cells, cols, lens=lens, unit=tokens), cells,
-                          space=space or "", unit=unit)
+        view = view_of(cells, cells.shape[1], lens=lens, unit=tokens)
+        if lens is not None:
+            view.rows = min(view.rows, lens.numel())
+        return self._tell(buffer, view, cells, space=space or "", unit=unit)
 
     def lists(self, buffer: str, cells, starts, cols: int, space: Optional[str],
               lens: str = "") -> bool:
@@ -49,19 +51,25 @@ class Tensors:
     def slots(self, buffer: str, values) -> bool:
         return self._tell(buffer, view_of(values, values.numel()), values, SLOTS)
 
-    def state(self, kind: int, of: str, cells, cols: int, nobody: str = "") -> Optional[DeviceTable]:
+    def state(self, kind: int, of: str, cells, cols: int,
+              nobody: str = "") -> Optional[DeviceTable]:
         """A table that stays where it is, of an allocator's state; None: it cannot be had."""
         if not self.takes(cells):
             return None
         try:
-            return DeviceTable(self.recorder.native(), view_of(cells, cols), of, kind=kind,
-                               lens=nobody)
+            table = DeviceTable(self.recorder.native(), view_of(cells, cols), of, kind=kind,
+                                lens=nobody)
         except PtapeError as error:
             self._refused(of, error)
             return None
+        self._others.append(table)
+        return table
 
     def _tell(self, buffer: str, view: PtapeTableView, cells, kind: int = PAGES, **what) -> bool:
         self._declare(buffer)
+        form = view.cell_bytes, bool(view.starts)
+        if not view.rows or not view.cols or self._forms.setdefault(buffer, form) != form:
+            return False
         table = self._tables.get(buffer)
         if table is None or not table.holds(view.rows, view.cols):
             table = self._opened(buffer, view, kind, what)
@@ -87,7 +95,7 @@ class Tensors:
             self._refused(buffer, error)
             return None
         if known is not None:
-            self._outgrown.append(known)
+            self._others.append(known)
         self._tables[buffer] = table
         return table
 
@@ -104,10 +112,10 @@ class Tensors:
                                         f"GPU: {error}")
 
     def close(self) -> None:
-        for table in [*self._tables.values(), *self._outgrown]:
+        for table in [*self._tables.values(), *self._others]:
             table.close()
         self._tables.clear()
-        self._outgrown.clear()
+        self._others.clear()
 
 
 def view_of_size(view: PtapeTableView, rows: int, cols: int) -> PtapeTableView:

@@ -6,6 +6,9 @@ block table, of which the worker has one for each group. The layers of a group g
 tensors, so that a table is read once in a forward pass, where the first layer uses it, and told as
 a buffer; a layer that gets another tensor has it read, too. What changes a table's cells between
 two layers of a pass is not seen.
+
+On a GPU tables, lengths and slots are compared there, on the stream of the launch, and the lanes
+are those that the scheduler asked for: nothing waits, but for a drafter's own batches.
 """
 
 from __future__ import annotations
@@ -15,8 +18,16 @@ from typing import Any, Dict, List, NamedTuple, Optional
 
 from . import _abi
 from ._abi import Rows
+from .devices import stream_of
 from .recording import Launch, ints
+from .tensors import Tensors
 from .vllm_blocks import Blocks, Group
+
+
+class There(NamedTuple):
+    """What stands in the place of lengths that are on a GPU: the buffer that has them."""
+
+    lens: str
 
 
 class Lane(NamedTuple):
@@ -24,7 +35,7 @@ class Lane(NamedTuple):
 
     row: int
     req: Optional[str]
-    length: int
+    length: Optional[int]  # None: on the GPU
     begin: int
     new: int
 
@@ -48,6 +59,7 @@ class Worker:
         self.forward: object = None  # the forward pass that the following is of
         self.told: Dict[tuple, object] = {}  # tables, rows and slots
         self.buffers: set = set()  # declared
+        self.asked: Dict[str, int] = {}  # request -> new tokens of this step
         self.launches = 0
         self.steps = 0
 
@@ -58,6 +70,11 @@ class Launches:
         self.recorder = blocks.recorder
         self._workers: Dict[int, Worker] = {}  # by id(runner), which the recorder keeps
         self._now: Optional[Worker] = None
+        self._tensors = Tensors(blocks.recorder)
+        self._waited = False
+
+    def close(self) -> None:
+        self._tensors.close()
 
     # --- workers
 
@@ -97,7 +114,7 @@ class Launches:
         if worker is None:
             return
         worker.launches = 0
-        lanes = dict(scheduled.num_scheduled_tokens)
+        lanes = worker.asked = dict(scheduled.num_scheduled_tokens)
         if lanes:
             decode = all(count == 1 for count in lanes.values())
             self.recorder.emit("step", step=worker.steps, mode="decode" if decode else "extend",
@@ -136,8 +153,12 @@ class Launches:
         table = metadata.block_table
         group = worker.table_at.get(table.data_ptr())
         entry = bound.group.page_size * bound.group.pages // bound.tensor.pages
-        buffer, rows = self._rows(worker, metadata, group, entry)
+        buffer, rows, there = self._rows(worker, metadata, group, entry)
+        if buffer is None:
+            return
         fields: dict = {"page_size": entry} if entry != bound.group.page_size else {}
+        if there is not None:
+            fields["lens"] = there.lens
         if group is not None:
             fields["space"] = group.pool
         window = getattr(layer, "sliding_window", None)
@@ -146,7 +167,8 @@ class Launches:
         worker.launches += 1
         self._record(worker, name, False, rows, bound, dict(
             backend=worker.name, table=buffer, table_rows=int(table.shape[0]),
-            table_cols=int(table.shape[1]), kernel=type(layer.impl).__name__, **fields))
+            table_cols=int(table.shape[1]), kernel=type(layer.impl).__name__, **fields),
+            stream_of(table))
 
     def store(self, layer, kv_cache, slots, metadata, forward) -> None:
         worker, name = self._now, layer.layer_name
@@ -154,16 +176,18 @@ class Launches:
             return
         bound = self._bound(worker, name, kv_cache)
         buffer, rows = self._slots(worker, worker.group_of[name], slots, metadata)
-        self._record(worker, name, True, rows, bound, dict(backend=worker.name, slots=buffer))
+        if buffer is not None:
+            self._record(worker, name, True, rows, bound,
+                         dict(backend=worker.name, slots=buffer), stream_of(slots))
 
     def _record(self, worker: Worker, name: str, store: bool, rows: Rows, bound: Bound,
-                fields: Dict[str, Any]) -> None:
+                fields: Dict[str, Any], stream: int) -> None:
         """The layers of a pass that are given the same have it made once."""
         key = (store, id(rows), bound.tensor, *fields.items())
         made = worker.told.get(key)
         if made is None:
             launch = Launch(store, rows, bound.tensor, fields)
-            made = worker.told[key] = self.recorder.made([launch])
+            made = worker.told[key] = self.recorder.made([launch], stream)
         self.recorder.launches(made, worker.layers[name], bound.address)
 
     @staticmethod
@@ -193,6 +217,14 @@ class Launches:
         drafts, which stand in a drafter's next batch, where nobody uses what they give."""
         key = ("lanes", metadata.seq_lens.data_ptr(), metadata.query_start_loc.data_ptr())
         lanes = worker.told.get(key)
+        if lanes is None and self._scheduled(worker, metadata):
+            lanes = worker.told[key] = []
+            begin = 0
+            for row, req in enumerate(worker.runner.input_batch.req_ids):
+                new = worker.asked.get(req, 0)
+                if new:
+                    lanes.append(Lane(row, str(req), None, begin, new))
+                begin += new
         if lanes is None:
             begins, lengths = ints(metadata.query_start_loc), ints(metadata.seq_lens)
             given = getattr(metadata, "slot_mapping", None)
@@ -208,6 +240,40 @@ class Launches:
                     lanes.append(Lane(i, req, length - idle, begin, end - begin - idle))
         return lanes
 
+    def _scheduled(self, worker: Worker, metadata) -> bool:
+        """Tensors on a GPU that are of the batch which the scheduler asked for."""
+        if not self._tensors.takes(metadata.seq_lens):
+            return False
+        starts = worker.runner.query_start_loc
+        if metadata.query_start_loc.data_ptr() == getattr(starts, "gpu", starts).data_ptr():
+            return True
+        if not self._waited:
+            self._waited = True
+            self.recorder.emit("note", text="a drafter's batches are read by copies, which wait "
+                                            "for the GPU")
+        return False
+
+    def _lens(self, worker: Worker, lens) -> Optional[There]:
+        """Told once a pass; each of its tensors has a buffer of its own."""
+        key = ("lens", lens.data_ptr(), lens.numel())
+        if key not in worker.told:
+            others = sum(1 for known in worker.told if known[0] == "lens")
+            buffer = f"{worker.name}.lens" + (f".{others}" if others else "")
+            worker.told[key] = There(buffer) if self._tensors.lens(buffer, lens) else None
+        return worker.told[key]
+
+    def _rows_there(self, worker: Worker, metadata, lanes: List[Lane], buffer: str, space: str,
+                    entry: int):
+        table, lens = metadata.block_table, metadata.seq_lens
+        there = self._lens(worker, lens)
+        rows = min(int(table.shape[0]), lens.numel())
+        if there is None or not self._tensors.table(buffer, table[:rows], space, "page", lens,
+                                                    entry):
+            self.blocks.unseen("a table could not be compared on the GPU")
+            return None, None, None
+        return buffer, Rows([one.req for one in lanes], row=[one.row for one in lanes],
+                            q_len=[one.new for one in lanes]), there
+
     def _rows(self, worker: Worker, metadata, group: Optional[Group], entry: int):
         table, lanes = metadata.block_table, self._lanes(worker, metadata)
         key = ("table", table.data_ptr(), entry, tuple(lanes))
@@ -216,6 +282,10 @@ class Launches:
             return known
         space = group.pool if group is not None else "unknown"
         buffer = f"{worker.name}.{space}"
+        if lanes and lanes[0].length is None:
+            known = worker.told[key] = self._rows_there(worker, metadata, lanes, buffer, space,
+                                                        entry)
+            return known
         self._declare_buffer(worker, buffer)
         cells = table.cpu()
         for one in lanes:
@@ -228,7 +298,7 @@ class Launches:
                                    pages=ints(held))
         rows = Rows([one.req for one in lanes], [one.length for one in lanes],
                     [one.row for one in lanes], [one.new for one in lanes])
-        known = worker.told[key] = (buffer, rows)
+        known = worker.told[key] = (buffer, rows, None)
         return known
 
     def _slots(self, worker: Worker, group: Group, slots, metadata):
@@ -237,9 +307,14 @@ class Launches:
         known = worker.told.get(key)
         if known is None:
             buffer = f"{worker.name}.{group.pool}.slots"
-            self._declare_buffer(worker, buffer)
             total = max((one.begin + one.new for one in lanes), default=0)
-            self.recorder.slots(buffer, slots[:total].cpu().long().contiguous())
+            if self._tensors.takes(slots):
+                if not total or not self._tensors.slots(buffer, slots[:total]):
+                    self.blocks.unseen("slots could not be compared on the GPU")
+                    buffer = None
+            else:
+                self._declare_buffer(worker, buffer)
+                self.recorder.slots(buffer, slots[:total].cpu().long().contiguous())
             rows = Rows([one.req for one in lanes], row=[one.begin for one in lanes],
                         n=[one.new for one in lanes])
             known = worker.told[key] = (buffer, rows)
