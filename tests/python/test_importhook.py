@@ -4,13 +4,14 @@ import os
 import sys
 import tempfile
 import textwrap
+import threading
 import unittest
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "capture" / "python"))
 
 from pagetape.importhook import (  # noqa: E402
-    Guard, NotHere, PostImportHooks, after, expect, wrap)
+    NotHere, PostImportHooks, after, expect, observe, shield, wrap)
 
 
 class ImportHookTest(unittest.TestCase):
@@ -23,6 +24,12 @@ class ImportHookTest(unittest.TestCase):
         self.hooks.install()
         self.addCleanup(self.hooks.remove)
         self.addCleanup(os.environ.pop, "PAGETAPE_STRICT", None)
+        self.clear_shield()
+        self.addCleanup(self.clear_shield)
+
+    @staticmethod
+    def clear_shield():
+        shield.__init__()
 
     def engine(self, name, source):
         Path(self.folder.name, name + ".py").write_text(textwrap.dedent(source))
@@ -156,31 +163,112 @@ class ImportHookTest(unittest.TestCase):
                 return n + 1
 
         seen = []
-        Guard(self.fail).observe(Pool, "take", lambda pool, result, **given: seen.append(
+        observe(Pool, "take", lambda pool, result, **given: seen.append(
             (result, given)), "kind", "n")
         Pool().take(2)
         Pool().take(kind="slot", n=3)
         self.assertEqual(seen, [(3, {"kind": "page", "n": 2}), (4, {"kind": "slot", "n": 3})])
         with self.assertRaisesRegex(TypeError, "has no parameter pages"):
-            Guard(self.fail).observe(Pool, "take", print, "pages")
+            observe(Pool, "take", print, "pages")
 
-    def test_a_hook_that_fails_stops_its_adapter_and_not_the_engine(self):
+    def failing(self, when):
+        """A class of an engine with a hook that fails before, or after, what it stands for."""
         class Pool:
+            taken = 0
+
             def take(self, n):
+                self.taken += 1
+                if n < 0:
+                    raise KeyError(n)
                 return n + 1
 
-            def give(self, n):
-                return n - 1
+            def give(self):
+                return "given"
 
-        told, seen = [], []
-        guard = Guard(told.append)
-        guard.observe(Pool, "take", lambda pool, result: result.missing)
-        guard.observe(Pool, "give", lambda pool, result: seen.append(result))
-        self.assertEqual([Pool().give(2), Pool().take(2), Pool().take(3), Pool().give(4)],
-                         [1, 3, 4, 3])
-        self.assertEqual(seen, [1])
-        self.assertEqual(len(told), 1)
-        self.assertIn("Pool.take: AttributeError", told[0])
+        def make(original):
+            def take(pool, n):
+                if when == "before":
+                    raise when.missing
+                result = original(pool, n)
+                return result.missing
+
+            return take
+
+        wrap(Pool, "take", make)
+        return Pool
+
+    def test_a_failing_hook_leaves_the_engine_what_it_would_have_got(self):
+        for when in ("before", "after"):
+            with self.subTest(when):
+                self.clear_shield()
+                told, seen = [], []
+                shield.tell(told.append)
+                cls = self.failing(when)
+                after(cls, "give", lambda pool, result: seen.append(result))
+                pool = cls()
+                self.assertEqual([pool.give(), pool.take(1), pool.take(2), pool.give()],
+                                 ["given", 2, 3, "given"])
+                self.assertEqual(pool.taken, 2, "the engine's own work was done once a call")
+                self.assertEqual(seen, ["given"], "the other hooks stop, too")
+                self.assertEqual(len(told), 1)
+                self.assertIn("Pool.take: AttributeError", told[0])
+
+    def test_a_failing_hook_behind_the_original_stops_all(self):
+        cls = self.failing("after")
+        after(cls, "give", lambda pool, result: result.missing)
+        self.assertEqual(cls().give(), "given")
+        self.assertTrue(shield.stopped)
+
+    def test_the_engines_own_errors_reach_it(self):
+        with self.assertRaises(KeyError):
+            self.failing("after")().take(-1)
+        self.assertFalse(shield.stopped)
+
+    def test_what_is_meant_for_the_engine_reaches_it(self):
+        class Verdict(RuntimeError):
+            for_the_engine = True
+
+        class Pool:
+            def take(self):
+                return 1
+
+        def make(original):
+            def take(pool):
+                raise Verdict
+
+            return take
+
+        wrap(Pool, "take", make)
+        with self.assertRaises(Verdict):
+            Pool().take()
+        self.assertFalse(shield.stopped)
+
+    def test_strict_lets_a_hook_of_wrap_raise(self):
+        os.environ["PAGETAPE_STRICT"] = "1"
+        with self.assertRaises(AttributeError):
+            self.failing("after")().take(1)
+
+    def test_calls_within_calls_and_other_threads_keep_their_results(self):
+        class Tree:
+            def sum(self, n):
+                return n + (self.sum(n - 1) if n > 0 else 0)
+
+        def make(original):
+            def sum_(tree, n):
+                result = original(tree, n)
+                return result if n > 1 else result.missing
+
+            return sum_
+
+        wrap(Tree, "sum", make)
+        results = []
+        threads = [threading.Thread(target=lambda: results.append(Tree().sum(9)))
+                   for _ in range(8)]
+        for one in threads:
+            one.start()
+        for one in threads:
+            one.join()
+        self.assertEqual(results, [45] * 8)
 
     def test_strict_lets_a_failing_hook_raise(self):
         class Pool:
@@ -188,7 +276,7 @@ class ImportHookTest(unittest.TestCase):
                 return 1
 
         os.environ["PAGETAPE_STRICT"] = "1"
-        Guard(self.fail).observe(Pool, "take", lambda pool, result: result.missing)
+        observe(Pool, "take", lambda pool, result: result.missing)
         with self.assertRaises(AttributeError):
             Pool().take()
 

@@ -24,6 +24,8 @@ MOST_CELLS = (1 << 30) - 1  # of a view, with a length for each row
 class OutOfBounds(RuntimeError):
     """A launch was about to read or write outside the pool that it was given."""
 
+    for_the_engine = True  # See importhook.Shield.
+
     def __init__(self, what: str, request: Optional[str], layer: int, column: int, entry: int,
                  bound: int) -> None:
         super().__init__(f"{what} of request {request}, layer {layer}, column {column}: id {entry} "

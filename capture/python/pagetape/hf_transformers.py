@@ -20,7 +20,7 @@ from .devices import stream_of
 from .hf_blocks import Blocks
 from .hf_buffers import Buffers
 from .hf_launches import Launches
-from .importhook import PostImportHooks, after, expect, wrap
+from .importhook import PostImportHooks, after, expect, shield, wrap
 
 DRIVEN = ("5.12.1", "5.17.0")  # Releases that it was run with.
 RECORDS = ["pool", "pool_layer", "backend", "pool_swap", "request", "alloc", "share", "free",
@@ -37,6 +37,11 @@ class Hooks:
         self.blocks = Blocks(recorder, addresses, self._header)
         self.buffers = Buffers(recorder)
         self.launches = Launches(self.blocks, self.buffers)
+        shield.tell(self._stopped)
+
+    def _stopped(self, why: str) -> None:
+        for known in self.blocks.caches.values():
+            self.blocks.gap(known.groups, why)
 
     def _header(self) -> None:
         """At the first cache: other engines import these modules and never build one."""
@@ -54,8 +59,8 @@ class Hooks:
         # What is known of a cache, where the hooks find it first; of others there is nothing.
         cls._pagetape_ready, cls._pagetape_lanes = {}, deque(maxlen=0)
         after(cls, "__init__", lambda cache, *_args, **_kwargs: self.blocks.declare(cache))
-        wrap(cls, "update", self._make_update)
-        wrap(cls, "extend_read_and_write_indices", self._make_extend)
+        wrap(cls, "update", self._make_update, shielded=False)
+        after(cls, "extend_read_and_write_indices", self._extended)
 
     def _make_update(self, original):
         """It runs once a layer and step, when what the engine does has filled the processor's
@@ -68,7 +73,7 @@ class Hooks:
             # all that is done for them. Anything else is looked at anew, and so is a layer that
             # comes again: that pass may be captured.
             ready = cache._pagetape_ready.pop(layer_idx, None)
-            if ready is not None:
+            if ready is not None and not shield.stopped:
                 group, pair, alive, call, arguments = ready
                 if pair.reads is read_index[group] and pair.writes is write_index[group]:
                     acquire()
@@ -80,26 +85,24 @@ class Hooks:
                         release()
                     return original(cache, key_states, value_states, layer_idx, read_index,
                                     write_index)
-            known = caches.get(id(cache._block_manager))
-            if known is not None:
-                read_index, write_index = launches.update(known, cache, layer_idx, read_index,
-                                                          write_index)
-            return original(cache, key_states, value_states, layer_idx, read_index, write_index)
+            given = read_index, write_index
+            try:
+                known = None if shield.stopped else caches.get(id(cache._block_manager))
+                if known is not None:
+                    given = launches.update(known, cache, layer_idx, read_index, write_index)
+            except Exception as error:  # pylint: disable=broad-except
+                shield.stop("PagedAttentionCache.update", error)
+            return original(cache, key_states, value_states, layer_idx, *given)
 
         return update
 
-    def _make_extend(self, original):
+    @staticmethod
+    def _extended(cache, _result, request_id, past_length, query_length, read_index,
+                  write_index) -> None:
         """Counts the entries that each request adds to the lists of each group."""
-
-        def extend(cache, request_id, past_length, query_length, read_index, write_index):
-            result = original(cache, request_id, past_length, query_length, read_index,
-                              write_index)
-            reads = (0,) * len(write_index) if read_index is None else map(len, read_index)
-            cache._pagetape_lanes.append((request_id, past_length, query_length, *reads,
-                                          *map(len, write_index)))
-            return result
-
-        return extend
+        reads = (0,) * len(write_index) if read_index is None else map(len, read_index)
+        cache._pagetape_lanes.append((request_id, past_length, query_length, *reads,
+                                      *map(len, write_index)))
 
     def sharing(self, module) -> None:
         """Prefix blocks: published when complete, found by a request's prompt, copied by forks."""

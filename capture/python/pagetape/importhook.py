@@ -6,16 +6,19 @@ June 2026, so an adapter names the old and the new place and each fires where it
 are put on classes and on the namespace that calls a function, never on aliases elsewhere.
 
 A hook that does not fit the engine's version is skipped and listed in `skipped`; the engine goes
-on untouched. PAGETAPE_STRICT=1 raises instead.
+on untouched. One that fails while the engine runs stops all of them (`shield`), and the engine gets
+what it would have got without. PAGETAPE_STRICT=1 raises instead.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib.abc
 import importlib.util
 import inspect
 import os
 import sys
+import threading
 from typing import Callable, Dict, Iterable, List, NamedTuple, Tuple
 
 
@@ -120,10 +123,91 @@ class _HookedLoader(importlib.abc.Loader):
         return getattr(self._loader, name)
 
 
-def wrap(owner, name: str, make: Callable, mark: str = "_pagetape") -> None:
+class Shield:
+    """Between hooks and a running engine. The first hook that fails, since what it met does not
+    look as it was written for, stops all: what is recorded would be wrong from there on."""
+
+    def __init__(self) -> None:
+        self.stopped = False
+        self._told: List[Callable[[str], None]] = []
+
+    def tell(self, told: Callable[[str], None]) -> None:
+        """told(why) when hooks stop: an adapter records that it sees no more."""
+        self._told.append(told)
+
+    def stop(self, name: str, error: Exception) -> None:
+        """To be called where the error is handled: one that is meant for the engine goes on."""
+        if strict() or getattr(error, "for_the_engine", False):
+            raise error
+        self.stopped = True
+        text = f"pagetape: stopped at {name}: {type(error).__name__}: {error}"
+        print(text, file=sys.stderr)
+        told, self._told = self._told, []
+        for one in told:
+            try:
+                one(text)
+            except Exception as again:  # pylint: disable=broad-except
+                print(f"pagetape: and could not record that: {again}", file=sys.stderr)
+
+
+shield = Shield()  # Of the process: it has one engine.
+
+
+class _Call:
+    """What became of the original within one call of its replacement."""
+    __slots__ = ("returned", "result", "raised")
+
+    def __init__(self) -> None:
+        self.returned, self.result, self.raised = False, None, None
+
+
+def _shielded(name: str, original: Callable, make: Callable) -> Callable:
+    """make(original), which gives the engine what the original gave where the hook fails."""
+    here = threading.local()
+
+    @functools.wraps(original)
+    def followed(*args, **kwargs):
+        call = here.calls[-1] if getattr(here, "calls", None) else _Call()
+        try:
+            call.result = original(*args, **kwargs)
+        except BaseException as error:
+            call.raised = error
+            raise
+        call.returned = True
+        return call.result
+
+    hooked = make(followed)
+    if not inspect.isfunction(hooked):
+        return make(original)
+
+    def replacement(*args, **kwargs):
+        if shield.stopped:
+            return original(*args, **kwargs)
+        call = _Call()
+        try:
+            here.calls.append(call)
+        except AttributeError:
+            here.calls = [call]
+        try:
+            return hooked(*args, **kwargs)
+        except Exception as error:  # pylint: disable=broad-except
+            if error is call.raised:
+                raise
+            shield.stop(name, error)
+        finally:
+            here.calls.pop()
+        if call.raised is not None:
+            raise call.raised
+        return call.result if call.returned else original(*args, **kwargs)
+
+    return replacement
+
+
+def wrap(owner, name: str, make: Callable, mark: str = "_pagetape", shielded: bool = True) -> None:
     """Replaces owner.name by make(original). Raises AttributeError where it is absent, so that
     the caller's hook is listed as skipped. Wrapping twice with one mark is refused: a class patched
-    through its old and its new module path must record once."""
+    through its old and its new module path must record once. Not `shielded`: the hook itself lets
+    no failure of its own reach the engine."""
     original = owner.__dict__[name] if isinstance(owner, type) and name in owner.__dict__ \
         else getattr(owner, name)
     within = original
@@ -131,7 +215,9 @@ def wrap(owner, name: str, make: Callable, mark: str = "_pagetape") -> None:
         if getattr(within, mark, False):
             return
         within = getattr(within, "__wrapped__", None)
-    replacement = make(original)
+    place = f"{getattr(owner, '__name__', owner)}.{name}"
+    replacement = _shielded(place, original, make) if shielded and callable(original) \
+        else make(original)
     setattr(replacement, mark, True)
     replacement.__wrapped__ = original
     replacement.__name__ = getattr(original, "__name__", name)
@@ -144,12 +230,16 @@ def after(owner, name: str, then: Callable, mark: str = "_pagetape") -> None:
     def make(original):
         def replacement(self, *args, **kwargs):
             result = original(self, *args, **kwargs)
-            then(self, result, *args, **kwargs)
+            if not shield.stopped:
+                try:
+                    then(self, result, *args, **kwargs)
+                except Exception as error:  # pylint: disable=broad-except
+                    shield.stop(f"{owner.__name__}.{name}", error)
             return result
 
         return replacement
 
-    wrap(owner, name, make, mark)
+    wrap(owner, name, make, mark, shielded=False)
 
 
 def expect(function: Callable, *parameters: str) -> None:
@@ -161,43 +251,16 @@ def expect(function: Callable, *parameters: str) -> None:
         raise TypeError(f"{function.__qualname__} has no parameter {', '.join(missing)}")
 
 
-class Guard:
-    """The hooks of one adapter while the engine runs. The first that fails, since what it was
-    called with does not look as it was written for, stops them all: what is recorded would be
-    wrong from there on. The engine goes on. PAGETAPE_STRICT=1 raises instead."""
+def observe(owner, name: str, then: Callable, *parameters: str) -> None:
+    """then(self, result, **arguments) once the original has returned: with `parameters` alone, by
+    their names in the original's signature, however the engine passes them."""
+    original = getattr(owner, name)
+    expect(original, *parameters)
+    signature = inspect.signature(original)
 
-    def __init__(self, failed: Callable[[str], None]) -> None:
-        self._failed = failed
-        self.stopped = False
+    def told(self, result, *args, **kwargs):
+        bound = signature.bind(self, *args, **kwargs)
+        bound.apply_defaults()
+        then(self, result, **{one: bound.arguments[one] for one in parameters})
 
-    def __call__(self, name: str, hook: Callable) -> Callable:
-        def call(*args, **kwargs):
-            if self.stopped:
-                return None
-            try:
-                return hook(*args, **kwargs)
-            except Exception as error:
-                if strict():
-                    raise
-                self.stopped = True
-                text = f"pagetape: stopped at {name}: {type(error).__name__}: {error}"
-                print(text, file=sys.stderr)
-                self._failed(text)
-                return None
-
-        return call
-
-    def observe(self, owner, name: str, then: Callable, *parameters: str) -> None:
-        """then(self, result, **arguments) once the original has returned: with `parameters`
-        alone, by their names in the original's signature, however the engine passes them."""
-        original = getattr(owner, name)
-        expect(original, *parameters)
-        signature = inspect.signature(original)
-
-        def told(self, result, args, kwargs):
-            bound = signature.bind(self, *args, **kwargs)
-            bound.apply_defaults()
-            then(self, result, **{one: bound.arguments[one] for one in parameters})
-
-        hook = self(f"{owner.__name__}.{name}", told)
-        after(owner, name, lambda self, result, *args, **kwargs: hook(self, result, args, kwargs))
+    after(owner, name, told)

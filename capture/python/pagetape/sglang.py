@@ -13,7 +13,7 @@ import os
 from importlib import metadata
 
 from . import sglang_guard
-from .importhook import NotHere, PostImportHooks, wrap
+from .importhook import NotHere, PostImportHooks, shield, wrap
 from .sglang_backends import Backends
 from .sglang_hooks import PoolHooks
 from .sglang_kernels import Kernels
@@ -38,6 +38,7 @@ class Adapter:
         self.pools = Pools(recorder, addresses)
         self.backends = Backends(recorder, self.pools)
         self.guard = None
+        shield.tell(lambda why: recorder.emit("gap", why=why))
 
     def header(self, version: str) -> None:
         self.recorder.emit("header", format=1, engine="sglang", engine_version=version,

@@ -18,7 +18,7 @@ import os
 from importlib import metadata
 
 from . import vllm_guard
-from .importhook import Guard, PostImportHooks, expect, wrap
+from .importhook import PostImportHooks, expect, observe, shield, wrap
 from .vllm_blocks import Blocks
 from .vllm_launches import Launches
 
@@ -36,7 +36,7 @@ class Hooks:
         self.recorder = recorder
         self.blocks = Blocks(recorder, addresses, self._header)
         self.launches = Launches(self.blocks)
-        self.guard = Guard(self.blocks.unseen)
+        shield.tell(self.blocks.unseen)
         self._told = False
 
     def _header(self) -> None:
@@ -47,13 +47,13 @@ class Hooks:
 
     # core/kv_cache_manager.py
     def manager(self, module) -> None:
-        self.guard.observe(module.KVCacheManager, "__init__",
+        observe(module.KVCacheManager, "__init__",
                            lambda manager, _result: self.blocks.manage(manager))
 
     # core/block_pool.py
     def pool(self, module) -> None:
         blocks, cls = self.blocks, module.BlockPool
-        returned = self.guard("BlockPool.free_blocks", blocks.returned)
+        returned = blocks.returned
 
         def make_free(original):
             def free_blocks(pool, ordered_blocks, *args, **kwargs):
@@ -68,8 +68,8 @@ class Hooks:
             self.blocks.touched(pool, [one for each in blocks for one in (
                 each if isinstance(each, (list, tuple)) else [each])])
 
-        self.guard.observe(cls, "get_new_blocks", blocks.taken)
-        self.guard.observe(cls, "touch", touched, "blocks")
+        observe(cls, "get_new_blocks", blocks.taken)
+        observe(cls, "touch", touched, "blocks")
         expect(cls.free_blocks, "ordered_blocks")
         wrap(cls, "free_blocks", make_free)
 
@@ -87,13 +87,13 @@ class Hooks:
             if done:
                 self.blocks.withdrawn_all(pool)
 
-        self.guard.observe(cls, "cache_full_blocks", cached, "blocks", "num_cached_blocks",
+        observe(cls, "cache_full_blocks", cached, "blocks", "num_cached_blocks",
                            "num_full_blocks", "kv_cache_group_id")
         place = "_remove_cached_block_hashes"
         if not hasattr(cls, place):
             place = "_maybe_evict_cached_block"
-        self.guard.observe(cls, place, dropped, "block")
-        self.guard.observe(cls, "reset_prefix_cache", reset)
+        observe(cls, place, dropped, "block")
+        observe(cls, "reset_prefix_cache", reset)
 
     # core/single_type_kv_cache_manager.py
     def managers(self, module) -> None:
@@ -107,8 +107,8 @@ class Hooks:
                     wrap(cls, name, self._acts)
 
     def _acts(self, original):
-        begin = self.guard(original.__qualname__, self.blocks.begin)
-        end = self.guard(original.__qualname__, self.blocks.end)
+        begin = self.blocks.begin
+        end = self.blocks.end
         evicts = original.__name__ == "remove_skipped_blocks"
 
         def act(manager, request_id, *args, **kwargs):
@@ -122,7 +122,7 @@ class Hooks:
         return act
 
     def copies(self, module) -> None:
-        self.guard.observe(module.SingleTypeKVCacheManager, "_apply_cow", lambda _m, _result:
+        observe(module.SingleTypeKVCacheManager, "_apply_cow", lambda _m, _result:
                            self.blocks.unseen("a block was copied for a hit within it"))
 
     # core/kv_cache_coordinator.py
@@ -131,7 +131,7 @@ class Hooks:
             if num_external_computed_tokens:
                 self.blocks.unseen("blocks are filled by a KV connector")
 
-        self.guard.observe(module.KVCacheCoordinator, "allocate_new_computed_blocks", allocated,
+        observe(module.KVCacheCoordinator, "allocate_new_computed_blocks", allocated,
                            "num_external_computed_tokens")
 
     # core/sched/scheduler.py
@@ -146,16 +146,16 @@ class Hooks:
             aborted = request.status.name == "FINISHED_ABORTED"
             state(str(request.request_id), "abort" if aborted else "finish")
 
-        self.guard.observe(cls, "add_request", lambda _s, _r, request: state(
+        observe(cls, "add_request", lambda _s, _r, request: state(
             str(request.request_id), "arrive"), "request")
-        self.guard.observe(cls, "schedule", scheduled)
-        self.guard.observe(cls, "_free_request", left, "request")
-        self.guard.observe(cls, "_preempt_request", lambda _s, _r, request: state(
+        observe(cls, "schedule", scheduled)
+        observe(cls, "_free_request", left, "request")
+        observe(cls, "_preempt_request", lambda _s, _r, request: state(
             str(request.request_id), "preempt"), "request")
 
     def drafts(self, module) -> None:
         cls = module.Scheduler
-        drafted = self.guard("Scheduler.update_from_output", self._drafted)
+        drafted = self._drafted
 
         def make(original):
             def update(scheduler, scheduler_output, model_runner_output, *args, **kwargs):
@@ -189,8 +189,8 @@ class Hooks:
     # worker/gpu_model_runner.py
     def runner(self, module) -> None:
         launches, cls = self.launches, module.GPUModelRunner
-        begin = self.guard("GPUModelRunner.execute_model", launches.begin)
-        end = self.guard("GPUModelRunner.execute_model", launches.end)
+        begin = launches.begin
+        end = launches.end
 
         def declared(runner, _result, kv_cache_config):
             parallel = runner.vllm_config.parallel_config
@@ -216,7 +216,7 @@ class Hooks:
 
             return dummy_run
 
-        self.guard.observe(cls, "initialize_kv_cache", declared, "kv_cache_config")
+        observe(cls, "initialize_kv_cache", declared, "kv_cache_config")
         wrap(cls, "_dummy_run", make_dummy)
         expect(cls.execute_model, "scheduler_output")
         wrap(cls, "execute_model", make)
@@ -227,24 +227,24 @@ class Hooks:
             if scheduler_output.num_scheduled_tokens:
                 self.blocks.unseen("a step of model runner V2, whose launches are not recorded")
 
-        self.guard.observe(module.GPUModelRunner, "execute_model", ran, "scheduler_output")
+        observe(module.GPUModelRunner, "execute_model", ran, "scheduler_output")
 
     # worker/utils.py
     def kernel_blocks(self, module) -> None:
         place = "map_to_kernel_block_table"
         table = list(inspect.signature(getattr(module.AttentionGroup, place)).parameters)[1]
-        self.guard.observe(module.AttentionGroup, place, lambda _group, result, **given:
+        observe(module.AttentionGroup, place, lambda _group, result, **given:
                            self.launches.split(given[table], result), table)
 
     # model_executor/layers/attention/attention.py; attention/layer.py in releases before 2026
     def layers(self, module) -> None:
-        self.guard.observe(module.Attention, "__init__", lambda layer, _result: self._watch(layer))
+        observe(module.Attention, "__init__", lambda layer, _result: self._watch(layer))
 
     def _watch(self, layer) -> None:
         """The implementation's class, once: each backend has one of its own."""
         cls = type(layer.impl)
-        store = self.guard(f"{cls.__name__}.do_kv_cache_update", self.launches.store)
-        attention = self.guard(f"{cls.__name__}.forward", self.launches.attention)
+        store = self.launches.store
+        attention = self.launches.attention
         inside = not hasattr(cls, "do_kv_cache_update") or \
             getattr(layer.attn_backend, "forward_includes_kv_cache_update", False)
 
