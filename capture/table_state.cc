@@ -41,7 +41,8 @@ void ToldOwners::add(const std::vector<CellWord>& changed, Name pool, Name nobod
     Page& known = known_[page];
     const std::int32_t now = value_of(cell);
     if (known.cell == now) continue;  // A full compare tells of all.
-    if (known.owner != kNone || now < kNever) {
+    // Given out while it has an owner, it was not given back: that is for the rules to say.
+    if (now < kNever || (now == kNever && known.owner != kNone)) {
       add_left(page, now == kEvicted, pool, nobody, bodies);
     }
     known.cell = now;

@@ -22,11 +22,12 @@ class ToldMap {
   std::vector<std::int32_t> known_;
 };
 
-// A pool's pages: in the first row the name of who holds each, kNever, kFree or kEvicted, in the
-// second its column of that request's, negative where it is not known.
+// A pool's pages: in the first row the name of who holds each, kNever, kFree, kEvicted, or
+// kFreeAgain where what was free is given back, in the second its column of that request's,
+// negative where it is not known.
 class ToldOwners {
  public:
-  static constexpr std::int32_t kNever = 0, kFree = -1, kEvicted = -2;
+  static constexpr std::int32_t kNever = 0, kFree = -1, kEvicted = -2, kFreeAgain = -3;
 
   explicit ToldOwners(std::uint32_t pages) : pages_(pages) {}
   // `nobody` is named where an owner is not known, or a page is freed that nobody holds.

@@ -164,6 +164,31 @@ TEST_F(DeviceTablesTest, OwnersTellWhatIsTakenAndGivenBack) {
                   R"({"ev": "alloc", "pool": "t", "req": "#nobody", "pages": [4], "first": 0})"));
 }
 
+// What an allocator should not do is told as it did it, and is for the rules to judge.
+TEST_F(DeviceTablesTest, OwnersTellOfPagesGivenOutOrBackTwice) {
+  const auto a = static_cast<std::int32_t>(name("A")), b = static_cast<std::int32_t>(name("B"));
+  cells_ = {0, a, a, 0, 0, /* columns */ 0, 0, 1, 0, 0};
+  view_.cells = cells_.data();
+  view_.cols = 5;
+  view_.row_stride = 5;
+  ptape_device_table* table = open(PTAPE_OWNERS, name("#nobody"));
+  ptape_table_compare(table, nullptr, nullptr);
+  cells_ = {0, b, -1, 0, 0, /* columns */ 0, 7, 1, 0, 0};
+  ptape_table_compare(table, nullptr, nullptr);
+  for (const std::int32_t again : {-3, -1}) {
+    cells_[2] = again;
+    ptape_table_compare(table, nullptr, nullptr);
+  }
+  ptape_table_close(table);
+  EXPECT_THAT(
+      close(),
+      ElementsAre(R"({"ev": "alloc", "pool": "t", "req": "A", "pages": [1, 2], "first": 0})",
+                  R"({"ev": "free", "pool": "t", "req": "A", "pages": [2]})",
+                  R"({"ev": "alloc", "pool": "t", "req": "B", "pages": [1], "first": 7})",
+                  R"({"ev": "free", "pool": "t", "req": "#nobody", "pages": [2]})",
+                  R"({"ev": "free", "pool": "t", "req": "#nobody", "pages": [2]})"));
+}
+
 TEST_F(DeviceTablesTest, ATensorOfEachStepIsTheSameTable) {
   ptape_device_table* table = open();
   ptape_table_view view = view_;

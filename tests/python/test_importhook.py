@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import gc
 import importlib
 import os
 import sys
@@ -6,6 +7,7 @@ import tempfile
 import textwrap
 import threading
 import unittest
+import weakref
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "capture" / "python"))
@@ -223,6 +225,39 @@ class ImportHookTest(unittest.TestCase):
         with self.assertRaises(KeyError):
             self.failing("after")().take(-1)
         self.assertFalse(shield.stopped)
+
+    def test_what_an_error_of_the_engines_holds_is_let_go(self):
+        class Activations:
+            pass
+
+        held = []
+
+        class Model:
+            def forward(self):
+                activations = Activations()
+                held.append(weakref.ref(activations))
+                raise KeyError
+
+        wrap(Model, "forward", lambda original: lambda model: original(model))
+        gc.disable()
+        self.addCleanup(gc.enable)
+        try:
+            Model().forward()
+        except KeyError:
+            pass
+        self.assertIsNone(held[0]())
+
+    def test_a_closed_standard_error_is_nothing_to_the_engine(self):
+        class Closed:
+            def write(self, _text):
+                raise BrokenPipeError
+
+        told = []
+        shield.tell(told.append)
+        self.addCleanup(setattr, sys, "stderr", sys.stderr)
+        sys.stderr = Closed()
+        self.assertEqual(self.failing("after")().take(1), 2)
+        self.assertEqual(len(told), 1)
 
     def test_what_is_meant_for_the_engine_reaches_it(self):
         class Verdict(RuntimeError):

@@ -205,6 +205,8 @@ class Launch:
         columns = [(number, column) for number, column in enumerate(columns)
                    if column is not None]
         numbers = array("q", chain.from_iterable([column for _, column in columns]))
+        if len(numbers) != len(names) * len(columns):
+            raise ValueError("columns of a launch's lanes are not as long as these are many")
         form = len(names), [number for number, _ in columns]
         if form == self._form:
             self._names[:], self._numbers[:] = names, numbers

@@ -76,13 +76,16 @@ class Hooks:
             if ready is not None and not shield.stopped:
                 group, pair, alive, call, arguments = ready
                 if pair.reads is read_index[group] and pair.writes is write_index[group]:
-                    acquire()
                     try:
-                        status = call(*arguments) if alive else 0
-                        if status:
-                            failed(status)
-                    finally:
-                        release()
+                        acquire()
+                        try:
+                            status = call(*arguments) if alive else 0
+                            if status:
+                                failed(status)
+                        finally:
+                            release()
+                    except Exception as error:  # pylint: disable=broad-except
+                        shield.stop("PagedAttentionCache.update", error)
                     return original(cache, key_states, value_states, layer_idx, read_index,
                                     write_index)
             given = read_index, write_index

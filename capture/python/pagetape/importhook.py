@@ -141,13 +141,16 @@ class Shield:
             raise error
         self.stopped = True
         text = f"pagetape: stopped at {name}: {type(error).__name__}: {error}"
-        print(text, file=sys.stderr)
         told, self._told = self._told, []
         for one in told:
             try:
                 one(text)
             except Exception as again:  # pylint: disable=broad-except
-                print(f"pagetape: and could not record that: {again}", file=sys.stderr)
+                text += f"\npagetape: and could not record that: {again}"
+        try:
+            print(text, file=sys.stderr)
+        except (OSError, ValueError):  # It is closed.
+            pass
 
 
 shield = Shield()  # Of the process: it has one engine.
@@ -194,10 +197,11 @@ def _shielded(name: str, original: Callable, make: Callable) -> Callable:
             if error is call.raised:
                 raise
             shield.stop(name, error)
+            if call.raised is not None:
+                raise call.raised from None
         finally:
             here.calls.pop()
-        if call.raised is not None:
-            raise call.raised
+            call.raised = None  # It holds the frame that holds the call: what that has stays else.
         return call.result if call.returned else original(*args, **kwargs)
 
     return replacement

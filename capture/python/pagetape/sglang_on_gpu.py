@@ -138,7 +138,8 @@ class OnGpu:
             requests = self._requests(batch)
             counts = self._new(batch, None if padded else slots.numel())
             begins = list(accumulate(counts[:-1], initial=0))
-            rows = Rows(requests[:len(counts)], row=begins, n=counts[:len(requests)])
+            lanes = min(len(requests), len(counts))  # A batch may be padded behind its requests.
+            rows = Rows(requests[:lanes], row=begins[:lanes], n=counts[:lanes])
             done = None
             if self._tensors.slots(buffer, slots):
                 done = self._recorder.made([Launch(True, rows, bound, {

@@ -21,6 +21,7 @@ from .recording import ints
 from .tensors import Tensors
 
 FREE = -1  # And one less where the page was leaving the window.
+FREE_AGAIN = -3  # It was free.
 
 
 class Heads(NamedTuple):
@@ -102,7 +103,9 @@ class Owners:
         self.table = tensors.state(OWNERS, pool, self._cells, pages, unknown)
 
     def _places(self, pages):
-        return pages.long().clamp(-1, self._pages)  # -1 is the last one.
+        """What is no page has the last place: an index that is none would end the GPU's context."""
+        pages = pages.long()
+        return pages.masked_fill((pages < 0) | (pages > self._pages), self._pages)
 
     def tell(self) -> None:
         self._recorder.compare(self.table, stream_of(self._cells))
@@ -117,7 +120,8 @@ class Owners:
 
     def freed(self, pages) -> None:
         places = self._places(pages)
-        self._cells[0].index_copy_(0, places, FREE - self._leaving[places])
+        now, then = self._cells[0, places], FREE - self._leaving[places]
+        self._cells[0].index_copy_(0, places, then.masked_fill(now == then, FREE_AGAIN))
         self._leaving.index_fill_(0, places, 0)
         self.tell()
 

@@ -185,6 +185,9 @@ class Pools:
         if not heads.at:
             return
         at, columns = to_device([heads.at, heads.columns], out.device)
+        if not out.numel():
+            return
+        at = at.clamp(max=out.numel() - 1)  # Lengths are the host's, and may be wrong.
         pages = out[at].div(self.page_size, rounding_mode="floor")
         stream = self._stream_there = sys.modules["torch"].cuda.current_stream(out.device)
         self.waiting_there.append(WaitingThere(self.owners[id(allocator)], pages, pages, columns,

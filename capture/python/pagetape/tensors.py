@@ -68,7 +68,8 @@ class Tensors:
     def _tell(self, buffer: str, view: PtapeTableView, cells, kind: int = PAGES, **what) -> bool:
         self._declare(buffer)
         form = view.cell_bytes, bool(view.starts)
-        if not view.rows or not view.cols or self._forms.setdefault(buffer, form) != form:
+        if self._refusal or not view.rows or not view.cols or \
+                self._forms.setdefault(buffer, form) != form:
             return False
         table = self._tables.get(buffer)
         if table is None or not table.holds(view.rows, view.cols):
