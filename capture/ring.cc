@@ -28,8 +28,10 @@ std::uint32_t thread_id() {
 }
 
 #ifdef __SANITIZE_THREAD__
-[[gnu::no_sanitize("thread"), gnu::noinline]] std::uint64_t unseen(const char* word) {
-  return *reinterpret_cast<const volatile std::uint64_t*>(word);
+[[gnu::no_sanitize("thread"), gnu::noinline]] bool take_unseen(char* word, std::uint64_t& found,
+                                                               std::uint64_t mine) {
+  return __atomic_compare_exchange_n(reinterpret_cast<std::uint64_t*>(word), &found, mine, false,
+                                     __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
 }
 #endif
 

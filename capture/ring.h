@@ -99,7 +99,7 @@ constexpr std::size_t bytes_of_word(std::uint64_t word) { return word & 0xffff'f
 std::uint32_t thread_id();
 
 #ifdef __SANITIZE_THREAD__
-std::uint64_t unseen(const char* word);
+bool take_unseen(char* word, std::uint64_t& found, std::uint64_t mine);
 #endif
 
 // Of a line that another core has written to. A plain prefetch fetches it to be read alone, and the
@@ -206,15 +206,14 @@ class RingWriter : public internal::RingMemory {
   bool take_word(std::uint64_t position, std::uint64_t& found, std::uint64_t mine) {
 #ifdef __SANITIZE_THREAD__
     // A thread that slept may look where another one's payload stands by now, and finds that it is
-    // no mark. To ThreadSanitizer that is a race with who fills it: there, a look that it does not
-    // see comes first.
-    const std::uint64_t there = internal::unseen(at(position));
-    if (there != found) {
-      found = there;
-      return false;
-    }
-#endif
+    // no mark. To ThreadSanitizer that is a write, and a race with who fills it: it does not see
+    // the exchange, but where it succeeded that the word is this thread's.
+    if (!internal::take_unseen(at(position), found, mine)) return false;
+    (void)word(position).fetch_or(0, std::memory_order_acq_rel);
+    return true;
+#else
     return word(position).compare_exchange_strong(found, mine, std::memory_order_acq_rel);
+#endif
   }
 };
 
