@@ -220,6 +220,12 @@ bool Drain::name_launch(Record& record) {
   const auto position = static_cast<std::uint64_t>(record.ints[0]);
   const auto at = std::ranges::lower_bound(launches_, position, {}, &Launch::position);
   if (at == launches_.end() || at->position != position) {
+    // What is in the file already was named when it was written: its launch may lie before the
+    // mark.
+    if (skip_ > 0) {
+      --skip_;
+      return false;
+    }
     note_error(usage("a launch_done of no launch among the last " + std::to_string(kLaunchesKept)),
                false);
     return false;
@@ -259,16 +265,18 @@ void Drain::settle(const RingReader::Item& item, std::uint64_t before) {
     }
     return;
   }
+  if (failed_ || skip_ > 0) return;
   const std::uint64_t ended = writer_->ended();
-  if (failed_ || skip_ > 0 || ended == ended_events_) return;
-  // A segment has ended: with this item's last event, or before that.
-  ended_events_ = ended;
-  if (ended == writer_->events()) {
-    ended_.push_back({item.end, ended, said_});
-  } else {
-    ended_.push_back({item.position, std::min(ended, before), said_});
+  if (ended != ended_events_) {
+    // A segment has ended: with this item's last event, or before that.
+    ended_events_ = ended;
+    if (ended == writer_->events()) {
+      ended_.push_back({item.end, ended, said_});
+    } else {
+      ended_.push_back({item.position, std::min(ended, before), said_});
+    }
   }
-  release_written();
+  if (!ended_.empty()) release_written();
 }
 
 // What stood before the last segment's end that is in the file.

@@ -260,22 +260,28 @@ SegmentEncoder::Fit SegmentEncoder::fit(const Event& event) const {
 bool SegmentEncoder::surely_fits(const EventView& view) const {
   Out& out = columns_->out;
   const std::uint64_t a_name = out.most_a_name();
+  const bool launch = view.kind == kKindOf<ev::Attention> || view.kind == kKindOf<ev::Store>;
   // Mostly so: neither is the segment nearly full, nor is there much in the event.
-  if (!view.lanes && view.n < 1u << 16 && a_name < 1u << 20 && out.bytes < kMaxBodyBytes / 4 &&
-      out.elements < kMaxSegmentElements / 2 && out.table_cells < kMaxSegmentTableCells / 2) {
+  if (!launch && !view.lanes && view.n < 1u << 16 && a_name < 1u << 20 &&
+      out.bytes < kMaxBodyBytes / 4 && out.elements < kMaxSegmentElements / 2 &&
+      out.table_cells < kMaxSegmentTableCells / 2) {
     return true;
   }
   const std::uint64_t lanes = view.lanes ? view.lanes->n : 0;
-  std::uint64_t list = view.n;
-  if (view.kind == kKindOf<ev::Attention> || view.kind == kKindOf<ev::Store>) {
+  std::uint64_t list = view.n, named = 0;
+  if (launch) {
     const auto size = [](const auto& part) { return part ? part->size() : 0; };
     const std::optional<BoundView>& bound = view.launch.bound;
     list = size(view.launch.layers);
+    if (view.launch.layers) {
+      named =
+          static_cast<std::uint64_t>(std::ranges::count_if(*view.launch.layers, &Layer::is_named));
+    }
     if (bound) list += size(bound->shape) + size(bound->stride);
   }
   // Three numbers of 8 bytes for each element, a lane's cells and name, the cells and names of the
   // widest kind; any name of the table for each.
-  const std::uint64_t bytes = 1024 + 24 * list + 128 * lanes + (16 + lanes) * a_name;
+  const std::uint64_t bytes = 1024 + 24 * list + 128 * lanes + (16 + lanes + named) * a_name;
   constexpr std::uint64_t kRoom = kMaxBodyBytes - (1u << 20);
   return lanes < kMaxEventElements && list < kMaxEventElements && 2 * out.bytes + bytes <= kRoom &&
          out.elements + list + lanes < kMaxSegmentElements &&

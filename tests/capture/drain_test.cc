@@ -186,6 +186,17 @@ TEST_F(DrainTest, WhatTheTraceHasAlreadyIsNotWrittenTwice) {
                                    R"({"ev": "step", "step": 4, "mode": "decode", "batch": 0})"));
 }
 
+TEST_F(DrainTest, ACompletionOfALaunchBeforeTheMarkIsOneOfThoseThatTheTraceHas) {
+  done(1 << 10);
+  step(0, 0);
+  step(1, 0);
+  const auto drained = drain();
+  drained->resume({}, 2);
+  ASSERT_TRUE(drained->close().ok());
+  EXPECT_THAT(trace(), ElementsAre(R"({"ev": "step", "step": 1, "batch": 0})"));
+  EXPECT_EQ(drained->header().malformed, 0u);
+}
+
 TEST_F(DrainTest, ADamagedRingEndsTheTraceWhereItIs) {
   const auto drained = drain();
   step(1, 0);
