@@ -72,6 +72,9 @@ class Launches:
             pair = known.pairs[index] = Pair()
         begins = pair.reads is not read_index[index] or pair.writes is not write_index[index]
         if begins:
+            if known.ready:  # A batch within a batch: what its layers were to get is not theirs.
+                for one in pair.ready:
+                    known.ready.pop(one, None)
             self._begin(pair, known, known.of_layer[layer], index, read_index, write_index, tensor)
         self.recorder.launches(pair.made, layer,
                                tensor.data_ptr() if self.blocks.addresses else None)
