@@ -60,6 +60,9 @@ TEST(Process, CloseWaitsForWhoBorrowed) {
 }
 
 TEST(Process, AForkedChildHasNoRecorder) {
+#ifdef __SANITIZE_THREAD__
+  GTEST_SKIP() << "ThreadSanitizer's run time cannot start a thread in a forked child";
+#endif
   ptape_recorder* recorder = opened("process_fork");
   ASSERT_EQ(ptape_borrow(nullptr), recorder);  // A borrower that the child does not have.
   const pid_t child = fork();
