@@ -14,6 +14,7 @@ namespace pagetape {
 namespace {
 
 using testing::ElementsAre;
+using testing::ElementsAreArray;
 using testing::HasSubstr;
 
 class DeviceTablesTest : public testing::Test {
@@ -62,6 +63,14 @@ class DeviceTablesTest : public testing::Test {
   ptape_table_view view_{};
   ptape_recorder* recorder_ = nullptr;
 };
+
+// Lists of 2 and 3 entries, and of the first one an entry more.
+constexpr const char* kListsOfWhichTheFirstGrows[] = {
+    R"({"ev": "table", "buffer": "t", "row": 0, "col": 0, "pages": [0, 1]})",
+    R"({"ev": "table", "buffer": "t", "row": 1, "col": 0, "pages": [2, 3, 4]})",
+    R"({"ev": "lens", "buffer": "n", "values": [2, 3], "row": 0})",
+    R"({"ev": "table", "buffer": "t", "row": 0, "col": 2, "pages": [9]})",
+    R"({"ev": "lens", "buffer": "n", "values": [3], "row": 0})"};
 
 TEST_F(DeviceTablesTest, ChangesStandWhereTheCompareWasCalled) {
   ptape_device_table* table = open();
@@ -113,13 +122,7 @@ TEST_F(DeviceTablesTest, IndexListsAreRowsAndTheirLengths) {
   starts[2] = 6;
   ptape_table_compare(table, nullptr, nullptr);
   ptape_table_close(table);
-  EXPECT_THAT(
-      close(),
-      ElementsAre(R"({"ev": "table", "buffer": "t", "row": 0, "col": 0, "pages": [0, 1]})",
-                  R"({"ev": "table", "buffer": "t", "row": 1, "col": 0, "pages": [2, 3, 4]})",
-                  R"({"ev": "lens", "buffer": "n", "values": [2, 3], "row": 0})",
-                  R"({"ev": "table", "buffer": "t", "row": 0, "col": 2, "pages": [9]})",
-                  R"({"ev": "lens", "buffer": "n", "values": [3], "row": 0})"));
+  EXPECT_THAT(close(), ElementsAreArray(kListsOfWhichTheFirstGrows));
 }
 
 TEST_F(DeviceTablesTest, AMapTellsWhatItMapsFromNowOn) {
@@ -235,13 +238,7 @@ TEST_F(DeviceTablesTest, IndexListsOfEachStepAreTheSameTable) {
   view.capacity = 3;
   ptape_table_compare_at(table, &view, nullptr, nullptr);
   ptape_table_close(table);
-  EXPECT_THAT(
-      close(),
-      ElementsAre(R"({"ev": "table", "buffer": "t", "row": 0, "col": 0, "pages": [0, 1]})",
-                  R"({"ev": "table", "buffer": "t", "row": 1, "col": 0, "pages": [2, 3, 4]})",
-                  R"({"ev": "lens", "buffer": "n", "values": [2, 3], "row": 0})",
-                  R"({"ev": "table", "buffer": "t", "row": 0, "col": 2, "pages": [9]})",
-                  R"({"ev": "lens", "buffer": "n", "values": [3], "row": 0})"));
+  EXPECT_THAT(close(), ElementsAreArray(kListsOfWhichTheFirstGrows));
 }
 
 TEST_F(DeviceTablesTest, SeveralTablesAreToldInTheirOrder) {

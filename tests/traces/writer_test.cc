@@ -61,27 +61,38 @@ TEST(Writer, AFullDiskIsReportedWithWhatToDo) {
   EXPECT_NE(status.message().find("free some space"), std::string::npos) << status.message();
 }
 
-TEST(Writer, ADiskThatFillsUpLeavesWhatWasWrittenWhole) {
-  TempFolder folder;
-  Names names;
+struct Filled {
+  std::uint64_t added = 0;
+  Status first, again, closed;  // Of the add that failed, of one more, and of closing.
+};
+
+// Adds the event while files may have 20,000 bytes.
+Filled fill_a_disk(Writer& writer, const Event& event) {
   ::signal(SIGXFSZ, SIG_IGN);
   rlimit old{};
   ::getrlimit(RLIMIT_FSIZE, &old);
-  rlimit limit{20000, old.rlim_max};
+  const rlimit limit{20000, old.rlim_max};
+  ::setrlimit(RLIMIT_FSIZE, &limit);
+  Filled out;
+  while ((out.first = writer.add(event)).ok()) ++out.added;
+  out.again = writer.add(event);
+  out.closed = writer.close();
+  ::setrlimit(RLIMIT_FSIZE, &old);
+  return out;
+}
+
+TEST(Writer, ADiskThatFillsUpLeavesWhatWasWrittenWhole) {
+  TempFolder folder;
+  Names names;
   const Event event = parsed(R"({"ev":"note","text":"n"})", names);
   Status status;
   const auto writer = create(folder.file("x"), names, segments_of(1, 0), status);
   ASSERT_NE(writer, nullptr);
-  ::setrlimit(RLIMIT_FSIZE, &limit);
-  std::uint64_t written = 0;
-  while ((status = writer->add(event)).ok()) ++written;
-  const Status again = writer->add(event);
-  const Status closed = writer->close();
-  ::setrlimit(RLIMIT_FSIZE, &old);
-  EXPECT_EQ(status.code(), Code::kSystem);
-  EXPECT_NE(status.message().find(std::to_string(written) + " events are in the file"),
+  const auto [written, first, again, closed] = fill_a_disk(*writer, event);
+  EXPECT_EQ(first.code(), Code::kSystem);
+  EXPECT_NE(first.message().find(std::to_string(written) + " events are in the file"),
             std::string::npos)
-      << status.message();
+      << first.message();
   EXPECT_FALSE(again.ok());
   EXPECT_FALSE(closed.ok());
   const ReadBack back = read_back(folder.file("x"), names);
@@ -131,23 +142,14 @@ TEST(Writer, WhatIsWrittenBehindIsTheSame) {
 TEST(Writer, WhatFailsBehindIsToldOfByALaterCall) {
   TempFolder folder;
   Names names;
-  ::signal(SIGXFSZ, SIG_IGN);
-  rlimit old{};
-  ::getrlimit(RLIMIT_FSIZE, &old);
-  rlimit limit{20000, old.rlim_max};
   const Event event = parsed(R"({"ev":"note","text":"n"})", names);
   WriterOptions options = segments_of(3, 0);
   options.behind = true;
   Status status;
   const auto writer = create(folder.file("x"), names, options, status);
   ASSERT_NE(writer, nullptr);
-  ::setrlimit(RLIMIT_FSIZE, &limit);
-  std::uint64_t added = 0;
-  while ((status = writer->add(event)).ok()) ++added;
-  const Status again = writer->add(event);
-  const Status closed = writer->close();
-  ::setrlimit(RLIMIT_FSIZE, &old);
-  EXPECT_EQ(status.code(), Code::kSystem);
+  const auto [added, first, again, closed] = fill_a_disk(*writer, event);
+  EXPECT_EQ(first.code(), Code::kSystem);
   EXPECT_FALSE(again.ok());
   EXPECT_FALSE(closed.ok());
   EXPECT_EQ(writer->events(), added) << "but for the one that was refused";
