@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SGLang's own classes with their tensors on a GPU, as run_engines.py runs them on a CPU: the same
-launches, the same findings, and no call of the recorder's in a step waits for the GPU. Skipped
-where torch sees none."""
+"""SGLang's own classes and vLLM's engine with their tensors on a GPU, as run_engines.py runs them on
+a CPU: the same launches, the same findings, and no call of the recorder's in a step waits for the
+GPU. Skipped where torch sees none."""
 import os
 import re
 import subprocess
@@ -69,10 +69,9 @@ class Seen:
         self.launches.append((*what, event["bound"]["pool"], event["bound"]["pages"], rows))
 
 
-class SglangOnAGpu(unittest.TestCase):
-    RUNS = (("defect", "aiter", ""), ("fixed", "aiter", ""), ("fixed", "triton", ""),
-            ("fixed", "triton", "row"), ("fixed", "trtllm_mha", ""),
-            ("fixed", "trtllm_mha", "stale"), ("fixed", "trtllm_mha", "decode"))
+class OnAGpu:
+    """Each of RUNS is recorded once, beside the others."""
+    script = ""
 
     @classmethod
     def setUpClass(cls):
@@ -85,18 +84,15 @@ class SglangOnAGpu(unittest.TestCase):
             cls.runs = dict(zip(cls.RUNS, pool.map(lambda run: cls.record(*run), cls.RUNS)))
 
     @classmethod
-    def record(cls, release, backend, fault):
-        """The trace, what the drive printed and logged."""
-        trace = os.path.join(cls.folder.name, "-".join([release, backend, fault]) + ".ptape")
-        environment = dict(os.environ, PAGETAPE_LIBRARY=live.LIBRARY, PAGETAPE_ON_GPU="1",
-                           PAGETAPE_STRICT="1")
-        if fault == "decode":
-            environment["PAGETAPE_DRIVE"], fault = "sglang_decode.py", ""
+    def recorded(cls, name, *arguments, **environment):
+        """The trace, which stands in the place of None; what the drive printed and logged."""
+        trace = os.path.join(cls.folder.name, name + ".ptape")
         done = subprocess.run(
-            ["bash", os.path.join(live.ROOT, "capture/python/record_sglang.sh"),
-             os.environ["PAGETAPE_ENGINES"], release, trace, backend, fault],
-            env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            check=False, timeout=600)
+            ["bash", os.path.join(live.ROOT, "capture/python", cls.script),
+             os.environ["PAGETAPE_ENGINES"], *(trace if one is None else one for one in arguments)],
+            env=dict(os.environ, PAGETAPE_LIBRARY=live.LIBRARY, PAGETAPE_ON_GPU="1",
+                     PAGETAPE_STRICT="1", **environment),
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=600)
         if done.returncode:
             raise AssertionError(done.stdout)
         return trace, done.stdout
@@ -107,6 +103,22 @@ class SglangOnAGpu(unittest.TestCase):
 
     def report(self, *run):
         return live.verify(self.runs[run][0])
+
+    def test_nothing_was_left_to_copies(self):
+        for trace, _ in self.runs.values():
+            kinds = {e["ev"] for e in live.events(trace)}
+            self.assertFalse({"note", "gap", "dropped"} & kinds)
+
+
+class SglangOnAGpu(OnAGpu, unittest.TestCase):
+    RUNS = (("defect", "aiter", ""), ("fixed", "aiter", ""), ("fixed", "triton", ""),
+            ("fixed", "triton", "row"), ("fixed", "trtllm_mha", ""),
+            ("fixed", "trtllm_mha", "stale"))
+    script = "record_sglang.sh"
+
+    @classmethod
+    def record(cls, release, backend, fault):
+        return cls.recorded("-".join([release, backend, fault]), release, None, backend, fault)
 
     @staticmethod
     def golden(release):
@@ -143,21 +155,86 @@ class SglangOnAGpu(unittest.TestCase):
         self.assertEqual({(f["layer"], f["req"]) for f in report["findings"]}, {(5, "A")})
 
     def test_the_recorder_waits_in_no_step(self):
-        for run in self.RUNS:
-            printed = self.runs[run][1]
-            # The drive of decode steps ends where any call waits, the engine's own too.
-            wanted = "; nothing waited" if run[2] == "decode" else "the recorder waited 0 times"
-            self.assertIn(wanted, printed)
+        for _, printed in self.runs.values():
+            self.assertIn("the recorder waited 0 times", printed)
+
+
+class SglangDecodesOnAGpu(OnAGpu, unittest.TestCase):
+    """Steps of 64 requests, called and in a CUDA graph, each with a row that once names another
+    request's page. The drive ends where any call in a step waits, the engine's own too."""
+    RUNS = (("", ""), ("", "row"), ("1", ""), ("1", "row"))
+    script = "record_sglang.sh"
+
+    @classmethod
+    def record(cls, graph, fault):
+        return cls.recorded("decode" + graph + fault, "fixed", None, "trtllm_mha", fault,
+                            PAGETAPE_DRIVE="sglang_decode.py", PAGETAPE_GRAPH=graph)
+
+    def test_nothing_waits_in_a_step(self):
+        for (graph, _), (_, printed) in self.runs.items():
+            self.assertIn("42 layers, in a graph, " if graph else "42 layers, recorded", printed)
+            self.assertIn("; nothing waited", printed)
 
     def test_decode_steps_of_many_requests_are_clean(self):
-        report = self.report("fixed", "trtllm_mha", "decode")
-        self.assertEqual((report["verdict"], report["counts"]), ("pass", {}))
-        self.assertGreater(report["launches"], 5000)
+        for graph in ("", "1"):
+            report = self.report(graph, "")
+            self.assertEqual((report["verdict"], report["counts"]), ("pass", {}))
+            self.assertGreater(report["launches"], 5000)
 
-    def test_nothing_was_left_to_copies(self):
-        for trace, _ in self.runs.values():
-            kinds = {e["ev"] for e in live.events(trace)}
-            self.assertFalse({"note", "gap", "dropped"} & kinds)
+    def test_a_graphs_launches_read_what_calls_read(self):
+        """Each of them with its own tables, which a kernel in the graph builds."""
+        for fault in ("", "row"):
+            called, in_a_graph = (Seen(self.runs[graph, fault][0]).launches for graph in ("", "1"))
+            self.assertEqual(called, in_a_graph)
+
+    def test_a_row_that_names_another_requests_page(self):
+        for graph in ("", "1"):
+            report = self.report(graph, "row")
+            self.assertEqual(set(report["counts"]), {"WRONG_OWNER"})
+            self.assertEqual({(f["step"], f["req"]) for f in report["findings"]}, {(30, "r0")})
+            self.assertEqual({f["layer"] for f in report["findings"]}, {5, 11, 17, 23, 29, 35, 41})
+
+
+class VllmOnAGpu(OnAGpu, unittest.TestCase):
+    """EngineCore itself, its attention the Triton backend's: with the drive's drafts, without (a
+    step ahead), and with a fault planted."""
+    RUNS = (("",), ("async",), ("cell",), ("slot",), ("table",))
+    script = "record_vllm.sh"
+
+    @classmethod
+    def record(cls, what):
+        return cls.recorded("vllm-" + what, None, what)
+
+    def test_launches_are_those_of_the_recording_on_a_cpu(self):
+        """Without drafts: which of these are accepted is the model's, whose weights are drawn where
+        they stand."""
+        recorded = os.path.join(live.GOLDEN, "vllm-0.32.0-async.ptape")
+        launches = Seen(self.runs["async",][0]).launches
+        self.assertGreater(len(launches), 1000)
+        self.assertEqual(launches, Seen(recorded).launches)
+
+    def test_the_engine_as_it_is_is_clean(self):
+        for what in ("", "async"):
+            report = self.report(what)
+            self.assertEqual((report["verdict"], report["counts"]), ("pass", {}))
+            for rule in live.LiveVllm.judged:
+                self.assertGreater(report["rules"][rule]["judged"], 100, rule)
+
+    def test_a_cell_that_names_another_requests_block(self):
+        findings = self.report("cell")["findings"]
+        self.assertEqual([(f["rule"], f["layer"]) for f in findings], [("WRONG_OWNER", 5)])
+
+    def test_a_token_stored_in_another_requests_block(self):
+        findings = self.report("slot")["findings"]
+        self.assertEqual((findings[0]["rule"], findings[0]["layer"]), ("WRONG_OWNER", 5))
+
+    def test_a_layer_that_gets_another_groups_table(self):
+        findings = self.report("table")["findings"]
+        self.assertEqual({(f["rule"], f["layer"]) for f in findings}, {("WRONG_SPACE", 0)})
+
+    def test_the_recorder_waits_in_no_step(self):
+        for _, printed in self.runs.values():
+            self.assertIn("the recorder waited 0 times", printed)
 
 
 if __name__ == "__main__":

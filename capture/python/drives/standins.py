@@ -54,14 +54,14 @@ def _paged_attention_ragged(out, *args, **kwargs):
 
 
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds every module of one package, as an _Absent with the attributes given for it."""
+    """Finds a package and every module of it, as an _Absent with the attributes given for it."""
 
     def __init__(self, package: str, provided: dict) -> None:
         self._package = package
         self._provided = provided
 
     def find_spec(self, fullname, path=None, target=None):
-        if fullname.split(".")[0] != self._package:
+        if not f"{fullname}.".startswith(f"{self._package}."):
             return None
         return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
 
@@ -93,6 +93,20 @@ def install_absent(*packages: str) -> None:
         if importlib.util.find_spec(package) is None:
             sys.meta_path.append(_Finder(package, {
                 "sgl_kernel.utils": {"is_arch_support_pdl": lambda: False}}))
+
+
+def install_vllm_kernels() -> None:
+    """What vLLM built for CPUs lacks of a GPU's kernels, of which none is called: layers run as
+    torch has them (custom_ops none), attention in Triton. An operator is looked up where a layer is
+    made, another one says while others are imported what there is."""
+    if importlib.util.find_spec("vllm._C_stable_libtorch") is not None:
+        return
+    for package in ("vllm._C_stable_libtorch", "vllm.vllm_flash_attn"):
+        sys.meta_path.insert(0, _Finder(package, {}))
+    torch.library.define("_C::gelu_tanh_and_mul", "(Tensor(a!) out, Tensor input) -> ()")
+    asked = "_C::cutlass_scaled_mm_supports_block_fp8"
+    torch.library.define(asked, "(int capability) -> bool")
+    torch.library.impl(asked, "CompositeExplicitAutograd")(lambda capability: False)
 
 
 class _Wrapper:

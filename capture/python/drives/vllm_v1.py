@@ -3,8 +3,9 @@
 and rejection sampler, for a small Gemma-3-style model of random weights (five sliding layers, one
 full) and more requests than there are blocks for at once. On a CPU the attention is vLLM's own for
 CPUs and nothing is replaced; with $PAGETAPE_ON_GPU, on a GPU, it is the Triton backend's, and other
-layers run as torch has them. Every fourth prompt repeats the one before it, one request is aborted.
-Drafts are the drive's own, by vLLM's interface for such; some of them are accepted.
+layers run as torch has them: kernels that vLLM built for CPUs lacks are not called (standins.py).
+Every fourth prompt repeats the one before it, one request is aborted. Drafts are the drive's own, by
+vLLM's interface for such; some of them are accepted.
 
 $PAGETAPE_PLANT says what else is done:
   async   no drafts; the scheduler is a step ahead of the worker
@@ -26,6 +27,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from contextlib import nullcontext
 from typing import Dict, List
 
 os.environ.update(VLLM_NO_USAGE_STATS="1", HF_HUB_OFFLINE="1", VLLM_LOGGING_LEVEL="ERROR",
@@ -33,6 +35,9 @@ os.environ.update(VLLM_NO_USAGE_STATS="1", HF_HUB_OFFLINE="1", VLLM_LOGGING_LEVE
 ON_GPU = bool(os.environ.get("PAGETAPE_ON_GPU"))
 if ON_GPU:
     os.environ.update(VLLM_USE_V2_MODEL_RUNNER="0", VLLM_USE_FLASHINFER_SAMPLER="0")
+    import standins
+
+    standins.install_vllm_kernels()
 
 from vllm.engine.arg_utils import EngineArgs  # noqa: E402
 from vllm.sampling_params import SamplingParams  # noqa: E402
@@ -52,6 +57,7 @@ MODEL = dict(
     layer_types=["sliding_attention"] * 5 + ["full_attention"], torch_dtype="bfloat16",
     hidden_activation="gelu_pytorch_tanh")
 ON_A_GPU = dict(compilation_config={"custom_ops": ["none"], "mode": 0},
+                ir_op_priority={"rms_norm": ["native"], "fused_add_rms_norm": ["native"]},
                 attention_config={"backend": "TRITON_ATTN"}, gpu_memory_utilization=0.3)
 DRAFT_MODEL = dict(MODEL, num_hidden_layers=1, layer_types=["full_attention"])
 
@@ -236,12 +242,20 @@ def main() -> None:
     core = engine(plant)
     for number, tokens in enumerate(prompts()):
         core.add_request(*core.preprocess_add_request(request(number, tokens)))
+    waits = nullcontext()
+    if ON_GPU:
+        from waits import Waits
+
+        waits = Waits()
     try:
-        print(run(core, PLANTS.get(plant)))
+        with waits:
+            print(run(core, PLANTS.get(plant)))
     except Exception as error:
         if plant not in PLANTS:
             raise
         print(f"the engine gave up: {type(error).__name__}: {error}")
+    if ON_GPU:
+        print(waits)
 
 
 if __name__ == "__main__":
