@@ -37,7 +37,7 @@ __global__ void fill_kernel(void* cells, std::uint32_t cell_bytes, std::int64_t 
   }
 }
 
-__device__ void report(const CheckJob& job, const GuardedLaunch& launch) {
+__device__ __noinline__ void report(const CheckJob& job, const GuardedLaunch& launch) {
   const auto number_at = [](std::uint64_t& of) {
     return reinterpret_cast<unsigned long long*>(&of);
   };
@@ -64,7 +64,9 @@ __device__ void finish(const CheckJob& job, const GuardedLaunch& launch, bool ba
     __threadfence();
     if (!changed) waits = atomicExch(&job.found->reporting, 1u) == 0;
   }
-  atomicAdd(&job.found->arrived, first ? kTurn - (gridDim.x * gridDim.y - 1) : 1u);
+  const std::uint32_t part = first ? kTurn - (gridDim.x * gridDim.y - 1) : 1u;
+  asm volatile("red.relaxed.gpu.global.add.u32 [%0], %1;" ::"l"(&job.found->arrived), "r"(part)
+               : "memory");
   if (!waits) return;
   const volatile std::uint32_t& arrived = job.found->arrived;
   while (arrived % kTurn != 0) {
@@ -75,38 +77,29 @@ __device__ void finish(const CheckJob& job, const GuardedLaunch& launch, bool ba
   report(job, launch);
 }
 
-// `kEarly`: a row's entries are loaded before it is known how many live. Of tables up to 2 MiB that
-// takes less time, whatever lives: there one wait for memory more counts, not the bytes.
-template <class Cell, std::uint32_t kCells, bool kEarly>
-__global__ void __launch_bounds__(kThreads)
-    check_kernel(const CheckJob job, const GuardedLaunch launch) {
+// This thread's items, entry by entry. True where a bad one lives.
+template <class Cell, std::uint32_t kCells>
+__device__ __noinline__ bool settle_rows(const CheckJob& job, const GuardedLaunch& launch,
+                                         std::int64_t copied_bound) {
   const std::uint32_t stride = gridDim.x * kThreads, mine = blockIdx.x * kThreads + threadIdx.x;
-  const std::int64_t copied_bound = job.copy != nullptr ? job.found->copied_bound : launch.bound;
   bool any = false;
   for (std::uint32_t row = blockIdx.y; row < job.view.rows; row += gridDim.y) {
     const RowSpan span = row_span(job.view, row);
-    LiveColumns live{0, span.cells};
-    GuardedItems items{0, (span.cells + kCells - 1) / kCells};
-    const auto look = [&] {
-      live = live_columns(span, launch, row);
-      items = guarded_items(span, live, launch.bound < copied_bound, kCells);
-    };
-    if constexpr (!kEarly) look();
+    const LiveColumns live = live_columns(span, launch, row);
+    const GuardedItems items = guarded_items(span, live, launch.bound < copied_bound, kCells);
     auto* copy = static_cast<Cell*>(job.copy);
     if (copy != nullptr) copy += copied_row(job.view, span, row);
-    const GuardedItems loaded = items;
-    for (std::uint32_t first = loaded.begin + mine; first < loaded.end;
+    for (std::uint32_t first = items.begin + mine; first < items.end;
          first += kItemsAtOnce * stride) {
       GuardItem<Cell, kCells> item[kItemsAtOnce];
 #pragma unroll
       for (std::uint32_t j = 0; j < kItemsAtOnce; ++j) {
-        if (first + j * stride < loaded.end) item[j].load(job.view, span, first + j * stride);
+        if (first + j * stride < items.end) item[j].load(job.view, span, first + j * stride);
       }
-      if constexpr (kEarly) look();
 #pragma unroll
       for (std::uint32_t j = 0; j < kItemsAtOnce; ++j) {
         const std::uint32_t i = first + j * stride;
-        if (i < items.begin || i >= items.end) continue;
+        if (i >= items.end) continue;
         const std::uint32_t bad = item[j].settle(launch, live, i, copy);
         if (bad == 0) continue;
         any = true;
@@ -115,6 +108,123 @@ __global__ void __launch_bounds__(kThreads)
       }
     }
   }
+  return any;
+}
+
+__device__ std::int64_t bound_of_copy(const CheckJob& job, const GuardedLaunch& launch) {
+  return job.copy != nullptr ? job.found->copied_bound : launch.bound;
+}
+
+// Tables of any form.
+template <class Cell>
+__global__ void __launch_bounds__(kThreads)
+    check_kernel(const __grid_constant__ CheckJob job,
+                 const __grid_constant__ GuardedLaunch launch) {
+  const std::int64_t copied_bound = bound_of_copy(job, launch);
+  const bool any = settle_rows<Cell, 1>(job, launch, copied_bound);
+  finish(job, launch, any, launch.bound != copied_bound);
+}
+
+// Division of numbers below 2^31, as a multiplication.
+struct Divisor {
+  explicit Divisor(std::uint32_t by) {
+    while ((1ull << shift) < by) ++shift;
+    factor = static_cast<std::uint32_t>((1ull << (31 + shift)) / by + 1);
+    shift += 31;
+  }
+  __device__ std::uint32_t quotient(std::uint32_t number) const {
+    return static_cast<std::uint32_t>(std::uint64_t{number} * factor >> shift);
+  }
+  std::uint32_t factor = 0, shift = 0;
+};
+
+// What a launch asks of rows of whole vectors, as short as the device can be told.
+struct VectorJob {
+  VectorJob(const TableView& view, const GuardedLaunch& launch, std::uint32_t cells, void* copy)
+      : cells(view.cells),
+        copy(copy),
+        lens(launch.lens),
+        row_items(view.row_stride / cells),
+        rows(view.rows),
+        held(view.cols / cells),
+        tokens_most(static_cast<std::uint32_t>(view.cols * launch.page_size)),
+        page(static_cast<std::uint32_t>(launch.page_size)),
+        window(launch.window > 0 ? launch.window + launch.q_len - 1 : INT64_MAX),
+        below(view.cell_bytes == 4 ? ends_below<std::int32_t>(launch.bound)
+                                   : ends_below<std::int64_t>(launch.bound)) {}
+  static bool fits(const TableView& view, const GuardedLaunch& launch) {
+    return compares_vectors(view) && launch.page_size <= INT32_MAX / view.cols &&
+           launch.window <= INT32_MAX && launch.q_len <= INT32_MAX;
+  }
+
+  const void* cells;
+  void* copy;        // Or null.
+  const void* lens;  // Or null.
+  std::int64_t row_items;
+  std::uint32_t rows, held;  // Items of a row.
+  std::uint32_t tokens_most;  // Of a row.
+  Divisor page;
+  std::int64_t window;  // Tokens of a row behind those that have left it.
+  std::uint64_t below;  // The bound, as wide as the cells.
+};
+
+// Items of a row that are looked at. `whole`: all of them, see guarded_items().
+template <bool kWindow>
+__device__ GuardedItems items_of(const VectorJob& job, std::int64_t tokens, bool whole,
+                                 std::uint32_t cells) {
+  GuardedItems items{0, job.held};
+  if (whole || job.lens == nullptr) return items;
+  const std::int64_t most = job.tokens_most;
+  const auto held = static_cast<std::uint32_t>(min(max(tokens, std::int64_t{0}), most));
+  const std::uint32_t end = held == 0 ? 0 : job.page.quotient(held - 1) + 1;
+  items.end = (end + cells - 1) / cells;
+  if (!kWindow || tokens <= job.window) return items;
+  const auto left = static_cast<std::uint32_t>(min(tokens - job.window, most));
+  items.begin = min(job.page.quotient(left), end) / cells;
+  return items;
+}
+
+// Rows of whole vectors, as most tables are. What takes the time is instructions, those that are
+// done and those that each launch fetches anew: of entries that are good there is one comparison.
+// Without a window a row's first items are loaded before it is known how many live.
+template <class Cell, std::uint32_t kCells, bool kWindow>
+__global__ void __launch_bounds__(kThreads, 1024 / kThreads)
+    check_vectors_kernel(const __grid_constant__ VectorJob vectors,
+                         const __grid_constant__ CheckJob job,
+                         const __grid_constant__ GuardedLaunch launch) {
+  using Group = CellGroup<Cell, kCells>;
+  const std::uint32_t stride = gridDim.x * kThreads, mine = blockIdx.x * kThreads + threadIdx.x;
+  const auto below = static_cast<std::make_unsigned_t<Cell>>(vectors.below);
+  const std::int64_t copied_bound = bound_of_copy(job, launch);
+  bool suspect = false;
+  for (std::uint32_t row = blockIdx.y; row < vectors.rows; row += gridDim.y) {
+    const auto* from = static_cast<const Group*>(vectors.cells) + row * vectors.row_items;
+    auto* to = static_cast<Group*>(vectors.copy) + std::uint64_t{row} * vectors.held;
+    const std::int64_t tokens = tokens_of(launch, row);
+    Group item[kItemsAtOnce];
+    if (!kWindow && mine < vectors.held) item[0] = from[mine];
+    const GuardedItems items =
+        items_of<kWindow>(vectors, tokens, launch.bound < copied_bound, kCells);
+    for (std::uint32_t at = items.begin + mine; at < items.end; at += kItemsAtOnce * stride) {
+      // Behind the last one it is that once more: what is not asked takes no time.
+      std::uint32_t i[kItemsAtOnce];
+#pragma unroll
+      for (std::uint32_t j = 0; j < kItemsAtOnce; ++j) {
+        i[j] = min(at + j * stride, items.end - 1);
+        if (kWindow || j > 0 || at != mine) item[j] = from[i[j]];
+      }
+      bool good = true;
+#pragma unroll
+      for (std::uint32_t j = 0; j < kItemsAtOnce; ++j) {
+        for (std::uint32_t k = 0; k < kCells; ++k) good &= is_below(item[j].cells[k], below);
+      }
+      suspect |= !good;
+      if (!good || vectors.copy == nullptr) continue;
+#pragma unroll
+      for (std::uint32_t j = 0; j < kItemsAtOnce; ++j) to[i[j]] = item[j];
+    }
+  }
+  const bool any = suspect && settle_rows<Cell, kCells>(job, launch, copied_bound);
   finish(job, launch, any, launch.bound != copied_bound);
 }
 
@@ -145,30 +255,32 @@ class CudaTable final : public GuardedTable {
   Status check(const TableView& view, const GuardedLaunch& launch, void* on) override {
     auto* stream = static_cast<cudaStream_t>(on);
     job_.view = view;
-    const bool vectors = compares_vectors(job_.view);
-    if (job_.view.cell_bytes == 4) {
-      return vectors ? start<std::int32_t, 4>(launch, stream)
-                     : start<std::int32_t, 1>(launch, stream);
+    if (VectorJob::fits(view, launch)) {
+      return view.cell_bytes == 4 ? start_vectors<std::int32_t, 4>(launch, stream)
+                                  : start_vectors<std::int64_t, 2>(launch, stream);
     }
-    return vectors ? start<std::int64_t, 2>(launch, stream)
-                   : start<std::int64_t, 1>(launch, stream);
+    const dim3 blocks = blocks_for(view, kThreads, processors_);
+    if (view.cell_bytes == 4) {
+      check_kernel<std::int32_t><<<blocks, kThreads, 0, stream>>>(job_, launch);
+    } else {
+      check_kernel<std::int64_t><<<blocks, kThreads, 0, stream>>>(job_, launch);
+    }
+    return check_cuda(cudaGetLastError(), "guarding a launch");
   }
   void* copy() override { return job_.copy; }
 
  private:
   template <class Cell, std::uint32_t kCells>
-  Status start(const GuardedLaunch& launch, cudaStream_t stream) {
-    constexpr std::int64_t kSmall = 2 << 20;  // Bytes.
-    const TableView& view = job_.view;
-    const bool early = view.starts == nullptr && launch.lens != nullptr &&
-                       std::int64_t{view.rows} * view.cols * view.cell_bytes <= kSmall;
-    return early ? start<Cell, kCells, true>(launch, stream)
-                 : start<Cell, kCells, false>(launch, stream);
-  }
-  template <class Cell, std::uint32_t kCells, bool kEarly>
-  Status start(const GuardedLaunch& launch, cudaStream_t stream) {
-    const dim3 blocks = blocks_for(job_.view, kThreads, processors_);
-    check_kernel<Cell, kCells, kEarly><<<blocks, kThreads, 0, stream>>>(job_, launch);
+  Status start_vectors(const GuardedLaunch& launch, cudaStream_t stream) {
+    const VectorJob vectors(job_.view, launch, kCells, job_.copy);
+    const dim3 blocks = blocks_for(job_.view, kThreads, processors_, kItemsAtOnce);
+    if (launch.window > 0) {
+      check_vectors_kernel<Cell, kCells, true>
+          <<<blocks, kThreads, 0, stream>>>(vectors, job_, launch);
+    } else {
+      check_vectors_kernel<Cell, kCells, false>
+          <<<blocks, kThreads, 0, stream>>>(vectors, job_, launch);
+    }
     return check_cuda(cudaGetLastError(), "guarding a launch");
   }
 

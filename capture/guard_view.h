@@ -44,11 +44,15 @@ struct GuardState {
 struct LiveColumns {
   std::uint32_t begin = 0, end = 0;
 };
+// Of no account where the launch has no lengths.
+PAGETAPE_BOTH std::int64_t tokens_of(const GuardedLaunch& launch, std::uint32_t row) {
+  return launch.lens == nullptr ? 0 : integer_at(launch.lens, launch.len_bytes, row);
+}
 PAGETAPE_BOTH LiveColumns live_columns(const RowSpan& span, const GuardedLaunch& launch,
                                        std::uint32_t row) {
   LiveColumns live{0, span.cells};
   if (launch.lens == nullptr) return live;
-  const std::int64_t len = integer_at(launch.lens, launch.len_bytes, row);
+  const std::int64_t len = tokens_of(launch, row);
   const std::int64_t pages = len <= 0 ? 0 : (len - 1) / launch.page_size + 1;
   if (pages < live.end) live.end = static_cast<std::uint32_t>(pages);
   const std::int64_t left = launch.window > 0 ? len - launch.q_len + 1 - launch.window : 0;

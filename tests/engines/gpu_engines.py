@@ -104,21 +104,29 @@ class OnAGpu:
     def report(self, *run):
         return live.verify(self.runs[run][0])
 
+    def kinds(self, *run):
+        return {e["ev"] for e in live.events(self.runs[run][0])}
+
+    def notes(self, *run):
+        return [e["text"] for e in live.events(self.runs[run][0]) if e["ev"] == "note"]
+
     def test_nothing_was_left_to_copies(self):
-        for trace, _ in self.runs.values():
-            kinds = {e["ev"] for e in live.events(trace)}
-            self.assertFalse({"note", "gap", "dropped"} & kinds)
+        for run in self.runs:
+            left = {"gap", "dropped"} if "outside" in run else {"note", "gap", "dropped"}
+            self.assertFalse(left & self.kinds(*run), run)
 
 
 class SglangOnAGpu(OnAGpu, unittest.TestCase):
-    RUNS = (("defect", "aiter", ""), ("fixed", "aiter", ""), ("fixed", "triton", ""),
-            ("fixed", "triton", "row"), ("fixed", "trtllm_mha", ""),
-            ("fixed", "trtllm_mha", "stale"))
+    RUNS = (("defect", "aiter", "", ""), ("fixed", "aiter", "", ""), ("fixed", "triton", "", ""),
+            ("fixed", "triton", "row", ""), ("fixed", "trtllm_mha", "", ""),
+            ("fixed", "trtllm_mha", "stale", ""), ("fixed", "triton", "", "clamp"),
+            ("fixed", "triton", "outside", "clamp"), ("fixed", "trtllm_mha", "outside", "clamp"))
     script = "record_sglang.sh"
 
     @classmethod
-    def record(cls, release, backend, fault):
-        return cls.recorded("-".join([release, backend, fault]), release, None, backend, fault)
+    def record(cls, release, backend, fault, guard):
+        return cls.recorded("-".join([release, backend, fault, guard]), release, None, backend,
+                            fault, PAGETAPE_GUARD=guard)
 
     @staticmethod
     def golden(release):
@@ -128,35 +136,48 @@ class SglangOnAGpu(OnAGpu, unittest.TestCase):
 
     def test_launches_are_those_of_the_recordings_on_a_cpu(self):
         for release in ("defect", "fixed"):
-            launches = Seen(self.runs[release, "aiter", ""][0]).launches
+            launches = Seen(self.runs[release, "aiter", "", ""][0]).launches
             self.assertEqual(len(launches), 272)
             self.assertEqual(launches, Seen(self.golden(release)).launches)
 
     def test_the_defective_release_is_found_out_as_on_a_cpu(self):
-        report = self.report("defect", "aiter", "")
+        report = self.report("defect", "aiter", "", "")
         self.assertEqual(report["verdict"], "fail")
         self.assertEqual(report["counts"], live.verify(self.golden("defect"))["counts"])
         self.assertLessEqual({"OOB_PAGE", "WRONG_SPACE", "STALE_BINDING"}, set(report["counts"]))
 
     def test_the_fixed_release_is_clean(self):
         for backend, launches in (("aiter", 272), ("triton", 260), ("trtllm_mha", 272)):
-            report = self.report("fixed", backend, "")
+            report = self.report("fixed", backend, "", "")
             self.assertEqual((report["verdict"], report["counts"], report["launches"]),
                              ("pass", {}, launches))
             self.assertGreater(report["rules"]["UNINIT_READ"]["judged"], 100)
 
     def test_trtllm_mha_with_the_fact_it_once_cached(self):
-        self.assertEqual(set(self.report("fixed", "trtllm_mha", "stale")["counts"]), {
+        self.assertEqual(set(self.report("fixed", "trtllm_mha", "stale", "")["counts"]), {
             "OOB_PAGE", "WRONG_SPACE", "STALE_BINDING", "FREED_PAGE", "WRONG_OWNER"})
 
     def test_a_row_that_names_another_requests_page(self):
-        report = self.report("fixed", "triton", "row")
+        report = self.report("fixed", "triton", "row", "")
         self.assertEqual(set(report["counts"]), {"WRONG_OWNER"})
         self.assertEqual({(f["layer"], f["req"]) for f in report["findings"]}, {(5, "A")})
 
+    def test_a_guard_that_finds_nothing_changes_nothing(self):
+        guarded, plain = (Seen(self.runs["fixed", "triton", "", guard][0]).launches
+                          for guard in ("clamp", ""))
+        self.assertEqual(guarded, plain)
+
+    def test_no_kernel_is_given_an_index_that_would_end_the_process(self):
+        for backend, bound in (("triton", 1344), ("trtllm_mha", 21)):
+            run = "fixed", backend, "outside", "clamp"
+            self.assertEqual(self.notes(*run), [
+                "guard clamp: a read of request A, layer 5, column 1: id 16777216 is outside the "
+                f"bound pool of {bound}; entries outside: 1"])
+
     def test_the_recorder_waits_in_no_step(self):
-        for _, printed in self.runs.values():
-            self.assertIn("the recorder waited 0 times", printed)
+        for run in self.RUNS:
+            if run[2] != "outside":  # Whose entry it is may be asked of the GPU.
+                self.assertIn("the recorder waited 0 times", self.runs[run][1], run)
 
 
 class SglangDecodesOnAGpu(OnAGpu, unittest.TestCase):
@@ -182,10 +203,13 @@ class SglangDecodesOnAGpu(OnAGpu, unittest.TestCase):
             self.assertGreater(report["launches"], 5000)
 
     def test_a_graphs_launches_read_what_calls_read(self):
-        """Each of them with its own tables, which a kernel in the graph builds."""
+        """Each of them with its own tables, which a kernel in the graph builds. Before the capture
+        the layers are called once, for nobody."""
         for fault in ("", "row"):
             called, in_a_graph = (Seen(self.runs[graph, fault][0]).launches for graph in ("", "1"))
-            self.assertEqual(called, in_a_graph)
+            of_nobody = [one for one in in_a_graph if not any(row[0] for row in one[-1])]
+            self.assertEqual(len(of_nobody), 2 * 42)
+            self.assertEqual([one for one in in_a_graph if one not in of_nobody], called)
 
     def test_a_row_that_names_another_requests_page(self):
         for graph in ("", "1"):
@@ -196,45 +220,62 @@ class SglangDecodesOnAGpu(OnAGpu, unittest.TestCase):
 
 
 class VllmOnAGpu(OnAGpu, unittest.TestCase):
-    """EngineCore itself, its attention the Triton backend's: with the drive's drafts, without (a
-    step ahead), and with a fault planted."""
-    RUNS = (("",), ("async",), ("cell",), ("slot",), ("table",))
+    """EngineCore itself, its attention the Triton backend's: with the drive's drafts and without, a
+    step ahead, with a fault planted, and with an id outside the pool under guard."""
+    RUNS = (("", ""), ("plain", ""), ("plain", "clamp"), ("async", ""), ("cell", ""), ("slot", ""),
+            ("table", ""), ("outside", "clamp"), ("outside", "raise"))
     script = "record_vllm.sh"
+    where = r"a read of request r\d+, layer model.layers.5.self_attn.attn, column 0: id 16777216 " \
+        "is outside the bound pool of 60"
 
     @classmethod
-    def record(cls, what):
-        return cls.recorded("vllm-" + what, None, what)
+    def record(cls, what, guard):
+        return cls.recorded("-".join(["vllm", what, guard]), None, what, PAGETAPE_GUARD=guard)
+
+    def findings(self, what):
+        return self.report(what, "")["findings"]
 
     def test_launches_are_those_of_the_recording_on_a_cpu(self):
         """Without drafts: which of these are accepted is the model's, whose weights are drawn where
         they stand."""
-        recorded = os.path.join(live.GOLDEN, "vllm-0.32.0-async.ptape")
-        launches = Seen(self.runs["async",][0]).launches
-        self.assertGreater(len(launches), 1000)
-        self.assertEqual(launches, Seen(recorded).launches)
+        recorded = Seen(os.path.join(live.GOLDEN, "vllm-0.32.0-plain.ptape")).launches
+        self.assertGreater(len(recorded), 1000)
+        for guard in ("", "clamp"):
+            self.assertEqual(Seen(self.runs["plain", guard][0]).launches, recorded)
 
     def test_the_engine_as_it_is_is_clean(self):
-        for what in ("", "async"):
-            report = self.report(what)
+        for what in ("", "plain", "async"):
+            report = self.report(what, "")
             self.assertEqual((report["verdict"], report["counts"]), ("pass", {}))
             for rule in live.LiveVllm.judged:
                 self.assertGreater(report["rules"][rule]["judged"], 100, rule)
 
     def test_a_cell_that_names_another_requests_block(self):
-        findings = self.report("cell")["findings"]
-        self.assertEqual([(f["rule"], f["layer"]) for f in findings], [("WRONG_OWNER", 5)])
+        self.assertEqual([(f["rule"], f["layer"]) for f in self.findings("cell")],
+                         [("WRONG_OWNER", 5)])
 
     def test_a_token_stored_in_another_requests_block(self):
-        findings = self.report("slot")["findings"]
+        findings = self.findings("slot")
         self.assertEqual((findings[0]["rule"], findings[0]["layer"]), ("WRONG_OWNER", 5))
+        self.assertEqual({f["rule"] for f in findings[1:]}, {"UNINIT_READ"})
 
     def test_a_layer_that_gets_another_groups_table(self):
-        findings = self.report("table")["findings"]
+        findings = self.findings("table")
         self.assertEqual({(f["rule"], f["layer"]) for f in findings}, {("WRONG_SPACE", 0)})
+        self.assertEqual(len({f["event"] for f in findings}), 1)
+
+    def test_an_id_outside_the_pool_reaches_no_kernel(self):
+        notes, report = self.notes("outside", "clamp"), self.report("outside", "clamp")
+        self.assertNotIn("gave up", self.runs["outside", "clamp"][1])
+        self.assertEqual((len(notes), set(report["counts"])), (1, {"OOB_PAGE"}))
+        self.assertRegex(notes[0], f"guard clamp: {self.where}; entries outside: 1")
+        self.assertRegex(self.runs["outside", "raise"][1],
+                         f"the engine gave up: OutOfBounds: {self.where}")
 
     def test_the_recorder_waits_in_no_step(self):
-        for _, printed in self.runs.values():
-            self.assertIn("the recorder waited 0 times", printed)
+        for run in self.RUNS:
+            if run[0] != "outside":  # Whose entry it is may be asked of the GPU.
+                self.assertIn("the recorder waited 0 times", self.runs[run][1], run)
 
 
 if __name__ == "__main__":

@@ -306,7 +306,7 @@ class CommandLine(unittest.TestCase):
         self.assertEqual(report["findings"][0]["rule"], "WRONG_SPACE")
         self.assertEqual({str(f["layer"]).split(".")[0] for f in report["findings"]},
                          {"draft_model"})
-        for clean in ("vllm-0.32.0.ptape", "vllm-0.32.0-async.ptape",
+        for clean in ("vllm-0.32.0.ptape", "vllm-0.32.0-plain.ptape",
                       "vllm-0.32.0-draft-rerouted.ptape"):
             done = run("verify", "--require", "WRONG_SPACE,WRONG_OWNER,FREED_PAGE,UNINIT_READ,"
                        "ALIASED_WRITE,FREELIST", os.path.join(GOLDEN, clean))

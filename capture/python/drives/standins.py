@@ -98,15 +98,16 @@ def install_absent(*packages: str) -> None:
 def install_vllm_kernels() -> None:
     """What vLLM built for CPUs lacks of a GPU's kernels, of which none is called: layers run as
     torch has them (custom_ops none), attention in Triton. An operator is looked up where a layer is
-    made, another one says while others are imported what there is."""
+    made, others are asked while modules are imported what there is."""
     if importlib.util.find_spec("vllm._C_stable_libtorch") is not None:
         return
     for package in ("vllm._C_stable_libtorch", "vllm.vllm_flash_attn"):
         sys.meta_path.insert(0, _Finder(package, {}))
     torch.library.define("_C::gelu_tanh_and_mul", "(Tensor(a!) out, Tensor input) -> ()")
-    asked = "_C::cutlass_scaled_mm_supports_block_fp8"
-    torch.library.define(asked, "(int capability) -> bool")
-    torch.library.impl(asked, "CompositeExplicitAutograd")(lambda capability: False)
+    for kind in ("fp8", "block_fp8"):
+        asked = "_C::cutlass_scaled_mm_supports_" + kind
+        torch.library.define(asked, "(int capability) -> bool")
+        torch.library.impl(asked, "CompositeExplicitAutograd")(lambda capability: False)
 
 
 class _Wrapper:

@@ -9,6 +9,7 @@ vLLM's interface for such; some of them are accepted.
 
 $PAGETAPE_PLANT says what else is done:
   async   no drafts; the scheduler is a step ahead of the worker
+  plain   no drafts
   draft   drafts are made by a draft model of one full layer. vLLM 0.32.0's runner gives such a
           drafter the first group's block table, here that of a sliding group; as the groups share
           tensors, the drafter writes over what a layer of that group stored
@@ -46,6 +47,12 @@ from vllm.v1.engine.core import EngineCore  # noqa: E402
 from vllm.v1.executor.uniproc_executor import UniProcExecutor  # noqa: E402
 from vllm.v1.worker import gpu_model_runner  # noqa: E402
 
+if ON_GPU:
+    from vllm.model_executor.models import registry  # noqa: E402
+
+    # It looks at a model's class in a process of its own, which would lack the stand-ins.
+    registry._run_in_subprocess = lambda inspected: inspected()
+
 PROMPTS, NEW_TOKENS, ABORT_AT, PLANT_AT, AFTER_PLANT = 20, 40, 20, 24, 4
 WINDOW, BLOCK, BLOCKS = 40, 32, 60  # no multiple: a window begins within a block
 DRAFTS = 3
@@ -58,7 +65,8 @@ MODEL = dict(
     hidden_activation="gelu_pytorch_tanh")
 ON_A_GPU = dict(compilation_config={"custom_ops": ["none"], "mode": 0},
                 ir_op_priority={"rms_norm": ["native"], "fused_add_rms_norm": ["native"]},
-                attention_config={"backend": "TRITON_ATTN"}, gpu_memory_utilization=0.3)
+                attention_config={"backend": "TRITON_ATTN"}, gpu_memory_utilization=0.3,
+                kv_cache_memory_bytes=1 << 28)
 DRAFT_MODEL = dict(MODEL, num_hidden_layers=1, layer_types=["full_attention"])
 
 
@@ -97,7 +105,7 @@ def engine(plant: str) -> EngineCore:
             max_model_len=256, max_num_seqs=8, max_num_batched_tokens=64, block_size=BLOCK,
             num_gpu_blocks_override=BLOCKS, enable_prefix_caching=True,
             async_scheduling=plant == "async", **(ON_A_GPU if ON_GPU else {}),
-            speculative_config=None if plant == "async" else drafts)
+            speculative_config=None if plant in ("async", "plain") else drafts)
         return EngineCore(arguments.create_engine_config(), UniProcExecutor, log_stats=False)
 
 
