@@ -67,16 +67,13 @@ inline unsigned processors_of_device(Status& status) {
   return static_cast<unsigned>(processors);
 }
 
-// The blocks for a table: each takes every parts-th stretch of a row, `at_once` items a thread, and
-// goes on rows further down. About 1,024 threads a multiprocessor in all.
-inline dim3 blocks_for(const TableView& view, unsigned threads, unsigned processors,
-                       unsigned at_once = 1) {
-  const unsigned most = std::max(1024 / threads * processors, 1u);
-  const unsigned items = view.cols / (compares_vectors(view) ? kVectorBytes / view.cell_bytes : 1);
-  const unsigned rows = std::min(view.rows, most);
-  const unsigned stretch = threads * at_once;
-  const unsigned parts = std::min((items + stretch - 1) / stretch, std::max(most / rows, 1u));
-  return {parts, rows, 1};
+// The blocks for rows of so many items, one a thread at a time: each takes every parts-th stretch
+// of a row, and goes on rows further down. About 1,024 threads a multiprocessor in all.
+inline dim3 blocks_for(std::uint32_t rows, std::uint32_t items, unsigned threads,
+                       unsigned processors) {
+  const unsigned most = std::max(1024 / threads * processors, 1u), at_once = std::min(rows, most);
+  const unsigned parts = std::min((items + threads - 1) / threads, most / at_once);
+  return {std::max(parts, 1u), at_once, 1};
 }
 
 }  // namespace pagetape

@@ -161,7 +161,7 @@ struct VectorJob {
   void* copy;        // Or null.
   const void* lens;  // Or null.
   std::int64_t row_items;
-  std::uint32_t rows, held;  // Items of a row.
+  std::uint32_t rows, held;   // Items of a row.
   std::uint32_t tokens_most;  // Of a row.
   Divisor page;
   std::int64_t window;  // Tokens of a row behind those that have left it.
@@ -228,6 +228,116 @@ __global__ void __launch_bounds__(kThreads, 1024 / kThreads)
   finish(job, launch, any, launch.bound != copied_bound);
 }
 
+// Index lists are rows of vectors that begin and end anywhere: the vectors in which a list ends
+// have entries of others, which are none of its business.
+struct ListVectors {
+  __device__ ListVectors(const RowSpan& span, std::uint32_t cells, std::int64_t capacity)
+      : first(span.begin / cells),
+        skipped(static_cast<std::uint32_t>(span.begin % cells)),
+        end(skipped + span.cells),
+        count((end + cells - 1) / cells),
+        cut((first + count) * cells > capacity) {}
+  __device__ bool is_edge(std::uint32_t i) const { return i == 0 || i == count - 1; }
+  __device__ bool has(std::uint32_t cell) const { return cell >= skipped && cell < end; }
+
+  std::int64_t first;          // Of all vectors.
+  std::uint32_t skipped, end;  // Of the cells from there on, the list's.
+  std::uint32_t count;
+  bool cut;  // The last one is not there as a whole.
+};
+
+// Of a vector in which a list begins or ends its own entries stay; zeros stand for the others.
+template <class Cell, std::uint32_t kCells>
+__device__ void keep_own(CellGroup<Cell, kCells>& group, const ListVectors& list, std::uint32_t i) {
+  for (std::uint32_t k = 0; k < kCells; ++k) {
+    if (!list.has(i * kCells + k)) group.cells[k] = 0;
+  }
+}
+template <class Cell, std::uint32_t kCells>
+__device__ CellGroup<Cell, kCells> load_own(const CellGroup<Cell, kCells>* from,
+                                            const ListVectors& list, std::uint32_t i) {
+  CellGroup<Cell, kCells> group{};
+  for (std::uint32_t k = 0; k < kCells; ++k) {
+    if (list.has(i * kCells + k)) group.cells[k] = from[i].cells[k];
+  }
+  return group;
+}
+
+// This thread's vectors, entry by entry. True where there is a bad one.
+template <class Cell, std::uint32_t kCells>
+__device__ __noinline__ bool settle_lists(const CheckJob& job, const GuardedLaunch& launch) {
+  const std::uint32_t stride = gridDim.x * kThreads, mine = blockIdx.x * kThreads + threadIdx.x;
+  bool any = false;
+  for (std::uint32_t row = blockIdx.y; row < job.view.rows; row += gridDim.y) {
+    const RowSpan span = list_span(job.view, row);
+    const ListVectors list(span, kCells, job.view.capacity);
+    auto* copy = static_cast<Cell*>(job.copy);
+    if (copy != nullptr) copy += span.begin;
+    for (std::uint32_t i = mine; i < list.count && span.cells > 0; i += stride) {
+      for (std::uint32_t at = i * kCells; at < (i + 1) * kCells; ++at) {
+        if (!list.has(at)) continue;
+        const std::uint32_t col = at - list.skipped;
+        GuardItem<Cell, 1> item;
+        item.load(job.view, span, col);
+        if (item.settle(launch, {0, span.cells}, col, copy) == 0) continue;
+        any = true;
+        atomicMin(&job.found->state.first, row * job.view.cols + col);
+        atomicAdd(reinterpret_cast<unsigned long long*>(&job.found->state.bad), 1ull);
+      }
+    }
+  }
+  return any;
+}
+
+template <class Cell, std::uint32_t kCells>
+__global__ void __launch_bounds__(kThreads, 1024 / kThreads)
+    check_lists_kernel(const __grid_constant__ CheckJob job,
+                       const __grid_constant__ GuardedLaunch launch) {
+  using Group = CellGroup<Cell, kCells>;
+  const std::uint32_t stride = gridDim.x * kThreads, mine = blockIdx.x * kThreads + threadIdx.x;
+  const auto below = ends_below<Cell>(launch.bound);
+  const std::int64_t copied_bound = bound_of_copy(job, launch);
+  bool suspect = false;
+  for (std::uint32_t row = blockIdx.y; row < job.view.rows; row += gridDim.y) {
+    const RowSpan span = list_span(job.view, row);
+    if (span.cells == 0) continue;
+    const ListVectors list(span, kCells, job.view.capacity);
+    const auto* from = static_cast<const Group*>(job.view.cells) + list.first;
+    auto* to = static_cast<Group*>(job.copy) + list.first;
+    for (std::uint32_t at = mine; at < list.count; at += kItemsAtOnce * stride) {
+      Group item[kItemsAtOnce];
+      std::uint32_t i[kItemsAtOnce];
+#pragma unroll
+      for (std::uint32_t j = 0; j < kItemsAtOnce; ++j) {
+        i[j] = min(at + j * stride, list.count - 1);
+        const bool cut = list.cut && i[j] == list.count - 1;
+        item[j] = cut ? load_own<Cell, kCells>(from, list, i[j]) : from[i[j]];
+      }
+      const bool edges = at == 0 || i[kItemsAtOnce - 1] == list.count - 1;
+      bool good = true;
+#pragma unroll
+      for (std::uint32_t j = 0; j < kItemsAtOnce; ++j) {
+        if (edges && list.is_edge(i[j])) keep_own<Cell, kCells>(item[j], list, i[j]);
+        for (std::uint32_t k = 0; k < kCells; ++k) good &= is_below(item[j].cells[k], below);
+      }
+      suspect |= !good;
+      if (!good || job.copy == nullptr) continue;
+#pragma unroll
+      for (std::uint32_t j = 0; j < kItemsAtOnce; ++j) {
+        if (!edges || !list.is_edge(i[j])) {
+          to[i[j]] = item[j];
+          continue;
+        }
+        for (std::uint32_t k = 0; k < kCells; ++k) {
+          if (list.has(i[j] * kCells + k)) to[i[j]].cells[k] = item[j].cells[k];
+        }
+      }
+    }
+  }
+  const bool any = suspect && settle_lists<Cell, kCells>(job, launch);
+  finish(job, launch, any, launch.bound != copied_bound);
+}
+
 class CudaTable final : public GuardedTable {
  public:
   Status prepare(const TableView& view, bool copies, std::int64_t reserved, std::uint64_t* reported,
@@ -253,35 +363,40 @@ class CudaTable final : public GuardedTable {
   }
 
   Status check(const TableView& view, const GuardedLaunch& launch, void* on) override {
-    auto* stream = static_cast<cudaStream_t>(on);
     job_.view = view;
-    if (VectorJob::fits(view, launch)) {
-      return view.cell_bytes == 4 ? start_vectors<std::int32_t, 4>(launch, stream)
-                                  : start_vectors<std::int64_t, 2>(launch, stream);
-    }
-    const dim3 blocks = blocks_for(view, kThreads, processors_);
-    if (view.cell_bytes == 4) {
-      check_kernel<std::int32_t><<<blocks, kThreads, 0, stream>>>(job_, launch);
-    } else {
-      check_kernel<std::int64_t><<<blocks, kThreads, 0, stream>>>(job_, launch);
-    }
+    auto* stream = static_cast<cudaStream_t>(on);
+    view.cell_bytes == 4 ? start<std::int32_t, 4>(launch, stream)
+                         : start<std::int64_t, 2>(launch, stream);
     return check_cuda(cudaGetLastError(), "guarding a launch");
   }
   void* copy() override { return job_.copy; }
 
  private:
   template <class Cell, std::uint32_t kCells>
-  Status start_vectors(const GuardedLaunch& launch, cudaStream_t stream) {
-    const VectorJob vectors(job_.view, launch, kCells, job_.copy);
-    const dim3 blocks = blocks_for(job_.view, kThreads, processors_, kItemsAtOnce);
-    if (launch.window > 0) {
-      check_vectors_kernel<Cell, kCells, true>
-          <<<blocks, kThreads, 0, stream>>>(vectors, job_, launch);
+  void start(const GuardedLaunch& launch, cudaStream_t stream) const {
+    const TableView& view = job_.view;
+    if (VectorJob::fits(view, launch)) {
+      const VectorJob vectors(view, launch, kCells, job_.copy);
+      const dim3 blocks = blocks_for(view.rows, view.cols / kCells);
+      if (launch.window > 0) {
+        check_vectors_kernel<Cell, kCells, true>
+            <<<blocks, kThreads, 0, stream>>>(vectors, job_, launch);
+      } else {
+        check_vectors_kernel<Cell, kCells, false>
+            <<<blocks, kThreads, 0, stream>>>(vectors, job_, launch);
+      }
+    } else if (view.starts != nullptr && view.col_stride == 1 && launch.lens == nullptr &&
+               reinterpret_cast<std::uintptr_t>(view.cells) % kVectorBytes == 0) {
+      const auto mean = static_cast<std::uint64_t>(view.capacity) / view.rows / kCells;
+      const dim3 blocks = blocks_for(view.rows, std::min(mean, std::uint64_t{view.cols}));
+      check_lists_kernel<Cell, kCells><<<blocks, kThreads, 0, stream>>>(job_, launch);
     } else {
-      check_vectors_kernel<Cell, kCells, false>
-          <<<blocks, kThreads, 0, stream>>>(vectors, job_, launch);
+      check_kernel<Cell><<<blocks_for(view.rows, view.cols), kThreads, 0, stream>>>(job_, launch);
     }
-    return check_cuda(cudaGetLastError(), "guarding a launch");
+  }
+  dim3 blocks_for(std::uint32_t rows, std::uint32_t items) const {
+    return pagetape::blocks_for(rows, (items + kItemsAtOnce - 1) / kItemsAtOnce, kThreads,
+                                processors_);
   }
 
   DeviceMemory own_;

@@ -89,6 +89,15 @@ struct RowSpan {
   std::uint32_t cells = 0;  // That may be read, up to the view's columns.
   std::int64_t length = 0;  // As `starts` has it.
 };
+PAGETAPE_BOTH RowSpan list_span(const TableView& view, std::uint32_t row) {
+  const std::int64_t begin = integer_at(view.starts, view.start_bytes, row);
+  const std::int64_t end = integer_at(view.starts, view.start_bytes, std::int64_t{row} + 1);
+  RowSpan span{begin, 0, end - begin};
+  if (begin < 0 || end <= begin || begin >= view.capacity) return span;
+  const std::int64_t readable = (end < view.capacity ? end : view.capacity) - begin;
+  span.cells = readable < view.cols ? static_cast<std::uint32_t>(readable) : view.cols;
+  return span;
+}
 PAGETAPE_BOTH RowSpan row_span(const TableView& view, std::uint32_t row) {
   if (row >= view.rows) return {};
   if (view.starts == nullptr) {
@@ -99,13 +108,7 @@ PAGETAPE_BOTH RowSpan row_span(const TableView& view, std::uint32_t row) {
     if (cells < view.cols) span.cells = static_cast<std::uint32_t>(cells);
     return span;
   }
-  const std::int64_t begin = integer_at(view.starts, view.start_bytes, row);
-  const std::int64_t end = integer_at(view.starts, view.start_bytes, std::int64_t{row} + 1);
-  RowSpan span{begin, 0, end - begin};
-  if (begin < 0 || end <= begin || begin >= view.capacity) return span;
-  const std::int64_t readable = (end < view.capacity ? end : view.capacity) - begin;
-  span.cells = readable < view.cols ? static_cast<std::uint32_t>(readable) : view.cols;
-  return span;
+  return list_span(view, row);
 }
 
 // What the compare knows from step to step, in the memory of who compares.
@@ -166,11 +169,18 @@ struct CompareItem {
     const std::uint32_t col = i * kCells;
     index = row * cols_of_table(view) + col;
     there = col < span.cells;
+    now = {};  // Not the shadow, for which the table would have to wait.
+    if (there) {
+      const auto* cells = static_cast<const Cell*>(view.cells) + span.begin;
+      now = *reinterpret_cast<const Group*>(cells + col * view.col_stride);
+    }
     shadow = *reinterpret_cast<const Group*>(shadows + index);
-    now = shadow;
-    if (!there) return;
-    const auto* cells = static_cast<const Cell*>(view.cells) + span.begin;
-    now = *reinterpret_cast<const Group*>(cells + col * view.col_stride);
+  }
+  // Whether a step that is not full has anything to do here.
+  PAGETAPE_BOTH bool differs() const {
+    bool differs = !there;
+    for (std::uint32_t k = 0; k < kCells; ++k) differs |= now.cells[k] != shadow.cells[k];
+    return differs;
   }
   // The cells to be written, a bit for each; their shadows are as they are then.
   PAGETAPE_BOTH std::uint32_t settle(Cell* shadows, bool full) {

@@ -86,6 +86,31 @@ void print(const char* what, const Spread& spread) {
   std::printf("  %-34s %6.2f  (%.2f to %.2f)\n", what, spread.median, spread.low, spread.high);
 }
 
+// The table as index lists, none of which begins at a vector.
+void measure_guard_of_lists(TableView view, bool copies, cudaStream_t stream) {
+  view.capacity = std::int64_t{view.rows} * view.cols;
+  std::vector<std::int32_t> starts(view.rows + 1);
+  for (std::uint32_t row = 0; row <= view.rows; ++row) {
+    const std::int64_t start = std::int64_t{row} * view.cols + 3;
+    starts[row] = static_cast<std::int32_t>(std::min(start, view.capacity));
+  }
+  void* there = nullptr;
+  must(cudaMalloc(&there, starts.size() * sizeof(starts[0])));
+  must(cudaMemcpy(there, starts.data(), starts.size() * sizeof(starts[0]), cudaMemcpyHostToDevice));
+  view.starts = there;
+  Status status;
+  const auto guard = Guard::on_device(status);
+  must(status);
+  const auto guarded = guard->add(view, copies, 0, status);
+  must(status);
+  GuardedLaunch launch;
+  launch.bound = 1 << 30;
+  print(copies ? "guard of lists, with a copy" : "guard of lists",
+        time_of(
+            stream, [&] { must(guarded->check(view, launch, stream)); }, [] {}));
+  must(cudaFree(there));
+}
+
 // Launches over all of the table, over an eighth of each row, and with a window of 1,024 tokens.
 void measure_guard(const TableView& view, bool copies, cudaStream_t stream) {
   constexpr std::int64_t kPage = 16;
@@ -172,7 +197,10 @@ void measure(std::uint32_t rows, std::uint32_t cols, cudaStream_t stream) {
         stream, [&] { decode(), put(); }, drain);
     print("a decode step's writes", without);
     print("the same and compare", with);
-    for (const bool copies : {false, true}) measure_guard(view, copies, stream);
+    for (const bool copies : {false, true}) {
+      measure_guard(view, copies, stream);
+      measure_guard_of_lists(view, copies, stream);
+    }
   }
   for (void* of :
        {static_cast<void*>(table), static_cast<void*>(other), static_cast<void*>(step)}) {

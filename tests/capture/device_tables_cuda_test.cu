@@ -450,6 +450,64 @@ TEST_F(DeviceTablesCudaTest, TheGuardOfARowsLiveColumnsDoesWhatTheProcessorDoes)
   }
 }
 
+// Lists that begin and end within vectors, one of them beyond what may be read, with neighbours and
+// bad entries at every edge.
+TEST_F(DeviceTablesCudaTest, TheGuardOfLongListsDoesWhatTheProcessorDoes) {
+  const std::vector<std::int64_t> starts{5, 9'003, 9'003, 9'004, 9'006, 30'001, 60'000};
+  constexpr std::int64_t kCapacity = 50'001;
+  for (const std::uint32_t bytes : {4u, 8u}) {
+    std::vector<std::int64_t> memory(kCapacity * bytes / 8 + 2);
+    const auto put = [&](std::int64_t at, std::int64_t id) {
+      std::memcpy(reinterpret_cast<char*>(memory.data()) + at * bytes, &id, bytes);
+    };
+    for (std::int64_t at = 0; at < kCapacity; ++at) put(at, at % 9'000);
+    void* cells = nullptr;
+    std::int64_t* device_starts = nullptr;
+    must(cudaMalloc(&cells, kCapacity * bytes));  // No more: what lies behind it is not read.
+    must(cudaMalloc(&device_starts, starts.size() * sizeof(starts[0])));
+    must(cudaMemcpy(device_starts, starts.data(), starts.size() * sizeof(starts[0]),
+                    cudaMemcpyHostToDevice));
+    TableView view;
+    view.rows = static_cast<std::uint32_t>(starts.size() - 1);
+    view.cols = kCapacity;
+    view.cell_bytes = bytes;
+    view.start_bytes = 8;
+    view.capacity = kCapacity;
+    const auto at_place = [&](const void* of_cells, const void* of_starts) {
+      view.cells = of_cells;
+      view.starts = of_starts;
+      return view;
+    };
+    Status status;
+    const auto on_host = Guard::on_host(), on_device = Guard::on_device(status);
+    const auto expected = on_host->add(at_place(memory.data(), starts.data()), true, 7, status);
+    const auto guarded = on_device->add(at_place(cells, device_starts), true, 7, status);
+    ASSERT_NE(guarded, nullptr) << status.message();
+    GuardedLaunch launch;
+    launch.bound = 9'500;
+    launch.reserved = 7;
+    std::uint64_t next = 1, expected_next = 1;
+    for (const std::int64_t bad :
+         {4, 5, 6, 7, 8, 9'002, 9'003, 9'005, 9'006, 12'345, 30'000, 30'001, 49'999, 50'000, -1}) {
+      if (bad >= 0) put(bad, 10'000 + bad);
+      must(cudaMemcpy(cells, memory.data(), kCapacity * bytes, cudaMemcpyHostToDevice));
+      ASSERT_TRUE(guarded->check(at_place(cells, device_starts), launch, stream_).ok());
+      must(cudaStreamSynchronize(stream_));
+      ASSERT_TRUE(expected->check(at_place(memory.data(), starts.data()), launch, nullptr).ok());
+      GuardReport report{}, expected_report{};
+      ASSERT_EQ(next_report(on_device->reports(), next, report),
+                next_report(on_host->reports(), expected_next, expected_report));
+      ASSERT_EQ(std::memcmp(&report, &expected_report, sizeof(report)), 0) << bad;
+      std::vector<char> given(kCapacity * bytes);
+      must(cudaMemcpy(given.data(), guarded->copy(), given.size(), cudaMemcpyDeviceToHost));
+      ASSERT_EQ(std::memcmp(given.data(), expected->copy(), given.size()), 0) << bad;
+      if (bad % 2 == 0) put(bad, 8);  // Some are good again, and the copy is to have that.
+    }
+    must(cudaFree(cells));
+    must(cudaFree(device_starts));
+  }
+}
+
 // What an attention does with a table, and nothing else.
 __global__ void gather(const float* pool, const std::int32_t* table, float* sum) {
   atomicAdd(sum, pool[std::int64_t{table[threadIdx.x]} << 20]);

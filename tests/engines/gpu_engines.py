@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SGLang's own classes and vLLM's engine with their tensors on a GPU, as run_engines.py runs them on
-a CPU: the same launches, the same findings, and no call of the recorder's in a step waits for the
-GPU. Skipped where torch sees none."""
+"""SGLang's own classes and vLLM's engine with their tensors on a GPU, as run_engines.py runs them
+on a CPU: the same launches, the same findings, and no call of the recorder's in a step waits for
+the GPU. Skipped where torch sees none."""
 import os
 import re
 import subprocess
@@ -112,8 +112,12 @@ class OnAGpu:
 
     def test_nothing_was_left_to_copies(self):
         for run in self.runs:
-            left = {"gap", "dropped"} if "outside" in run else {"note", "gap", "dropped"}
-            self.assertFalse(left & self.kinds(*run), run)
+            self.assertFalse({"gap", "dropped"} & self.kinds(*run), run)
+            if "outside" not in run:
+                self.assertEqual(self.notes(*run), self.noted(*run), run)
+
+    def noted(self, *_run):
+        return []
 
 
 class SglangOnAGpu(OnAGpu, unittest.TestCase):
@@ -190,6 +194,11 @@ class SglangDecodesOnAGpu(OnAGpu, unittest.TestCase):
     def record(cls, graph, fault):
         return cls.recorded("decode" + graph + fault, "fixed", None, "trtllm_mha", fault,
                             PAGETAPE_DRIVE="sglang_decode.py", PAGETAPE_GRAPH=graph)
+
+    def noted(self, graph, _fault):
+        """Of the batch with which the layers are called before a graph is captured."""
+        return ["a batch has lists on the GPU alone: they are read by copies, which wait for it"] \
+            if graph else []
 
     def test_nothing_waits_in_a_step(self):
         for (graph, _), (_, printed) in self.runs.items():

@@ -4,8 +4,8 @@ and rejection sampler, for a small Gemma-3-style model of random weights (five s
 full) and more requests than there are blocks for at once. On a CPU the attention is vLLM's own for
 CPUs and nothing is replaced; with $PAGETAPE_ON_GPU, on a GPU, it is the Triton backend's, and other
 layers run as torch has them: kernels that vLLM built for CPUs lacks are not called (standins.py).
-Every fourth prompt repeats the one before it, one request is aborted. Drafts are the drive's own, by
-vLLM's interface for such; some of them are accepted.
+Every fourth prompt repeats the one before it, one request is aborted. Drafts are the drive's own,
+by vLLM's interface for such; some of them are accepted.
 
 $PAGETAPE_PLANT says what else is done:
   async   no drafts; the scheduler is a step ahead of the worker
