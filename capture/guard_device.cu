@@ -138,7 +138,7 @@ struct Divisor {
   std::uint32_t factor = 0, shift = 0;
 };
 
-// What a launch asks of rows of whole vectors, as short as the device can be told.
+// What the device is told of rows of whole vectors, for it to do as little as it can.
 struct VectorJob {
   VectorJob(const TableView& view, const GuardedLaunch& launch, std::uint32_t cells, void* copy)
       : cells(view.cells),
@@ -206,7 +206,7 @@ __global__ void __launch_bounds__(kThreads, 1024 / kThreads)
     const GuardedItems items =
         items_of<kWindow>(vectors, tokens, launch.bound < copied_bound, kCells);
     for (std::uint32_t at = items.begin + mine; at < items.end; at += kItemsAtOnce * stride) {
-      // Behind the last one it is that once more: what is not asked takes no time.
+      // Behind the last one it is that once more: all are under way with no question in between.
       std::uint32_t i[kItemsAtOnce];
 #pragma unroll
       for (std::uint32_t j = 0; j < kItemsAtOnce; ++j) {
@@ -289,6 +289,7 @@ __device__ __noinline__ bool settle_lists(const CheckJob& job, const GuardedLaun
   return any;
 }
 
+// As check_vectors_kernel(), of index lists.
 template <class Cell, std::uint32_t kCells>
 __global__ void __launch_bounds__(kThreads, 1024 / kThreads)
     check_lists_kernel(const __grid_constant__ CheckJob job,
