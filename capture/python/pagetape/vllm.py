@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The adapter for vLLM's v1 engine: which hook stands where.
 
-Driven with vLLM 0.32.0 on a CPU and on a GPU. The scheduler's side (blocks, requests) and the worker's (tables,
-slots, launches) each write what their process holds: with the workers in processes of their own
-there is a trace for each, and the rules about owners have nothing to go by in the workers'.
+Driven with vLLM 0.32.0 on a CPU and on a GPU. The scheduler's side (blocks, requests) and the
+worker's (tables, slots, launches) each write what their process holds: with the workers in
+processes of their own there is a trace for each, and the rules about owners have nothing to go by
+in the workers'.
 
 Launches are seen where an attention layer of model runner V1 calls its backend's implementation;
 each step of runner V2 is a gap. Replayed CUDA graphs that hold attention, MLA and state-space
