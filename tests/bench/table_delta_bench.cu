@@ -86,18 +86,24 @@ void print(const char* what, const Spread& spread) {
   std::printf("  %-34s %6.2f  (%.2f to %.2f)\n", what, spread.median, spread.low, spread.high);
 }
 
-// The table as index lists, none of which begins at a vector.
-void measure_guard_of_lists(TableView view, bool copies, cudaStream_t stream) {
+// A table's zeros as index lists, none of which begins at a vector.
+void measure_guard_of_lists(TableView view, std::uint32_t cell_bytes, bool copies,
+                            cudaStream_t stream) {
   view.capacity = std::int64_t{view.rows} * view.cols;
+  view.cell_bytes = cell_bytes;
   std::vector<std::int32_t> starts(view.rows + 1);
   for (std::uint32_t row = 0; row <= view.rows; ++row) {
     const std::int64_t start = std::int64_t{row} * view.cols + 3;
     starts[row] = static_cast<std::int32_t>(std::min(start, view.capacity));
   }
-  void* there = nullptr;
+  void *there = nullptr, *cells = nullptr;
   must(cudaMalloc(&there, starts.size() * sizeof(starts[0])));
   must(cudaMemcpy(there, starts.data(), starts.size() * sizeof(starts[0]), cudaMemcpyHostToDevice));
+  const auto bytes = static_cast<std::size_t>(view.capacity) * cell_bytes;
+  must(cudaMalloc(&cells, bytes));
+  must(cudaMemset(cells, 0, bytes));
   view.starts = there;
+  view.cells = cells;
   Status status;
   const auto guard = Guard::on_device(status);
   must(status);
@@ -105,14 +111,18 @@ void measure_guard_of_lists(TableView view, bool copies, cudaStream_t stream) {
   must(status);
   GuardedLaunch launch;
   launch.bound = 1 << 30;
-  print(copies ? "guard of lists, with a copy" : "guard of lists",
+  const std::string what = cell_bytes == 4 ? "guard of lists" : "guard of lists, int64";
+  print((what + (copies ? ", with a copy" : "")).c_str(),
         time_of(
             stream, [&] { must(guarded->check(view, launch, stream)); }, [] {}));
   must(cudaFree(there));
+  must(cudaFree(cells));
 }
 
-// Launches over all of the table, over an eighth of each row, and with a window of 1,024 tokens.
-void measure_guard(const TableView& view, bool copies, cudaStream_t stream) {
+// Launches over all of the table, over an eighth of each row, and with a window of 1,024 tokens;
+// and over an eighth less a cell, with -1 from there on: beside ids that live. `cells` are the
+// view's.
+void measure_guard(const TableView& view, std::int32_t* cells, bool copies, cudaStream_t stream) {
   constexpr std::int64_t kPage = 16;
   std::int32_t* lens = nullptr;
   must(cudaMalloc(&lens, view.rows * sizeof(*lens)));
@@ -125,16 +135,22 @@ void measure_guard(const TableView& view, bool copies, cudaStream_t stream) {
   launch.lens = lens;
   launch.bound = 1 << 30;
   launch.page_size = kPage;
-  for (const char* what : {"guard", "guard, an eighth live", "guard, a window"}) {
-    const bool eighth = std::strstr(what, "eighth") != nullptr;
-    const auto tokens = static_cast<std::int32_t>(view.cols * kPage / (eighth ? 8 : 1));
-    const std::vector<std::int32_t> of_rows(view.rows, tokens);
+  for (const char* what :
+       {"guard", "guard, an eighth live", "guard, a window", "guard, an eighth and -1"}) {
+    const bool padded = std::strstr(what, "-1") != nullptr;
+    const auto live = view.cols / (std::strstr(what, "eighth") != nullptr ? 8 : 1) - padded;
+    const std::vector<std::int32_t> of_rows(view.rows, static_cast<std::int32_t>(live * kPage));
     must(cudaMemcpy(lens, of_rows.data(), view.rows * sizeof(*lens), cudaMemcpyHostToDevice));
+    if (padded) {
+      must(cudaMemset2D(cells + live, view.cols * sizeof(*cells), 0xff,
+                        (view.cols - live) * sizeof(*cells), view.rows));
+    }
     launch.window = std::strstr(what, "window") != nullptr ? 1024 : 0;
     print((std::string(what) + (copies ? ", with a copy" : "")).c_str(),
           time_of(
               stream, [&] { must(guarded->check(view, launch, stream)); }, [] {}));
   }
+  must(cudaMemset(cells, 0, std::size_t{view.rows} * view.cols * sizeof(*cells)));
   must(cudaFree(lens));
 }
 
@@ -198,8 +214,10 @@ void measure(std::uint32_t rows, std::uint32_t cols, cudaStream_t stream) {
     print("a decode step's writes", without);
     print("the same and compare", with);
     for (const bool copies : {false, true}) {
-      measure_guard(view, copies, stream);
-      measure_guard_of_lists(view, copies, stream);
+      measure_guard(view, table, copies, stream);
+      for (const std::uint32_t bytes : {4u, 8u}) {
+        measure_guard_of_lists(view, bytes, copies, stream);
+      }
     }
   }
   for (void* of :

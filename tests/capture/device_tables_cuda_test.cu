@@ -1,21 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-// The kernels of device tables and of the guard, against the processor's.
+// The kernels of device tables, against the processor's.
 #include <cuda_runtime.h>
 #include <gmock/gmock.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
-#include <cstdlib>
-#include <cstring>
 #include <fstream>
 #include <random>
 #include <string>
 #include <vector>
 
 #include "capture/device_compare.h"
-#include "capture/guard.h"
 #include "capture/pagetape_capture.h"
+#include "tests/capture/cuda_fixture.cuh"
 #include "tests/capture/table_fixture.h"
 
 namespace pagetape {
@@ -23,63 +21,7 @@ namespace {
 
 using testing::ElementsAre;
 
-void must(cudaError_t error) { ASSERT_EQ(error, cudaSuccess) << cudaGetErrorString(error); }
-
-// A copy of a random table in the device's memory.
-class DeviceCopy {
- public:
-  explicit DeviceCopy(const RandomTable& table) : table_(table) {
-    must(cudaMalloc(&cells_, bytes(table.memory())));
-    must(cudaMalloc(&starts_, bytes(table.starts())));
-  }
-  ~DeviceCopy() {
-    cudaFree(cells_);
-    cudaFree(starts_);
-  }
-  DeviceCopy(const DeviceCopy&) = delete;
-  DeviceCopy& operator=(const DeviceCopy&) = delete;
-
-  TableView view() const { return table_.view(cells_, starts_); }
-  void update(cudaStream_t stream) {
-    must(cudaMemcpyAsync(cells_, table_.memory().data(), bytes(table_.memory()),
-                         cudaMemcpyHostToDevice, stream));
-    must(cudaMemcpyAsync(starts_, table_.starts().data(), bytes(table_.starts()),
-                         cudaMemcpyHostToDevice, stream));
-  }
-
- private:
-  template <class T>
-  static std::size_t bytes(const std::vector<T>& of) {
-    return of.size() * sizeof(T);
-  }
-  const RandomTable& table_;
-  void *cells_ = nullptr, *starts_ = nullptr;
-};
-
-class DeviceTablesCudaTest : public testing::Test {
- protected:
-  void SetUp() override {
-    int gpus = 0;
-    if (cudaGetDeviceCount(&gpus) != cudaSuccess || gpus == 0) GTEST_SKIP() << "no GPU";
-    must(cudaStreamCreate(&stream_));
-  }
-  void TearDown() override {
-    if (stream_ != nullptr) must(cudaStreamDestroy(stream_));
-  }
-  template <class F>
-  cudaGraphExec_t capture(F&& work) {
-    cudaGraph_t graph = nullptr;
-    cudaGraphExec_t runnable = nullptr;
-    must(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeGlobal));
-    work();
-    must(cudaStreamEndCapture(stream_, &graph));
-    must(cudaGraphInstantiate(&runnable, graph, 0));
-    must(cudaGraphDestroy(graph));
-    return runnable;
-  }
-
-  cudaStream_t stream_ = nullptr;
-};
+class DeviceTablesCudaTest : public OnAGpu {};
 
 TEST_F(DeviceTablesCudaTest, WritesWhatTheProcessorWritesEagerAndInAGraph) {
   for (const TableShape& shape : table_shapes()) {
@@ -280,6 +222,56 @@ TEST_F(DeviceTablesCudaTest, SeveralTablesAtOnceAreWrittenAsTheProcessorWritesTh
   must(cudaGraphExecDestroy(graph));
 }
 
+// Rows of more than a block takes at once, and more rows than there are blocks; of all cells one
+// changes at a time, which a thread has as the last of those that it loads.
+TEST_F(DeviceTablesCudaTest, ACellOfManyIsSeenToChangeWhereverItIs) {
+  constexpr std::uint32_t kCols = 8'192;
+  for (const std::uint32_t rows : {3u, 600u}) {
+    for (const std::uint32_t cols : {kCols, kCols - 1}) {  // By vectors, and cell by cell.
+      SCOPED_TRACE(std::to_string(rows) + " x " + std::to_string(cols));
+      std::vector<std::int32_t> table(std::size_t{rows} * kCols, 5);
+      std::int32_t* there = nullptr;
+      const std::size_t bytes = table.size() * sizeof(table[0]);
+      must(cudaMalloc(&there, bytes));
+      must(cudaMemcpy(there, table.data(), bytes, cudaMemcpyHostToDevice));
+      TableView view;
+      view.cells = there;
+      view.rows = rows;
+      view.cols = cols;
+      view.row_stride = kCols;
+      auto memory = make_memory(view);
+      Status status;
+      const auto compare = DeviceCompare::create(view, *memory, status);
+      ASSERT_NE(compare, nullptr) << status.message();
+      TableReader reader(memory);
+      std::vector<CellWord> changes;
+      std::uint64_t step = 0;
+      const auto changed = [&] {
+        bool captured = false;
+        must(cudaMemcpy(there, table.data(), bytes, cudaMemcpyHostToDevice));
+        EXPECT_TRUE(compare->compare(view, stream_, false, captured).ok());
+        must(cudaStreamSynchronize(stream_));
+        changes.clear();
+        EXPECT_TRUE(reader.take(++step, changes).all);
+        reader.release(reader.place());
+      };
+      changed();
+      ASSERT_EQ(changes.size(), std::size_t{rows} * cols);
+      changed();
+      ASSERT_TRUE(changes.empty());
+      std::int32_t value = 100;
+      for (const std::uint32_t row : {0u, rows / 2, rows - 1}) {
+        for (const std::uint32_t col : {0u, 1'500u, 3'000u, 5'000u, cols - 1}) {
+          table[std::size_t{row} * kCols + col] = ++value;
+          changed();
+          ASSERT_THAT(changes, ElementsAre(cell_word(row * cols + col, value)));
+        }
+      }
+      must(cudaFree(there));
+    }
+  }
+}
+
 TEST_F(DeviceTablesCudaTest, WhatFindsNoRoomIsLostAndTheNextStepIsTheWholeTable) {
   RandomTable table({"", 16, 64, 4, 64}, 3);
   DeviceCopy copy(table);
@@ -359,200 +351,6 @@ TEST_F(DeviceTablesCudaTest, TheTraceHasTheTableThatTheLaunchReads) {
                   R"({"ev": "step", "step": 2, "batch": 1})", R"({"ev": "end"})"));
   cudaFree(cells);
   std::remove(path.c_str());
-}
-
-TEST_F(DeviceTablesCudaTest, TheGuardFindsAndCopiesWhatTheProcessorDoes) {
-  for (const TableShape& shape : table_shapes()) {
-    SCOPED_TRACE(shape.name);
-    RandomTable table(shape, 17);
-    DeviceCopy copy(table);
-    Status status;
-    const auto on_host = Guard::on_host(), on_device = Guard::on_device(status);
-    ASSERT_NE(on_device, nullptr) << status.message();
-    const auto expected = on_host->add(table.view(), true, 7, status);
-    const auto guarded = on_device->add(copy.view(), true, 7, status);
-    ASSERT_NE(guarded, nullptr) << status.message();
-    GuardedLaunch launch;
-    launch.bound = 9'900;
-    launch.reserved = 7;
-    launch.layer = 3;
-    std::uint64_t next = 1, expected_next = 1;
-    for (int step = 0; step < 12; ++step, table.change()) {
-      copy.update(stream_);
-      ASSERT_TRUE(guarded->check(copy.view(), launch, stream_).ok());
-      must(cudaStreamSynchronize(stream_));
-      ASSERT_TRUE(expected->check(table.view(), launch, nullptr).ok());
-      GuardReport report{}, expected_report{};
-      ASSERT_EQ(next_report(on_device->reports(), next, report),
-                next_report(on_host->reports(), expected_next, expected_report));
-      ASSERT_EQ(std::memcmp(&report, &expected_report, sizeof(report)), 0);
-      const auto bytes = static_cast<std::size_t>(copied_cells(table.view())) * shape.cell_bytes;
-      std::vector<char> given(bytes);
-      must(cudaMemcpy(given.data(), guarded->copy(), bytes, cudaMemcpyDeviceToHost));
-      ASSERT_EQ(std::memcmp(given.data(), expected->copy(), bytes), 0);
-    }
-  }
-}
-
-// Rows of any lengths, windows, and bounds that change from launch to launch, in one graph.
-TEST_F(DeviceTablesCudaTest, TheGuardOfARowsLiveColumnsDoesWhatTheProcessorDoes) {
-  for (const TableShape& shape : table_shapes()) {
-    SCOPED_TRACE(shape.name);
-    RandomTable table(shape, 23);
-    if (table.view().starts != nullptr) continue;  // Lists have their lengths.
-    DeviceCopy copy(table);
-    copy.update(stream_);
-    const TableView view = table.view();
-    std::vector<std::int32_t> lens(view.rows);
-    for (std::uint32_t row = 0; row < view.rows; ++row) lens[row] = row * 37 % (view.cols * 8 + 5);
-    std::int32_t* device_lens = nullptr;
-    must(cudaMalloc(&device_lens, lens.size() * sizeof(lens[0])));
-    must(cudaMemcpy(device_lens, lens.data(), lens.size() * sizeof(lens[0]),
-                    cudaMemcpyHostToDevice));
-    Status status;
-    const auto on_host = Guard::on_host(), on_device = Guard::on_device(status);
-    ASSERT_NE(on_device, nullptr) << status.message();
-    const auto expected = on_host->add(view, true, 7, status);
-    const auto guarded = on_device->add(copy.view(), true, 7, status);
-    const auto check_all = [&](GuardedTable& of, const TableView& at,
-                               const std::int32_t* lens_there) {
-      GuardedLaunch launch;
-      launch.reserved = 7;
-      launch.lens = lens_there;
-      launch.page_size = 8;
-      for (const std::int64_t bound : {9'900, 5'000, 9'950}) {
-        launch.bound = bound;
-        launch.window = bound % 3 * 20;
-        ++launch.layer;
-        ASSERT_TRUE(of.check(at, launch, stream_).ok());
-      }
-    };
-    const auto graph = capture([&] { check_all(*guarded, copy.view(), device_lens); });
-    std::uint64_t next = 1, expected_next = 1;
-    for (int replay = 0; replay < 4; ++replay, table.change()) {
-      copy.update(stream_);
-      must(cudaGraphLaunch(graph, stream_));
-      must(cudaStreamSynchronize(stream_));
-      check_all(*expected, view, lens.data());
-      GuardReport report{}, expected_report{};
-      bool more = true;
-      while (more) {
-        more = next_report(on_host->reports(), expected_next, expected_report);
-        ASSERT_EQ(next_report(on_device->reports(), next, report), more);
-        ASSERT_EQ(std::memcmp(&report, &expected_report, sizeof(report)), 0);
-      }
-      std::vector<char> given(static_cast<std::size_t>(copied_cells(view)) * shape.cell_bytes);
-      must(cudaMemcpy(given.data(), guarded->copy(), given.size(), cudaMemcpyDeviceToHost));
-      ASSERT_EQ(std::memcmp(given.data(), expected->copy(), given.size()), 0);
-    }
-    must(cudaGraphExecDestroy(graph));
-    must(cudaFree(device_lens));
-  }
-}
-
-// Lists that begin and end within vectors, one of them beyond what may be read, with neighbours and
-// bad entries at every edge.
-TEST_F(DeviceTablesCudaTest, TheGuardOfLongListsDoesWhatTheProcessorDoes) {
-  const std::vector<std::int64_t> starts{5, 9'003, 9'003, 9'004, 9'006, 30'001, 60'000};
-  constexpr std::int64_t kCapacity = 50'001;
-  for (const std::uint32_t bytes : {4u, 8u}) {
-    std::vector<std::int64_t> memory(kCapacity * bytes / 8 + 2);
-    const auto put = [&](std::int64_t at, std::int64_t id) {
-      std::memcpy(reinterpret_cast<char*>(memory.data()) + at * bytes, &id, bytes);
-    };
-    for (std::int64_t at = 0; at < kCapacity; ++at) put(at, at % 9'000);
-    void* cells = nullptr;
-    std::int64_t* device_starts = nullptr;
-    must(cudaMalloc(&cells, kCapacity * bytes));  // No more: what lies behind it is not read.
-    must(cudaMalloc(&device_starts, starts.size() * sizeof(starts[0])));
-    must(cudaMemcpy(device_starts, starts.data(), starts.size() * sizeof(starts[0]),
-                    cudaMemcpyHostToDevice));
-    TableView view;
-    view.rows = static_cast<std::uint32_t>(starts.size() - 1);
-    view.cols = kCapacity;
-    view.cell_bytes = bytes;
-    view.start_bytes = 8;
-    view.capacity = kCapacity;
-    const auto at_place = [&](const void* of_cells, const void* of_starts) {
-      view.cells = of_cells;
-      view.starts = of_starts;
-      return view;
-    };
-    Status status;
-    const auto on_host = Guard::on_host(), on_device = Guard::on_device(status);
-    const auto expected = on_host->add(at_place(memory.data(), starts.data()), true, 7, status);
-    const auto guarded = on_device->add(at_place(cells, device_starts), true, 7, status);
-    ASSERT_NE(guarded, nullptr) << status.message();
-    GuardedLaunch launch;
-    launch.bound = 9'500;
-    launch.reserved = 7;
-    std::uint64_t next = 1, expected_next = 1;
-    for (const std::int64_t bad :
-         {4, 5, 6, 7, 8, 9'002, 9'003, 9'005, 9'006, 12'345, 30'000, 30'001, 49'999, 50'000, -1}) {
-      if (bad >= 0) put(bad, 10'000 + bad);
-      must(cudaMemcpy(cells, memory.data(), kCapacity * bytes, cudaMemcpyHostToDevice));
-      ASSERT_TRUE(guarded->check(at_place(cells, device_starts), launch, stream_).ok());
-      must(cudaStreamSynchronize(stream_));
-      ASSERT_TRUE(expected->check(at_place(memory.data(), starts.data()), launch, nullptr).ok());
-      GuardReport report{}, expected_report{};
-      ASSERT_EQ(next_report(on_device->reports(), next, report),
-                next_report(on_host->reports(), expected_next, expected_report));
-      ASSERT_EQ(std::memcmp(&report, &expected_report, sizeof(report)), 0) << bad;
-      std::vector<char> given(kCapacity * bytes);
-      must(cudaMemcpy(given.data(), guarded->copy(), given.size(), cudaMemcpyDeviceToHost));
-      ASSERT_EQ(std::memcmp(given.data(), expected->copy(), given.size()), 0) << bad;
-      if (bad % 2 == 0) put(bad, 8);  // Some are good again, and the copy is to have that.
-    }
-    must(cudaFree(cells));
-    must(cudaFree(device_starts));
-  }
-}
-
-// What an attention does with a table, and nothing else.
-__global__ void gather(const float* pool, const std::int32_t* table, float* sum) {
-  atomicAdd(sum, pool[std::int64_t{table[threadIdx.x]} << 20]);
-}
-
-// Exits with 0 where the launch ran, 1 where it faulted.
-[[noreturn]] void launch_with_a_bad_id(bool guarded) {
-  constexpr std::int32_t kCells = 64;
-  std::vector<std::int32_t> ids(kCells, 0);
-  ids[9] = 1 << 24;
-  float *pool = nullptr, *sum = nullptr;
-  std::int32_t* cells = nullptr;
-  const bool ready =
-      cudaMalloc(&pool, 4 << 20) == cudaSuccess && cudaMalloc(&sum, sizeof(*sum)) == cudaSuccess &&
-      cudaMalloc(&cells, sizeof(*cells) * kCells) == cudaSuccess &&
-      cudaMemcpy(cells, ids.data(), sizeof(*cells) * kCells, cudaMemcpyHostToDevice) == cudaSuccess;
-  if (!ready) std::exit(2);
-  const std::int32_t* given = cells;
-  Status status;
-  const auto guard = Guard::on_device(status);
-  TableView view;
-  view.cells = cells;
-  view.rows = 1;
-  view.cols = kCells;
-  view.row_stride = kCells;
-  const auto table = guard->add(view, true, 0, status);
-  GuardedLaunch launch;
-  launch.bound = 1;
-  if (guarded) {
-    if (!table->check(view, launch, nullptr).ok()) std::exit(2);
-    given = static_cast<const std::int32_t*>(table->copy());
-  }
-  gather<<<1, kCells>>>(pool, given, sum);
-  const cudaError_t error = cudaDeviceSynchronize();
-  std::fprintf(stderr, "%s\n", cudaGetErrorString(error));
-  GuardReport report{};
-  std::uint64_t next = 1;
-  if (guarded && (!next_report(guard->reports(), next, report) || report.col != 9)) std::exit(3);
-  std::_Exit(error == cudaSuccess ? 0 : 1);
-}
-
-TEST_F(DeviceTablesCudaTest, TheGuardedLaunchDoesNotFaultAsItDoesWithout) {
-  GTEST_FLAG_SET(death_test_style, "threadsafe");
-  EXPECT_EXIT(launch_with_a_bad_id(false), testing::ExitedWithCode(1), "illegal memory access");
-  EXPECT_EXIT(launch_with_a_bad_id(true), testing::ExitedWithCode(0), "no error");
 }
 
 }  // namespace

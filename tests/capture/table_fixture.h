@@ -5,10 +5,10 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
-#include <map>
 #include <memory>
 #include <random>
 #include <string>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -36,7 +36,10 @@ inline std::vector<TableShape> table_shapes() {
     shapes.push_back({width + "every second column", 8, 20, bytes, 64, 2});
     shapes.push_back({width + "columns before rows", 8, 20, bytes, 1, 8});
     shapes.push_back({width + "one row", 1, 64, bytes, 64});
+    shapes.push_back({width + "long rows", 3, 8'192, bytes, 8'192});
     shapes.push_back({width + "index lists", 8, 40, bytes, 0, 1, 0, true});
+    shapes.push_back({width + "index lists at an odd place", 8, 40, bytes, 0, 1, 1, true});
+    shapes.push_back({width + "many index lists", 600, 40, bytes, 0, 1, 0, true});
   }
   return shapes;
 }
@@ -46,9 +49,9 @@ class RandomTable {
  public:
   RandomTable(TableShape shape, std::uint32_t seed) : shape_(std::move(shape)), random_(seed) {
     const auto most = static_cast<std::size_t>(
-        shape_.lists ? shape_.rows * shape_.cols
-                     : shape_.offset + (shape_.rows - 1) * shape_.row_stride +
-                           (shape_.cols - 1) * shape_.col_stride + 1);
+        shape_.offset + (shape_.lists ? shape_.rows * shape_.cols
+                                      : (shape_.rows - 1) * shape_.row_stride +
+                                            (shape_.cols - 1) * shape_.col_stride + 1));
     cells_.resize((most * shape_.cell_bytes + 15) / 16 * 2);
     starts_.assign(shape_.rows + 1, 0);
     lengths_.assign(shape_.rows, 0);
@@ -108,7 +111,7 @@ class RandomTable {
 
 // What a reader of the changes knows.
 struct TableModel {
-  std::map<std::uint32_t, std::int32_t> cells;
+  std::unordered_map<std::uint32_t, std::int32_t> cells;
 
   void apply(const std::vector<CellWord>& changes) {
     for (const CellWord change : changes) cells[index_of(change)] = value_of(change);

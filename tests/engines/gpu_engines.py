@@ -284,7 +284,11 @@ class VllmOnAGpu(OnAGpu, unittest.TestCase):
     def test_the_recorder_waits_in_no_step(self):
         for run in self.RUNS:
             if run[0] != "outside":  # Whose entry it is may be asked of the GPU.
-                self.assertIn("the recorder waited 0 times", self.runs[run][1], run)
+                own, others = re.search(r"the recorder waited (\d+) times, others (\d+)",
+                                        self.runs[run][1]).groups()
+                self.assertEqual(own, "0", run)
+                if run[0] != "async":  # The engine itself, once a step: what waits is seen.
+                    self.assertGreater(int(others), 0, run)
 
 
 if __name__ == "__main__":

@@ -257,6 +257,10 @@ class LiveVllm(LiveEngine, unittest.TestCase):
         self.assertEqual((report["verdict"], report["counts"]), ("pass", {}))
         self.assertGreater(report["launches"], 1000)
 
+    def test_the_recording_without_drafts_is_the_one_that_is_shipped(self):
+        trace = record_vllm(self.folder.name, "plain")
+        self.assertEqual(events(trace), events(os.path.join(GOLDEN, "vllm-0.32.0-plain.ptape")))
+
     def test_a_draft_model_gets_another_groups_table(self):
         findings = self.planted("draft")["findings"]
         self.assertEqual(findings[0]["rule"], "WRONG_SPACE")
