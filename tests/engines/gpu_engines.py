@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """SGLang's own classes and vLLM's engine with their tensors on a GPU, as run_engines.py runs them
-on a CPU: the same launches, the same findings, and no call of the recorder's in a step waits for
-the GPU. Skipped where torch sees none."""
+on a CPU: the same launches, the same findings, and torch sees no call of the recorder's in a step
+wait for the GPU (what the library does where a table is opened, it does not see). Skipped where
+torch sees no GPU."""
 import os
 import re
 import subprocess

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which calls wait for the GPU: what torch's sync debug mode says, by who called."""
+"""Which calls wait for the GPU: what torch's sync debug mode says, by who called. It knows of
+torch's own calls: those of other libraries it does not see."""
 
 from __future__ import annotations
 
