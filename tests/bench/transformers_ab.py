@@ -28,11 +28,18 @@ With --cupti a second process, whose passes take turns with those of the first o
 model, no hooks, and CUPTI:
 
   plain   its callbacks are taken off it and nobody is subscribed
-  idle    the recorder is subscribed, without callbacks
+  idle    the recorder is subscribed, without callbacks; with --idle
   cupti   and recorded is what its callbacks tell: launches, copies, events, waits
 
 What having CUPTI's library in the process costs is in all three, and not measured. Subscribing and
 enabling are not timed.
+
+With --whole a pass is of one mode from its beginning to its end, and each mode has one in a round,
+of which the ratio of the steps' medians is taken: nothing of one mode is left to a step of another,
+and what a machine does meanwhile is not taken out. So it asks for more passes, and is the check of
+the other.
+
+Of each process `pagetape record` says how many events it has, and how many were dropped, if any.
 
 With --graphs what decodes is CUDA graphs. These do not come by the launches' hooks: a step is
 recorded as a gap, with what happened to blocks and requests.
@@ -66,6 +73,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--python", default="", help="folder of the Python package")
     parser.add_argument("--cupti", default="", help="libpagetape_cupti.so, to measure it too")
     parser.add_argument("--cupti-alone", action="store_true", help="measure nothing else")
+    parser.add_argument("--idle", action="store_true", help="subscribed without callbacks, too")
+    parser.add_argument("--whole", action="store_true", help="a mode a pass, not a step")
     parser.add_argument("--out", default="traces-ab", help="folder of the traces")
     parser.add_argument("--passes", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=math.inf,
@@ -141,7 +150,7 @@ class Turns:
         self.timed, self.last = False, (0.0, 0.0)
         # A guard is made with the tensors; whether a step has it is decided then.
         self.buffers.mode = "clamp" if "guard" in modes else None
-        self._set("hooks" if "hooks" in modes else "plain")
+        self._set(next((mode for mode in modes if mode not in CUPTI_LEVELS), "plain"))
 
     def _set(self, mode: str) -> None:
         self.mode = mode
@@ -237,6 +246,17 @@ def turn(process: subprocess.Popen, modes: List[str]) -> Dict:
     return json.loads(line)
 
 
+def whole(process: subprocess.Popen, modes: List[str], order: random.Random) -> Dict:
+    """A pass of each mode is one round: the medians of its steps."""
+    found, sums = {}, set()
+    for mode in order.sample(modes, len(modes)):
+        one = turn(process, [mode])
+        sums.add(one["sums"])
+        found[mode] = [statistics.median(step[mode][clock] for step in one["rounds"])
+                       for clock in range(2)]
+    return {"rounds": [found], "sums": sums.pop() if len(sums) == 1 else sorted(sums)}
+
+
 def shown(mean: float, half: float) -> str:
     low, high = math.exp(mean - half), math.exp(mean + half)
     return f"{math.exp(mean):.4f} (95%: {low:.4f} to {high:.4f})"
@@ -286,16 +306,18 @@ def main() -> None:
         modes[""] = ["plain", "hooks"] + (["guard"] if args.guard else [])
         processes[""] = start(args, "hooks", "")
     if args.cupti:
-        modes["of CUPTI's process: "] = list(CUPTI_LEVELS)
+        modes["of CUPTI's process: "] = [mode for mode in CUPTI_LEVELS
+                                         if args.idle or mode != "idle"]
         processes["of CUPTI's process: "] = start(args, "cupti", args.cupti)
     order, passes, answers = random.Random(0), [], set()
     end = math.inf
     for i in range(args.passes + 1):
         if time.monotonic() > end:
             break
-        found = {name: turn(processes[name], modes[name])
+        found = {name: whole(processes[name], modes[name], order) if args.whole
+                 else turn(processes[name], modes[name])
                  for name in order.sample(list(processes), len(processes))}
-        answers |= {one["sums"] for one in found.values()}
+        answers |= {str(one["sums"]) for one in found.values()}
         if i == 0:
             end = time.monotonic() + args.seconds
         else:
@@ -308,8 +330,10 @@ def main() -> None:
         process.wait()
     print(f"answers: {'all the same' if len(answers) == 1 else answers}")
     for name, measured in modes.items():
-        plain = statistics.median(of_rounds(one[name], "plain") for one in passes)
-        print(f"{name}plain: {plain:.3f} ms a step")
+        for mode in measured:
+            step = statistics.median(of_rounds(one[name], mode) for one in passes)
+            print(f"{name}{mode}: {step:.3f} ms a step, which is the time of each request's token; "
+                  f"{args.requests / step * 1e3:.0f} tokens a second")
         for mode in measured[1:]:
             report([one[name] for one in passes], mode)
     return None

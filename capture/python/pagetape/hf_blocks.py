@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 PREFIX = "#prefix"  # holds the blocks that are offered for reuse
 
@@ -41,6 +41,14 @@ class Group:
         self.window = window  # tokens, the query's own included; None: full attention
         self.published: Dict[int, str] = {}  # block -> prefix key
         self.forked: Dict[int, str] = {}  # block that a copy is due for -> its request
+
+    def published_to(self, blocks: Sequence[int]) -> int:
+        """The first column behind the last block that is published: what is complete is so from
+        the first column on."""
+        column = len(blocks)
+        while column and blocks[column - 1] not in self.published:
+            column -= 1
+        return column
 
 
 class Cache:
@@ -244,11 +252,11 @@ class Blocks:
 
     # --- blocks offered for reuse
 
-    def completed(self, group: Group, manager, req: str, before: List[int],
+    def completed(self, group: Group, manager, req: str, first: int, before: List[int],
                   now: List[int]) -> None:
         """Complete blocks are published; one whose content is there already is given back, and
-        the request takes that other one."""
-        for column, (old, new) in enumerate(zip(before, now)):
+        the request takes that other one. Of the columns from `first` on."""
+        for column, (old, new) in enumerate(zip(before, now), first):
             if old != new:
                 self.returned(group, req, [old])
                 self.hit(group, req, new, column)

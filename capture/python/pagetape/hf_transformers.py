@@ -20,7 +20,8 @@ from .devices import stream_of
 from .hf_blocks import Blocks
 from .hf_buffers import Buffers
 from .hf_launches import Launches
-from .importhook import PostImportHooks, after, expect, shield, wrap
+from .importhook import (PostImportHooks, after, expect, expect_just, shield, shielded_by,
+                         wrap)
 
 DRIVEN = ("5.12.1", "5.17.0")  # Releases that it was run with.
 RECORDS = ["pool", "pool_layer", "backend", "pool_swap", "request", "alloc", "share", "free",
@@ -53,14 +54,15 @@ class Hooks:
     # cache.py
     def cache(self, module) -> None:
         cls = module.PagedAttentionCache
-        expect(cls.update, "layer_idx", "read_index", "write_index")
-        expect(cls.extend_read_and_write_indices, "request_id", "past_length", "query_length",
-               "read_index", "write_index")
+        expect_just(cls.update, "key_states", "value_states", "layer_idx", "read_index",
+                    "write_index")
+        expect_just(cls.extend_read_and_write_indices, "request_id", "past_length", "query_length",
+                    "read_index", "write_index")
         # What is known of a cache, where the hooks find it first; of others there is nothing.
         cls._pagetape_ready, cls._pagetape_lanes = {}, deque(maxlen=0)
         after(cls, "__init__", lambda cache, *_args, **_kwargs: self.blocks.declare(cache))
         wrap(cls, "update", self._make_update, shielded=False)
-        after(cls, "extend_read_and_write_indices", self._extended)
+        wrap(cls, "extend_read_and_write_indices", self._make_extend, shielded=False)
 
     def _make_update(self, original):
         """It runs once a layer and step, when what the engine does has filled the processor's
@@ -100,30 +102,55 @@ class Hooks:
         return update
 
     @staticmethod
-    def _extended(cache, _result, request_id, past_length, query_length, read_index,
-                  write_index) -> None:
-        """Counts the entries that each request adds to the lists of each group."""
-        reads = (0,) * len(write_index) if read_index is None else map(len, read_index)
-        cache._pagetape_lanes.append((request_id, past_length, query_length, *reads,
-                                      *map(len, write_index)))
+    def _make_extend(original):
+        """It runs once a request and step."""
+
+        def extend(cache, request_id, past_length, query_length, read_index, write_index):
+            result = original(cache, request_id, past_length, query_length, read_index,
+                              write_index)
+            # Counted is what each request adds to the lists of each group.
+            if not shield.stopped:
+                try:
+                    reads = map(len, read_index) if read_index is not None \
+                        else (0,) * len(write_index)
+                    cache._pagetape_lanes.append((request_id, past_length, query_length, *reads,
+                                                  *map(len, write_index)))
+                except Exception as error:  # pylint: disable=broad-except
+                    shield.stop("PagedAttentionCache.extend_read_and_write_indices", error)
+            return result
+
+        return extend
 
     def sharing(self, module) -> None:
         """Prefix blocks: published when complete, found by a request's prompt, copied by forks."""
         blocks, cls = self.blocks, module.PagedAttentionCache
 
-        def make_complete(original):
+        def make_recorded(original):
             def mark(cache, state, num_complete_blocks):
-                if num_complete_blocks == 0:  # Nothing is: of most requests in most steps.
-                    return original(cache, state, num_complete_blocks)
                 req = state.request_id
-                tables = [(one, blocks.group(one), list(one.block_table.get(req, ())))
-                          for one in cache.group_cache_managers if one.uses_block_sharing]
-                result = original(cache, state, num_complete_blocks)
-                for one, group, before in tables:
+                tables = []
+                for one in cache.group_cache_managers:
+                    group = blocks.group(one) if one.uses_block_sharing else None
                     if group is not None:
-                        blocks.completed(group, cache._block_manager, req, before,
-                                         one.block_table.get(req, []))
+                        held = one.block_table.get(req, ())
+                        begin = group.published_to(held)
+                        tables.append((one, group, begin, list(held[begin:])))
+                result = original(cache, state, num_complete_blocks)
+                for one, group, begin, before in tables:
+                    blocks.completed(group, cache._block_manager, req, begin, before,
+                                     one.block_table.get(req, [])[begin:])
                 return result
+
+            return mark
+
+        def make_complete(original):
+            recorded = shielded_by("PagedAttentionCache.mark_shareable_blocks_as_complete", original,
+                                   make_recorded)
+
+            def mark(cache, state, num_complete_blocks):
+                # None is, of most requests in most steps.
+                return (recorded if num_complete_blocks else original)(cache, state,
+                                                                       num_complete_blocks)
 
             return mark
 
@@ -140,10 +167,10 @@ class Hooks:
                 blocks.copied(known, list_source_blocks, list_forked_blocks,
                               stream_of(cache.key_cache[0]))
 
-        expect(cls.mark_shareable_blocks_as_complete, "state", "num_complete_blocks")
+        expect_just(cls.mark_shareable_blocks_as_complete, "state", "num_complete_blocks")
         expect(cls.search_prefix_match, "request_id", "prompt_ids")
         expect(cls.copy_cache, "list_source_blocks", "list_forked_blocks")
-        wrap(cls, "mark_shareable_blocks_as_complete", make_complete)
+        wrap(cls, "mark_shareable_blocks_as_complete", make_complete, shielded=False)
         after(cls, "search_prefix_match", found)
         after(cls, "copy_cache", copied)
 

@@ -164,7 +164,7 @@ class _Call:
         self.returned, self.result, self.raised = False, None, None
 
 
-def _shielded(name: str, original: Callable, make: Callable) -> Callable:
+def shielded_by(name: str, original: Callable, make: Callable) -> Callable:
     """make(original), which gives the engine what the original gave where the hook fails."""
     here = threading.local()
 
@@ -220,7 +220,7 @@ def wrap(owner, name: str, make: Callable, mark: str = "_pagetape", shielded: bo
             return
         within = getattr(within, "__wrapped__", None)
     place = f"{getattr(owner, '__name__', owner)}.{name}"
-    replacement = _shielded(place, original, make) if shielded and callable(original) \
+    replacement = shielded_by(place, original, make) if shielded and callable(original) \
         else make(original)
     setattr(replacement, mark, True)
     replacement.__wrapped__ = original
@@ -253,6 +253,14 @@ def expect(function: Callable, *parameters: str) -> None:
     missing = [name for name in parameters if name not in known]
     if missing:
         raise TypeError(f"{function.__qualname__} has no parameter {', '.join(missing)}")
+
+
+def expect_just(function: Callable, *parameters: str) -> None:
+    """Likewise where these, behind `self`, are not all that it has and in this order: a hook with
+    the same signature passes them on by position."""
+    known = [*inspect.signature(function).parameters][1:]
+    if known != [*parameters]:
+        raise TypeError(f"{function.__qualname__} has the parameters {', '.join(known)}")
 
 
 def observe(owner, name: str, then: Callable, *parameters: str) -> None:
