@@ -20,8 +20,7 @@ from .devices import stream_of
 from .hf_blocks import Blocks
 from .hf_buffers import Buffers
 from .hf_launches import Launches
-from .importhook import (PostImportHooks, after, expect, expect_just, shield, shielded_by,
-                         wrap)
+from .importhook import PostImportHooks, after, around, expect, expect_just, shield, wrap
 
 DRIVEN = ("5.12.1", "5.17.0")  # Releases that it was run with.
 RECORDS = ["pool", "pool_layer", "backend", "pool_swap", "request", "alloc", "share", "free",
@@ -125,32 +124,38 @@ class Hooks:
         """Prefix blocks: published when complete, found by a request's prompt, copied by forks."""
         blocks, cls = self.blocks, module.PagedAttentionCache
 
-        def make_recorded(original):
-            def mark(cache, state, num_complete_blocks):
-                req = state.request_id
-                tables = []
-                for one in cache.group_cache_managers:
-                    group = blocks.group(one) if one.uses_block_sharing else None
-                    if group is not None:
-                        held = one.block_table.get(req, ())
-                        begin = group.published_to(held)
-                        tables.append((one, group, begin, list(held[begin:])))
-                result = original(cache, state, num_complete_blocks)
-                for one, group, begin, before in tables:
-                    blocks.completed(group, cache._block_manager, req, begin, before,
-                                     one.block_table.get(req, [])[begin:])
-                return result
+        def shared(cache, state):
+            """Of each group that shares blocks those of the request that are not published, the
+            last column before them, and the group."""
+            tables = []
+            for one in cache.group_cache_managers:
+                group = blocks.group(one) if one.uses_block_sharing else None
+                if group is not None:
+                    held = one.block_table.get(state.request_id, ())
+                    begin = group.published_to(held)
+                    tables.append((one, group, begin, held[begin:]))
+            return tables
 
-            return mark
+        def completed(cache, state, tables):
+            for one, group, begin, before in tables:
+                blocks.completed(group, cache._block_manager, state.request_id, begin, before,
+                                 one.block_table.get(state.request_id, ())[begin:])
 
         def make_complete(original):
-            recorded = shielded_by("PagedAttentionCache.mark_shareable_blocks_as_complete", original,
-                                   make_recorded)
-
             def mark(cache, state, num_complete_blocks):
-                # None is, of most requests in most steps.
-                return (recorded if num_complete_blocks else original)(cache, state,
-                                                                       num_complete_blocks)
+                if not num_complete_blocks or shield.stopped:  # Most requests in most steps.
+                    return original(cache, state, num_complete_blocks)
+                tables: list = []
+                try:
+                    tables = shared(cache, state)
+                except Exception as error:  # pylint: disable=broad-except
+                    shield.stop(f"{cls.__name__}.mark_shareable_blocks_as_complete", error)
+                result = original(cache, state, num_complete_blocks)
+                try:
+                    completed(cache, state, tables)
+                except Exception as error:  # pylint: disable=broad-except
+                    shield.stop(f"{cls.__name__}.mark_shareable_blocks_as_complete", error)
+                return result
 
             return mark
 
@@ -178,63 +183,59 @@ class Hooks:
     def allocators(self, module) -> None:
         for cls in (module.FullAttentionCacheAllocator, module.SlidingAttentionCacheAllocator):
             expect(cls.allocate_blocks, "n_blocks", "request_id", "block_manager")
-            wrap(cls, "allocate_blocks", self._make_allocate)
+            around(cls, "allocate_blocks", self._held, self._allocated)
         expect(module.CacheAllocator.free_blocks, "request_id", "block_manager")
-        wrap(module.CacheAllocator, "free_blocks", self._make_free)
-        wrap(module.CacheAllocator, "fork_blocks", self._make_fork)
-        wrap(module.BlockManager, "has_enough_free_blocks", self._make_uninitialize)
+        around(module.CacheAllocator, "free_blocks", self._freeing, self._freed)
+        around(module.CacheAllocator, "fork_blocks", self._forking, self._forked)
+        around(module.BlockManager, "has_enough_free_blocks", self._wanting, self._uninitialized)
 
-    def _make_allocate(self, original):
-        def allocate(allocator, n_blocks, request_id, block_manager):
-            before = len(allocator.block_table.get(request_id, ()))
-            result = original(allocator, n_blocks, request_id, block_manager)
-            group = self.blocks.group(allocator)
-            if group is not None:
-                held = allocator.block_table.get(request_id, [])
-                self.blocks.taken(group, request_id, list(held[before:]), before)
-            return result
+    @staticmethod
+    def _held(allocator, n_blocks, request_id, block_manager):
+        return len(allocator.block_table.get(request_id, ()))
 
-        return allocate
+    def _allocated(self, allocator, _result, before, n_blocks, request_id, block_manager):
+        group = self.blocks.group(allocator)
+        if group is not None:
+            held = allocator.block_table.get(request_id, ())
+            self.blocks.taken(group, request_id, held[before:], before)
 
-    def _make_free(self, original):
-        def free(allocator, request_id, block_manager):
-            held = list(allocator.block_table.get(request_id, ()))
-            result = original(allocator, request_id, block_manager)
-            group = self.blocks.group(allocator)
-            if group is not None:
-                self.blocks.returned(group, request_id, held)
-            return result
+    @staticmethod
+    def _freeing(allocator, request_id, block_manager):
+        return list(allocator.block_table.get(request_id, ()))
 
-        return free
+    def _freed(self, allocator, _result, held, request_id, block_manager):
+        group = self.blocks.group(allocator)
+        if group is not None:
+            self.blocks.returned(group, request_id, held)
 
-    def _make_fork(self, original):
-        def fork(allocator, parent_request_id, children_request_ids, block_manager):
-            parent = list(allocator.block_table.get(parent_request_id, ()))
-            result = original(allocator, parent_request_id, children_request_ids, block_manager)
-            group = self.blocks.group(allocator)
-            for child in children_request_ids if group is not None else ():
-                self.blocks.forked(group, parent, child, list(allocator.block_table[child]))
-            return result
+    @staticmethod
+    def _forking(allocator, parent_request_id, children_request_ids, block_manager):
+        return list(allocator.block_table.get(parent_request_id, ()))
 
-        return fork
+    def _forked(self, allocator, _result, parent, parent_request_id, children_request_ids,
+                block_manager):
+        group = self.blocks.group(allocator)
+        for child in children_request_ids if group is not None else ():
+            self.blocks.forked(group, parent, child, list(allocator.block_table[child]))
 
-    def _make_uninitialize(self, original):
-        """Blocks that were offered lose their content when others are wanted and none is left."""
+    # Blocks that were offered lose their content when others are wanted and none is left: those
+    # that were offered last are the first to go.
 
-        def enough(manager, n_blocks):
-            # Those that were offered last are the first to go.
-            offered, wanted = manager._init_block_ids, n_blocks - len(manager._uninit_block_ids)
-            last = [*islice(reversed(offered), wanted)] if wanted > 0 else []
-            before = len(offered)
-            result = original(manager, n_blocks)
-            left = manager._init_block_ids
-            gone = [block for block in reversed(last) if block not in left]
-            self.blocks.dropped(manager, gone)
-            if len(gone) != before - len(left):
-                self.blocks.lost(manager, "blocks offered for reuse were taken in another order")
-            return result
+    @staticmethod
+    def _wanting(manager, n_blocks):
+        wanted = n_blocks - len(manager._uninit_block_ids)
+        if wanted <= 0:
+            return None
+        offered = manager._init_block_ids
+        return len(offered), [*islice(reversed(offered), wanted)]
 
-        return enough
+    def _uninitialized(self, manager, _result, held, n_blocks):
+        before, last = held
+        left = manager._init_block_ids
+        gone = [block for block in reversed(last) if block not in left]
+        self.blocks.dropped(manager, gone)
+        if len(gone) != before - len(left):
+            self.blocks.lost(manager, "blocks offered for reuse were taken in another order")
 
     # scheduler.py
     def scheduler(self, module) -> None:
@@ -310,21 +311,17 @@ class Hooks:
 
     # offloading_manager.py
     def offloading(self, module) -> None:
-        def make(original):
-            def restore(manager, requests_in_batch):
-                offloaded = any(one.state.is_cpu_offloaded for one in requests_in_batch)
-                result = original(manager, requests_in_batch)
-                if offloaded:
-                    self.blocks.unseen(manager.cache, "blocks were restored from the host")
-                return result
+        def offloaded(_manager, requests_in_batch):
+            return any([one.state.is_cpu_offloaded for one in requests_in_batch]) or None
 
-            return restore
+        def restored(manager, _result, _offloaded, _requests_in_batch):
+            self.blocks.unseen(manager.cache, "blocks were restored from the host")
 
         def evicted(_manager, _result, victims):
             for state in victims:
                 self.blocks.preempt(state.request_id)
 
-        wrap(module.OffloadingManager, "restore_scheduled_requests", make)
+        around(module.OffloadingManager, "restore_scheduled_requests", offloaded, restored)
         if hasattr(module.OffloadingManager, "offload_requests"):  # Some at once, since 5.17.
             expect(module.OffloadingManager._offload_to_cpu, "victims")
             after(module.OffloadingManager, "_offload_to_cpu", evicted)

@@ -8,6 +8,7 @@ import os
 import sys
 import threading
 import time
+from json.encoder import encode_basestring_ascii
 from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
 from ._abi import ABSENT, NUMBERS, Bound, LayerLaunches, Rows
@@ -22,11 +23,17 @@ class Written(str):
 
 
 def line_of(event: Dict[str, Any]) -> str:
-    written = [key for key, value in event.items() if type(value) is Written]
-    if not written:
-        return json.dumps(event)
-    rest = json.dumps({key: value for key, value in event.items() if key not in written})
-    return rest[:-1] + "".join(f', "{key}": {event[key]}' for key in written) + "}"
+    """As json.dumps() writes it, which looks at more than most events have."""
+    return "{" + ", ".join([f'"{key}": {_written(value)}' for key, value in event.items()]) + "}"
+
+
+def _written(value: Any) -> str:
+    kind = type(value)
+    if kind is str:
+        return encode_basestring_ascii(value)
+    if kind is int:
+        return str(value)
+    return value if kind is Written else json.dumps(value)
 
 
 class Launch(NamedTuple):
@@ -262,10 +269,11 @@ class Recorder:
         made.again(rows)
         return True
 
-    def refilled(self, made, reqs, numbers: List[tuple]) -> bool:
-        """The same of as many lanes, each launch's columns of numbers one behind the other."""
+    def refilled(self, made, reqs, columns: List[list]) -> bool:
+        """The same of as many lanes, by each launch's columns of numbers; of such as are what they
+        were, None."""
         return type(made) is not list and made.native is self.native() \
-            and made.refilled(reqs, numbers)
+            and made.refilled(reqs, columns)
 
     def launches(self, made, layer, address: Optional[int]) -> None:
         """The launches of a layer, by number or name, on its K tensor at that address."""
