@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 PREFIX = "#prefix"  # holds the blocks that are offered for reuse
 
@@ -41,14 +41,6 @@ class Group:
         self.window = window  # tokens, the query's own included; None: full attention
         self.published: Dict[int, str] = {}  # block -> prefix key
         self.forked: Dict[int, str] = {}  # block that a copy is due for -> its request
-
-    def published_to(self, blocks: Sequence[int]) -> int:
-        """The first column behind the last block that is published: what is complete is so from
-        the first column on."""
-        column = len(blocks)
-        while column and blocks[column - 1] not in self.published:
-            column -= 1
-        return column
 
 
 class Cache:
@@ -252,18 +244,28 @@ class Blocks:
 
     # --- blocks offered for reuse
 
-    def completed(self, group: Group, manager, req: str, first: int, before: List[int],
+    def completed(self, group: Group, manager, req: str, before: List[int],
                   now: List[int]) -> None:
         """Complete blocks are published; one whose content is there already is given back, and
-        the request takes that other one. Of the columns from `first` on."""
-        for column, (old, new) in enumerate(zip(before, now), first):
+        the request takes that other one."""
+        # Of a long request nearly all are published: those others are found without a look at each.
+        others = set(now).difference(group.published)
+        if before == now:
+            for block in sorted(others, key=now.index):
+                self._complete(group, manager, block)
+            return
+        for column, (old, new) in enumerate(zip(before, now)):
             if old != new:
                 self.returned(group, req, [old])
                 self.hit(group, req, new, column)
-            elif new not in group.published and manager._id_to_block[new].is_complete:
-                group.published[new] = key = f"{group.pool}.{self.recorder.events}"
-                self.recorder.emit("share", pool=group.pool, req=PREFIX, pages=[new])
-                self.recorder.emit("prefix_key", pool=group.pool, page=new, key=key)
+            elif new in others:
+                self._complete(group, manager, new)
+
+    def _complete(self, group: Group, manager, block: int) -> None:
+        if block not in group.published and manager._id_to_block[block].is_complete:
+            group.published[block] = key = f"{group.pool}.{self.recorder.events}"
+            self.recorder.emit("share", pool=group.pool, req=PREFIX, pages=[block])
+            self.recorder.emit("prefix_key", pool=group.pool, page=block, key=key)
 
     def hit(self, group: Group, req: str, block: int, column: int) -> None:
         self.arrive(req)

@@ -124,22 +124,16 @@ class Hooks:
         """Prefix blocks: published when complete, found by a request's prompt, copied by forks."""
         blocks, cls = self.blocks, module.PagedAttentionCache
 
-        def shared(cache, state):
-            """Of each group that shares blocks those of the request that are not published, the
-            last column before them, and the group."""
-            tables = []
-            for one in cache.group_cache_managers:
-                group = blocks.group(one) if one.uses_block_sharing else None
-                if group is not None:
-                    held = one.block_table.get(state.request_id, ())
-                    begin = group.published_to(held)
-                    tables.append((one, group, begin, held[begin:]))
-            return tables
+        def held(cache, state):
+            """Of each group that shares blocks its allocator and the request's blocks."""
+            return [(group, one, list(one.block_table.get(state.request_id, ())))
+                    for one in cache.group_cache_managers if one.uses_block_sharing
+                    for group in [blocks.group(one)] if group is not None]
 
         def completed(cache, state, tables):
-            for one, group, begin, before in tables:
-                blocks.completed(group, cache._block_manager, state.request_id, begin, before,
-                                 one.block_table.get(state.request_id, ())[begin:])
+            for group, one, before in tables:
+                blocks.completed(group, cache._block_manager, state.request_id, before,
+                                 one.block_table.get(state.request_id, []))
 
         def make_complete(original):
             def mark(cache, state, num_complete_blocks):
@@ -147,7 +141,7 @@ class Hooks:
                     return original(cache, state, num_complete_blocks)
                 tables: list = []
                 try:
-                    tables = shared(cache, state)
+                    tables = held(cache, state)
                 except Exception as error:  # pylint: disable=broad-except
                     shield.stop(f"{cls.__name__}.mark_shareable_blocks_as_complete", error)
                 result = original(cache, state, num_complete_blocks)
