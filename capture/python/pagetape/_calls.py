@@ -25,7 +25,7 @@ class _MethodDef(ctypes.Structure):
                 ("doc", ctypes.c_char_p)]
 
 
-_made: Dict[Tuple[int, str], tuple] = {}  # With what the functions point to: it stays.
+_made: Dict[Tuple[int, str], Callable] = {}
 
 
 def called(library, name: str, wide: bool = False) -> Callable:
@@ -34,9 +34,9 @@ def called(library, name: str, wide: bool = False) -> Callable:
     the interpreter's lock: nothing is called so that waits for another thread of Python's."""
     key = library._handle, name
     if key not in _made:
-        _made[key] = _direct(library, name, wide) if _can(library) else \
-            (_by_ctypes(library, name, wide),)
-    return _made[key][0]
+        make = _direct if _can(library) else _by_ctypes
+        _made[key] = make(library, name, wide)
+    return _made[key]
 
 
 def _can(library) -> bool:
@@ -47,16 +47,18 @@ def _address(function) -> int:
     return ctypes.cast(function, ctypes.c_void_p).value
 
 
-def _direct(library, name: str, wide: bool) -> tuple:
+def _direct(library, name: str, wide: bool) -> Callable:
     python = ctypes.pythonapi
     api = _Python(*map(_address, (python.PyLong_AsLongLong, python.PyLong_FromLongLong,
                                   python.PyErr_Occurred)))
     library["ptape_python_api"](ctypes.byref(api))
     target = _Called(_address(library[name]), wide)
     method = _MethodDef(name.encode(), _address(library["ptape_python_call"]), _METH_FASTCALL)
+    for kept in (target, method):  # For ever: it is looked at even when the function is gone.
+        python.Py_IncRef(ctypes.py_object(kept))
     make = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.py_object,
                              ctypes.c_void_p)(("PyCFunction_NewEx", python))
-    return make(ctypes.addressof(method), ctypes.addressof(target), None), target, method
+    return make(ctypes.addressof(method), ctypes.addressof(target), None)
 
 
 def _by_ctypes(library, name: str, wide: bool) -> Callable:
