@@ -41,8 +41,8 @@ void* ptape_python_call(void* self, void* const* arguments, std::ptrdiff_t n) {
     a[i] = python.as_number(arguments[i]);
     if (a[i] == -1 && python.error() != nullptr) return nullptr;
   }
-  const Number result = reinterpret_cast<Function>(called->function)(
-      a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[9]);
+  const Number result = reinterpret_cast<Function>(called->function)(a[0], a[1], a[2], a[3], a[4],
+                                                                     a[5], a[6], a[7], a[8], a[9]);
   return python.of_number(called->wide != 0 ? result : static_cast<std::int32_t>(result));
 }
 
