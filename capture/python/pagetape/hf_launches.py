@@ -168,9 +168,10 @@ class Launches:
         known.ready.pop(layer, None)
         self.recorder.counted(pair.made, len(pair.ready) - 1)
 
-    def ended(self, known: Cache) -> None:
-        """A batch's launches are on their stream, or were, on the host."""
-        known.begun.append(self.recorder.last_launch())
+    def ended(self, known: Cache, seen: bool) -> None:
+        """A batch's launches are on their stream, or were, on the host. Not `seen`: none of them
+        was recorded."""
+        known.begun.append(self.recorder.last_launch() if seen else 0)
         if self.buffers.mode is not None:
             self.buffers.report(known)
 

@@ -282,26 +282,45 @@ class Hooks:
 
     # continuous_api.py
     def steps(self, module) -> None:
+        caches, launches, blocks = self.blocks.caches, self.launches, self.blocks
+        place = "ContinuousBatchProcessor._generation_step"
+
         def make(original):
             def step(processor, *args, **kwargs):
-                known = self.blocks.of(processor.cache)
-                before = known.updates if known is not None else None
+                known = None
+                if not shield.stopped:
+                    try:
+                        known = caches.get(id(processor.cache._block_manager))
+                        before = known.updates if known is not None else 0
+                    except Exception as error:  # pylint: disable=broad-except
+                        shield.stop(place, error)
                 try:
                     result = original(processor, *args, **kwargs)
                 except Exception:
                     if known is not None:
-                        self.buffers.note(known)
+                        self._noted(known, place)
                     raise
-                if known is not None:
-                    self.launches.ended(known)
-                if known is not None and known.updates == before:
-                    self.blocks.unseen(processor.cache, "a step ran without PagedAttentionCache."
+                if known is not None and not shield.stopped:
+                    try:
+                        launches.ended(known, known.updates != before)
+                        if known.updates == before:
+                            blocks.gap(known.groups, "a step ran without PagedAttentionCache."
                                        "update: a CUDA graph, or decoding by block table")
+                    except Exception as error:  # pylint: disable=broad-except
+                        shield.stop(place, error)
                 return result
 
             return step
 
-        wrap(module.ContinuousBatchProcessor, "_generation_step", make)
+        wrap(module.ContinuousBatchProcessor, "_generation_step", make, shielded=False)
+
+    def _noted(self, known, place: str) -> None:
+        """A step failed: its error is the engine's."""
+        if not shield.stopped:
+            try:
+                self.buffers.note(known)
+            except Exception as error:  # pylint: disable=broad-except
+                shield.stop(place, error)
 
     # offloading_manager.py
     def offloading(self, module) -> None:
