@@ -50,8 +50,20 @@ class Launches:
         self.buffers = buffers
         self.recorder = blocks.recorder
 
-    def batch(self, known: Cache) -> None:
-        """A batch's tensors are there."""
+    def prepared(self, known: Cache) -> None:
+        """A batch's tensors are there. A guard looks at its lanes before the first launch does."""
+        known.prepared = True
+        known.ready.clear()
+        if self.buffers.mode is not None:
+            self.tell(known)
+
+    def tell(self, known: Cache) -> None:
+        """What is kept, and a batch that is prepared. The latest that this can be is before its
+        first launch; where none comes by here, while the engine waits for the GPU."""
+        if not known.prepared:
+            return self.blocks.flush()
+        known.prepared = False
+        self.blocks.step(known)
         known.batches += 1
         known.listed, known.compared = {}, {}
         known.ready.clear()
@@ -70,6 +82,7 @@ class Launches:
             return self.buffers.guarded(known, read_index, write_index, index, layer,
                                         int(tensor.shape[0]))
         known.updates += 1
+        self.tell(known)
         # An index out of bounds ends the launch: what it was given is written before.
         pair = known.pairs.get(index)
         if pair is None:
@@ -171,6 +184,8 @@ class Launches:
     def ended(self, known: Cache, seen: bool) -> None:
         """A batch's launches are on their stream, or were, on the host. Not `seen`: none of them
         was recorded."""
+        if known.prepared:
+            self.tell(known)
         known.begun.append(self.recorder.last_launch() if seen else 0)
         if self.buffers.mode is not None:
             self.buffers.report(known)

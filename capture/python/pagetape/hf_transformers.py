@@ -42,6 +42,7 @@ class Hooks:
     def _stopped(self, why: str) -> None:
         for known in self.blocks.caches.values():
             self.blocks.gap(known.groups, why)
+        self.blocks.flush()
 
     def _header(self) -> None:
         """At the first cache: other engines import these modules and never build one."""
@@ -110,10 +111,15 @@ class Hooks:
             # Counted is what each request adds to the lists of each group.
             if not shield.stopped:
                 try:
-                    reads = map(len, read_index) if read_index is not None \
-                        else (0,) * len(write_index)
-                    cache._pagetape_lanes.append((request_id, past_length, query_length, *reads,
-                                                  *map(len, write_index)))
+                    if read_index is not None and len(write_index) == 1:
+                        lane = (request_id, past_length, query_length, len(read_index[0]),
+                                len(write_index[0]))
+                    else:
+                        reads = map(len, read_index) if read_index is not None \
+                            else (0,) * len(write_index)
+                        lane = (request_id, past_length, query_length, *reads,
+                                *map(len, write_index))
+                    cache._pagetape_lanes.append(lane)
                 except Exception as error:  # pylint: disable=broad-except
                     shield.stop("PagedAttentionCache.extend_read_and_write_indices", error)
             return result
@@ -241,6 +247,8 @@ class Hooks:
                 failed = state is not None and state.status.name == "FAILED"
                 result = original(scheduler, request_id)
                 blocks.leave(request_id, failed)
+                if not scheduler.active_requests:  # There may be nothing more for long.
+                    blocks.flush()
                 return result
 
             return finish
@@ -260,23 +268,32 @@ class Hooks:
         def prepared(inputs, _result, *_args, **_kwargs):
             known = self.blocks.of(inputs.cache)
             if known is not None:
-                self.blocks.step(known)
-                self.launches.batch(known)
+                self.launches.prepared(known)
 
         def built(inputs, _result, *_args, **_kwargs):
             known = self.blocks.of(inputs.cache)
             if known is not None:
                 self.buffers.add(known, inputs)
 
-        caches, done = self.blocks.caches, self.recorder.launch_done
+        caches = self.blocks.caches
+
+        def waiting(inputs):
+            """The engine has given the GPU its work, and now waits for it."""
+            known = caches.get(id(inputs.cache._block_manager))
+            if known is not None:
+                self.launches.tell(known)
 
         def returned(inputs, _result):
             """The results of the batch that began first are there."""
             known = caches.get(id(inputs.cache._block_manager))
-            if known is not None and known.begun:
-                done(known.begun.pop(0))
+            ticket = known.begun.pop(0) if known is not None and known.begun else 0
+            if ticket:
+                self.blocks.flush()
+                self.recorder.launch_done(ticket)
 
         after(module.ContinuousBatchingIOs, "__init__", built)
+        around(module.ContinuousBatchingIOs, "retrieve_device_outputs", waiting,
+               lambda *_none: None)
         after(module.ContinuousBatchingIOs, "prepare_batch_update", returned)
         after(module.ContinuousBatchingIOs, "prepare_batch_tensors", prepared)
 
@@ -318,6 +335,7 @@ class Hooks:
         """A step failed: its error is the engine's."""
         if not shield.stopped:
             try:
+                self.launches.tell(known)
                 self.buffers.note(known)
             except Exception as error:  # pylint: disable=broad-except
                 shield.stop(place, error)

@@ -161,6 +161,7 @@ class Recorder:
         self._kept: list = []
         self._next: Dict[str, int] = {}
         self._closed = False
+        self._before_close: List[Callable[[], None]] = []
         # A child forked while another thread held the lock would wait for it for ever.
         os.register_at_fork(before=self._lock.acquire, after_in_parent=self._lock.release,
                             after_in_child=self._lock.release)
@@ -346,8 +347,14 @@ class Recorder:
         sink = self.sink.sink if self._late else self.sink
         return sink if not self._closed and hasattr(sink, "table") else None
 
+    def before_close(self, told: Callable[[], None]) -> None:
+        """told() when there is nothing more to come."""
+        self._before_close.append(told)
+
     def close(self) -> None:
         with self._lock:
+            for told in self._before_close if not self._closed else ():
+                told()
             if not self._closed:
                 self._closed = True
                 self.sink.close()
