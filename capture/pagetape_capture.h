@@ -399,7 +399,9 @@ typedef struct ptape_python {
 typedef struct ptape_python_called {
   const void* function; /* One of the above that takes at most ten whole numbers and addresses. */
   uint32_t wide;        /* 1: it returns 64 bits; 0: an int. */
-  uint32_t reserved;    /* 0 */
+  uint32_t borrow;      /* 1: its first argument is borrowed (ptape_borrow) for the call, so that no
+                         * thread closes it meanwhile. Where it is not the process's recorder, or no
+                         * more, nothing is called, and 1 is returned. */
 } ptape_python_called;
 /* Once, before the first such call. */
 PTAPE_API void ptape_python_api(const ptape_python* api);

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "capture/pagetape_capture.h"
+#include "capture/process.h"
 
 namespace {
 
@@ -41,8 +42,16 @@ void* ptape_python_call(void* self, void* const* arguments, std::ptrdiff_t n) {
     a[i] = python.as_number(arguments[i]);
     if (a[i] == -1 && python.error() != nullptr) return nullptr;
   }
+  if (called->borrow != 0) {
+    const ptape_recorder* recorder = pagetape::borrow();
+    if (recorder == nullptr || reinterpret_cast<Number>(recorder) != a[0]) {
+      if (recorder != nullptr) pagetape::give_back();
+      return python.of_number(1);
+    }
+  }
   const Number result = reinterpret_cast<Function>(called->function)(a[0], a[1], a[2], a[3], a[4],
                                                                      a[5], a[6], a[7], a[8], a[9]);
+  if (called->borrow != 0) pagetape::give_back();
   return python.of_number(called->wide != 0 ? result : static_cast<std::int32_t>(result));
 }
 

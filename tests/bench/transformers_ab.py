@@ -335,7 +335,7 @@ def main() -> None:
         found = {}
         for name, decode in order.sample(parts, len(parts)):
             found[name, decode] = processes[name].rounds(
-                decode, args.tokens if i else max(args.tokens // 3, 8), order,
+                decode, args.tokens if i else max(args.tokens // 8, 8), order,
                 answers[decode] if i else set())
         if i == 0:
             end = time.monotonic() + args.seconds

@@ -292,7 +292,7 @@ class NativeRecorder:
                 "json", "step", "table", "slots", "table_rows", "layer", "layer_named",
                 "launch_done"))
         self._last_launch = called(library, "ptape_last_launch", wide=True)
-        self.alive = [True]  # Nothing: closed.
+        self._layer_unlocked = called(library, "ptape_layer", borrow=True)
         # Used by one thread at a time: the recorder's lock is held.
         self._place = PtapeAt(t=ABSENT, stream=0, rank=-1, src=0)
         self._place_given = ctypes.byref(self._place)
@@ -383,17 +383,16 @@ class NativeRecorder:
 
     def layer(self, launches: LayerLaunches, layer, address: int) -> None:
         """Records them for that layer, whose K tensor is at that address."""
-        record, arguments = self.layer_call(launches, layer, address)
-        status = record(*arguments)
-        if status:
-            self.recorded(status)
-
-    def layer_call(self, launches: LayerLaunches, layer, address: int) -> tuple:
-        """The function, and its arguments as they are."""
+        record = self._layer
         if isinstance(layer, str):
-            return self._layer_named, (self.handle, launches.place, self.name(layer), address,
-                                       *launches.given)
-        return self._layer, (self.handle, launches.place, layer, address, *launches.given)
+            record, layer = self._layer_named, self.name(layer)
+        self.recorded(record(self.handle, launches.place, layer, address, *launches.given))
+
+    def layer_call(self, launches: LayerLaunches, layer: int, address: int) -> tuple:
+        """The same as a function, and its arguments, to be called without a lock. It returns 1
+        where this recorder is closed, or is not the process's: then nothing was recorded."""
+        return self._layer_unlocked, (self.handle, launches.place, layer, address,
+                                      *launches.given)
 
     def last_launch(self) -> int:
         """The ticket of the launch that this thread recorded last."""
@@ -441,7 +440,6 @@ class NativeRecorder:
         malformed = self.counts().malformed
         message = self.library.ptape_last_error(self.handle).decode()
         handle, self.handle = self.handle, None
-        self.alive.clear()
         if self.library.ptape_close(handle) != 0 or malformed:
             raise PtapeError(f"{malformed} malformed events; {message}")
 

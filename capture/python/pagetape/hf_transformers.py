@@ -41,6 +41,7 @@ class Hooks:
 
     def _stopped(self, why: str) -> None:
         for known in self.blocks.caches.values():
+            known.ready.clear()
             self.blocks.gap(known.groups, why)
         self.blocks.flush()
 
@@ -67,37 +68,30 @@ class Hooks:
     def _make_update(self, original):
         """It runs once a layer and step, when what the engine does has filled the processor's
         caches: what it touches is what it costs."""
-        caches, launches = self.blocks.caches, self.launches
-        acquire, release, failed = self.recorder.turn()
+        caches, launches, failed = self.blocks.caches, self.launches, self.recorder.failed
 
         def update(cache, key_states, value_states, layer_idx, read_index, write_index):
             # The layers of a group behind its first one in a batch get what that one got: this is
             # all that is done for them. Anything else is looked at anew, and so is a layer that
             # comes again: that pass may be captured.
-            ready = cache._pagetape_ready.pop(layer_idx, None)
-            if ready is not None and not shield.stopped:
-                group, pair, alive, call, arguments = ready
-                if pair.reads is read_index[group] and pair.writes is write_index[group]:
-                    try:
-                        acquire()
-                        try:
-                            status = call(*arguments) if alive else 0
-                            if status:
-                                failed(status)
-                        finally:
-                            release()
-                    except Exception as error:  # pylint: disable=broad-except
-                        shield.stop("PagedAttentionCache.update", error)
-                    return original(cache, key_states, value_states, layer_idx, read_index,
-                                    write_index)
-            given = read_index, write_index
+            told = False
             try:
-                known = None if shield.stopped else caches.get(id(cache._block_manager))
-                if known is not None:
-                    given = launches.update(known, cache, layer_idx, read_index, write_index)
+                ready = cache._pagetape_ready.pop(layer_idx, None)
+                if ready is not None:
+                    group, pair, call, arguments = ready
+                    if pair.reads is read_index[group] and pair.writes is write_index[group]:
+                        status = call(*arguments)
+                        told = status <= 0
+                        if status < 0:
+                            failed(status)
+                if not told and not shield.stopped:
+                    known = caches.get(id(cache._block_manager))
+                    if known is not None:
+                        read_index, write_index = launches.update(known, cache, layer_idx,
+                                                                  read_index, write_index)
             except Exception as error:  # pylint: disable=broad-except
                 shield.stop("PagedAttentionCache.update", error)
-            return original(cache, key_states, value_states, layer_idx, *given)
+            return original(cache, key_states, value_states, layer_idx, read_index, write_index)
 
         return update
 

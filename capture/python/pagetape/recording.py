@@ -289,26 +289,20 @@ class Recorder:
                 native.layer(made, layer, ABSENT if address is None else address)
                 self.events += made.count
 
-    def prepared(self, made, layer, address: Optional[int]) -> tuple:
-        """launches() of these, looked up: whether the trace is open, as what is true or not, a
-        function, and its arguments. It is called in turn(). Needs native()."""
-        return (made.native.alive,
-                *made.native.layer_call(made, layer, ABSENT if address is None else address))
+    def prepared(self, made, layer: int, address: Optional[int]) -> tuple:
+        """launches() of these, looked up: NativeRecorder.layer_call(). Needs native()."""
+        return made.native.layer_call(made, layer, ABSENT if address is None else address)
 
     def counted(self, made, layers: int) -> None:
         """So many layers' launches are recorded by what was prepared."""
         with self._lock:
             self.events += layers * made.count
 
-    def turn(self) -> tuple:
-        """What is called before and behind what was prepared, and if that is not 0 with it."""
-
-        def failed(status: int) -> None:
-            native = self.native()
-            if native is not None:
-                native.recorded(status)
-
-        return self._lock.acquire, self._lock.release, failed
+    def failed(self, status: int) -> None:
+        """What was prepared has returned that, less than 0."""
+        native = self.native()
+        if native is not None:
+            native.recorded(status)
 
     def on_stream(self, stream: int) -> Dict[str, int]:
         """An event's field for what is put on the CUDA stream at that address; 0: the host's."""
