@@ -6,6 +6,7 @@
 #include <deque>
 #include <limits>
 #include <numeric>
+#include <string>
 #include <vector>
 
 #include "capture/pagetape_capture.h"
@@ -49,8 +50,9 @@ class PythonCallTest : public testing::Test {
   }
 
   template <class F>
-  static void* call(F* function, bool wide, const std::vector<std::int64_t>& numbers) {
-    const ptape_python_called called{reinterpret_cast<const void*>(function), wide, 0};
+  static void* call(F* function, bool wide, const std::vector<std::int64_t>& numbers,
+                    bool borrow = false) {
+    const ptape_python_called called{reinterpret_cast<const void*>(function), wide, borrow};
     std::vector<void*> arguments;
     for (const std::int64_t number : numbers) arguments.push_back(of_number(number));
     return ptape_python_call(of_number(reinterpret_cast<std::intptr_t>(&called)), arguments.data(),
@@ -78,6 +80,35 @@ TEST_F(PythonCallTest, WhatIsNoNumberIsAnErrorAndNoCall) {
 TEST_F(PythonCallTest, MoreArgumentsThanAnyFunctionHasAreRefused) {
   EXPECT_EQ(as_number(call(ten, true, std::vector<std::int64_t>(11))), PTAPE_E_ARGUMENT);
   EXPECT_TRUE(got.empty());
+}
+
+std::int64_t number_of(const ptape_recorder* recorder) {
+  return reinterpret_cast<std::intptr_t>(recorder);
+}
+
+ptape_recorder* opened(const std::string& path) {
+  ptape_options options{};
+  options.size = sizeof(options);
+  options.path = path.c_str();
+  return ptape_open(&options);
+}
+
+TEST_F(PythonCallTest, ARecorderIsBorrowedWhileItIsTheProcesss) {
+  const std::string folder = testing::TempDir();
+  ptape_recorder* first = opened(folder + "/first.ptape");
+  const auto step = [](ptape_recorder* recorder) {
+    return as_number(call(ptape_step, false, {number_of(recorder), 0, 1, 0, 1}, true));
+  };
+  EXPECT_EQ(step(first), PTAPE_OK);
+  ptape_recorder* second = opened(folder + "/second.ptape");
+  EXPECT_EQ(step(first), 1);
+  EXPECT_EQ(step(second), PTAPE_OK);
+  ptape_close(second);  // Which waits for whoever has not given it back.
+  EXPECT_EQ(step(second), 1);
+  ptape_flush(first);
+  EXPECT_EQ(ptape_stats(first).events, 1u);
+  ptape_close(first);
+  EXPECT_EQ(step(nullptr), 1);
 }
 
 }  // namespace

@@ -126,6 +126,17 @@ class NativeRecorderTest(unittest.TestCase):
                                           "pages": [3, 4]}, {"req": None, "len": 2, "q_len": 1,
                                                              "pages": []}])
 
+    def test_a_layer_that_was_looked_up_is_recorded_without_a_lock_until_the_end(self):
+        recorder = Recorder(_abi.NativeRecorder(_abi.load(LIBRARY), self.path))
+        call, arguments, _held = recorder.prepared(recorder.made([LAUNCHES[0]]), 3, None)
+        quick = call(*arguments) == 0
+        recorder.launches(recorder.made([LAUNCHES[0]]), 3, None)
+        recorder.close()
+        self.assertEqual(call(*arguments), 1)
+        events = [json.loads(line) for line in Path(self.path).read_text().splitlines()][:-1]
+        self.assertEqual(events, [events[-1]] * (1 + quick))
+        self.assertEqual(quick, _calls._can(_abi.load(LIBRARY)))
+
     def test_a_tables_rows(self):
         cells = Lists([[1, 2, 3], [4, 5, 6]])
         said = self.both(lambda recorder: recorder.table_rows("b", cells, [2, 0], ["A", None], "F"))

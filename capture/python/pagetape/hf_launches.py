@@ -176,7 +176,8 @@ class Launches:
             for one, (group, place) in places.items():
                 if group == index:
                     address = tensors[place].data_ptr() if self.blocks.addresses else None
-                    pair.ready[one] = index, pair, *self.recorder.prepared(pair.made, one, address)
+                    pair.ready[one] = (index, pair,
+                                       *self.recorder.prepared(pair.made, one, address))
         known.ready.update(pair.ready)
         known.ready.pop(layer, None)
         self.recorder.counted(pair.made, len(pair.ready) - 1)

@@ -78,7 +78,7 @@ class Hooks:
             try:
                 ready = cache._pagetape_ready.pop(layer_idx, None)
                 if ready is not None:
-                    group, pair, call, arguments = ready
+                    group, pair, call, arguments, _held = ready
                     if pair.reads is read_index[group] and pair.writes is write_index[group]:
                         status = call(*arguments)
                         told = status <= 0

@@ -290,8 +290,9 @@ class Recorder:
                 self.events += made.count
 
     def prepared(self, made, layer: int, address: Optional[int]) -> tuple:
-        """launches() of these, looked up: NativeRecorder.layer_call(). Needs native()."""
-        return made.native.layer_call(made, layer, ABSENT if address is None else address)
+        """launches() of these, looked up: NativeRecorder.layer_call(), and what its arguments
+        point to. Needs native()."""
+        return (*made.native.layer_call(made, layer, ABSENT if address is None else address), made)
 
     def counted(self, made, layers: int) -> None:
         """So many layers' launches are recorded by what was prepared."""
