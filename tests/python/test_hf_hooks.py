@@ -88,8 +88,32 @@ def engine():
 
         twins = {}
 
-    module = types.ModuleType("cache")
-    module.PagedAttentionCache = PagedAttentionCache
+    class ContinuousBatchingIOs:
+        def prepare_batch_tensors(self):
+            pass
+
+        def retrieve_device_outputs(self):
+            pass
+
+        def prepare_batch_update(self):
+            return "tokens"
+
+    class Scheduler:
+        def __init__(self):
+            self.active_requests = {}
+
+        def add_waiting_request(self, state):
+            self.active_requests[state.request_id] = state
+
+        def finish_request(self, request_id):
+            del self.active_requests[request_id]
+
+        def clear_cancelled_requests(self):
+            return []
+
+    module = types.ModuleType("engine")
+    for cls in (PagedAttentionCache, ContinuousBatchingIOs, Scheduler):
+        setattr(module, cls.__name__, cls)
     return module
 
 
@@ -99,6 +123,7 @@ class HfHooksTest(unittest.TestCase):
         self.addCleanup(folder.cleanup)
         self.path = os.path.join(folder.name, "run.jsonl")
         self.recorder = Recorder(TextRecorder(self.path))
+        self.addCleanup(self.recorder.close)
         shield.__init__()
         self.addCleanup(shield.__init__)
         self.hooks = Hooks(self.recorder)
@@ -106,7 +131,12 @@ class HfHooksTest(unittest.TestCase):
         with mock.patch("pagetape.hf_transformers.metadata.version", return_value="0"):
             self.hooks.cache(module)
             self.hooks.sharing(module)
+            self.hooks.inputs(module)
+            self.hooks.scheduler(module)
             self.cache = module.PagedAttentionCache()
+        self.inputs = module.ContinuousBatchingIOs.__new__(module.ContinuousBatchingIOs)
+        self.inputs.cache = self.cache
+        self.scheduler = module.Scheduler()
 
     def said(self, *kinds):
         self.recorder.close()
@@ -162,6 +192,54 @@ class HfHooksTest(unittest.TestCase):
         self.cache.group_cache_managers[0].block_table["A"] = [3]
         self.mark("A", 1)
         self.assertEqual([e["ev"] for e in self.said("gap", "prefix_key")], ["gap"])
+
+    # --- what is kept
+
+    def batch(self, req):
+        """One that `req` is in, prepared as the engine does."""
+        self.cache.extend_read_and_write_indices(req, 4, 1, [[]], [[]])
+        self.inputs.prepare_batch_tensors()
+
+    def lines(self):
+        self.recorder.sink.flush()
+        text = Path(self.path + ".partial").read_text()
+        lines = [json.loads(line) for line in text.splitlines()]
+        return [(line["ev"], line.get("req", line.get("step"))) for line in lines
+                if line["ev"] not in ("header", "backend", "pool", "pool_layer", "pool_swap")]
+
+    def test_a_batch_is_told_while_the_engine_waits_for_it(self):
+        self.scheduler.add_waiting_request(types.SimpleNamespace(request_id="A"))
+        self.batch("A")
+        self.assertEqual(self.lines(), [])
+        self.inputs.retrieve_device_outputs()
+        self.assertEqual(self.lines(), [("request", "A"), ("request", "A"), ("step", 0)])
+
+    def test_a_batch_is_told_before_its_first_launch(self):
+        self.batch("A")
+        index = mock.Mock(**{"numel.return_value": 0, "data_ptr.return_value": 0})
+        self.assertEqual(self.cache.update("k", "v", 0, [index], [index]), ("k", "v"))
+        self.assertEqual(self.lines(), [("request", "A"), ("step", 0)])
+
+    def test_the_end_of_the_last_request_is_told_at_once(self):
+        for req in ("A", "B"):
+            self.scheduler.add_waiting_request(
+                types.SimpleNamespace(request_id=req, status=types.SimpleNamespace(name="X")))
+        self.scheduler.finish_request("A")
+        self.assertEqual(self.lines(), [])
+        self.scheduler.finish_request("B")
+        self.assertEqual(self.lines(), [("request", req) for req in "ABAB"])
+
+    def test_what_is_kept_at_the_end_is_told(self):
+        self.scheduler.add_waiting_request(types.SimpleNamespace(request_id="A"))
+        self.assertEqual([e["req"] for e in self.said("request")], ["A"])
+
+    def test_what_is_kept_is_told_before_a_completion(self):
+        self.scheduler.add_waiting_request(types.SimpleNamespace(request_id="A"))
+        self.hooks.blocks.of(self.cache).begun.append(7)
+        with mock.patch.object(self.recorder, "launch_done",
+                               side_effect=lambda ticket: self.recorder.emit("note", text="7")):
+            self.assertEqual(self.inputs.prepare_batch_update(), "tokens")
+        self.assertEqual(self.lines(), [("request", "A"), ("note", None)])
 
 
 if __name__ == "__main__":
