@@ -283,6 +283,7 @@ def expect(function: Callable, *parameters: str) -> None:
 def expect_just(function: Callable, *parameters: str) -> None:
     """Likewise where these, behind `self`, are not all that it has and in this order: a hook with
     the same signature passes them on by position."""
+    expect(function, *parameters)
     known = [*inspect.signature(function).parameters][1:]
     if known != [*parameters]:
         raise TypeError(f"{function.__qualname__} has the parameters {', '.join(known)}")
