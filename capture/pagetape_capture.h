@@ -30,7 +30,7 @@ extern "C" {
 #endif
 
 #define PTAPE_ABI_MAJOR 1
-#define PTAPE_ABI_MINOR 8
+#define PTAPE_ABI_MINOR 9
 #define PTAPE_API __attribute__((visibility("default")))
 
 /* An optional integer argument left out. */
@@ -386,6 +386,28 @@ PTAPE_API int ptape_stream_wait(ptape_recorder*, const ptape_at*, int64_t on);
 /* So many bytes from that address on are written by a copy: `refresh` of each table that was opened
  * with this recorder (ptape_table_open) and has one of them. */
 PTAPE_API int ptape_copied(ptape_recorder*, const ptape_at*, uint64_t address, uint64_t bytes);
+
+/* --- for CPython: functions of this interface as it calls its own. Since ABI 1.9. ---
+ *
+ * ctypes prepares each call anew, by code and objects that an engine's work between two calls has
+ * pushed out of the processor's caches: that costs several times what the function itself does. */
+
+/* Addresses of PyLong_AsLongLong, PyLong_FromLongLong and PyErr_Occurred. */
+typedef struct ptape_python {
+  const void *as_number, *of_number, *error;
+} ptape_python;
+typedef struct ptape_python_called {
+  const void* function; /* One of the above that takes at most ten whole numbers and addresses. */
+  uint32_t wide;        /* 1: it returns 64 bits; 0: an int. */
+  uint32_t borrow;      /* 1: its first argument is borrowed (ptape_borrow) for the call, so that no
+                         * thread closes it meanwhile. Where it is not the process's recorder, or no
+                         * more, nothing is called, and 1 is returned. */
+} ptape_python_called;
+/* Once, before the first such call. */
+PTAPE_API void ptape_python_api(const ptape_python* api);
+/* The function of a PyMethodDef with METH_FASTCALL; `self` is an int, the address of a
+ * ptape_python_called. Arguments are ints, as many as the function has. */
+PTAPE_API void* ptape_python_call(void* self, void* const* arguments, ptrdiff_t n);
 
 #ifdef __cplusplus
 }

@@ -28,14 +28,21 @@ With --cupti a second process, whose passes take turns with those of the first o
 model, no hooks, and CUPTI:
 
   plain   its callbacks are taken off it and nobody is subscribed
-  idle    the recorder is subscribed, without callbacks
+  idle    the recorder is subscribed, without callbacks; with --idle
   cupti   and recorded is what its callbacks tell: launches, copies, events, waits
 
 What having CUPTI's library in the process costs is in all three, and not measured. Subscribing and
 enabling are not timed.
 
-With --graphs what decodes is CUDA graphs. These do not come by the launches' hooks: a step is
-recorded as a gap, with what happened to blocks and requests.
+With --whole a pass is of one mode from its beginning to its end, and each mode has one in a round,
+of which the ratio of the steps' medians is taken: nothing of one mode is left to a step of another,
+and what a machine does meanwhile is not taken out. So it asks for more passes, and is the check of
+the other.
+
+Of each process `pagetape record` says how many events it has, and how many were dropped, if any.
+
+With --decode graphs what decodes is CUDA graphs. These do not come by the launches' hooks: a step
+is recorded as a gap, with what happened to blocks and requests. With both, passes take turns.
 """
 
 from __future__ import annotations
@@ -57,6 +64,7 @@ from typing import Dict, List, Optional, Tuple
 STUDENT = {1: 12.71, 2: 4.30, 3: 3.18, 4: 2.78, 5: 2.57, 6: 2.45, 7: 2.36, 8: 2.31, 9: 2.26,
            10: 2.23, 11: 2.20, 12: 2.18, 13: 2.16, 14: 2.14, 15: 2.13}
 CUPTI_LEVELS = {"plain": 0, "idle": 1, "cupti": 2}
+DECODES = ("eager", "graphs")
 WALL, THREAD = "by the clock", "the engine's thread on a processor"
 
 
@@ -66,6 +74,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--python", default="", help="folder of the Python package")
     parser.add_argument("--cupti", default="", help="libpagetape_cupti.so, to measure it too")
     parser.add_argument("--cupti-alone", action="store_true", help="measure nothing else")
+    parser.add_argument("--idle", action="store_true", help="subscribed without callbacks, too")
+    parser.add_argument("--whole", action="store_true", help="a mode a pass, not a step")
     parser.add_argument("--out", default="traces-ab", help="folder of the traces")
     parser.add_argument("--passes", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=math.inf,
@@ -78,7 +88,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--prompt", type=int, default=384, help="tokens of the longest")
     parser.add_argument("--tokens", type=int, default=128, help="new tokens of each request")
     parser.add_argument("--guard", action="store_true")
-    parser.add_argument("--graphs", action="store_true", help="decode by CUDA graphs")
+    parser.add_argument("--decode", nargs="+", choices=DECODES, default=["eager"])
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -141,7 +151,7 @@ class Turns:
         self.timed, self.last = False, (0.0, 0.0)
         # A guard is made with the tensors; whether a step has it is decided then.
         self.buffers.mode = "clamp" if "guard" in modes else None
-        self._set("hooks" if "hooks" in modes else "plain")
+        self._set(next((mode for mode in modes if mode not in CUPTI_LEVELS), "plain"))
 
     def _set(self, mode: str) -> None:
         self.mode = mode
@@ -185,7 +195,8 @@ def watch(turns: Turns) -> None:
 
 
 def worker(args: argparse.Namespace) -> None:
-    """A pass for each line of stdin, which has its modes; its rounds are a line of stdout."""
+    """A pass for each line of stdin, which has its modes and how it decodes, and how many tokens;
+    its rounds are a line of stdout."""
     answers, sys.stdout = sys.stdout, sys.stderr
     from transformers import ContinuousBatchingConfig, GenerationConfig
     import transformers.generation.continuous_batching  # noqa: F401
@@ -196,15 +207,16 @@ def worker(args: argparse.Namespace) -> None:
                for i in range(args.requests)]
     groups = 6 if args.sliding else 1
     blocks = groups * args.requests * (-(-(args.prompt + args.tokens) // 16) + 2)
-    generation = GenerationConfig(max_new_tokens=args.tokens, do_sample=False, eos_token_id=-1,
-                                  pad_token_id=0)
     for seed, line in enumerate(sys.stdin):
+        asked = json.loads(line)
+        generation = GenerationConfig(max_new_tokens=asked["tokens"], do_sample=False,
+                                      eos_token_id=-1, pad_token_id=0)
         batching = ContinuousBatchingConfig(block_size=16, num_blocks=blocks,
-                                            max_batch_tokens=1024, use_cuda_graph=args.graphs,
-                                            use_async_batching=False)
+                                            max_batch_tokens=1024, use_async_batching=False,
+                                            use_cuda_graph=asked["decode"] == "graphs")
         gc.collect()
         gc.freeze()  # A later collection looks at what this pass made, not at all of torch.
-        turns.begin(line.split(), len(prompts), seed)
+        turns.begin(asked["modes"], len(prompts), seed)
         done = model.generate_batch(inputs=prompts, generation_config=generation,
                                     continuous_batching_config=batching, progress_bar=False,
                                     warmup=False)
@@ -228,13 +240,39 @@ def start(args: argparse.Namespace, name: str, cupti: str) -> subprocess.Popen:
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
-def turn(process: subprocess.Popen, modes: List[str]) -> Dict:
-    process.stdin.write(" ".join(modes) + "\n")
-    process.stdin.flush()
-    line = process.stdout.readline()
-    if not line:
-        sys.exit(f"a process ended early, with status {process.wait()}")
-    return json.loads(line)
+class Process:
+    """One of them, and what is asked of it."""
+
+    def __init__(self, args: argparse.Namespace, name: str, modes: List[str], cupti: str) -> None:
+        self.modes, self._whole = modes, args.whole
+        self._process = start(args, name, cupti)
+
+    def turn(self, modes: List[str], decode: str, tokens: int) -> Dict:
+        asked = {"modes": modes, "decode": decode, "tokens": tokens}
+        self._process.stdin.write(json.dumps(asked) + "\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        if not line:
+            sys.exit(f"a process ended early, with status {self._process.wait()}")
+        return json.loads(line)
+
+    def rounds(self, decode: str, tokens: int, order: random.Random, answers: set) -> List[Dict]:
+        """Of one pass, or of one of each mode, which are one round: the medians of its steps."""
+        if not self._whole:
+            done = self.turn(self.modes, decode, tokens)
+            answers.add(done["sums"])
+            return done["rounds"]
+        found = {}
+        for mode in order.sample(self.modes, len(self.modes)):
+            done = self.turn([mode], decode, tokens)
+            answers.add(done["sums"])
+            found[mode] = [statistics.median(step[mode][clock] for step in done["rounds"])
+                           for clock in range(2)]
+        return [found]
+
+    def close(self) -> None:
+        self._process.stdin.close()
+        self._process.wait()
 
 
 def shown(mean: float, half: float) -> str:
@@ -281,37 +319,42 @@ def main() -> None:
     args = arguments()
     if args.worker:
         return worker(args)
-    modes, processes = {}, {}
+    processes: Dict[str, Process] = {}
     if not args.cupti_alone:
-        modes[""] = ["plain", "hooks"] + (["guard"] if args.guard else [])
-        processes[""] = start(args, "hooks", "")
+        processes["hooks"] = Process(args, "hooks",
+                                     ["plain", "hooks"] + (["guard"] if args.guard else []), "")
     if args.cupti:
-        modes["of CUPTI's process: "] = list(CUPTI_LEVELS)
-        processes["of CUPTI's process: "] = start(args, "cupti", args.cupti)
-    order, passes, answers = random.Random(0), [], set()
+        processes["CUPTI"] = Process(args, "cupti", [mode for mode in CUPTI_LEVELS if args.idle or
+                                                     mode != "idle"], args.cupti)
+    parts = [(name, decode) for name in processes for decode in args.decode]
+    order, passes, answers = random.Random(0), [], {decode: set() for decode in args.decode}
     end = math.inf
     for i in range(args.passes + 1):
         if time.monotonic() > end:
             break
-        found = {name: turn(processes[name], modes[name])
-                 for name in order.sample(list(processes), len(processes))}
-        answers |= {one["sums"] for one in found.values()}
+        found = {}
+        for name, decode in order.sample(parts, len(parts)):
+            found[name, decode] = processes[name].rounds(
+                decode, args.tokens if i else max(args.tokens // 8, 8), order,
+                answers[decode] if i else set())
         if i == 0:
             end = time.monotonic() + args.seconds
-        else:
-            passes.append({name: one["rounds"] for name, one in found.items()})
-            print(json.dumps({name + mode: round(of_rounds(rounds, mode), 3)
-                              for name, rounds in passes[-1].items() for mode in rounds[0]}),
-                  flush=True)
+            continue
+        passes.append(found)
+        print(json.dumps({" ".join((*part, mode)): round(of_rounds(rounds, mode), 3)
+                          for part, rounds in found.items() for mode in rounds[0]}), flush=True)
     for process in processes.values():
-        process.stdin.close()
-        process.wait()
-    print(f"answers: {'all the same' if len(answers) == 1 else answers}")
-    for name, measured in modes.items():
-        plain = statistics.median(of_rounds(one[name], "plain") for one in passes)
-        print(f"{name}plain: {plain:.3f} ms a step")
-        for mode in measured[1:]:
-            report([one[name] for one in passes], mode)
+        process.close()
+    for decode, sums in answers.items():
+        print(f"{decode}: answers are {'all the same' if len(sums) == 1 else sums}")
+    for name, decode in parts:
+        print(f"\nThe process with {name}, {decode}:")
+        for mode in processes[name].modes:
+            step = statistics.median(of_rounds(one[name, decode], mode) for one in passes)
+            print(f"{mode}: {step:.3f} ms a step, which is the time of each request's token; "
+                  f"{args.requests / step * 1e3:.0f} tokens a second")
+        for mode in processes[name].modes[1:]:
+            report([one[name, decode] for one in passes], mode)
     return None
 
 

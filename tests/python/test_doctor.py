@@ -45,6 +45,7 @@ ENGINE = {
     PLACE + "input_outputs.py": """
         class ContinuousBatchingIOs:
             def prepare_batch_tensors(self): pass
+            def retrieve_device_outputs(self): pass
             def prepare_batch_update(self): pass
         """,
     PLACE + "continuous_api.py": """

@@ -13,7 +13,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "capture" / "python"))
 
 from pagetape.importhook import (  # noqa: E402
-    NotHere, PostImportHooks, after, expect, observe, shield, wrap)
+    NotHere, PostImportHooks, after, expect, expect_just, observe, shield, wrap)
 
 
 class ImportHookTest(unittest.TestCase):
@@ -110,6 +110,19 @@ class ImportHookTest(unittest.TestCase):
         importlib.import_module("toy_engine_p")
         self.assertEqual([s.hook for s in self.hooks.skipped], ["misfits"])
         self.assertIn("Cache.update has no parameter read_index", self.hooks.skipped[0].reason)
+
+    def test_a_function_with_other_parameters_or_another_order_is_listed_as_skipped(self):
+        self.engine("toy_engine_q", "class Cache:\n    def update(self, key, index): pass\n")
+        hooks = {"fits": ("key", "index"), "turned": ("index", "key"), "fewer": ("key",)}
+        for name, parameters in hooks.items():
+            def hook(module, parameters=parameters):
+                expect_just(module.Cache.update, *parameters)
+
+            hook.__name__ = name
+            self.hooks.on("toy_engine_q", hook)
+        importlib.import_module("toy_engine_q")
+        self.assertEqual([s.hook for s in self.hooks.skipped], ["turned", "fewer"])
+        self.assertIn("Cache.update has the parameters key, index", self.hooks.skipped[0].reason)
 
     def test_after_is_told_what_the_original_returned(self):
         class Pool:

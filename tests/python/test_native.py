@@ -12,7 +12,7 @@ from unittest import mock
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "capture" / "python"))
 
-from pagetape import _abi  # noqa: E402
+from pagetape import _abi, _calls  # noqa: E402
 from pagetape.recording import Launch, Recorder, TextRecorder  # noqa: E402
 
 BUILT = [ROOT / "capture/libpagetape_capture.so",
@@ -126,6 +126,17 @@ class NativeRecorderTest(unittest.TestCase):
                                           "pages": [3, 4]}, {"req": None, "len": 2, "q_len": 1,
                                                              "pages": []}])
 
+    def test_a_layer_that_was_looked_up_is_recorded_without_a_lock_until_the_end(self):
+        recorder = Recorder(_abi.NativeRecorder(_abi.load(LIBRARY), self.path))
+        call, arguments, _held = recorder.prepared(recorder.made([LAUNCHES[0]]), 3, None)
+        quick = call(*arguments) == 0
+        recorder.launches(recorder.made([LAUNCHES[0]]), 3, None)
+        recorder.close()
+        self.assertEqual(call(*arguments), 1)
+        events = [json.loads(line) for line in Path(self.path).read_text().splitlines()][:-1]
+        self.assertEqual(events, [events[-1]] * (1 + quick))
+        self.assertEqual(quick, _calls._can(_abi.load(LIBRARY)))
+
     def test_a_tables_rows(self):
         cells = Lists([[1, 2, 3], [4, 5, 6]])
         said = self.both(lambda recorder: recorder.table_rows("b", cells, [2, 0], ["A", None], "F"))
@@ -161,6 +172,35 @@ class NativeRecorderTest(unittest.TestCase):
             recorder.emit("request", req=req, state="finish")
         self.assertEqual(recorder.sink.name("decode"), known)
         recorder.close()
+
+
+class WithoutDirectCallsTest(NativeRecorderTest):
+    """The same through ctypes, as with another Python than CPython."""
+
+    def setUp(self):
+        super().setUp()
+        for patched in (mock.patch.object(_calls, "_can", return_value=False),
+                        mock.patch.dict(_calls._made, clear=True)):
+            patched.start()
+            self.addCleanup(patched.stop)
+
+
+class CalledTest(unittest.TestCase):
+    def setUp(self):
+        self.library = _abi.load(LIBRARY)
+
+    def test_what_is_no_number_is_an_error_and_no_call(self):
+        step = _calls.called(self.library, "ptape_step")
+        for wrong in (None, "1", 1.5, 1 << 64):
+            with self.assertRaises((TypeError, OverflowError)):
+                step(0, 0, wrong, 0, 0)
+
+    def test_what_is_returned_is_an_int_or_wide(self):
+        self.assertEqual(_calls.called(self.library, "ptape_step")(0, 0, -1, 0, 0), -1)
+        self.assertEqual(_calls.called(self.library, "ptape_last_launch", wide=True)(0), 0)
+
+    def test_more_arguments_than_any_function_has_are_refused(self):
+        self.assertEqual(_calls.called(self.library, "ptape_step")(*range(11)), -1)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ from unittest import mock
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "capture" / "python"))
 
 from pagetape import _abi  # noqa: E402
-from pagetape.recording import LateSink, Recorder, TextRecorder, open_recorder  # noqa: E402
+from pagetape.recording import (  # noqa: E402
+    LateSink, Recorder, TextRecorder, Written, line_of, open_recorder)
 
 
 class Lines:
@@ -24,6 +25,17 @@ class Lines:
 
     def close(self):
         self.lines.append("closed")
+
+
+class LineTest(unittest.TestCase):
+    def test_it_is_what_json_writes(self):
+        event = {"ev": "x", "text": 'a "b"\n\u00e9', "n": -3, "yes": True, "no": None, "half": 0.5,
+                 "pages": [1, 2], "bound": {"pool": "F"}, "from": []}
+        self.assertEqual(line_of(event), json.dumps(event))
+
+    def test_what_is_written_already_stays(self):
+        self.assertEqual(line_of({"ev": "x", "rows": Written('[{"n":1}]')}),
+                         '{"ev": "x", "rows": [{"n":1}]}')
 
 
 class LateSinkTest(unittest.TestCase):

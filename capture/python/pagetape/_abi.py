@@ -7,8 +7,9 @@ import ctypes
 import os
 from array import array
 from itertools import chain
-from typing import Any, Dict, List, NamedTuple, Optional, Set
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Set
 
+from ._calls import called
 from ._structures import (PtapeOptions, PtapeCounts, PtapeAt, PtapeLaunch, PtapeTensor, PtapeRow,
                           PtapeLanes, PtapeLayerLaunch, PtapeTableView, PtapeTablePart,
                           PtapeGuardLaunch, PtapeGuardFinding)
@@ -46,8 +47,6 @@ def load(path: Optional[str] = None):
         raise PtapeError(f"{path}: ABI {major}, this package needs {ABI_MAJOR}")
     library.ptape_open.restype = ctypes.c_void_p
     library.ptape_open.argtypes = [ctypes.POINTER(PtapeOptions)]
-    library.ptape_json.restype = ctypes.c_int
-    library.ptape_json.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t]
     library.ptape_intern.restype = ctypes.c_uint32
     library.ptape_intern.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
     _sign_events(library)
@@ -89,24 +88,8 @@ EVENTS = {
 
 
 def _sign_events(library) -> None:
-    handle, at = ctypes.c_void_p, ctypes.POINTER(PtapeAt)
-    name, number, many = ctypes.c_uint32, ctypes.c_int64, (ctypes.c_void_p, ctypes.c_size_t)
-    given = {NAME: (name,), REQ: (name,), INT: (number,), ID: (ctypes.c_int32,), IDS: many,
-             INTS: many, LAYERS: many}
-    for event, fields in EVENTS.items():
-        _sign(library, "ptape_" + event, ctypes.c_int, handle, at,
-              *[one for _, how in fields for one in given[how]])
-    _sign(library, "ptape_forget", ctypes.c_int, handle, name)
-    _sign(library, "ptape_table", ctypes.c_int, handle, at, name, number, number, *many, name,
-          name, name)
-    _sign(library, "ptape_slots", ctypes.c_int, handle, at, name, number, *many)
-    _sign(library, "ptape_table_rows", ctypes.c_int, handle, at, name, handle, ctypes.c_size_t,
-          handle, handle, ctypes.c_size_t, name, name)
-    _sign(library, "ptape_layer", ctypes.c_int, handle, at, ctypes.c_int32, number, *many)
-    _sign(library, "ptape_layer_named", ctypes.c_int, handle, at, name, number, *many)
+    _sign(library, "ptape_forget", ctypes.c_int, ctypes.c_void_p, ctypes.c_uint32)
     _sign(library, "ptape_launch_init", None, ctypes.POINTER(PtapeLaunch))
-    _sign(library, "ptape_last_launch", ctypes.c_uint64, handle)
-    _sign(library, "ptape_launch_done", ctypes.c_int, handle, at, ctypes.c_uint64)
 
 
 def _sign_devices(library) -> None:
@@ -134,6 +117,11 @@ def _within(value: int, bits: int) -> int:
     if not -(1 << bits) <= value < 1 << bits:
         raise OverflowError
     return value
+
+
+def _flat(values) -> Iterable:
+    """Numbers, or pairs of them one behind the other."""
+    return chain.from_iterable(values) if values and not isinstance(values[0], int) else values
 
 
 class Rows(NamedTuple):
@@ -194,10 +182,17 @@ class Launch:
         else:
             self._by_row(names, rows)
 
-    def refilled(self, names: array, numbers: tuple) -> bool:
-        if self._form is None or self._form[0] != len(names) or len(numbers) != len(self._numbers):
+    def refilled(self, names: array, columns: List[Optional[array]]) -> bool:
+        """In the place of the last batch's lanes, which were as many and had as many columns. None:
+        that column is what it was."""
+        count = len(names)
+        if self._form is None or self._form[0] != count or len(columns) != len(self._form[1]) \
+                or any(column is not None and len(column) != count for column in columns):
             return False
-        self._names[:], self._numbers[:] = names, array("q", numbers)
+        self._names[:] = names
+        for position, column in enumerate(columns):
+            if column is not None:
+                self._numbers[position * count:(position + 1) * count] = column
         return True
 
     def _by_column(self, names: array, columns: tuple) -> None:
@@ -252,17 +247,13 @@ class LayerLaunches:
         self._array = (PtapeLayerLaunch * self.count)(
             *((ctypes.addressof(one.made), one.store, 0) for one in self._launches))
         self._place = PtapeAt(t=ABSENT, stream=native.stream(stream) if stream else 0, rank=-1)
-        # As a call without declared types takes them: nothing of them is looked at again.
-        self.given = (ctypes.byref(self._place), ctypes.byref(self._array),
-                      ctypes.c_size_t.from_param(self.count))
+        self.place = ctypes.addressof(self._place)
+        self.given = ctypes.addressof(self._array), self.count
 
-    def refilled(self, reqs, numbers: List[tuple]) -> bool:
-        """The same of as many lanes and as many columns, one behind the other; else False."""
+    def refilled(self, reqs, columns: List[list]) -> bool:
+        """The same of as many lanes, by Launch.refilled(); False: not of all."""
         names = self.native.requests(reqs)
-        for one, said in zip(self._launches, numbers):
-            if not one.refilled(names, said):
-                return False
-        return True
+        return all([one.refilled(names, said) for one, said in zip(self._launches, columns)])
 
     def again(self, rows: List[Rows]) -> None:
         """Of another batch, whose launches have other lanes alone."""
@@ -272,8 +263,6 @@ class LayerLaunches:
 
 # So many names of requests that have ended are kept, for what is still to be said of them.
 ENDED_KEPT = 1024
-# Of a model's layers and the tensors that they have had; some engines make a new one a step.
-LAYERS_KEPT = 4096
 
 
 class NativeRecorder:
@@ -293,20 +282,17 @@ class NativeRecorder:
         self._names: Dict[Optional[str], int] = {None: 0}
         self._requests: Set[str] = set()  # Names that are requests'.
         self._ended: Dict[str, None] = {}
-        self._events = {event: (getattr(library, "ptape_" + event), fields,
+        self._events = {event: (called(library, "ptape_" + event), fields,
                                 {field for field, _ in fields})
                         for event, fields in EVENTS.items()}
-        self._given = {NAME: self._name, REQ: self._req, INT: self._int, ID: self._id,
-                       IDS: self._ids, INTS: self._ints, LAYERS: self._layers}
         self._streams: Dict[int, int] = {}
         self._last_requests: tuple = ((), array("I"))
-        # A layer's part of a call without declared types, by the layer and its tensor's address.
-        self._layers_given: Dict[tuple, tuple] = {}
-        self._layer, self._layer_named = library["ptape_layer"], library["ptape_layer_named"]
-        self._last_launch = library["ptape_last_launch"]
-        self._last_launch.restype = ctypes.c_uint64
-        self.alive = [True]  # Nothing: closed.
-        self._handle_given = ctypes.c_void_p.from_param(self.handle)
+        self._json, self._step, self._table, self._slots, self._table_rows, self._layer, \
+            self._layer_named, self._launch_done = (called(library, "ptape_" + name) for name in (
+                "json", "step", "table", "slots", "table_rows", "layer", "layer_named",
+                "launch_done"))
+        self._last_launch = called(library, "ptape_last_launch", wide=True)
+        self._layer_unlocked = called(library, "ptape_layer", borrow=True)
         # Used by one thread at a time: the recorder's lock is held.
         self._place = PtapeAt(t=ABSENT, stream=0, rank=-1, src=0)
         self._place_given = ctypes.byref(self._place)
@@ -314,57 +300,38 @@ class NativeRecorder:
             raise PtapeError(library.ptape_last_error(None).decode())
 
     def write(self, line: str) -> None:
-        data = line.encode()
-        self.recorded(self.library.ptape_json(self.handle, data, len(data)))
+        data = array("B", line.encode())
+        self.recorded(self._json(self.handle, *data.buffer_info()))
 
     def event(self, event: str, said: Dict) -> bool:
         """False where the library takes it as text alone."""
         function, fields, names = self._events.get(event, (None, (), ()))
         if function is None or not said.keys() <= names:
             return False
-        kept: list = []
-        arguments: list = []
+        held: list = []  # What is pointed to.
+        arguments = [self.handle, 0]
         try:
             for field, how in fields:
-                self._given[how](said.get(field), arguments, kept)
+                value = said.get(field)
+                if how == NAME:
+                    arguments.append(self.name(value))
+                elif how == REQ:
+                    arguments.append(self.request(value))
+                elif how == INT:
+                    arguments.append(ABSENT if value is None else _within(value, 63))
+                elif how == ID:
+                    arguments.append(_within(value, 31))
+                elif how == LAYERS and value == "*":
+                    arguments += (0, 0)
+                else:
+                    held.append(array("q" if how == INTS else "i", _flat(value)))
+                    arguments += (held[-1].buffer_info()[0], len(value))
         except (TypeError, OverflowError):  # Layers by name, a number beyond 32 bits.
             return False
-        self.recorded(function(self.handle, None, *arguments))
+        self.recorded(function(*arguments))
         if event == "request":
             self._lives(said["req"], said["state"] not in ("finish", "abort"))
         return True
-
-    def _name(self, value, arguments: list, _kept: list) -> None:
-        arguments.append(self.name(value))
-
-    def _req(self, value, arguments: list, _kept: list) -> None:
-        arguments.append(self.request(value))
-
-    @staticmethod
-    def _int(value, arguments: list, _kept: list) -> None:
-        arguments.append(ABSENT if value is None else _within(value, 63))
-
-    @staticmethod
-    def _id(value, arguments: list, _kept: list) -> None:
-        arguments.append(_within(value, 31))
-
-    @staticmethod
-    def _ids(values, arguments: list, kept: list) -> None:
-        kept.append(array("i", values))
-        arguments += kept[-1].buffer_info()
-
-    @staticmethod
-    def _ints(values, arguments: list, kept: list) -> None:
-        """Numbers, or pairs of them."""
-        pairs = bool(values) and not isinstance(values[0], int)
-        kept.append(array("q", chain.from_iterable(values) if pairs else values))
-        arguments += (kept[-1].buffer_info()[0], len(values))
-
-    def _layers(self, values, arguments: list, kept: list) -> None:
-        if values == "*":
-            arguments += (None, 0)
-        else:
-            self._ids(values, arguments, kept)
 
     def request(self, req: Optional[str]) -> int:
         """Its name's id. A name that something else has is not given back."""
@@ -396,59 +363,43 @@ class NativeRecorder:
                    reqs: List[Optional[str]], space: Optional[str], unit: Optional[str]) -> None:
         """Of each row its first entries, int32, the rows `stride` entries apart."""
         held = array("Q", counts), array("I", [self.request(req) for req in reqs])
-        self.recorded(self.library.ptape_table_rows(
-            self.handle, None, self.name(buffer), address, stride, held[0].buffer_info()[0],
+        self.recorded(self._table_rows(
+            self.handle, 0, self.name(buffer), address, stride, held[0].buffer_info()[0],
             held[1].buffer_info()[0], len(counts), self.name(space), self.name(unit)))
 
     def table(self, buffer: str, row: int, address: int, count: int, req: Optional[str],
               space: str, unit: str) -> None:
         """`count` entries from `address` on, int32, to the row's first columns."""
-        self.recorded(self.library.ptape_table(
-            self.handle, None, self.name(buffer), row, 0, address, count, self.name(req),
+        self.recorded(self._table(
+            self.handle, 0, self.name(buffer), row, 0, address, count, self.name(req),
             self.name(space), self.name(unit)))
 
     def slots(self, buffer: str, address: int, count: int) -> None:
         """`count` slots from `address` on, int64, to the buffer's first places."""
-        self.recorded(self.library.ptape_slots(self.handle, None, self.name(buffer), 0, address,
-                                               count))
+        self.recorded(self._slots(self.handle, 0, self.name(buffer), 0, address, count))
 
     def step(self, step: int, mode: str, batch: int) -> None:
-        self.recorded(self.library.ptape_step(self.handle, None, step, self.name(mode), batch))
+        self.recorded(self._step(self.handle, 0, step, self.name(mode), batch))
 
     def layer(self, launches: LayerLaunches, layer, address: int) -> None:
         """Records them for that layer, whose K tensor is at that address."""
-        record, arguments = self.layer_call(launches, layer, address)
-        status = record(*arguments)
-        if status:
-            self.recorded(status)
-
-    def layer_call(self, launches: LayerLaunches, layer, address: int) -> tuple:
-        """The function, and its arguments as they are."""
-        given = self._layers_given.get((layer, address))
-        if given is None:
-            given = self._layer_given(layer, address)
-        record, handle, number, where = given
-        place, array_given, count = launches.given
-        return record, (handle, place, number, where, array_given, count)
-
-    def _layer_given(self, layer, address: int) -> tuple:
-        if len(self._layers_given) >= LAYERS_KEPT:
-            self._layers_given.clear()
-        record, number = self._layer, ctypes.c_int32
+        record = self._layer
         if isinstance(layer, str):
-            record, number = self._layer_named, ctypes.c_uint32
-        given = (record, self._handle_given,
-                 number.from_param(self.name(layer) if isinstance(layer, str) else layer),
-                 ctypes.c_int64.from_param(address))
-        self._layers_given[layer, address] = given
-        return given
+            record, layer = self._layer_named, self.name(layer)
+        self.recorded(record(self.handle, launches.place, layer, address, *launches.given))
+
+    def layer_call(self, launches: LayerLaunches, layer: int, address: int) -> tuple:
+        """The same as a function, and its arguments, to be called without a lock. It returns 1
+        where this recorder is closed, or is not the process's: then nothing was recorded."""
+        return self._layer_unlocked, (self.handle, launches.place, layer, address,
+                                      *launches.given)
 
     def last_launch(self) -> int:
         """The ticket of the launch that this thread recorded last."""
-        return self._last_launch(self._handle_given)
+        return self._last_launch(self.handle)
 
     def launch_done(self, ticket: int) -> None:
-        self.recorded(self.library.ptape_launch_done(self.handle, None, ticket))
+        self.recorded(self._launch_done(self.handle, 0, ticket))
 
     def stream(self, address: int) -> int:
         """What events call the CUDA stream at that address."""
@@ -489,9 +440,6 @@ class NativeRecorder:
         malformed = self.counts().malformed
         message = self.library.ptape_last_error(self.handle).decode()
         handle, self.handle = self.handle, None
-        self._handle_given = ctypes.c_void_p.from_param(None)
-        self.alive.clear()
-        self._layers_given.clear()
         if self.library.ptape_close(handle) != 0 or malformed:
             raise PtapeError(f"{malformed} malformed events; {message}")
 

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from collections import deque
+from typing import Any, Callable, Deque, Dict, List, Optional, Tuple
 
 PREFIX = "#prefix"  # holds the blocks that are offered for reuse
 
@@ -63,6 +64,7 @@ class Cache:
             sys.modules["torch"]._C._cuda_isCurrentStreamCapturing \
             if cache.key_cache[0].is_cuda else None
         self.building: List[tuple] = []  # lanes of the next batch's
+        self.prepared = False  # It is there, and nothing was told of it.
         self.lanes = Lanes(len(cache.group_cache_managers), [])
         cache._pagetape_lanes, cache._pagetape_ready = self.building, self.ready
         self.batches = 0
@@ -86,7 +88,9 @@ class Cache:
 
 
 class Blocks:
-    """Shadow of caches, groups, blocks and requests; writes their events."""
+    """Shadow of caches, groups, blocks and requests; writes their events. What happens to blocks
+    and requests between two launches is kept and told before the next one, or while the engine
+    waits for the GPU in any case."""
 
     def __init__(self, recorder, addresses: bool, header: Callable[[], None]) -> None:
         self.recorder = recorder
@@ -99,16 +103,32 @@ class Blocks:
         self._running: Optional[tuple] = None  # requests that are known to run: the last batch's
         self._steps = 0
         self._gaps: Dict[tuple, Callable[[], None]] = {}  # by why, and of which pools
+        self._later: Deque[Tuple[Any, Optional[dict]]] = deque()
+        recorder.before_close(self.flush)
         os.register_at_fork(after_in_child=self._forget)
 
     def _forget(self) -> None:
-        """A forked child has a recorder of its own."""
+        """A forked child has a recorder of its own, and what is kept is its parent's."""
+        self._later.clear()
         for known in self.caches.values():
             known.forget()
+
+    def _tell(self, ev: str, **fields) -> None:
+        self._later.append((ev, fields))
+
+    def flush(self) -> None:
+        """Tells what is kept, in its order. Before anything else is recorded."""
+        while self._later:
+            ev, fields = self._later.popleft()
+            if fields is None:
+                ev()
+            else:
+                self.recorder.emit(ev, **fields)
 
     # --- caches
 
     def declare(self, cache) -> None:
+        self.flush()
         self._header()
         manager = cache._block_manager
         name = self.recorder.name(manager, "cache")
@@ -170,7 +190,7 @@ class Blocks:
         key = why, *[group.pool for group in groups]
         if key not in self._gaps:
             self._gaps[key] = self.recorder.again_and_again("gap", why=why, pools=[*key[1:]])
-        self._gaps[key]()
+        self._later.append((self._gaps[key], None))
 
     # --- requests
 
@@ -198,7 +218,7 @@ class Blocks:
 
     def _state(self, req: str, state: str) -> None:
         self._alive[req], self._running = state, None
-        self.recorder.emit("request", req=req, state=state)
+        self._tell("request", req=req, state=state)
 
     def step(self, known: Cache) -> None:
         lanes = known.lanes = Lanes(len(known.groups), known.building)
@@ -208,6 +228,7 @@ class Blocks:
                 self.schedule(req)
             self._running = lanes.reqs
         known.decode = set(lanes.news) <= {1}
+        self.flush()
         self.recorder.step(self._steps, "decode" if known.decode and all(lanes.pasts)
                            else "extend", len(lanes.reqs))
         self._steps += 1
@@ -219,22 +240,23 @@ class Blocks:
         self.arrive(req)
         if blocks:
             place = {"first": first} if group.window is None else {}
-            self.recorder.emit("alloc", pool=group.pool, req=req, pages=blocks, **place)
+            self._tell("alloc", pool=group.pool, req=req, pages=blocks, **place)
 
     def returned(self, group: Group, req: str, blocks: List[int]) -> None:
         if blocks:
-            self.recorder.emit("free", pool=group.pool, req=req, pages=blocks)
+            self._tell("free", pool=group.pool, req=req, pages=blocks)
 
     def forked(self, group: Group, parent: List[int], req: str, blocks: List[int]) -> None:
         """A fork shares its parent's complete blocks and gets blocks of its own for the rest."""
         shared = next((i for i, (a, b) in enumerate(zip(parent, blocks)) if a != b), len(blocks))
         self.arrive(req)
         if shared:
-            self.recorder.emit("share", pool=group.pool, req=req, pages=blocks[:shared], first=0)
+            self._tell("share", pool=group.pool, req=req, pages=blocks[:shared], first=0)
         self.taken(group, req, blocks[shared:], shared)
         group.forked.update(dict.fromkeys(blocks[shared:], req))
 
     def copied(self, known: Cache, sources: List[int], targets: List[int], stream: int) -> None:
+        self.flush()
         for source, target in zip(sources, targets):
             group = next((g for g in known.groups if target in g.forked), None)
             if group is not None:
@@ -248,18 +270,29 @@ class Blocks:
                   now: List[int]) -> None:
         """Complete blocks are published; one whose content is there already is given back, and
         the request takes that other one."""
+        # Of a long request nearly all are published: those others are found without a look at each.
+        others = set(now).difference(group.published)
+        if before == now:
+            for block in sorted(others, key=now.index):
+                self._complete(group, manager, block)
+            return
         for column, (old, new) in enumerate(zip(before, now)):
             if old != new:
                 self.returned(group, req, [old])
                 self.hit(group, req, new, column)
-            elif new not in group.published and manager._id_to_block[new].is_complete:
-                group.published[new] = key = f"{group.pool}.{self.recorder.events}"
-                self.recorder.emit("share", pool=group.pool, req=PREFIX, pages=[new])
-                self.recorder.emit("prefix_key", pool=group.pool, page=new, key=key)
+            elif new in others:
+                self._complete(group, manager, new)
+
+    def _complete(self, group: Group, manager, block: int) -> None:
+        if block not in group.published and manager._id_to_block[block].is_complete:
+            group.published[block] = key = \
+                f"{group.pool}.{self.recorder.events + len(self._later)}"
+            self._tell("share", pool=group.pool, req=PREFIX, pages=[block])
+            self._tell("prefix_key", pool=group.pool, page=block, key=key)
 
     def hit(self, group: Group, req: str, block: int, column: int) -> None:
         self.arrive(req)
-        self.recorder.emit("prefix_hit", pool=group.pool, req=req, page=block,
+        self._tell("prefix_hit", pool=group.pool, req=req, page=block,
                            key=group.published.get(block, "unknown"), first=column)
 
     def dropped(self, manager, blocks: List[int]) -> None:
@@ -268,5 +301,5 @@ class Blocks:
             for group in known.groups if known is not None else []:
                 key = group.published.pop(block, None)
                 if key is not None:
-                    self.recorder.emit("prefix_drop", pool=group.pool, page=block, key=key)
-                    self.recorder.emit("free", pool=group.pool, req=PREFIX, pages=[block])
+                    self._tell("prefix_drop", pool=group.pool, page=block, key=key)
+                    self._tell("free", pool=group.pool, req=PREFIX, pages=[block])

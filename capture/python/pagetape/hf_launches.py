@@ -15,6 +15,7 @@ list's cells between two layers of a batch is not seen, but by the guard.
 
 from __future__ import annotations
 
+from array import array
 from itertools import accumulate
 from operator import add, sub
 from typing import Any, Dict, List, Optional, Sequence, Tuple
@@ -29,10 +30,13 @@ from .recording import IDS, Launch
 class Pair:
     """What a group's layers get in this batch, and its launches in their order."""
 
-    __slots__ = ("reads", "writes", "made", "form", "lines", "ready", "bound", "places")
+    __slots__ = ("reads", "writes", "made", "form", "lines", "ready", "bound", "places", "news",
+                 "written")
 
     def __init__(self) -> None:
         self.reads = self.writes = self.made = None
+        self.news: Any = None  # of the lanes in `made` their new tokens, and where the entries
+        self.written: Any = None  # that each writes end, as far as _quick() told them
         self.form: Any = None  # what they are made for; a batch alike has other lanes alone
         self.lines: List[tuple] = []  # of each launch, whether it stores, and its list's line
         self.ready: Dict[int, tuple] = {}  # by layer, once `made` was recorded for all
@@ -46,8 +50,20 @@ class Launches:
         self.buffers = buffers
         self.recorder = blocks.recorder
 
-    def batch(self, known: Cache) -> None:
-        """A batch's tensors are there."""
+    def prepared(self, known: Cache) -> None:
+        """A batch's tensors are there. A guard looks at its lanes before the first launch does."""
+        known.prepared = True
+        known.ready.clear()
+        if self.buffers.mode is not None:
+            self.tell(known)
+
+    def tell(self, known: Cache) -> None:
+        """What is kept, and a batch that is prepared. The latest that this can be is before its
+        first launch; where none comes by here, while the engine waits for the GPU."""
+        if not known.prepared:
+            return self.blocks.flush()
+        known.prepared = False
+        self.blocks.step(known)
         known.batches += 1
         known.listed, known.compared = {}, {}
         known.ready.clear()
@@ -66,6 +82,7 @@ class Launches:
             return self.buffers.guarded(known, read_index, write_index, index, layer,
                                         int(tensor.shape[0]))
         known.updates += 1
+        self.tell(known)
         # An index out of bounds ends the launch: what it was given is written before.
         pair = known.pairs.get(index)
         if pair is None:
@@ -97,8 +114,10 @@ class Launches:
         read, written = counts[index], counts[len(read_index) + index]
         form = (addresses[index], addresses[len(read_index) + index], read > 0, written > 0, stream,
                 known.decode, id(tensor), self.buffers.changes)
-        if form == pair.form and (self._quick(pair, known, group, read, written)
-                                  or self._again(pair, known, group, read, written)):
+        if form == pair.form and self._quick(pair, known, group, read, written):
+            return
+        pair.news = pair.written = None
+        if form == pair.form and self._again(pair, known, group, read, written):
             return
         pair.form, pair.lines = None, []
         launches = [self._listed(known, group, tell, index, indices, tensor)
@@ -114,23 +133,32 @@ class Launches:
             pair.form, pair.lines = form, lines
 
     def _quick(self, pair: Pair, known: Cache, group: Group, read: int, written: int) -> bool:
-        """_again() of as many lanes, without padding, as decoding has it: the columns of Rows that
-        such launches have, in their order, one behind the other."""
-        lanes = known.lanes
-        pasts, news, places, said = lanes.pasts, lanes.news, range(len(lanes.news)), []
+        """_again() of as many lanes, without padding, as decoding has it: by the columns of Rows
+        that such launches have, in their order, or None where they are those of the last batch."""
+        if group.window is not None:
+            return False
+        lanes, columns, ended = known.lanes, [], pair.written
+        news, same = lanes.news, lanes.news == pair.news
         for store, line in pair.lines:
             ends = lanes.writes(line.group) if store else lanes.reads(line.group)
             if not ends or ends[-1] != (written if store else read) \
                     or not known.compared[line.table]:
                 return False
-            counts = tuple(map(sub, ends, (0, *ends)))
             if store:
-                said.append((*accumulate(counts[:-1], initial=line.offset), *counts))
-            elif group.window is not None or not line.table.holds(len(counts), max(counts)):
+                ended = ends
+                columns.append([None, None] if ends == pair.written else [
+                    array("q", [line.offset, *map(line.offset.__add__, ends[:-1])]), _counts(ends)])
+                continue
+            lens = array("q", list(map(add, lanes.pasts, news)))
+            counts = lens if tuple(accumulate(lens)) == ends else _counts(ends)
+            if not line.table.holds(len(counts), max(counts)):
                 return False
-            else:
-                said.append((*map(add, pasts, news), *places, *news, *counts))
-        return self.recorder.refilled(pair.made, lanes.reqs, said)
+            columns.append([lens, *((None, None) if same else (array("q", range(len(news))),
+                                                               array("q", news))), counts])
+        if not self.recorder.refilled(pair.made, lanes.reqs, columns):
+            return False
+        pair.news, pair.written = news, ended
+        return True
 
     def _again(self, pair: Pair, known: Cache, group: Group, read: int, written: int) -> bool:
         """Where just the lanes are others than those of the batch before."""
@@ -148,14 +176,18 @@ class Launches:
             for one, (group, place) in places.items():
                 if group == index:
                     address = tensors[place].data_ptr() if self.blocks.addresses else None
-                    pair.ready[one] = index, pair, *self.recorder.prepared(pair.made, one, address)
+                    pair.ready[one] = (index, pair,
+                                       *self.recorder.prepared(pair.made, one, address))
         known.ready.update(pair.ready)
         known.ready.pop(layer, None)
         self.recorder.counted(pair.made, len(pair.ready) - 1)
 
-    def ended(self, known: Cache) -> None:
-        """A batch's launches are on their stream, or were, on the host."""
-        known.begun.append(self.recorder.last_launch())
+    def ended(self, known: Cache, seen: bool) -> None:
+        """A batch's launches are on their stream, or were, on the host. Not `seen`: none of them
+        was recorded."""
+        if known.prepared:
+            self.tell(known)
+        known.begun.append(self.recorder.last_launch() if seen else 0)
         if self.buffers.mode is not None:
             self.buffers.report(known)
 
@@ -273,6 +305,10 @@ class Launches:
         if buffer not in known.buffers:
             known.buffers.add(buffer)
             self.recorder.emit("buffer", buffer=buffer)
+
+
+def _counts(ends: Sequence[int]) -> array:
+    return array("q", list(map(sub, ends, (0, *ends))))
 
 
 def _parts(ends: Sequence[int], available: int) -> List[int]:

@@ -246,6 +246,31 @@ def after(owner, name: str, then: Callable, mark: str = "_pagetape") -> None:
     wrap(owner, name, make, mark, shielded=False)
 
 
+def around(owner, name: str, before: Callable, then: Callable, mark: str = "_pagetape") -> None:
+    """held = before(self, *args, **kwargs), the original, and unless that is None
+    then(self, result, held, *args, **kwargs). Where both suffice, cheaper than wrap()."""
+
+    def make(original):
+        def replacement(self, *args, **kwargs):
+            held = None
+            if not shield.stopped:
+                try:
+                    held = before(self, *args, **kwargs)
+                except Exception as error:  # pylint: disable=broad-except
+                    shield.stop(f"{owner.__name__}.{name}", error)
+            result = original(self, *args, **kwargs)
+            if held is not None and not shield.stopped:
+                try:
+                    then(self, result, held, *args, **kwargs)
+                except Exception as error:  # pylint: disable=broad-except
+                    shield.stop(f"{owner.__name__}.{name}", error)
+            return result
+
+        return replacement
+
+    wrap(owner, name, make, mark, shielded=False)
+
+
 def expect(function: Callable, *parameters: str) -> None:
     """Raises TypeError where `function` lacks one of the parameters that a hook relies on, so that
     the hook is listed as skipped."""
@@ -253,6 +278,15 @@ def expect(function: Callable, *parameters: str) -> None:
     missing = [name for name in parameters if name not in known]
     if missing:
         raise TypeError(f"{function.__qualname__} has no parameter {', '.join(missing)}")
+
+
+def expect_just(function: Callable, *parameters: str) -> None:
+    """Likewise where these, behind `self`, are not all that it has and in this order: a hook with
+    the same signature passes them on by position."""
+    expect(function, *parameters)
+    known = [*inspect.signature(function).parameters][1:]
+    if known != [*parameters]:
+        raise TypeError(f"{function.__qualname__} has the parameters {', '.join(known)}")
 
 
 def observe(owner, name: str, then: Callable, *parameters: str) -> None:

@@ -8,6 +8,7 @@ import os
 import sys
 import threading
 import time
+from json.encoder import encode_basestring_ascii
 from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
 from ._abi import ABSENT, NUMBERS, Bound, LayerLaunches, Rows
@@ -22,11 +23,17 @@ class Written(str):
 
 
 def line_of(event: Dict[str, Any]) -> str:
-    written = [key for key, value in event.items() if type(value) is Written]
-    if not written:
-        return json.dumps(event)
-    rest = json.dumps({key: value for key, value in event.items() if key not in written})
-    return rest[:-1] + "".join(f', "{key}": {event[key]}' for key in written) + "}"
+    """As json.dumps() writes it, which looks at more than most events have."""
+    return "{" + ", ".join([f'"{key}": {_written(value)}' for key, value in event.items()]) + "}"
+
+
+def _written(value: Any) -> str:
+    kind = type(value)
+    if kind is str:
+        return encode_basestring_ascii(value)
+    if kind is int:
+        return str(value)
+    return value if kind is Written else json.dumps(value)
 
 
 class Launch(NamedTuple):
@@ -154,6 +161,7 @@ class Recorder:
         self._kept: list = []
         self._next: Dict[str, int] = {}
         self._closed = False
+        self._before_close: List[Callable[[], None]] = []
         # A child forked while another thread held the lock would wait for it for ever.
         os.register_at_fork(before=self._lock.acquire, after_in_parent=self._lock.release,
                             after_in_child=self._lock.release)
@@ -262,10 +270,11 @@ class Recorder:
         made.again(rows)
         return True
 
-    def refilled(self, made, reqs, numbers: List[tuple]) -> bool:
-        """The same of as many lanes, each launch's columns of numbers one behind the other."""
+    def refilled(self, made, reqs, columns: List[list]) -> bool:
+        """The same of as many lanes, by each launch's columns of numbers; of such as are what they
+        were, None."""
         return type(made) is not list and made.native is self.native() \
-            and made.refilled(reqs, numbers)
+            and made.refilled(reqs, columns)
 
     def launches(self, made, layer, address: Optional[int]) -> None:
         """The launches of a layer, by number or name, on its K tensor at that address."""
@@ -280,26 +289,21 @@ class Recorder:
                 native.layer(made, layer, ABSENT if address is None else address)
                 self.events += made.count
 
-    def prepared(self, made, layer, address: Optional[int]) -> tuple:
-        """launches() of these, looked up: whether the trace is open, as what is true or not, a
-        function, and its arguments. It is called in turn(). Needs native()."""
-        return (made.native.alive,
-                *made.native.layer_call(made, layer, ABSENT if address is None else address))
+    def prepared(self, made, layer: int, address: Optional[int]) -> tuple:
+        """launches() of these, looked up: NativeRecorder.layer_call(), and what its arguments
+        point to. Needs native()."""
+        return (*made.native.layer_call(made, layer, ABSENT if address is None else address), made)
 
     def counted(self, made, layers: int) -> None:
         """So many layers' launches are recorded by what was prepared."""
         with self._lock:
             self.events += layers * made.count
 
-    def turn(self) -> tuple:
-        """What is called before and behind what was prepared, and if that is not 0 with it."""
-
-        def failed(status: int) -> None:
-            native = self.native()
-            if native is not None:
-                native.recorded(status)
-
-        return self._lock.acquire, self._lock.release, failed
+    def failed(self, status: int) -> None:
+        """What was prepared has returned that, less than 0."""
+        native = self.native()
+        if native is not None:
+            native.recorded(status)
 
     def on_stream(self, stream: int) -> Dict[str, int]:
         """An event's field for what is put on the CUDA stream at that address; 0: the host's."""
@@ -338,8 +342,14 @@ class Recorder:
         sink = self.sink.sink if self._late else self.sink
         return sink if not self._closed and hasattr(sink, "table") else None
 
+    def before_close(self, told: Callable[[], None]) -> None:
+        """told() when there is nothing more to come."""
+        self._before_close.append(told)
+
     def close(self) -> None:
         with self._lock:
+            for told in self._before_close if not self._closed else ():
+                told()
             if not self._closed:
                 self._closed = True
                 self.sink.close()
