@@ -12,15 +12,16 @@ namespace pagetape {
 
 class Applier {
  public:
-  Applier(State& state, World& world, std::int64_t rank, const Event& event, Observer* observer)
+  Applier(State& state, World& world, std::int64_t rank, std::int32_t stream, Observer* observer)
       : state_(state),
         world_(world),
         rank_(rank),
-        event_(event),
+        stream_(stream),
         index_(state.next_),
         observer_(observer) {}
 
-  Outcome run();
+  Outcome run(const Event& event);
+  Outcome on(const ev::Rewind&);
 
  private:
   // Geometry (apply_setup.cc).
@@ -57,7 +58,6 @@ class Applier {
   Outcome on(const ev::Access&) { return {}; }
   Outcome on(const ev::Request&);
   Outcome on(const ev::Accept&) { return {}; }
-  Outcome on(const ev::Rewind&);
   // Launches, graphs, order (apply_launch.cc, apply_graph.cc).
   Outcome on(const ev::Table&);
   Outcome on(const ev::Lens&);
@@ -93,7 +93,7 @@ class Applier {
   }
 
   // Pages.
-  void alloc_page(std::uint32_t pool, PageId page, Name req, std::int64_t column,
+  void alloc_page(std::uint32_t pool, PageId page, Name req, Holder& holder, std::int64_t column,
                   std::int64_t position);
   void share_page(Act act, std::uint32_t pool, PageId page, Name req, std::int64_t column,
                   std::int64_t position, Name key);
@@ -105,7 +105,9 @@ class Applier {
   // told again with the same fate; null where no page can come twice.
   using Told = std::set<std::pair<std::int64_t, Fate>>;
   void write_page(PageAct& act, std::uint32_t begin, std::uint32_t end, Name digest, Told* told);
-  void rewind_pool(Pool& pool, Name req, std::int64_t len);
+  static void cut_column(Pool& pool, Space& space, Name req, std::int64_t logical,
+                         const Column& column, std::uint32_t tokens);
+  void rewind_pages(Pool& pool, Name req, std::int64_t first, std::uint32_t tokens);
 
   // Launches. `today`: rows of a graph launch, which replace captured ones.
   const Targets& resolve(std::uint32_t backend, const std::optional<Layer>& layer,
@@ -123,6 +125,24 @@ class Applier {
                  const BufferState* buffer);
   void run_launch(LaunchView& view);
   LaunchView& empty_view();
+  // What the usual lanes of a store need.
+  struct UsualStores {
+    Pool& pool;
+    const Space& space;
+    int shift;  // Tokens of a page as a power of two.
+    LayerSet layers;
+    EventIndex by;
+    std::uint64_t pages = 0;  // Written so, each counted once a lane.
+
+    bool takes(Name req, std::int64_t page) const;
+    void write(World& world, std::int64_t page, std::int64_t begin, std::int64_t end);
+  };
+  void run_store(LaunchView& view, std::uint32_t group);
+  bool lists_slots() const { return observer_ != nullptr && observer_->looks_at_slots(); }
+  static void list_slots(LaunchView& view, std::size_t lane);
+  void fill_lanes(LaunchView& view) const;
+  bool store_runs(Name req, std::span<const ev::SlotRun> runs, UsualStores& usual);
+  bool store_pages(Name req, std::span<const ev::SlotRun> runs, UsualStores& usual);
   void store_lane(const LaunchView& view, PageAct& act, std::size_t lane, bool wraps);
   void run_copy(const ev::Copy& copy, const LaunchView& view);
   void copy_page(const ev::Copy& copy, std::size_t i, const LaunchView& view);
@@ -131,7 +151,7 @@ class Applier {
   State& state_;
   World& world_;
   std::int64_t rank_;
-  const Event& event_;
+  std::int32_t stream_;
   EventIndex index_;
   Observer* observer_;
 };

@@ -28,7 +28,7 @@ Outcome Applier::on(const ev::Table& e) {
   const std::int64_t end = e.col + static_cast<std::int64_t>(e.pages.size());
   const auto size = static_cast<std::int64_t>(row.cells.size());
   const bool is_far = e.col > size + kFarCells;
-  std::int64_t changed = INT64_MAX;
+  std::int64_t changed = INT64_MAX, changed_end = 0;
   if (!is_far && end > size) row.cells.resize(static_cast<std::size_t>(end));
   for (std::size_t i = 0; i < e.pages.size(); ++i) {
     const std::int64_t col = e.col + static_cast<std::int64_t>(i);
@@ -39,8 +39,12 @@ Outcome Applier::on(const ev::Table& e) {
     }
     cell = fresh;
     changed = std::min(changed, col);
+    changed_end = col + 1;
   }
-  if (changed != INT64_MAX) row.changes.touch(changed);
+  if (changed != INT64_MAX) {
+    row.changes.touch(changed, changed_end);
+    buffer->touched.touch(static_cast<std::uint32_t>(e.row));  // Rows have 31 bits.
+  }
   buffer->rewritten = index_;
   return {};
 }
@@ -90,7 +94,7 @@ Outcome Applier::on(const ev::AsyncBegin& e) {
   op.by = e.by;
   op.writes = writes;
   op.pool = p;
-  op.stream = event_.stream;
+  op.stream = stream_;
   op.event = index_;
   op.layers = e.layers ? world_.layers.of(*e.layers) : kAllLayers;
   std::int64_t i = 0;
@@ -129,8 +133,8 @@ Outcome Applier::on(const ev::StreamWait& e) {
     if (e.ops && std::ranges::find(*e.ops, op.name) == e.ops->end()) continue;
     const bool there =
         op.stream == on_stream || std::ranges::find(op.ordered, on_stream) != op.ordered.end();
-    const bool known = std::ranges::find(op.ordered, event_.stream) != op.ordered.end();
-    if (there && !known) op.ordered.push_back(event_.stream);
+    const bool known = std::ranges::find(op.ordered, stream_) != op.ordered.end();
+    if (there && !known) op.ordered.push_back(stream_);
   }
   return {};
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Attention, store and copy: what the device is about to do, and what it then has done.
 #include <algorithm>
+#include <bit>
+#include <utility>
 
 #include "replay/applier.h"
 #include "replay/quotient.h"
@@ -65,6 +67,7 @@ const Targets& Applier::resolve(std::uint32_t b, const std::optional<Layer>& lay
 }
 
 Outcome Applier::check_rows(const ev::Rows& rows, bool slots_buffer) const {
+  if (rows.slot_lanes() != nullptr || rows.by_row()) return {};
   for (const ev::Row& row : rows) {
     if (slots_buffer && row.n.value_or(0) > kLaneMax) return {OutcomeCode::kTooLarge, row.req};
     if (!row.spaces) continue;
@@ -159,18 +162,6 @@ static void fill_lane(Lane& lane, const ev::Row& captured, const ev::Row& row,
   if (const auto& spaces = pick(captured, row, &ev::Row::spaces)) lane.spaces = &*spaces;
 }
 
-// What moves from launch to launch is looked up: the row of the table, and the length.
-static void look_up_row(Lane& lane, const BufferState& table) {
-  lane.table = table.table.find(static_cast<std::uint64_t>(lane.row));
-  lane.usual = lane.table != nullptr && lane.req != kNone && lane.logical == nullptr &&
-               lane.spaces == nullptr;
-}
-
-static std::int64_t length_at(const BufferState& lens, std::int64_t row) {
-  const Value* value = lens.lens.find(static_cast<std::uint64_t>(row));
-  return value != nullptr && value->known() ? value->value : -1;
-}
-
 // The lanes of an attention with the same rows as one before.
 bool Applier::take_known_lanes(LaunchView& view, const ev::Attention& e, const ev::Rows* today) {
   const BufferState* table = world_.buffers.find(e.table);
@@ -184,11 +175,12 @@ bool Applier::take_known_lanes(LaunchView& view, const ev::Attention& e, const e
   if (known == cache.known.end() || known->cols != table->cols) return false;
   cache.in_view = &*known;
   view.lanes.swap(known->lanes);
-  for (Lane& lane : view.lanes) {
-    look_up_row(lane, *table);
-    lane.len = length_at(*lens, lane.row);
-    lane.q_pos = lane.len - lane.q_len;
-  }
+  view.table_of = table;
+  view.lens_of = lens;
+  view.stale = true;
+  if (observer_ != nullptr && observer_->takes_stale_lanes()) return true;
+  for (std::size_t i = 0; i < view.lanes.size(); ++i) view.refresh(i);
+  view.stale = false;
   return true;
 }
 
@@ -200,6 +192,7 @@ void Applier::fill_view(LaunchView& view, const ev::Attention& e, const ev::Rows
   const BufferState* table = world_.buffers.find(e.table);
   const BufferState* lens = world_.buffers.find(e.lens);
   bool by_row = table != nullptr && lens != nullptr;  // All lanes, and nothing else.
+  view.lanes.clear();
   view.lanes.resize(e.rows.size());
   for (std::size_t i = 0; i < e.rows.size(); ++i) {
     const ev::Row& captured = e.rows.data()[i];
@@ -208,9 +201,11 @@ void Applier::fill_view(LaunchView& view, const ev::Attention& e, const ev::Rows
     const bool has_len = pick(captured, row, &ev::Row::len).has_value();
     const bool has_q_pos = pick(captured, row, &ev::Row::q_pos).has_value();
     fill_lane(lane, captured, row, table);
-    if (lane.pages == nullptr && table != nullptr && lane.row >= 0) look_up_row(lane, *table);
+    if (lane.pages == nullptr && table != nullptr && lane.row >= 0) {
+      lane.look_up_row(*table);
+    }
     if (!has_len && lens != nullptr) {
-      lane.len = length_at(*lens, lane.row >= 0 ? lane.row : static_cast<std::int64_t>(i));
+      lane.len = lens->length_at(lane.row >= 0 ? lane.row : static_cast<std::int64_t>(i));
     }
     if (!has_q_pos) lane.q_pos = lane.len - lane.q_len;
     by_row = by_row && lane.row >= 0 && !has_len && !has_q_pos && lane.pages == nullptr &&
@@ -220,6 +215,8 @@ void Applier::fill_view(LaunchView& view, const ev::Attention& e, const ev::Rows
   if (!by_row || view.lanes.size() > kMostKnown) return;
   State::Cache& cache = state_.cache_;
   State::KnownLanes& known = cache.known[cache.next_known++ % cache.known.size()];
+  view.table_of = table;
+  view.lens_of = lens;
   known.rows = e.rows;
   known.today = today == nullptr ? ev::Rows() : *today;
   known.of_graph = today != nullptr;
@@ -250,7 +247,10 @@ void Applier::add_slots(LaunchView& view, Lane& lane, const ev::Row& captured, c
 void Applier::fill_view(LaunchView& view, const ev::Store& e, const ev::Rows* today) {
   view.store = &e;
   view.claim = e.space == kNone ? kNoSpace : space_named(e.space);
+  view.slot_lanes = today == nullptr ? e.rows.slot_lanes() : nullptr;
+  if (view.slot_lanes != nullptr) return fill_lanes(view);
   const BufferState* buffer = world_.buffers.find(e.slots);
+  view.lanes.clear();
   view.lanes.resize(e.rows.size());
   for (std::size_t i = 0; i < e.rows.size(); ++i) {
     const ev::Row& captured = e.rows.data()[i];
@@ -262,7 +262,27 @@ void Applier::fill_view(LaunchView& view, const ev::Store& e, const ev::Rows* to
   }
 }
 
-// The view for the next launch, with the storage that it has.
+void Applier::list_slots(LaunchView& view, std::size_t i) {
+  Lane& lane = view.lanes[i];
+  lane.slots_begin = static_cast<std::uint32_t>(view.slots.size());
+  view.slot_lanes->list(i, view.slots);
+  lane.slots_count = static_cast<std::uint32_t>(view.slots.size()) - lane.slots_begin;
+}
+
+// The lanes of a store that are told by runs.
+void Applier::fill_lanes(LaunchView& view) const {
+  const ev::SlotLanes& from = *view.slot_lanes;
+  view.lanes.resize(from.reqs.size());
+  for (std::size_t i = 0; i < from.reqs.size(); ++i) {
+    Lane& lane = view.lanes.data()[i];
+    lane.req = from.reqs.data()[i];
+    lane.row = -1;
+    lane.slots_count = 0;
+    if (lists_slots()) list_slots(view, i);
+  }
+}
+
+// The view for the next launch, with the storage that it has; its lanes are still to be set.
 LaunchView& Applier::empty_view() {
   State::Cache& cache = state_.cache_;
   LaunchView& view = cache.view;
@@ -270,13 +290,12 @@ LaunchView& Applier::empty_view() {
   cache.in_view = nullptr;
   std::vector<Lane> lanes = std::move(view.lanes);
   std::vector<SlotId> slots = std::move(view.slots);
-  lanes.clear();
   slots.clear();
   view = {};
   view.lanes = std::move(lanes);
   view.slots = std::move(slots);
   view.event = index_;
-  view.stream = event_.stream;
+  view.stream = stream_;
   return view;
 }
 
@@ -284,17 +303,105 @@ void Applier::run_launch(LaunchView& view) {
   if (observer_ != nullptr) observer_->on_launch(world_, view);
   if (view.copy != nullptr) return run_copy(*view.copy, view);
   if (view.store == nullptr) return;
-  const bool wraps = state_.names().text(view.store->negative) == "wrap";
   for (std::uint32_t g = 0; g < view.targets->groups.size(); ++g) {
-    const Targets::Group& target = view.targets->groups[g];
-    if (target.pool == kNoPool) continue;
-    PageAct act{.act = Act::kStore,
-                .pool = target.pool,
-                .layers = target.layers,
-                .launch = &view,
-                .group = g};
-    for (std::size_t i = 0; i < view.lanes.size(); ++i) store_lane(view, act, i, wraps);
+    if (view.targets->groups[g].pool != kNoPool) run_store(view, g);
   }
+}
+
+// May the request write the page as usual: does it alone own it?
+[[gnu::always_inline]] inline bool Applier::UsualStores::takes(Name req, std::int64_t page) const {
+  if (page < 0 || page >= pool.pages) return false;
+  const PageId id{static_cast<std::int32_t>(page)};
+  const PageInfo* info = space.find(id);
+  return info != nullptr && !info->unknown && info->owner == req && info->more == 0 &&
+         pool.reserved_page(id) == nullptr;
+}
+
+[[gnu::always_inline]] inline void Applier::UsualStores::write(World& world, std::int64_t page,
+                                                               std::int64_t begin,
+                                                               std::int64_t end) {
+  const auto at = static_cast<std::uint32_t>(page);
+  pool.extents.write(world.layers, at, layers, static_cast<std::uint32_t>(begin),
+                     static_cast<std::uint32_t>(end), by);
+  if (Name* digest = pool.digests.find(at)) *digest = kNone;
+  ++pages;
+}
+
+// A request's slots in pages of its own, which no one else has: most lanes. False: nothing is done.
+[[gnu::always_inline]] inline bool Applier::store_runs(Name req, std::span<const ev::SlotRun> runs,
+                                                       UsualStores& usual) {
+  if (req == kNone) return false;
+  if (runs.size() == 1) {
+    const std::int64_t slot = raw(runs[0].first), page = slot >> usual.shift;
+    const std::int64_t begin = slot - (page << usual.shift);
+    if (begin + runs[0].count <= usual.pool.page_size) {
+      if (!usual.takes(req, page)) return false;
+      usual.write(world_, page, begin, begin + runs[0].count);
+      return true;
+    }
+  }
+  return store_pages(req, runs, usual);
+}
+
+// The same, of any number of pages.
+bool Applier::store_pages(Name req, std::span<const ev::SlotRun> runs, UsualStores& usual) {
+  State::Cache& cache = state_.cache_;
+  const std::uint64_t lane = ++cache.stamp;
+  // f(page, begin, end): a part of a run, offsets of a page. False ends it.
+  const auto each_part = [&](auto&& f) {
+    for (const ev::SlotRun& run : runs) {
+      std::int64_t slot = raw(run.first);
+      for (const std::int64_t end = slot + run.count; slot < end;) {
+        const std::int64_t page = slot >> usual.shift, first = page << usual.shift;
+        const std::int64_t to = std::min<std::int64_t>(end, first + usual.pool.page_size);
+        if (!f(page, slot - first, to - first)) return false;
+        slot = to;
+      }
+    }
+    return true;
+  };
+  const bool usually = each_part([&](std::int64_t page, auto, auto) {
+    if (!usual.takes(req, page)) return false;
+    // A page that comes twice is told but once.
+    return std::exchange(cache.stamps.at(static_cast<std::uint64_t>(page)), lane) != lane;
+  });
+  return usually && each_part([&](std::int64_t page, std::int64_t begin, std::int64_t end) {
+           usual.write(world_, page, begin, end);
+           return true;
+         });
+}
+
+void Applier::run_store(LaunchView& view, std::uint32_t g) {
+  const Targets::Group& target = view.targets->groups[g];
+  Pool& pool = world_.pool(target.pool);
+  const bool wraps = state_.names().text(view.store->negative) == "wrap";
+  const ev::SlotLanes* by_runs = view.slot_lanes;
+  const bool counts = by_runs != nullptr && std::has_single_bit(pool.page_size) &&
+                      pool.pages <= INT32_MAX &&
+                      (observer_ == nullptr || observer_->counts_pages());
+  UsualStores usual{.pool = pool,
+                    .space = world_.space_of(pool),
+                    .shift = std::countr_zero(pool.page_size),
+                    .layers = target.layers,
+                    .by = index_};
+  PageAct act{.act = Act::kStore,
+              .pool = target.pool,
+              .layers = target.layers,
+              .launch = &view,
+              .group = g};
+  for (std::size_t i = 0; i < view.lanes.size(); ++i) {
+    if (counts && store_runs(view.lanes.data()[i].req, by_runs->runs_of(i), usual)) continue;
+    if (by_runs != nullptr && !lists_slots()) {
+      view.slots.clear();
+      list_slots(view, i);
+    }
+    store_lane(view, act, i, wraps);
+  }
+  if (usual.pages == 0) return;
+  if (target.layers != kAllLayers) {
+    pool.layers_written = world_.layers.unite(pool.layers_written, target.layers);
+  }
+  if (observer_ != nullptr) observer_->on_pages(view, g, usual.pages);
 }
 
 void Applier::store_lane(const LaunchView& view, PageAct& act, std::size_t i, bool wraps) {
@@ -413,6 +520,7 @@ Outcome Applier::on(const ev::Store& e) {
 Outcome Applier::on(const ev::Copy& e) {
   if (Outcome o = check_names(e); !o.applied()) return o;
   LaunchView& view = empty_view();
+  view.lanes.clear();
   view.copy = &e;
   run_launch(view);
   return {};

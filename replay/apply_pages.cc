@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Pages: owners, columns, extents, keys and maps.
 #include <algorithm>
-#include <set>
+#include <utility>
 
 #include "replay/applier.h"
 #include "replay/quotient.h"
@@ -10,8 +10,8 @@ namespace pagetape {
 
 static std::uint32_t u32(PageId page) { return static_cast<std::uint32_t>(page); }
 
-void Applier::alloc_page(std::uint32_t p, PageId page, Name req, std::int64_t column,
-                         std::int64_t position) {
+void Applier::alloc_page(std::uint32_t p, PageId page, Name req, Holder& holder,
+                         std::int64_t column, std::int64_t position) {
   Pool& pool = world_.pool(p);
   Space& space = world_.space_of(pool);
   PageAct act{.act = Act::kAlloc, .pool = p, .page = page, .req = req, .column = position};
@@ -19,11 +19,13 @@ void Applier::alloc_page(std::uint32_t p, PageId page, Name req, std::int64_t co
     act.fate = Fate::kOutside;
     return tell(act);
   }
-  if (!space.known(page)) {
+  const PageInfo* info = space.find(page);
+  const bool alone = world_.allocators[space.allocator].spaces.size() == 1;
+  if (info == nullptr ? space.unknown() : info->unknown) {
     act.fate = Fate::kUnknown;
   } else if (pool.reserved_page(page) != nullptr) {
     act.fate = Fate::kReserved;
-  } else if (world_.allocated(space, page)) {
+  } else if (alone ? info != nullptr && info->owner != kNone : world_.allocated(space, page)) {
     act.fate = Fate::kTaken;
   }
   tell(act);
@@ -35,16 +37,17 @@ void Applier::alloc_page(std::uint32_t p, PageId page, Name req, std::int64_t co
     // A page that is reserved in this pool may have had an owner, and content, in another one.
     if (act.fate != Fate::kOk) space.touch(page);
   }
-  space.give(page, req, column, index_, true);
+  space.give(page, holder, req, column, index_, true);
 }
 
 Outcome Applier::on(const ev::Alloc& e) {
   const std::uint32_t p = world_.pools.index(e.pool);
   if (p == kNoPool) return undeclared(OutcomeCode::kUndeclaredPool, e.pool);
   world_.make_party(e.req);
+  Space& space = world_.space_of(world_.pool(p));
   std::int64_t column = e.first.value_or(-1), i = 0;
   for (PageId page : e.pages) {
-    alloc_page(p, page, e.req, column, i++);
+    alloc_page(p, page, e.req, space.holder_of(e.req), column, i++);
     if (column >= 0) ++column;
   }
   return {};
@@ -272,7 +275,7 @@ Outcome Applier::on(const ev::MapSet& e) {
     }
     map->entries.at(static_cast<std::uint64_t>(f)) = {t, index_};
     if (touched != from_page && from_page <= INT32_MAX) {
-      space.touch_column(PageId{static_cast<std::int32_t>(from_page)});
+      space.touch_map(PageId{static_cast<std::int32_t>(from_page)});
       touched = from_page;
     }
   }
@@ -288,7 +291,7 @@ Outcome Applier::on(const ev::MapClear& e) {
     map->entries.at(static_cast<std::uint64_t>(f)) = {0, index_};
     const std::int64_t page = map->by_slot ? f / from.page_size : f;
     if (page == touched || page > INT32_MAX) continue;
-    world_.space_of(from).touch_column(PageId{static_cast<std::int32_t>(page)});
+    world_.space_of(from).touch_map(PageId{static_cast<std::int32_t>(page)});
     touched = page;
   }
   return {};
@@ -298,7 +301,8 @@ Outcome Applier::on(const ev::MapFree& e) {
   const MapState* map = world_.maps.find(e.map);
   if (map == nullptr) return undeclared(OutcomeCode::kUndeclaredMap, e.map);
   const std::int64_t unit = map->by_slot ? world_.pool(map->to).page_size : 1;
-  std::set<std::int64_t> freed;  // Each distinct page once.
+  State::Cache& cache = state_.cache_;
+  const std::uint64_t stamp = ++cache.stamp;
   std::int64_t i = -1;
   for (std::int64_t f : e.from) {
     ++i;
@@ -309,7 +313,8 @@ Outcome Applier::on(const ev::MapFree& e) {
       continue;
     }
     const std::int64_t page = mapped ? entry->to / unit : 0;
-    if (!freed.insert(page).second) continue;
+    // Each distinct page once.
+    if (std::exchange(cache.stamps.at(static_cast<std::uint64_t>(page)), stamp) == stamp) continue;
     free_page({.act = Act::kMapFree,
                .fate = mapped ? Fate::kOk : Fate::kReserved,
                .pool = map->to,
@@ -337,39 +342,51 @@ Outcome Applier::on(const ev::Request& e) {
   return {};
 }
 
-void Applier::rewind_pool(Pool& pool, Name req, std::int64_t len) {
+// The request's page at a logical page holds no more than its first `tokens`.
+inline void Applier::cut_column(Pool& pool, Space& space, Name req, std::int64_t logical,
+                                const Column& column, std::uint32_t tokens) {
+  if (column.page == kUnknownPage || column.evicted) return;
+  const PageInfo* info = space.find(column.page);
+  if (info == nullptr || !space.owns(*info, req)) return;
+  pool.extents.cut(u32(column.page), tokens);
+  // Read by other owners, too, or at another column of this one.
+  if (info->more != 0 || info->column != logical) space.touch(column.page);
+}
+
+// More than the last page holds less.
+void Applier::rewind_pages(Pool& pool, Name req, std::int64_t first, std::uint32_t tokens) {
   Space& space = world_.space_of(pool);
-  const std::int64_t first = quotient(len, pool.page_size);
-  const Holder* holder = space.rewind(req, first);
-  if (holder == nullptr) return;
+  const Holder& holder = *space.rewind(req, first);
   const auto cut = [&](std::int64_t logical, const Column& column) {
-    if (column.evicted) return;
-    const PageInfo* info = space.find(column.page);
-    if (info == nullptr || !space.owns(*info, req)) return;
-    const bool partly = logical == first;
-    pool.extents.cut(u32(column.page),
-                     partly ? static_cast<std::uint32_t>(len - first * pool.page_size) : 0);
-    // Read by other owners, too, or at another column of this one.
-    if (info->more != 0 || info->column != logical) space.touch(column.page);
+    cut_column(pool, space, req, logical, column, logical == first ? tokens : 0);
   };
   // Columns mostly follow one another: a hole ends the quick way.
   std::int64_t logical = first;
   for (;; ++logical) {
-    const Column* column = holder->columns.find(static_cast<std::uint64_t>(logical));
+    const Column* column = holder.columns.find(static_cast<std::uint64_t>(logical));
     if (column == nullptr || column->page == kUnknownPage) break;
     cut(logical, *column);
   }
-  if (logical > holder->last_column) return;
-  holder->columns.for_each([&](std::uint64_t i, const Column& column) {
+  if (logical > holder.last_column) return;
+  holder.columns.for_each([&](std::uint64_t i, const Column& column) {
     const auto at = static_cast<std::int64_t>(i);
-    if (at > logical && column.page != kUnknownPage) cut(at, column);
+    if (at > logical) cut(at, column);
   });
 }
 
 Outcome Applier::on(const ev::Rewind& e) {
   Pool* pool = world_.pools.find(e.pool);
   if (pool == nullptr) return undeclared(OutcomeCode::kUndeclaredPool, e.pool);
-  rewind_pool(*pool, e.req, e.len);
+  Space& space = world_.space_of(*pool);
+  const Holder* holder = space.holder(e.req);
+  const std::int64_t first = quotient(e.len, pool->page_size);
+  if (holder == nullptr || first > holder->last_column) return {};
+  const auto tokens = static_cast<std::uint32_t>(e.len - first * pool->page_size);
+  if (first < holder->last_column) {
+    rewind_pages(*pool, e.req, first, tokens);
+  } else if (const Column* last = holder->columns.find(static_cast<std::uint64_t>(first))) {
+    cut_column(*pool, space, e.req, first, *last, tokens);
+  }
   return {};
 }
 

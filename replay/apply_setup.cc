@@ -6,9 +6,9 @@
 
 namespace pagetape {
 
-Outcome Applier::run() {
-  if (observer_ != nullptr) observer_->on_event(world_, event_, index_);
-  return std::visit([this](const auto& body) { return on(body); }, event_.body);
+Outcome Applier::run(const Event& event) {
+  if (observer_ != nullptr) observer_->on_event(world_, event, index_);
+  return std::visit([this](const auto& body) { return on(body); }, event.body);
 }
 
 std::uint32_t Applier::space_named(Name name) const {
@@ -130,6 +130,7 @@ Outcome Applier::on(const ev::Buffer& e) {
       row.far.clear();
       row.changes.touch(0);
     }
+    buffer.touched.touch_all();
     buffer.lens.clear();
     buffer.slots.clear();
   }
@@ -301,6 +302,7 @@ Outcome Applier::on(const ev::Gap& e) {
       row.far.clear();
       row.changes.touch(0);
     }
+    buffer.touched.touch_all();
     buffer.lens.clear();
     buffer.slots.clear();
     buffer.rewritten = index_;

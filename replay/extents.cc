@@ -136,17 +136,10 @@ void Extents::reset(std::uint32_t index) {
   *page = {};
 }
 
-void Extents::cut(std::uint32_t index, std::uint32_t length) {
-  Page* page = pages_.find(index);
-  if (page == nullptr) return;
-  if (page->groups == 0) {
-    page->prefix = std::min(page->prefix, length);
-    if (page->prefix == 0) page->layers = kNoLayers;
-    return;
-  }
-  Groups groups = take_groups(*page);
+void Extents::cut_groups(Page& page, std::uint32_t length) {
+  Groups groups = take_groups(page);
   for (Group& group : groups) group.offsets.cut(length);
-  put_groups(*page, std::move(groups));
+  put_groups(page, std::move(groups));
 }
 
 void Extents::copy(LayerSets& sets, std::uint32_t index, const Extents& from,

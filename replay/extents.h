@@ -49,7 +49,13 @@ class Extents {
   // Nothing of the page counts as written.
   void reset(std::uint32_t page);
   // What was written from offset `length` on no longer counts, in any layer.
-  void cut(std::uint32_t page, std::uint32_t length);
+  void cut(std::uint32_t page, std::uint32_t length) {
+    Page* p = pages_.find(page);
+    if (p == nullptr) return;
+    if (p->groups != 0) return cut_groups(*p, length);
+    p->prefix = std::min(p->prefix, length);
+    if (p->prefix == 0) p->layers = kNoLayers;
+  }
   // The page's extents become those of `from_page` in `from`, in these layers and offsets below
   // `end`; what the source lacks is lacking after.
   void copy(LayerSets& sets, std::uint32_t page, const Extents& from, std::uint32_t from_page,
@@ -113,6 +119,7 @@ class Extents {
   // A write to a page of several groups, or that makes it one.
   void write_apart(LayerSets& sets, Page& page, LayerSet layers, std::uint32_t begin,
                    std::uint32_t end);
+  void cut_groups(Page& page, std::uint32_t length);
   static bool groups_cover(LayerSets& sets, const Groups& groups, LayerSet layers,
                            std::uint32_t begin, std::uint32_t end);
   static bool grow_in_place(Groups& groups, LayerSet layers, std::uint32_t begin,

@@ -51,6 +51,7 @@ class NameTable {
     unused_.push_back(i);
   }
 
+  const T* data() const { return items_.data(); }
   Name key(std::uint32_t i) const { return keys_[i]; }  // kNone: erased.
   // Number of indices in use or once used.
   std::uint32_t size() const { return static_cast<std::uint32_t>(items_.size()); }

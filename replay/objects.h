@@ -11,6 +11,7 @@
 #include "replay/name_table.h"
 #include "replay/space.h"
 #include "replay/sparse_array.h"
+#include "replay/touch_log.h"
 #include "traces/event.h"
 
 namespace pagetape {
@@ -160,6 +161,13 @@ struct BufferState {
   SparseArray<TableRow, 64> table;
   SparseArray<Value> lens;
   SparseArray<Value> slots;
+  TouchLog touched;  // Rows of `table`, with each touch of their logs.
+
+  // What `lens` says of the row; -1: nothing.
+  std::int64_t length_at(std::int64_t row) const {
+    const Value* value = lens.find(static_cast<std::uint64_t>(row));
+    return value != nullptr && value->known() ? value->value : -1;
+  }
   template <class A>
   void visit(A& a) {
     a(rows, cols, version, by, rewritten, table, lens, slots);

@@ -74,13 +74,27 @@ struct Lane {
   std::int64_t first = 0;     // Logical index of entry 0.
   std::int64_t entries = -1;  // That the row has; -1: not known.
   bool usual = false;         // A request's, with the entries of its table row one after another.
+  bool plain = false;         // Usual, and the row is among the first kPlainRows and begins at 0.
   const Pages* pages = nullptr;
   const TableRow* table = nullptr;
   const Ints* logical = nullptr;
   const NameList* spaces = nullptr;
   std::uint32_t slots_begin = 0, slots_count = 0;  // Into LaunchView::slots.
 
+  static constexpr std::int64_t kPlainRows = decltype(BufferState::lens)::kChunkSize;
+
   Lane() {}  // Written out, so that emplace_back() does not clear the bytes first.
+
+  // What moves from launch to launch: the row of the table, and the length.
+  void look_up_row(const BufferState& of) {
+    table = of.table.find(static_cast<std::uint64_t>(row));
+    usual = table != nullptr && req != kNone && logical == nullptr && spaces == nullptr;
+    plain = usual && first == 0 && entries >= 0 && row < kPlainRows;
+  }
+  void look_up_length(const BufferState& of) {
+    len = of.length_at(row);
+    q_pos = len - q_len;
+  }
 
   // One past the last entry that may be known.
   std::int64_t held() const {
@@ -121,8 +135,21 @@ struct LaunchView {
   std::uint32_t table = UINT32_MAX;  // Index of the table buffer.
   std::int32_t stream = 0;
   EventIndex event = kNever;
-  std::vector<Lane> lanes;
+  // Where each lane is a row of this table, with its length in this buffer; else null.
+  const BufferState* table_of = nullptr;
+  const BufferState* lens_of = nullptr;
+  // What moves is not looked up: see refresh(). Only for an observer that takes_stale_lanes().
+  bool stale = false;
+  mutable std::vector<Lane> lanes;
+  // Of a store whose lanes are each but a request and its slots; else null.
+  const ev::SlotLanes* slot_lanes = nullptr;
   std::vector<SlotId> slots;  // INT64_MIN: a buffer value never written.
+
+  void refresh(std::size_t lane) const {
+    if (!stale) return;
+    lanes[lane].look_up_row(*table_of);
+    lanes[lane].look_up_length(*lens_of);
+  }
 };
 
 // Called by State::apply, in order; the world is as it was before the act. All may be ignored.
@@ -133,6 +160,15 @@ class Observer {
   virtual void on_page(World&, const PageAct&) {}
   virtual void on_launch(World&, const LaunchView&) {}
   virtual void on_graph_launch(const World&, Name /*graph*/, const GraphState&) {}
+  // Whether lanes that are not up to date will do: most are then never looked at.
+  virtual bool takes_stale_lanes() const { return false; }
+  // Whether slots of stores are looked at: otherwise lanes that have but a request and slots come
+  // without them, but for those that on_page tells of.
+  virtual bool looks_at_slots() const { return true; }
+  // Asked behind on_launch of a store: is it enough to be told how many pages are written as they
+  // should be, by a request that alone owns them, instead of each by on_page?
+  virtual bool counts_pages() const { return false; }
+  virtual void on_pages(const LaunchView&, std::uint32_t /*group*/, std::uint64_t /*pages*/) {}
 };
 
 }  // namespace pagetape

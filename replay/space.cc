@@ -33,7 +33,8 @@ void Space::release(Name owner) {
   if (h != nullptr && h->ended && h->pages == 0) holders_.erase(owner);
 }
 
-void Space::give(PageId page, Name owner, std::int64_t column, EventIndex by, bool makes_known) {
+void Space::give(PageId page, Holder& h, Name owner, std::int64_t column, EventIndex by,
+                 bool makes_known) {
   PageInfo* p = pages_.find(slot_of(page));
   if (p == nullptr) {
     p = &pages_.at(slot_of(page));
@@ -48,25 +49,15 @@ void Space::give(PageId page, Name owner, std::int64_t column, EventIndex by, bo
     bump_epoch();  // Whoever read it while unknown was not judged.
   }
   p->by = by;
-  Holder& h = holder_of(owner);
   h.ended = false;
-  if (!owns(page, owner)) {
+  if (p->owner == kNone) {
     ++h.pages;
-    if (p->owner == kNone) {
-      p->owner = owner;
-      p->column = column >= 0 && column <= INT32_MAX ? static_cast<std::int32_t>(column) : -1;
-      ++owned_;
-    } else {
-      if (p->more == 0) {
-        if (unused_.empty()) {
-          unused_.push_back(static_cast<std::uint32_t>(more_.size()));
-          more_.emplace_back();
-        }
-        p->more = unused_.back() + 1;
-        unused_.pop_back();
-      }
-      more_[p->more - 1].push_back(owner);
-    }
+    p->owner = owner;
+    p->column = column >= 0 && column <= INT32_MAX ? static_cast<std::int32_t>(column) : -1;
+    ++owned_;
+  } else if (!owns(*p, owner)) {
+    ++h.pages;
+    join(*p, owner);
   }
   if (column >= 0) {
     h.columns.at(static_cast<std::uint64_t>(column)) = {page, false, by};
@@ -76,11 +67,28 @@ void Space::give(PageId page, Name owner, std::int64_t column, EventIndex by, bo
   touch(h, std::max<std::int64_t>(column, 0));
 }
 
+// One more owner.
+void Space::join(PageInfo& page, Name owner) {
+  if (page.more == 0) {
+    if (unused_.empty()) {
+      unused_.push_back(static_cast<std::uint32_t>(more_.size()));
+      more_.emplace_back();
+    }
+    page.more = unused_.back() + 1;
+    unused_.pop_back();
+  }
+  more_[page.more - 1].push_back(owner);
+}
+
 bool Space::take(PageId page, Name owner, EventIndex by) {
   if (!owns(page, owner)) return false;
   PageInfo& p = *pages_.find(slot_of(page));
   Holder& h = holder_of(owner);
-  touch(h, p.owner == owner ? std::max(p.column, 0) : 0);
+  if (p.owner == owner && p.column >= 0) {
+    touch(h, p.column, std::int64_t{p.column} + 1);
+  } else {
+    touch(h, 0);
+  }
   --h.pages;
   p.by = by;
   if (p.more == 0) {
@@ -111,7 +119,7 @@ void Space::evict_column(Name owner, std::int64_t logical, EventIndex by) {
   c.evicted = true;
   c.by = by;
   h.last_column = std::max(h.last_column, logical);
-  touch(h, logical);
+  touch(h, logical, logical + 1);
 }
 
 void Space::end_request(Name owner) {
@@ -162,16 +170,25 @@ void Space::touch(PageId page) {
   touch_holder(p->owner, 0);
 }
 
-void Space::touch_column(PageId page) {
+void Space::touch_map(PageId page) {
   const PageInfo* p = find(page);
   if (p == nullptr || p->owner == kNone) return;
-  if (p->more != 0) return touch(page);
-  touch_holder(p->owner, std::max(p->column, 0));
+  const auto tell = [this](Name owner, std::int64_t logical, std::int64_t end) {
+    Holder* h = holders_.find(owner);
+    if (h == nullptr) return;
+    h->mapped.touch(logical, end);
+    map_touched_.touch(index_of(*h));
+  };
+  if (p->more != 0) {
+    for (Name owner : more_[p->more - 1]) tell(owner, 0, ChangeLog::kToTheEnd);
+  }
+  if (p->more != 0 || p->column < 0) return tell(p->owner, 0, ChangeLog::kToTheEnd);
+  tell(p->owner, p->column, std::int64_t{p->column} + 1);
 }
 
 const Holder* Space::rewind(Name owner, std::int64_t logical) {
   Holder* h = holders_.find(owner);
-  if (h != nullptr) h->changes.touch(logical);
+  touch(*h, logical);
   return h;
 }
 

@@ -9,6 +9,7 @@
 #include "replay/extents.h"
 #include "replay/name_table.h"
 #include "replay/sparse_array.h"
+#include "replay/touch_log.h"
 
 namespace pagetape {
 
@@ -27,14 +28,17 @@ struct Column {
 // What one owner (a request or a cache) has in one space.
 struct Holder {
   SparseArray<Column, 64> columns;
-  ChangeLog changes;              // By logical page: what was judged from there on may not hold.
-  std::uint64_t pages = 0;        // Owned.
   std::int64_t last_column = -1;  // The greatest ever set.
-  std::uint64_t birth = 0;        // Tells holders of one name apart over time.
-  bool ended = false;             // The request is over; forgotten when its last page goes.
-  // Another number with every touch but a rewind's, of all that the space ever gave: while it
-  // stands, columns, owners and map entries do. Derived for observers, no part of a keyframe.
+  // Derived for observers, no part of a keyframe: another number with every touch of `changes`, of
+  // all that the space ever gave.
   std::uint64_t moved = 0;
+  ChangeLog mapped;  // Derived alike: by logical page, whose entry in a map was set or cleared.
+  // By logical page: where what was judged may not hold. Not told of is what a page gains, and what
+  // a rewind takes from the last column or from behind it.
+  ChangeLog changes;
+  std::uint64_t pages = 0;  // Owned.
+  std::uint64_t birth = 0;  // Tells holders of one name apart over time.
+  bool ended = false;       // The request is over; forgotten when its last page goes.
 
   template <class A>
   void visit(A& a) {
@@ -77,16 +81,22 @@ class Space {
     return info.owner == owner || (info.more != 0 && among_more(info, owner));
   }
   bool owned(PageId page) const { return info(page).owner != kNone; }
-  // Does what changes of the page move the owner's log at or before that column? Where a column
-  // only names the page (it was freed since, or given out again at a later one), it does not.
+  // Do the owner's logs tell of that column what changes of the page? Where a column only names the
+  // page (it was freed since, or given out again at another one), they do not.
   bool follows(const PageInfo& info, Name owner, std::int64_t logical) const {
-    return owns(info, owner) && (info.owner != owner || info.column <= logical);
+    return owns(info, owner) && (info.owner != owner || info.column < 0 || info.column == logical);
   }
   // The owners, the first one first.
   std::vector<Name> owners(PageId page) const;
 
-  // column < 0: not known.
-  void give(PageId page, Name owner, std::int64_t column, EventIndex by, bool makes_known);
+  // column < 0: not known. The holder is one of this space's.
+  void give(PageId page, Name owner, std::int64_t column, EventIndex by, bool makes_known) {
+    give(page, holder_of(owner), owner, column, by, makes_known);
+  }
+  void give(PageId page, Holder& holder, Name owner, std::int64_t column, EventIndex by,
+            bool makes_known);
+  // The owner's, made if need be; stands until another one is made.
+  Holder& holder_of(Name owner);
   // False where `owner` does not own the page: then nothing changed.
   bool take(PageId page, Name owner, EventIndex by);
   void evict_column(Name owner, std::int64_t logical, EventIndex by);
@@ -98,11 +108,20 @@ class Space {
   void forget();
 
   const Holder* holder(Name owner) const { return holders_.find(owner); }
-  // Something of the page changed for every owner of it (an extent shrank, a map entry moved).
+  // For whoever comes again: the holder of the name at that time, or another one, or none; `moved`
+  // tells them apart.
+  std::uint32_t holder_index(Name owner) const { return holders_.index(owner); }
+  // Holders by that index, with each touch of their logs: `changes`, and `mapped`.
+  const TouchLog& touched() const { return touched_; }
+  const TouchLog& map_touched() const { return map_touched_; }
+  const Holder* holder_at(std::uint32_t index) const {
+    return index < holders_.size() ? holders_.data() + index : nullptr;
+  }
+  // Something of the page changed for every owner of it (an extent shrank).
   void touch(PageId page);
-  // As touch, where what changed concerns the page's column only (an entry of a map).
-  void touch_column(PageId page);
-  // The owner's pages hold less from the logical page on; null where there is no such holder.
+  // The page's entry in a map was set or cleared.
+  void touch_map(PageId page);
+  // The owner's pages hold less from the logical page on, which is not its last. There is one.
   const Holder* rewind(Name owner, std::int64_t logical);
   // Moves where more changed than the holders' logs can say.
   std::uint32_t epoch() const { return epoch_; }
@@ -137,12 +156,16 @@ class Space {
 
  private:
   bool among_more(const PageInfo& info, Name owner) const;
-  void touch(Holder& holder, std::int64_t logical) {
-    holder.changes.touch(logical);
+  void touch(Holder& holder, std::int64_t logical, std::int64_t end = ChangeLog::kToTheEnd) {
+    holder.changes.touch(logical, end);
     holder.moved = ++moves_;
+    touched_.touch(index_of(holder));
+  }
+  std::uint32_t index_of(const Holder& holder) const {
+    return static_cast<std::uint32_t>(&holder - holders_.data());
   }
   void touch_holder(Name owner, std::int64_t logical);
-  Holder& holder_of(Name owner);
+  void join(PageInfo& page, Name owner);
   void release(Name owner);
 
   SparseArray<PageInfo> pages_;
@@ -154,6 +177,7 @@ class Space {
   std::uint64_t births_ = 0;
   std::uint64_t owned_ = 0;  // Pages with an owner.
   std::uint64_t moves_ = 0;  // Derived: the last holder's `moved`.
+  TouchLog touched_, map_touched_;
 };
 
 }  // namespace pagetape

@@ -43,6 +43,12 @@ class SparseArray {
   }
   T* find(std::uint64_t index) { return const_cast<T*>(std::as_const(*this).find(index)); }
 
+  // The first elements, kChunk of them; null where none of them was ever written.
+  const T* first_chunk() const {
+    return !dense_.empty() && dense_.data()[0] ? dense_.data()[0]->data() : nullptr;
+  }
+  static constexpr std::uint64_t kChunkSize = kChunk;
+
   // Makes the element if need be.
   T& at(std::uint64_t index) {
     const std::uint64_t c = index / kChunk;

@@ -18,12 +18,18 @@ Outcome State::apply(const Event& event, Observer* observer) {
   return outcome;
 }
 
+Outcome State::apply(const Brief& brief) {
+  const std::int64_t rank = brief.rank.value_or(kNoRank);
+  World& world = world_of(rank);
+  Outcome outcome;
+  if (brief.rewind != nullptr) outcome = Applier(*this, world, rank, 0, nullptr).on(*brief.rewind);
+  ++next_;
+  return outcome;
+}
+
 Outcome State::imply(const Event& event, Observer* observer) {
   const std::int64_t rank = event.rank.value_or(kNoRank);
-  // Most traces are of one rank.
-  const bool first = !worlds_.empty() && worlds_.begin()->first == rank;
-  World& world = first ? worlds_.begin()->second : worlds_[rank];
-  return Applier(*this, world, rank, event, observer).run();
+  return Applier(*this, world_of(rank), rank, event.stream, observer).run(event);
 }
 
 const World* State::world(std::int64_t rank) const {

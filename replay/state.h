@@ -13,6 +13,7 @@
 #include "replay/observer.h"
 #include "replay/outcome.h"
 #include "replay/world.h"
+#include "traces/brief.h"
 #include "traces/event.h"
 #include "traces/names.h"
 #include "traces/status.h"
@@ -37,6 +38,8 @@ class State {
   // Applies the event with the next index. Where the outcome is not kApplied, nothing changed
   // but the index. `observer` may be null.
   Outcome apply(const Event& event, Observer* observer = nullptr);
+  // The same for a brief one, of which no observer would be told more than that it came.
+  Outcome apply(const Brief& brief);
 
   // Applies what no event of the trace says, a `gap` where events are missing: takes no index.
   Outcome imply(const Event& event, Observer* observer = nullptr);
@@ -65,6 +68,11 @@ class State {
 
  private:
   friend class Applier;
+  World& world_of(std::int64_t rank) {
+    // Most traces are of one rank.
+    const bool first = !worlds_.empty() && worlds_.begin()->first == rank;
+    return first ? worlds_.begin()->second : worlds_[rank];
+  }
 
   // A launch's layers resolved through remaps and bindings, kept while these do not move.
   struct Resolved {
@@ -92,6 +100,9 @@ class State {
     std::array<KnownLanes, 8> known;
     std::size_t next_known = 0;
     KnownLanes* in_view = nullptr;  // Whose lanes the view holds.
+    // By page: the last list in which it came, counted; tells whether it comes in one twice.
+    SparseArray<std::uint64_t, 1024> stamps;
+    std::uint64_t stamp = 0;
     Cache() = default;
     Cache(const Cache&) {}
     Cache(Cache&& other) noexcept : Cache() { resolved = std::move(other.resolved); }

@@ -205,6 +205,7 @@ class EventChecker {
   }
 
   bool value(const ev::Rows& rows, const Place& at, const Limits& limits) {
+    if (!kValues && (rows.slot_lanes() != nullptr || rows.by_row())) return true;
     return value(rows.list(), at, limits);
   }
 
@@ -282,6 +283,7 @@ class EventChecker {
 
   bool whole(const ev::Attention& attention, const Place& at) {
     if (!layers_of(attention, at)) return false;
+    if (attention.table != kNone && attention.lens != kNone && attention.rows.by_row()) return true;
     const Place rows = at / "rows";
     for (std::size_t i = 0; i < attention.rows.size() && !captured_; ++i) {
       const ev::Row& lane = attention.rows[i];
@@ -298,6 +300,7 @@ class EventChecker {
 
   bool whole(const ev::Store& store, const Place& at) {
     if (!layers_of(store, at)) return false;
+    if (store.rows.slot_lanes() != nullptr) return true;
     const Place rows = at / "rows";
     for (std::size_t i = 0; i < store.rows.size() && !captured_; ++i) {
       const ev::Row& lane = store.rows[i];

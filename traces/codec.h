@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "traces/brief.h"
 #include "traces/event.h"
 #include "traces/names.h"
 #include "traces/status.h"
@@ -114,6 +115,9 @@ class SegmentDecoder {
     kMalformed,  // error() says why; no further event of the segment can be read.
   };
   Next next(Event& event);
+  // The next events, as many as are brief ones and fit in `to`, up to one with which something may
+  // be wrong: how many. None says nothing.
+  std::size_t next_briefs(std::span<Brief> to);
   // Passes the next event over, unread, where it is of one of these kinds. Not `table`: its cells
   // are changes, each rank's to its own.
   bool pass(const KindSet& kinds);

@@ -108,7 +108,21 @@ bool RowsIn::open_fields(In& in, capnp::AnyStruct::Reader any, capnp::StructSche
                          const Limits& field, std::size_t cells) {
   good_ = false;  // Names are numbers of the segment.
   ++segment_;
-  return columns_.open_fields(in, any, schema, field, cells);
+  if (!columns_.open_fields(in, any, schema, field, cells)) return false;
+  slots_alone_ = true;
+  columns_.each_column([&]<class M>(std::size_t, auto& column, M ev::Row::*) {
+    bool good = true;
+    if constexpr (std::is_same_v<M, std::optional<Slots>>) {
+      good = !column.counts.elided();
+    } else if constexpr (requires { column.counts; }) {
+      good = column.counts.elided();
+    } else if constexpr (!std::is_same_v<M, Name>) {
+      good = column.column.elided() && column.may_be_elided;
+    }
+    slots_alone_ = slots_alone_ && good;
+    return true;
+  });
+  return true;
 }
 
 bool RowsIn::refresh(std::size_t n) {
@@ -125,10 +139,49 @@ bool RowsIn::refresh(std::size_t n) {
   return same;
 }
 
-void RowsIn::read(In& in, std::size_t n) {
+void RowsIn::take_own() {
   if (last_.rows.shared()) std::swap(last_, spare_);
   if (last_.rows.shared() || last_.segment != segment_) last_.rows = {};
   last_.segment = segment_;
+}
+
+void RowsIn::read_slots(In& in, std::size_t n) {
+  take_own();
+  ev::SlotLanes& lanes = last_.rows.renew_slot_lanes();
+  lanes.reqs.resize(n);
+  lanes.ends.resize(n);
+  lanes.runs.clear();
+  std::vector<std::size_t> without;  // Lanes that have no slots, not even an empty list of them.
+  columns_.each_column([&]<class M>(std::size_t, auto& column, M ev::Row::*) {
+    if constexpr (std::is_same_v<M, Name>) {
+      take_cells(
+          in, column.column, n,
+          *column.limits, [&](std::size_t i) -> auto& { return lanes.reqs.data()[i]; });
+    } else if constexpr (std::is_same_v<M, std::optional<Slots>>) {
+      const Limits& limits = *column.limits;
+      column.counts.each(n, [&](std::size_t i, std::int64_t count) {
+        if (count == 0) [[unlikely]]
+          without.push_back(i);
+        // A list may be absent: counts are one more.
+        for (std::int64_t left = count - 1; left > 0;) {
+          const auto [first, run] = column.values.next_run(static_cast<std::size_t>(left));
+          left -= static_cast<std::int64_t>(run);
+          const SlotId slot{first}, last{first + static_cast<std::int64_t>(run) - 1};
+          in.doubtful |= !allows(limits, *in.names, slot) || !allows(limits, *in.names, last);
+          lanes.runs.push_back({slot, static_cast<std::uint32_t>(run)});
+        }
+        lanes.ends.data()[i] = static_cast<std::uint32_t>(lanes.runs.size());
+      });
+    }
+    return true;
+  });
+  if (without.empty()) return;
+  std::vector<ev::Row>& list = last_.rows.edit();
+  for (const std::size_t i : without) list[i].slots.reset();
+}
+
+void RowsIn::read(In& in, std::size_t n) {
+  take_own();
   std::vector<ev::Row>& list = last_.rows.renew();
   list.resize(n);
   columns_.each_column([&](std::size_t i, auto& column, auto member) {
@@ -149,7 +202,9 @@ void RowsIn::read(In& in, std::size_t n) {
 }
 
 void RowsIn::get(In& in, std::size_t n, ev::Rows& rows) {
-  if (!refresh(n)) {
+  if (slots_alone_) {
+    read_slots(in, n);
+  } else if (!refresh(n)) {
     const bool doubtful = std::exchange(in.doubtful, false);
     read(in, n);
     good_ = !in.doubtful && in.error == nullptr;
@@ -410,6 +465,36 @@ SegmentDecoder::Next SegmentDecoder::next(Event& event) {
   }
   ++c.at;
   return Next::kEvent;
+}
+
+std::size_t SegmentDecoder::next_briefs(std::span<Brief> to) {
+  Columns& c = *columns_;
+  if (c.any_passed || !c.error.empty()) return 0;
+  auto& rewinds = std::get<kKindOf<ev::Rewind>>(c.by_kind);
+  auto& accepts = std::get<kKindOf<ev::Accept>>(c.by_kind);
+  std::size_t n = 0;
+  for (; n < to.size() && c.at < c.events; ++n, ++c.at) {
+    const std::size_t kind = c.kind_of[c.kinds[c.at]];
+    if (kind != kKindOf<ev::Rewind> && kind != kKindOf<ev::Accept>) break;
+    const EventCommon* common = c.common.ready();
+    if (common == nullptr || common->extra != 0 ||
+        static_cast<std::int32_t>(common->stream) != common->stream) {
+      break;
+    }
+    Brief& brief = to[n];
+    brief.rank = common->rank;
+    brief.rewind = kind == kKindOf<ev::Rewind> ? rewinds.ready() : nullptr;
+    brief.accept = kind == kKindOf<ev::Accept> ? accepts.ready() : nullptr;
+    if (brief.rewind != nullptr) {
+      rewinds.pass();
+    } else if (brief.accept != nullptr) {
+      accepts.pass();
+    } else {
+      break;
+    }
+    c.common.pass();
+  }
+  return n;
 }
 
 bool SegmentDecoder::pass(const KindSet& kinds) {

@@ -237,4 +237,60 @@ void ColumnIn::widen() {
   last_ = last;
 }
 
+// Differences are looked at as they lie: many are found to be 1 at once.
+template <class W>
+bool ColumnIn::next_run_of(std::size_t most, Run& run) {
+  const auto at = [this](std::size_t i) {
+    W cell;
+    std::memcpy(&cell, data_ + i * sizeof(W), sizeof(W));
+    return cell;
+  };
+  if (at(0) == std::numeric_limits<W>::min()) return false;
+  static constexpr auto kOnes = [] {
+    std::array<W, 32> ones{};
+    ones.fill(1);
+    return ones;
+  }();
+  std::size_t n = 1;
+  while (n + kOnes.size() <= most &&
+         std::memcmp(data_ + n * sizeof(W), kOnes.data(), sizeof(kOnes)) == 0) {
+    n += kOnes.size();
+  }
+  while (n < most && at(n) == 1) ++n;
+  last_ += static_cast<std::uint64_t>(std::int64_t{at(0)});
+  run = {static_cast<std::int64_t>(last_), n};
+  last_ += n - 1;
+  data_ += n * sizeof(W);
+  left_ -= n;
+  return true;
+}
+
+ColumnIn::Run ColumnIn::next_long_run(std::size_t most) {
+  Run run{};
+  if (at_ == end_ && delta_ && most <= left_) {
+    switch (width_) {
+      case 1:
+        if (next_run_of<std::int8_t>(most, run)) return run;
+        break;
+      case 2:
+        if (next_run_of<std::int16_t>(most, run)) return run;
+        break;
+      case 4:
+        if (next_run_of<std::int32_t>(most, run)) return run;
+        break;
+      case 8:
+        if (next_run_of<std::int64_t>(most, run)) return run;
+        break;
+      default:
+        break;
+    }
+  }
+  run = {next(), 1};
+  for (; run.count < most; ++run.count, ++at_) {
+    if (at_ == end_) fill();
+    if (block_.data()[at_] != run.first + static_cast<std::int64_t>(run.count)) break;
+  }
+  return run;
+}
+
 }  // namespace pagetape

@@ -108,6 +108,32 @@ class ColumnIn {
     }
   }
 
+  // The next cell, and how many of the next `most`, with it, are each one more than the one before.
+  struct Run {
+    std::int64_t first;
+    std::size_t count;
+  };
+  Run next_run(std::size_t most) {
+    constexpr std::size_t kFew = 64;
+    if (at_ != end_ || width_ != sizeof(std::int32_t) || !delta_ || most > kFew || most > left_) {
+      return next_long_run(most);
+    }
+    // Differences are looked at as they lie.
+    const auto at = [this](std::size_t i) {
+      std::int32_t cell;
+      std::memcpy(&cell, data_ + i * sizeof(cell), sizeof(cell));
+      return cell;
+    };
+    if (at(0) == INT32_MIN) return next_long_run(most);
+    std::size_t n = 1;
+    while (n < most && at(n) == 1) ++n;
+    const std::uint64_t first = last_ + static_cast<std::uint64_t>(std::int64_t{at(0)});
+    last_ = first + (n - 1);
+    data_ += n * sizeof(std::int32_t);
+    left_ -= n;
+    return {static_cast<std::int64_t>(first), n};
+  }
+
   // Puts the next n cells in `to`. True where the same were there.
   bool refresh(std::int64_t* to, std::size_t n) {
     bool same = true;
@@ -135,6 +161,9 @@ class ColumnIn {
   void fill();
   template <class W>
   void widen();
+  Run next_long_run(std::size_t most);
+  template <class W>
+  bool next_run_of(std::size_t most, Run& run);
 
   // Cells are widened some at a time, so that to take one is the same for all widths.
   static constexpr std::size_t kBlock = 64;

@@ -294,28 +294,38 @@ class Ahead {
   bool open_fields(In& in, capnp::AnyStruct::Reader any, capnp::StructSchema schema,
                    const Limits& field, std::size_t cells) {
     at_ = end_ = 0;
-    left_ = cells;
-    return columns_.open_fields(in, any, schema, field, cells);
+    left_ = cells_ = cells;
+    const bool good = columns_.open_fields(in, any, schema, field, cells);
+    opened_ = columns_;
+    return good;
   }
   const T& next(In& in) {
     if (at_ == end_) read(in);
     return block_.data()[at_++];
   }
+  // The next one where it was read ahead, among others of which none is doubtful.
+  const T* ready() const { return at_ < end_ && good_ ? block_.data() + at_ : nullptr; }
+  void pass() { ++at_; }
 
  private:
   void read(In& in) {
-    const FieldIn<T> before = columns_;
     const bool doubtful = std::exchange(in.doubtful, false);
     take(in, std::min(left_, block_.size()));
-    if (in.error != nullptr || in.doubtful) {
-      // One of them is bad: alone, so that those before it are given.
-      columns_ = before;
-      in.error = nullptr;
-      in.doubtful = false;
-      take(in, 1);
-    }
+    good_ = in.error == nullptr && !in.doubtful;
+    if (!good_) read_one(in);
     in.doubtful |= doubtful;
     left_ -= end_;
+  }
+  // One of the block is bad: alone, so that those before it are given.
+  void read_one(In& in) {
+    in.error = nullptr;
+    columns_ = opened_;
+    for (std::size_t gone = cells_ - left_; gone > 0; gone -= end_) {
+      take(in, std::min(gone, block_.size()));
+    }
+    in.error = nullptr;
+    in.doubtful = false;
+    take(in, 1);
   }
   void take(In& in, std::size_t n) {
     columns_.get_each(
@@ -328,6 +338,10 @@ class Ahead {
   std::array<T, 64> block_;  // The next ones, from at_ to end_.
   std::size_t at_ = 0, end_ = 0;
   std::size_t left_ = 0;  // Not yet in the block.
+  bool good_ = false;     // Those of the block.
+  // To begin again.
+  FieldIn<T> opened_;
+  std::size_t cells_ = 0;
 };
 
 // The lanes of launches. One has mostly those of the launch before: then it gets the same list.
@@ -343,6 +357,10 @@ class RowsIn {
   // Takes the cells of the next n lanes. True where they are those of the last list.
   bool refresh(std::size_t n);
   void read(In& in, std::size_t n);
+  // The same where slots_alone_.
+  void read_slots(In& in, std::size_t n);
+  // A list that no one else holds, or none.
+  void take_own();
 
   FieldIn<ev::Row> columns_;
   std::array<std::vector<std::int64_t>, kFields> cells_;  // Of the last list, by field.
@@ -353,7 +371,8 @@ class RowsIn {
   };
   Kept last_, spare_;
   std::uint64_t segment_ = 0;
-  bool good_ = false;  // The last list's values are within their limits.
+  bool good_ = false;         // The last list's values are within their limits.
+  bool slots_alone_ = false;  // Lanes say no more than a request and slots.
 };
 
 // Lists and options of structures: how many, then their fields one after another.

@@ -2,7 +2,9 @@
 // Launches, order, graphs, and the recording itself.
 #pragma once
 
+#include <atomic>
 #include <memory>
+#include <span>
 #include <string_view>
 #include <utility>
 #include <variant>
@@ -83,6 +85,29 @@ struct Row {
   bool operator==(const Row&) const = default;
 };
 
+// Lanes that are each a request and its slots, and nothing else: those of most stores. Slots that
+// follow one another are told as one run.
+struct SlotRun {
+  SlotId first;
+  std::uint32_t count;  // At least 1.
+};
+struct SlotLanes {
+  std::vector<Name> reqs;           // One a lane.
+  std::vector<std::uint32_t> ends;  // Of each lane's runs, which begin where those before end.
+  std::vector<SlotRun> runs;
+
+  std::span<const SlotRun> runs_of(std::size_t lane) const {
+    const std::uint32_t begin = lane == 0 ? 0 : ends.data()[lane - 1];
+    return {runs.data() + begin, ends.data()[lane] - begin};
+  }
+  // The lane's slots, added to a list of them.
+  void list(std::size_t lane, Slots& to) const {
+    for (const SlotRun& run : runs_of(lane)) {
+      for (std::uint32_t k = 0; k < run.count; ++k) to.push_back(SlotId{raw(run.first) + k});
+    }
+  }
+};
+
 // The lanes of a launch. Launches follow on one another with the same ones, so lists are shared:
 // a reader hands out one again and again, and is() tells it without a look at the lanes. Copies
 // may be used by several threads; one of them as any value.
@@ -91,12 +116,31 @@ class Rows {
   using value_type = Row;
 
   Rows() = default;
-  Rows(std::vector<Row> list) : list_(std::make_shared<std::vector<Row>>(std::move(list))) {}
+  Rows(std::vector<Row> list) : shared_(std::make_shared<Shared>()) {
+    shared_->list = std::move(list);
+  }
   Rows(std::initializer_list<Row> list) : Rows(std::vector<Row>(list)) {}
 
-  const std::vector<Row>& list() const { return list_ != nullptr ? *list_ : kEmpty; }
-  std::size_t size() const { return list().size(); }
-  bool empty() const { return list().empty(); }
+  const std::vector<Row>& list() const {
+    if (shared_ == nullptr) return kEmpty;
+    if (!shared_->listed.load(std::memory_order_acquire)) make_list(*shared_);
+    return shared_->list;
+  }
+  // The same without the making of a list; null where lanes say more.
+  const SlotLanes* slot_lanes() const {
+    return shared_ != nullptr && shared_->by_slots ? &shared_->lanes : nullptr;
+  }
+  // Is each lane a row of a table, and nothing is said of its pages or length? Most attentions'.
+  bool by_row() const {
+    if (shared_ == nullptr) return false;
+    const ByRow known = shared_->by_row.load(std::memory_order_relaxed);
+    return (known == ByRow::kNotAsked ? ask_by_row() : known) == ByRow::kYes;
+  }
+  std::size_t size() const {
+    const SlotLanes* lanes = slot_lanes();
+    return lanes != nullptr ? lanes->reqs.size() : list().size();
+  }
+  bool empty() const { return size() == 0; }
   auto begin() const { return list().begin(); }
   auto end() const { return list().end(); }
   const Row* data() const { return list().data(); }
@@ -104,26 +148,49 @@ class Rows {
 
   // One's own, to be changed: a list that others hold, too, is copied.
   std::vector<Row>& edit() {
-    if (list_ == nullptr) {
-      list_ = std::make_shared<std::vector<Row>>();
-    } else if (shared()) {
-      list_ = std::make_shared<std::vector<Row>>(*list_);
+    if (shared_ != nullptr && !shared()) {
+      (void)list();
+    } else {
+      *this = Rows(list());
     }
-    return *list_;
+    shared_->by_slots = false;
+    shared_->by_row.store(ByRow::kNotAsked, std::memory_order_relaxed);
+    return shared_->list;
   }
   // One's own, to be written anew: what is in it is of no matter.
   std::vector<Row>& renew() {
-    if (list_ == nullptr || shared()) list_ = std::make_shared<std::vector<Row>>();
-    return *list_;
+    own(false);
+    return shared_->list;
   }
-  bool shared() const { return list_.use_count() > 1; }
+  SlotLanes& renew_slot_lanes() {
+    own(true);
+    return shared_->lanes;
+  }
+  bool shared() const { return shared_.use_count() > 1; }
   // The same list? False says nothing.
-  bool is(const Rows& other) const { return list_ == other.list_; }
+  bool is(const Rows& other) const { return shared_ == other.shared_; }
   bool operator==(const Rows& other) const { return is(other) || list() == other.list(); }
 
  private:
+  enum class ByRow : std::uint8_t { kNotAsked, kNo, kYes };
+  struct Shared {
+    std::vector<Row> list;
+    std::atomic<ByRow> by_row{ByRow::kNotAsked};
+    SlotLanes lanes;
+    bool by_slots = false;           // `lanes` are the list's.
+    std::atomic<bool> listed{true};  // Otherwise `list` is yet to be made of them.
+  };
+  static void make_list(Shared& shared);
+  ByRow ask_by_row() const;
+  void own(bool by_slots) {
+    if (shared_ == nullptr || shared()) shared_ = std::make_shared<Shared>();
+    shared_->by_slots = by_slots;
+    shared_->by_row.store(ByRow::kNotAsked, std::memory_order_relaxed);
+    shared_->listed.store(!by_slots, std::memory_order_relaxed);
+  }
+
   static const std::vector<Row> kEmpty;
-  std::shared_ptr<std::vector<Row>> list_;  // Null: none.
+  std::shared_ptr<Shared> shared_;  // Null: none.
 };
 inline const std::vector<Row> Rows::kEmpty{};
 

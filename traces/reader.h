@@ -32,6 +32,11 @@ class Reader final : public Source {
   Reader& operator=(const Reader&) = delete;
 
   bool next(Event& event) override;
+  std::size_t next_briefs(std::span<Brief> to) override {
+    const std::size_t n = in_segment_ ? decoder_.next_briefs(to) : 0;
+    position_ += n;
+    return n;
+  }
   // As next(), but gives no event of these kinds (as SegmentDecoder::pass(), so that what is wrong
   // with them is not noticed), and none from `end` on: position() is then `end`.
   bool next_but(const KindSet& kinds, std::uint64_t end, Event& event);

@@ -3,6 +3,7 @@
 // relative to. Writer and reader keep it alike.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <unordered_map>
 #include <vector>
@@ -45,6 +46,29 @@ struct TableContents {
   }
 };
 
-using TableHistory = std::unordered_map<TableRow, TableContents, TableRowHash>;
+class TableHistory {
+ public:
+  TableHistory() = default;
+  TableHistory(TableHistory&&) = default;
+  TableHistory& operator=(TableHistory&&) = default;
+  TableContents& operator[](const TableRow& key) {
+    // Found before, mostly. What is in a node stays there.
+    Found& found = found_[TableRowHash()(key) % found_.size()];
+    if (found.contents == nullptr || !(found.key == key)) found = {key, &contents_[key]};
+    return *found.contents;
+  }
+  void clear() {
+    contents_.clear();
+    found_.fill({});
+  }
+
+ private:
+  struct Found {
+    TableRow key;
+    TableContents* contents = nullptr;
+  };
+  std::unordered_map<TableRow, TableContents, TableRowHash> contents_;
+  std::array<Found, 512> found_;
+};
 
 }  // namespace pagetape

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "traces/brief.h"
 #include "traces/event.h"
 #include "traces/names.h"
 #include "verify/rules.h"
@@ -49,15 +50,16 @@ class Coverage {
     }
     if (const auto* header = std::get_if<ev::Header>(&event.body)) note_records(*header, names);
   }
+  void note(const Brief& brief) { seen_[brief.kind()] = true; }
   void judged(Rule rule, std::uint64_t n) { judged_[static_cast<std::size_t>(rule)] += n; }
-  // A page that a store writes in so many layers, by an id whose space or unit it says.
-  void judged_store(std::uint64_t layers, std::uint64_t offsets) {
+  // Pages that a store writes in so many layers, by ids whose space or unit it says.
+  void judged_stores(std::uint64_t pages, std::uint64_t layers, std::uint64_t offsets) {
     for (const Rule rule : {Rule::kOobPage, Rule::kPadLane, Rule::kFreedPage, Rule::kWrongOwner,
                             Rule::kAliasedWrite}) {
-      judged(rule, layers);
+      judged(rule, pages * layers);
     }
-    judged(Rule::kWrongSpace, 1);
-    judged(Rule::kOffsetOverflow, offsets);
+    judged(Rule::kWrongSpace, pages);
+    judged(Rule::kOffsetOverflow, pages * offsets);
   }
   Seen& backend(std::int64_t rank, Name name) { return backends_[{rank, name}]; }
   Seen& pool(std::int64_t rank, Name name) { return pools_[{rank, name}]; }

@@ -15,6 +15,7 @@
 #include "replay/state.h"
 #include "verify/coverage.h"
 #include "verify/finding.h"
+#include "verify/standing.h"
 
 namespace pagetape {
 
@@ -52,9 +53,18 @@ class Judge : public Observer {
   }
 
   void on_event(const World& world, const Event& event, EventIndex index) override;
+  // That such an event came, of which State::apply() tells no observer.
+  void note(const Brief& brief) { coverage_.note(brief); }
   void on_page(World& world, const PageAct& act) override;
   void on_launch(World& world, const LaunchView& view) override;
   void on_graph_launch(const World& world, Name name, const GraphState& graph) override;
+  bool takes_stale_lanes() const override { return true; }
+  bool looks_at_slots() const override { return false; }
+  bool counts_pages() const override { return store_.usual; }
+  void on_pages(const LaunchView& view, std::uint32_t group, std::uint64_t pages) override {
+    const std::uint64_t layers = view.targets->groups[group].members.size();
+    coverage_.judged_stores(pages, layers, store_.offsets ? 1 : 0);
+  }
 
   // Findings held back for want of the events that a rule needs are dropped: their rules are in
   // not_checked(). Call once, after the last event.
@@ -82,18 +92,24 @@ class Judge : public Observer {
   };
   // A lane judged clean before: entries of its table row up to `end`, those that lay live then.
   struct Memo {
+    // While these are as they were, no more happened to the lane than that tokens came or went in
+    // its last page.
+    std::uint64_t moved = 0, from_moved = 0;   // Of its holder here, and where a map leads from,
+    std::uint32_t holder_at = 0, from_at = 0;  // by Space::holder_index().
+    std::uint32_t row_version = 0, from_mapped = 0;
     Name req = kNone;
-    LayerSet layers = kNoLayers;  // In which every whole entry was written.
-    std::uint64_t moved = 0, from_moved = 0;
-    std::uint32_t row_version = 0, holder_version = 0, from_version = 0;
-    PageId page = kUnknownPage;  // Of the last entry, where it passed in_place().
-    std::int64_t first = 0;
-    std::int64_t live = 0;   // First live position: those before were not judged.
-    std::int64_t whole = 0;  // Entries from here on may be written further.
+    PageId page = kUnknownPage;   // Of the last entry, where it passed in_place().
+    LayerSet layers = kNoLayers;  // In which every entry before the last one was written.
+    bool claimed = false;         // The entries' tag says whose they are.
+    bool apart = false;  // Each page is listed where its owner's column is, if it has just one.
     std::int64_t end = 0;
+    std::int64_t live = 0;   // First live position: those before were not judged.
+    std::int64_t usual = 0;  // Lanes that begin there or behind count alike.
+    std::int64_t first = 0;
+
+    std::uint32_t holder_version = 0, from_version = 0;
     Head head;
     std::uint32_t tag = 0;  // Of the last entry: its space and unit were right.
-    bool apart = false;     // Each page is listed where its owner's column is, if it has just one.
     std::uint64_t birth = 0, from_birth = 0;
   };
   // What a launch says of its entries, beside the lanes themselves.
@@ -103,17 +119,18 @@ class Judge : public Observer {
     std::int64_t bound = 0;
     auto operator<=>(const Said&) const = default;
   };
-  // The lanes of launches that say the same, by row, and what all of them were judged against.
-  struct Memos {
+  // What all lanes of launches that say the same were judged against.
+  struct Against {
     std::uint32_t epoch = 0, from_epoch = 0, pool_version = 0;
     std::uint32_t from_space = kNoSpace;
     std::uint32_t pools = 0;  // Declared: another one may change what a space's name stands for.
-    bool same_ground(const Memos& other) const {
-      return epoch == other.epoch && from_epoch == other.from_epoch &&
-             pool_version == other.pool_version && from_space == other.from_space &&
-             pools == other.pools;
-    }
+    bool operator==(const Against&) const = default;
+  };
+  // Those lanes, by row.
+  struct Memos {
+    Against against;
     std::vector<Memo> lanes;
+    Standing standing;
   };
   // A lane at hand, and what a memo leaves to judge of it.
   struct Rest {
@@ -205,22 +222,30 @@ class Judge : public Observer {
   // from it, so that a compiler keeps it at hand from lane to lane.
   struct Usual {
     explicit Usual(Ground& ground, bool strict_window);
-    Live live(const Lane& lane) const {
+    Live live(std::int64_t len, std::int64_t q_pos) const {
       Live live;
       if (window > 0) {
-        live.from = std::max<std::int64_t>(0, lane.q_pos + 1 - window);
+        live.from = std::max<std::int64_t>(0, q_pos + 1 - window);
         live.lo = entry_of(live.from);
       }
-      live.hi = entry_of(lane.len + tokens - 1);
+      live.hi = entry_of(len + tokens - 1);
       return live;
     }
     std::int64_t entry_of(std::int64_t position) const {
       return shift >= 0 ? position >> shift : quotient(position, tokens);
     }
+    std::int64_t length_at(std::int64_t row) const {
+      const auto at = static_cast<std::uint64_t>(row);
+      if (first_lens == nullptr || row >= std::int64_t{Lane::kPlainRows}) {
+        return lens->length_at(row);
+      }
+      return std::max<std::int64_t>(first_lens[at].value, -1);  // INT64_MIN: not known.
+    }
     void take(Memos* of) {
       memos = of == nullptr ? nullptr : of->lanes.data();
       rows = of == nullptr ? 0 : of->lanes.size();
     }
+    void cover(Ground& ground, LayerSet layers);
     void end(Ground& ground) const;
 
     const Space* space;
@@ -229,9 +254,12 @@ class Judge : public Observer {
     Memo* memos = nullptr;
     std::size_t rows = 0;  // Of `memos`.
     std::int64_t tokens, window;
-    int shift;  // Tokens as a power of two; -1: they are none.
+    int shift;                // Tokens as a power of two; -1: they are none.
+    const BufferState* lens;  // Of lanes known by a number.
+    const Value* first_lens;  // Those of its first rows; null: none.
     bool claimed;
     LayerSet spans, covered;
+    LayerSet covered_by = kAllLayers;  // A set of which `covered` is known to be a part.
     std::uint64_t skipped = 0, skipped_claimed = 0, widths = 0;
   };
 
@@ -297,7 +325,7 @@ class Judge : public Observer {
   void judge_remembered(Ground& ground, std::size_t row, Memo& memo, const Live& live);
   bool same_as_before(Ground& ground);
   void keep_judged(const Ground& ground);
-  bool still_holds(Ground& ground, const Lane& lane, const Memo& memo, std::int64_t live,
+  bool still_holds(Ground& ground, const Lane& lane, const Memo& memo, const Live& live,
                    Rest& rest) const;
   static bool same_lane(const Memo& memo, const Lane& lane, const Holder& holder,
                         std::int64_t live) {
@@ -305,18 +333,21 @@ class Judge : public Observer {
            memo.live <= live;
   }
   static bool spans_launch(Ground& ground, LayerSet& spans, LayerSet layers);
-  static bool stands(Ground& ground, Usual& usual, const Lane& lane, Memo& memo, const Live& live);
-  static LayerSet last_page_written(const Ground& ground, const Usual& usual, const Lane& lane,
-                                    const Memo& memo, const Live& live);
+  static bool stands(Ground& ground, Usual& usual, const Lane& lane, std::int64_t len);
+  static bool stands(Ground& ground, Usual& usual, const Lane& now, const Standing::Lane& lane);
+  static Standing* standing_of(Ground& ground, const Usual& usual);
+  static void set_standing(Standing& standing, const Usual& usual, const Lane& lane);
+  static bool last_page_written(Ground& ground, Usual& usual, std::int64_t len, const Memo& memo,
+                                const Live& live);
   bool judge_rest(Ground& ground, std::size_t row, std::int64_t live, std::int64_t hi, Rest& rest);
   static void note_absent(Ground& ground, Rest& rest, std::int64_t begin, std::int64_t end);
   static void note_unlike(Ground& ground, Rest& rest, const Entry& entry);
   // Of the entry's live offsets, is each written in these layers?
-  static bool written(const Ground& ground, const Lane& lane, PageId page, LayerSet layers,
+  static bool written(const Ground& ground, std::int64_t len, PageId page, LayerSet layers,
                       std::int64_t live, std::int64_t logical) {
     const std::int64_t position = logical * ground.entry_tokens;
     const auto begin = static_cast<std::uint32_t>(std::max<std::int64_t>(0, live - position));
-    const auto end = static_cast<std::uint32_t>(std::min(ground.entry_tokens, lane.len - position));
+    const auto end = static_cast<std::uint32_t>(std::min(ground.entry_tokens, len - position));
     return ground.pool.extents.covers(ground.world.layers, static_cast<std::uint32_t>(page), layers,
                                       begin, end);
   }

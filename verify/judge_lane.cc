@@ -23,15 +23,14 @@ Judge::Memos* Judge::memos_for(const Ground& ground) {
   if (cache_->memos.size() > kMostSaid) cache_->memos.clear();
   Memos& memos =
       cache_->memos[{view.table, ground.targets.pool, view.claim, ground.unit, ground.bound}];
-  Memos now{.epoch = ground.space.epoch(),
-            .pool_version = ground.pool.version,
-            .pools = ground.world.pools.size(),
-            .lanes = {}};
+  Against now{.epoch = ground.space.epoch(),
+              .pool_version = ground.pool.version,
+              .pools = ground.world.pools.size()};
   if (ground.map != nullptr) {
     now.from_epoch = ground.from_space->epoch();
     now.from_space = ground.world.pool(ground.map->from).space;
   }
-  if (!memos.same_ground(now)) memos = std::move(now);
+  if (memos.against != now) memos = {.against = now, .lanes = {}, .standing = {}};
   return &memos;
 }
 
@@ -62,10 +61,18 @@ Judge::Usual::Usual(Ground& ground, bool strict_window)
       shift(std::has_single_bit(static_cast<std::uint64_t>(tokens))
                 ? std::countr_zero(static_cast<std::uint64_t>(tokens))
                 : -1),
+      lens(ground.view.lens_of),
+      first_lens(lens == nullptr ? nullptr : lens->lens.first_chunk()),
       claimed(ground.view.claim != kNoSpace),
       spans(ground.spans),
       covered(ground.covered) {
   take(ground.memos);
+}
+
+void Judge::Usual::cover(Ground& ground, LayerSet layers) {
+  if (ground.view.rows_like < 0) return;  // No one asks.
+  covered = ground.world.layers.intersect(covered, layers);
+  covered_by = layers;
 }
 
 void Judge::Usual::end(Ground& ground) const {
@@ -76,75 +83,123 @@ void Judge::Usual::end(Ground& ground) const {
       ground.covered == covered ? covered : ground.world.layers.intersect(ground.covered, covered);
 }
 
-// In which layers is the last page written as far as the lane goes? In those of the memo, or at
-// least in those of the launch: the pages before it may have been written in more.
-[[gnu::always_inline]] inline LayerSet Judge::last_page_written(const Ground& ground,
-                                                                const Usual& usual,
-                                                                const Lane& lane, const Memo& memo,
-                                                                const Live& live) {
-  const auto end = static_cast<std::uint32_t>(lane.len - (live.hi - 1) * usual.tokens);
-  if (usual.extents->begins_with(static_cast<std::uint32_t>(memo.page), memo.layers, end)) {
-    return memo.layers;
-  }
+// Is the last page written as far as the lane goes? In the layers of the memo, or at least in those
+// of the launch: the pages before it may have been written in more.
+bool Judge::last_page_written(Ground& ground, Usual& usual, std::int64_t len, const Memo& memo,
+                              const Live& live) {
   for (const LayerSet layers : {memo.layers, ground.targets.layers}) {
-    if (written(ground, lane, memo.page, layers, live.from, live.hi - 1)) return layers;
+    if (!written(ground, len, memo.page, layers, live.from, live.hi - 1)) continue;
+    usual.cover(ground, layers);
+    return true;
   }
-  return kNoLayers;
+  return false;
 }
 
 // The usual lane: since it was judged clean, no more happened than that tokens came or went in its
-// last page. Then the memo is brought up to date. False says nothing.
+// last page. False says nothing. The lane may be stale.
 [[gnu::always_inline]] inline bool Judge::stands(Ground& ground, Usual& usual, const Lane& lane,
-                                                 Memo& memo, const Live& live) {
-  const Holder* holder = usual.space->holder(lane.req);
-  if (holder == nullptr || memo.moved != holder->moved || memo.req != lane.req ||
-      memo.first != lane.first || memo.live > live.from || memo.end != live.hi ||
-      memo.page == kUnknownPage || memo.row_version != lane.table->changes.version() ||
-      memo.head.known > live.lo || !spans_launch(ground, usual.spans, memo.layers)) {
+                                                 std::int64_t len) {
+  if (!lane.usual || static_cast<std::size_t>(lane.row) >= usual.rows || len < 0) return false;
+  const Memo& memo = usual.memos[lane.row];
+  const Holder* holder = usual.space->holder_at(memo.holder_at);
+  const Live live = usual.live(len, len - lane.q_len);
+  if (holder == nullptr || memo.moved != holder->moved || memo.end != live.hi ||
+      memo.req != lane.req || memo.usual > live.from || memo.first != lane.first ||
+      memo.row_version != lane.table->changes.version() || memo.page == kUnknownPage ||
+      !spans_launch(ground, usual.spans, memo.layers)) {
     return false;
   }
-  std::int64_t from = std::min(memo.whole, holder->changes.low_since(memo.holder_version));
-  std::uint32_t from_version = 0;
   if (usual.from_space != nullptr) {
-    const Holder* other = usual.from_space->holder(lane.req);
-    if (other == nullptr || memo.from_moved != other->moved) return false;
-    from_version = other->changes.version();
-    from = std::min(from, other->changes.low_since(memo.from_version));
+    const Holder* from = usual.from_space->holder_at(memo.from_at);
+    if (from == nullptr || memo.from_moved != from->moved ||
+        memo.from_mapped != from->mapped.version()) {
+      return false;
+    }
   }
-  if (from < live.hi - 1) return false;
-  const LayerSet covered = last_page_written(ground, usual, lane, memo, live);
-  if (covered == kNoLayers) return false;
-  memo.holder_version = holder->changes.version();
-  memo.from_version = from_version;
-  // Looked at were the live positions of the last page alone, and in those layers.
-  const bool whole = live.hi * usual.tokens <= lane.len && covered == memo.layers &&
-                     live.from <= (live.hi - 1) * usual.tokens;
-  memo.whole = whole ? live.hi : live.hi - 1;
+  const std::int64_t width = ground.width(lane);
+  if (width >= 0 && (live.lo < lane.first || live.hi - lane.first > width)) return false;
+  const auto end = static_cast<std::uint32_t>(len - (live.hi - 1) * usual.tokens);
+  const auto page = static_cast<std::uint32_t>(memo.page);
+  if (!usual.extents->begins_with(page, memo.layers, end)) {
+    if (!last_page_written(ground, usual, len, memo, live)) return false;
+  } else if (memo.layers != usual.covered_by) {
+    usual.cover(ground, memo.layers);
+  }
   const auto n = static_cast<std::uint64_t>(live.hi - live.lo);
+  if (width >= 0) ++usual.widths;
   usual.skipped += n;
-  if (usual.claimed || ground.claimed(memo.tag)) usual.skipped_claimed += n;
-  if (covered != usual.covered) [[unlikely]]
-    usual.covered = ground.world.layers.intersect(usual.covered, covered);
+  if (usual.claimed || memo.claimed) usual.skipped_claimed += n;
   return true;
 }
 
+// The same of a plain lane of which nothing else was touched.
+[[gnu::always_inline]] inline bool Judge::stands(Ground& ground, Usual& usual, const Lane& now,
+                                                 const Standing::Lane& lane) {
+  const std::int64_t len = usual.first_lens[now.row].value;
+  const std::int64_t hi = (len + usual.tokens - 1) >> usual.shift;
+  const auto end = static_cast<std::uint32_t>(len - ((hi - 1) << usual.shift));
+  if (hi != lane.end || now.req != lane.req || now.q_len != lane.q_len || len < lane.least ||
+      !usual.extents->begins_with(lane.page, lane.layers, end)) {
+    return false;
+  }
+  if (lane.layers != usual.covered_by) usual.cover(ground, lane.layers);
+  const std::int64_t from = len - lane.q_len + 1 - usual.window;
+  const std::int64_t lo = usual.window > 0 && from > 0 ? from >> usual.shift : 0;
+  usual.skipped += static_cast<std::uint64_t>(hi - lo);
+  if (usual.claimed || lane.claimed) usual.skipped_claimed += static_cast<std::uint64_t>(hi - lo);
+  return true;
+}
+
+// Where lanes are told apart by what was touched; null where they cannot be.
+Standing* Judge::standing_of(Ground& ground, const Usual& usual) {
+  const LaunchView& view = ground.view;
+  if (ground.memos == nullptr || view.lens_of == nullptr || usual.first_lens == nullptr ||
+      usual.shift < 0) {
+    return nullptr;
+  }
+  Standing& standing = ground.memos->standing;
+  standing.begin({usual.window, ground.cols, ground.targets.layers}, *view.table_of, ground.space,
+                 ground.from_space);
+  return &standing;
+}
+
+// The plain lane, where its memo is of now.
+void Judge::set_standing(Standing& standing, const Usual& usual, const Lane& lane) {
+  const Memo& memo = usual.memos[lane.row];
+  if (memo.req != lane.req || memo.end > INT32_MAX || lane.q_len > INT32_MAX ||
+      memo.page == kUnknownPage)
+    return;
+  if (usual.window == 0 && memo.usual > 0) return;
+  standing.set(lane.row, {.end = static_cast<std::int32_t>(memo.end),
+                          .req = lane.req,
+                          .page = static_cast<std::uint32_t>(memo.page),
+                          .layers = memo.layers,
+                          .least = memo.usual > 0 ? memo.usual - 1 + usual.window + lane.q_len : 0,
+                          .q_len = static_cast<std::int32_t>(lane.q_len),
+                          .claimed = memo.claimed,
+                          .holder = memo.holder_at,
+                          .from_holder = usual.from_space == nullptr ? UINT32_MAX : memo.from_at});
+}
+
 // Is it the lane of the memo, and what has moved since? False: it is judged from the start.
-bool Judge::still_holds(Ground& ground, const Lane& lane, const Memo& memo, std::int64_t live,
+bool Judge::still_holds(Ground& ground, const Lane& lane, const Memo& memo, const Live& live,
                         Rest& rest) const {
-  if (rest.holder == nullptr || !same_lane(memo, lane, *rest.holder, live)) return false;
+  if (rest.holder == nullptr || !same_lane(memo, lane, *rest.holder, live.from)) return false;
   if (memo.from_birth != (rest.from_holder == nullptr ? 0 : rest.from_holder->birth)) return false;
   if (!spans_launch(ground, ground.spans, memo.layers)) return false;
   rest.covered = memo.layers;
   rest.tagged = memo.tag != kNoTag;
   rest.tag = rest.tagged ? memo.tag : 0;
-  rest.from = memo.whole;
+  rest.from = memo.end - 1;  // It may have been written further, or less.
   if (lane.table->changes.version() != memo.row_version) {
-    rest.changed = lane.table->changes.low_since(memo.row_version) + lane.first;
+    rest.changed =
+        lane.table->changes.low_since(memo.row_version, live.lo - lane.first) + lane.first;
     rest.from = std::min(rest.from, rest.changed);
   }
-  rest.from = std::min(rest.from, rest.holder->changes.low_since(memo.holder_version));
-  if (rest.from_holder != nullptr) {
-    rest.from = std::min(rest.from, rest.from_holder->changes.low_since(memo.from_version));
+  rest.from = std::min(rest.from, rest.holder->changes.low_since(memo.holder_version, live.lo));
+  if (const Holder* from = rest.from_holder) {
+    rest.from = std::min({rest.from, from->changes.low_since(memo.from_version, live.lo),
+                          from->mapped.low_since(memo.from_mapped, live.lo)});
   }
   return true;
 }
@@ -157,19 +212,24 @@ void Judge::remember(Memo& memo, const Ground& ground, const Lane& lane, const R
   memo.row_version = lane.table->changes.version();
   memo.holder_version = rest.holder->changes.version();
   memo.moved = rest.holder->moved;
-  memo.from_birth = rest.from_holder == nullptr ? 0 : rest.from_holder->birth;
-  memo.from_version = rest.from_holder == nullptr ? 0 : rest.from_holder->changes.version();
-  memo.from_moved = rest.from_holder == nullptr ? 0 : rest.from_holder->moved;
+  static const Holder kNobody;
+  const Holder& from = rest.from_holder == nullptr ? kNobody : *rest.from_holder;
+  memo.from_birth = from.birth;
+  memo.from_version = from.changes.version();
+  memo.from_mapped = from.mapped.version();
+  memo.from_moved = from.moved;
+  memo.holder_at = ground.space.holder_index(lane.req);
+  memo.from_at = rest.from_holder == nullptr ? 0 : ground.from_space->holder_index(lane.req);
   memo.head = rest.head;
   memo.first = lane.first;
   memo.live = live;
-  memo.whole = hi * ground.entry_tokens > lane.len ? hi - 1 : hi;
-  if (rest.from == hi && memo.end == hi) return;  // The last entry is as it was.
+  memo.usual = std::max(live, rest.head.known * ground.entry_tokens);
   memo.end = hi;
   const Cell* last = lane.table->find(hi - 1 - lane.first);
   const bool judged =
       hi > quotient(live, ground.entry_tokens) && last != nullptr && last->page != kUnknownPage;
   memo.tag = judged ? last->tag : kNoTag;
+  memo.claimed = judged && ground.claimed(last->tag);
   memo.page = judged && rest.in_place && rest.from < hi ? last->page : kUnknownPage;
 }
 
@@ -205,7 +265,7 @@ inline bool Judge::quick(const Ground& ground, const Lane& lane, std::int64_t li
   if (!rest.tagged || index >= lane.table->cells.size()) return false;
   const Cell& cell = lane.table->cells[index];
   return cell.tag == rest.tag && in_place(ground, lane, cell, logical, rest) &&
-         written(ground, lane, cell.page, rest.covered, live, logical);
+         written(ground, lane.len, cell.page, rest.covered, live, logical);
 }
 
 // Entries [begin, end) are not in the table.
@@ -270,7 +330,7 @@ void Judge::judge_remembered(Ground& ground, std::size_t row, Memo& memo, const 
   Rest rest;
   rest.holder = ground.space.holder(lane.req);
   if (ground.from_space != nullptr) rest.from_holder = ground.from_space->holder(lane.req);
-  const bool reused = still_holds(ground, lane, memo, from, rest);
+  const bool reused = still_holds(ground, lane, memo, live, rest);
   if (reused) {
     rest.from = std::clamp(rest.from, lo, hi);
     rest.head = {std::clamp(memo.head.listed, lo, rest.from),
@@ -313,23 +373,34 @@ void Judge::judge_lane(Ground& ground, std::size_t row, const Live& live) {
 
 void Judge::judge_lanes(Ground& ground) {
   Usual usual(ground, options_.strict_window);
-  for (std::size_t i = 0; i < ground.view.lanes.size(); ++i) {
-    const Lane& lane = ground.view.lanes.data()[i];
+  const LaunchView& view = ground.view;
+  Standing* const standing = standing_of(ground, usual);
+  for (std::size_t i = 0, n = view.lanes.size(); i < n; ++i) {
+    const Lane& lane = view.lanes.data()[i];
+    const bool may_stand = standing != nullptr && lane.plain;
+    if (may_stand && stands(ground, usual, lane, standing->rows()[lane.row])) {
+      ++usual.widths;
+      continue;
+    }
+    const std::int64_t len = view.stale ? usual.length_at(lane.row) : lane.len;
+    if (stands(ground, usual, lane, len)) {
+      if (may_stand) set_standing(*standing, usual, lane);
+      continue;
+    }
+    if (may_stand) standing->forget(lane.row);
+    view.refresh(i);
     if (lane.len < 0) continue;
-    Live live = usual.live(lane);
+    Live live = usual.live(lane.len, lane.q_pos);
     if (const std::int64_t width = ground.width(lane); width >= 0) {
       ++usual.widths;
       if (live.lo < lane.first || live.hi - lane.first > width) [[unlikely]]
         report_width(ground, i, live.lo, live.hi);
     }
     live.hi = std::max(live.lo, live.hi);
-    if (lane.usual && static_cast<std::size_t>(lane.row) < usual.rows &&
-        stands(ground, usual, lane, usual.memos[lane.row], live)) {
-      continue;
-    }
     if (lane.pages == nullptr && lane.table == nullptr) continue;
     judge_lane(ground, i, live);
     usual.take(ground.memos);
+    if (may_stand && live.hi <= ground.width(lane)) set_standing(*standing, usual, lane);
   }
   usual.end(ground);
 }

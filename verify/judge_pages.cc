@@ -112,10 +112,16 @@ Judge::UsualStore Judge::usual_store(const World& world, const LaunchView& view)
 void Judge::on_page(World& world, const PageAct& act) {
   if (act.act == Act::kStore && store_.usual && act.fate == Fate::kOk && act.req != kNone)
       [[likely]] {
-    return coverage_.judged_store(act.launch->targets->groups[act.group].members.size(),
-                                  store_.offsets ? 1 : 0);
+    return on_pages(*act.launch, act.group, 1);
   }
   const Kind kind = kind_of(act.act);
+  const bool by_owner = kind == Kind::kTake || kind == Kind::kMapSet;
+  if (act.fate == Fate::kOk && world.ops.empty() && (kind == Kind::kGive || by_owner)) {
+    // The usual ones.
+    if (by_owner) return coverage_.judged(Rule::kFreelist, 1);
+    coverage_.judged(Rule::kAliasedWrite, 1);
+    return coverage_.judged(Rule::kPadLane, 1);
+  }
   const Pool& pool = world.pool(act.pool);
   const bool uses = kind == Kind::kWrite || kind == Kind::kRead;
   const std::uint64_t layers = act.launch != nullptr && act.launch->targets != nullptr

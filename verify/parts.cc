@@ -33,13 +33,16 @@ void run(const std::string& path, const VerifyOptions& options, const Coverage& 
   Renaming renamed(known_names, *part.names);
   part.judge =
       std::make_unique<Judge>(*part.names, options.judge, options.rules, known.seen_only(renamed));
-  part.passage =
-      go_through(path, part.bounds, *part.names, state, [&](const Event& event, EventIndex index) {
+  part.passage = go_through(
+      path, part.bounds, *part.names, state,
+      [&](const Event& event, EventIndex index) {
         const Outcome outcome = state.apply(event, part.judge.get());
-        if (const auto mark = launch_mark(event, index)) {
-          part.marks.push_back(*mark);
-        }
+        if (const auto mark = launch_mark(event, index)) part.marks.push_back(*mark);
         return outcome;
+      },
+      [&](const Brief& brief) {
+        part.judge->note(brief);
+        return state.apply(brief);
       });
   part.judge->restart();  // Gives back what was kept for reuse.
   if (part.bounds.end != kNever) part.digest_behind = state.digest();

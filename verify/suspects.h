@@ -29,6 +29,9 @@ class Suspects {
   // All of them in their order. What a stream was given before a launch that completed has
   // completed.
   void see(const LaunchMark& mark);
+  void see(const Event& event, EventIndex index) {
+    if (const auto mark = launch_mark(event, index)) see(*mark);
+  }
 
   // Whether the trace says at all which launches completed.
   bool known() const { return known_; }

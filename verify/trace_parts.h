@@ -2,10 +2,13 @@
 // A trace cut at some of its keyframes, for threads that go through its parts side by side.
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "replay/outcome.h"
@@ -38,22 +41,40 @@ bool enter_part(Source& source, const KeyframeInfo& from, Names& names, State& s
                 std::uint64_t& digest);
 
 // Gives each event of the part and its index to f, which applies it to `state`, an empty one of
-// `names`. Not good where the file is not what it was, or a keyframe cannot be read.
-template <class F>
+// `names`; brief ones to `briefly`, where that is given. Not good where the file is not what it
+// was, or a keyframe cannot be read.
+template <class F, class B = std::nullptr_t>
 Passage go_through(const std::string& path, const TracePart& part, Names& names, State& state,
-                   F&& f) {
+                   F&& f, B&& briefly = nullptr) {
   Passage out;
   Status status;
   const std::unique_ptr<Source> source = open_trace(path, names, status);
   if (source == nullptr) return out;
   if (part.from && !enter_part(*source, *part.from, names, state, out.digest_before)) return out;
+  // The index of the event at hand is that of the state's next one.
+  const auto come_to = [&](EventIndex index) {
+    if (state.next_event() == index) return;
+    out.skipped = true;
+    state.skip_to(index);
+  };
   Event event;
-  while (source->position() < part.end && source->next(event)) {
-    const EventIndex index = source->position() - 1;
-    if (state.next_event() != index) {
-      out.skipped = true;
-      state.skip_to(index);
+  std::array<Brief, 64> briefs;
+  while (source->position() < part.end) {
+    if constexpr (!std::is_null_pointer_v<std::remove_cvref_t<B>>) {
+      const EventIndex first = source->position();
+      // A part ends where a segment does.
+      if (const std::size_t n = source->next_briefs(briefs); n > 0) {
+        come_to(first);
+        for (std::size_t i = 0; i < n; ++i) {
+          if (!briefly(briefs[i]).applied()) return out;
+        }
+        out.events += n;
+        continue;
+      }
     }
+    if (!source->next(event)) break;
+    const EventIndex index = source->position() - 1;
+    come_to(index);
     if (!f(event, index).applied()) return out;
     ++out.events;
   }

@@ -2,6 +2,7 @@
 #include "verify/verify.h"
 
 #include <algorithm>
+#include <array>
 
 #include "replay/missing.h"
 #include "replay/refusal.h"
@@ -105,20 +106,39 @@ Report verify_trace(const std::string& path, const VerifyOptions& options) {
   State state(*report.names);
   Judge judge(*report.names, options.judge, options.rules);
   Event event;
+  std::array<Brief, 64> briefs;
   Suspects suspects;
   std::uint64_t left_out = 0;
-  while (next_event(*source, event, state, judge, report)) {
-    const Outcome outcome = state.apply(event, &judge);
+  // What came of the event of this index; where it was refused, it is `event`.
+  const auto goes_on = [&](const Outcome& outcome, EventIndex index) {
     if (outcome.applied()) {
       ++report.events;
-      if (const auto mark = launch_mark(event, source->position() - 1)) suspects.see(*mark);
     } else if (report.status.ok()) {
-      report.status = refusal(*source, outcome, event, *report.names);
-      report.status_event = source->position() - 1;
-      break;
+      report.status = refusal(*source, index, outcome, event, *report.names);
+      report.status_event = index;
+      return false;
     } else {
       ++left_out;
     }
+    return true;
+  };
+  for (bool more = true; more;) {
+    // Behind damage, the first event of a rank is one for next_event().
+    EventIndex index = source->position();
+    const std::size_t n = report.missing_events == 0 ? source->next_briefs(briefs) : 0;
+    if (n > 0) state.skip_to(index);
+    for (std::size_t i = 0; i < n && more; ++i, ++index) {
+      judge.note(briefs[i]);
+      const Outcome outcome = state.apply(briefs[i]);
+      if (!outcome.applied()) event = briefs[i].event();
+      more = goes_on(outcome, index);
+    }
+    if (n > 0) continue;
+    if (!next_event(*source, event, state, judge, report)) break;
+    index = source->position() - 1;
+    const Outcome outcome = state.apply(event, &judge);
+    if (outcome.applied()) suspects.see(event, index);
+    more = goes_on(outcome, index);
   }
   const std::vector<std::string>& warnings = source->warnings();
   report.warnings.insert(report.warnings.begin(), warnings.begin(), warnings.end());

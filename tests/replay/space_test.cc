@@ -116,12 +116,38 @@ TEST(Space, WhoeverJudgedAPageHearsWhenItChanges) {
   Space space;
   give(space, kA, kPage, 3);
   const std::uint32_t seen = space.holder(kA)->changes.version();
-  space.touch_column(kPage);
-  EXPECT_EQ(space.holder(kA)->changes.low_since(seen), 3);
   space.touch(kPage);  // A table may list the page at any column.
   EXPECT_EQ(space.holder(kA)->changes.low_since(seen), 0);
   space.touch(PageId{99});
-  EXPECT_EQ(space.holder(kA)->changes.version(), seen + 2);
+  EXPECT_EQ(space.holder(kA)->changes.version(), seen + 1);
+}
+
+TEST(Space, AMapsEntryIsNoneOfItsPagesOtherColumns) {
+  Space space;
+  give(space, kA, kPage, 3);
+  const Holder& holder = *space.holder(kA);
+  const std::uint64_t moved = holder.moved;
+  space.touch_map(kPage);
+  EXPECT_EQ(holder.moved, moved);
+  EXPECT_EQ(holder.mapped.low_since(0), 3);
+  EXPECT_EQ(holder.mapped.low_since(0, 4), INT32_MAX);
+  give(space, kA, kPage, 9);  // It stands at two.
+  space.touch_map(kPage);
+  EXPECT_EQ(holder.mapped.low_since(0, 4), 0);
+}
+
+TEST(Space, WhereAPageIsTakenOrEvictedTheOtherColumnsStand) {
+  Space space;
+  give(space, kA, kPage, 3);
+  give(space, kA, PageId{8}, 4);
+  const Holder& holder = *space.holder(kA);
+  const std::uint32_t seen = holder.changes.version();
+  space.evict_column(kA, 3, 7);
+  EXPECT_EQ(holder.changes.low_since(seen), 3);
+  EXPECT_EQ(holder.changes.low_since(seen, 4), INT32_MAX);
+  ASSERT_TRUE(space.take(kPage, kA, 8));
+  EXPECT_EQ(holder.changes.low_since(seen, 3), 3);
+  EXPECT_EQ(holder.changes.low_since(seen, 4), INT32_MAX);
 }
 
 TEST(Space, EveryOwnerHearsWhenASharedPageChanges) {

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <random>
 #include <set>
 
@@ -241,6 +242,140 @@ TEST(Codec, LaunchesWithTheSameLanesShareTheirList) {
     EXPECT_FALSE(rows(0).is(rows(1)));
     EXPECT_EQ(rows(1), std::get<ev::Attention>(plain[1].body).rows);
   }
+}
+
+// Stores of slots that follow one another, jump by a little, by much, and back.
+std::vector<Event> random_stores(std::uint32_t seed, Names& names, bool with_rows) {
+  std::mt19937 random(seed);
+  const auto below = [&](std::int64_t n) {
+    return static_cast<std::int64_t>(random() % static_cast<std::uint64_t>(n));
+  };
+  const std::int64_t reach = std::int64_t{1} << (4 + below(43));
+  std::vector<Event> events;
+  for (int i = 0; i < 40; ++i) {
+    Event& event = events.emplace_back();
+    ev::Store& store = event.body.emplace<ev::Store>();
+    store.backend = names.intern("b");
+    store.layer = Layer::number(0);
+    store.slots = names.intern("s");
+    std::vector<ev::Row> rows(static_cast<std::size_t>(below(4)));
+    for (ev::Row& row : rows) {
+      if (below(5) > 0) row.req = names.intern(below(2) == 0 ? "A" : "B");
+      if (with_rows && below(3) == 0) {
+        row.row = below(9);
+        row.n = 1;
+        continue;
+      }
+      Slots& slots = row.slots.emplace();
+      for (std::int64_t runs = below(4); runs > 0; --runs) {
+        std::int64_t slot = below(2 * reach) - reach;
+        for (std::int64_t n = below(8) == 0 ? 200 : below(6); n >= 0; --n) {
+          slots.push_back(SlotId{slot++});
+        }
+      }
+    }
+    store.rows = ev::Rows(rows);
+  }
+  return events;
+}
+
+TEST(Codec, StoresOfSlotsAloneComeAsRuns) {
+  for (std::uint32_t seed = 0; seed < 60; ++seed) {
+    Names names;
+    for (const bool with_rows : {false, true}) {
+      const std::vector<Event> events = random_stores(seed, names, with_rows);
+      const std::vector<Event> back = there_and_back(events, names);
+      ASSERT_EQ(back.size(), events.size());
+      for (std::size_t i = 0; i < back.size(); ++i) {
+        const ev::Rows& rows = std::get<ev::Store>(back[i].body).rows;
+        EXPECT_EQ(rows.slot_lanes() == nullptr, with_rows);
+        EXPECT_EQ(rows.size(), std::get<ev::Store>(events[i].body).rows.size());
+        ASSERT_TRUE(back[i] == events[i]) << "seed " << seed << ", event " << i;
+      }
+    }
+  }
+}
+
+TEST(Codec, ALaneWithoutSlotsAmongOthersIsFound) {
+  Names names;
+  std::vector<Event> events = random_stores(1, names, false);
+  std::vector<ev::Row> rows(2);
+  rows[0].slots.emplace().push_back(SlotId{4});
+  std::get<ev::Store>(events[7].body).rows = ev::Rows(rows);
+  SegmentEncoder encoder(names, 3);
+  for (const Event& event : events) encoder.add(event);
+  Summary summary;
+  const Words payload = encoder.finish(0, summary);
+  SegmentDecoder decoder(names);
+  ASSERT_TRUE(decoder.open(payload));
+  Event event;
+  for (int i = 0; i < 7; ++i) ASSERT_EQ(decoder.next(event), SegmentDecoder::Next::kEvent);
+  EXPECT_EQ(decoder.next(event), SegmentDecoder::Next::kMalformed);
+  EXPECT_NE(decoder.error().find("rows[1].slots"), std::string::npos) << decoder.error();
+}
+
+// What comes of a segment: its events as text, and how it ended. With `briefly`, brief ones are
+// taken where they stand, some at a time.
+std::string read_out(const Words& payload, Names& names, bool briefly) {
+  SegmentDecoder decoder(names);
+  if (!decoder.open(payload)) return "not opened: " + decoder.error();
+  std::string out;
+  std::array<Brief, 7> briefs;
+  for (Event event;;) {
+    const std::size_t n = briefly ? decoder.next_briefs(briefs) : 0;
+    for (std::size_t i = 0; i < n; ++i) out += print_event(briefs[i].event(), names) + '\n';
+    if (n > 0) continue;
+    const SegmentDecoder::Next next = decoder.next(event);
+    if (next == SegmentDecoder::Next::kEnd) return out;
+    if (next == SegmentDecoder::Next::kMalformed) return out + decoder.error();
+    const bool is_brief =
+        event.kind() == kKindOf<ev::Rewind> || event.kind() == kKindOf<ev::Accept>;
+    if (is_brief) {  // A brief one does not have these.
+      event.t = {};
+      event.stream = 0;
+      event.src = kNone;
+    }
+    out += print_event(event, names) + '\n';
+  }
+}
+
+Words brief_events(Names& names) {
+  SegmentEncoder encoder(names, 0);
+  std::mt19937 random(5);
+  for (int i = 0; i < 300; ++i) {
+    const std::string of = R"(,"req":"r)" + std::to_string(random() % 3) + R"(","t":)" +
+                           std::to_string(i) + (random() % 3 == 0 ? R"(,"rank":1)" : "");
+    const auto kind = random() % 8;
+    encoder.add(parsed(kind == 0  ? R"({"ev":"step","step":4})"
+                       : kind < 3 ? R"({"ev":"accept","drafted":3,"accepted":2)" + of + '}'
+                                  : R"({"ev":"rewind","pool":"p","len":)" +
+                                        std::to_string(random() % 99) + of + '}',
+                       names));
+  }
+  Summary summary;
+  return encoder.finish(0, summary);
+}
+
+TEST(Codec, BriefEventsAreThoseThatNextGives) {
+  Names names;
+  const Words payload = brief_events(names);
+  const std::string all = read_out(payload, names, false);
+  EXPECT_EQ(std::ranges::count(all, '\n'), 300);
+  EXPECT_EQ(read_out(payload, names, true), all);
+}
+
+TEST(Codec, WhatIsWrongWithABriefEventIsFoundAlike) {
+  Names names;
+  const Words payload = brief_events(names);
+  std::size_t differ = 0;
+  for (std::size_t bit = 0; bit < payload.size() * 64; bit += 3) {
+    Words damaged = payload;
+    damaged[bit / 64] ^= std::uint64_t{1} << (bit % 64);
+    const std::string all = read_out(damaged, names, false);
+    ASSERT_EQ(read_out(damaged, names, true), all) << "bit " << bit;
+    differ += all != read_out(payload, names, false);
+  }
+  EXPECT_GT(differ, 1000U);
 }
 
 TEST(Codec, SegmentsStandAlone) {

@@ -29,11 +29,41 @@ std::string coverage_of(const Coverage& coverage, const Names& names) {
   return out;
 }
 
-// Gives equal lanes one list, as a reader of binary traces does.
+bool says_slots_alone(const ev::Row& row) {
+  ev::Row alone;
+  alone.req = row.req;
+  alone.slots = row.slots;
+  return row.slots.has_value() && row == alone;
+}
+
+// Slots by runs, where lanes say nothing else.
+void tell_by_runs(ev::Rows& rows) {
+  ev::Rows told;
+  ev::SlotLanes& lanes = told.renew_slot_lanes();
+  for (const ev::Row& row : rows) {
+    if (!says_slots_alone(row)) return;
+    lanes.reqs.push_back(row.req);
+    for (const SlotId slot : *row.slots) {
+      const std::uint32_t begin = lanes.ends.empty() ? 0 : lanes.ends.back();
+      const bool follows = lanes.runs.size() > begin &&
+                           raw(slot) == raw(lanes.runs.back().first) + lanes.runs.back().count;
+      if (follows) {
+        ++lanes.runs.back().count;
+      } else {
+        lanes.runs.push_back({slot, 1});
+      }
+    }
+    lanes.ends.push_back(static_cast<std::uint32_t>(lanes.runs.size()));
+  }
+  rows = told;
+}
+
+// Gives equal lanes one list, and slots by runs, as a reader of binary traces does.
 class SharedRows {
  public:
   void share(Event& event) {
     if (auto* e = std::get_if<ev::Attention>(&event.body)) share(e->rows);
+    if (auto* e = std::get_if<ev::Store>(&event.body)) tell_by_runs(e->rows);
     if (auto* e = std::get_if<ev::GraphLaunch>(&event.body); e != nullptr && e->rows) {
       share(*e->rows);
     }
@@ -48,7 +78,8 @@ class SharedRows {
   std::vector<ev::Rows> seen_;
 };
 
-// With `reuse`, lanes that were seen before are not filled in anew, either.
+// With `reuse`, lanes that were seen before are not filled in anew, either, and brief events come
+// as such.
 Judged judge(const Lines& lines, bool reuse) {
   Machine m;
   std::array<bool, kRuleCount> rules;
@@ -60,6 +91,14 @@ Judged judge(const Lines& lines, bool reuse) {
   SharedRows rows;
   for (const std::string& line : lines) {
     Event event = m.event(line);
+    const Brief brief{.rank = event.rank,
+                      .accept = std::get_if<ev::Accept>(&event.body),
+                      .rewind = std::get_if<ev::Rewind>(&event.body)};
+    if (reuse && (brief.accept != nullptr || brief.rewind != nullptr)) {
+      judge.note(brief);
+      (void)m.state.apply(brief);
+      continue;
+    }
     if (reuse) rows.share(event);
     (void)m.state.apply(event, &judge);
   }

@@ -28,8 +28,8 @@ class Engine {
         R"({"ev":"pool_swap","backend":"t","layers":"*","pool":"F"})",
         R"({"ev":"pool_swap","backend":"t","layers":[2],"pool":"S"})",
         R"({"ev":"pool_swap","backend":"t","layers":[3],"pool":"E"})",
-        R"({"ev":"buffer","buffer":"F.t"})",
-        R"({"ev":"buffer","buffer":"S.t"})",
+        buffer("F.t"),
+        buffer("S.t"),
         R"({"ev":"buffer","buffer":"l"})",
         R"({"ev":"graph_capture","graph":"G","launches":[)" + captured(0) + ',' + captured(2) +
             ',' + captured(1) + ',' + captured(3) + "]}"};
@@ -58,6 +58,11 @@ class Engine {
   }
 
   static std::string num(std::int64_t n) { return std::to_string(n); }
+  // Of four columns, too few where a lane begins at the second, or nothing is said.
+  std::string buffer(const std::string& name) {
+    return R"({"ev":"buffer","buffer":")" + name + '"' +
+           (dice_.one_in(4) ? "" : R"(,"rows":4,"cols":)" + num(dice_.one_in(6) ? 2 : 4)) + '}';
+  }
   void add(std::string line) { lines_.push_back(std::move(line)); }
   static const char* pool_name(int s) { return s == 0 ? "F" : "S"; }
   std::string req_name(std::int64_t r) const { return std::string(1, static_cast<char>('A' + r)); }
@@ -91,9 +96,11 @@ class Engine {
       const auto& pages = requests_[r].pages[s];
       const std::int64_t page = pages[static_cast<std::size_t>(i / 4)];
       slots += (slots.empty() ? "" : ",") + num(page * 4 + i % 4);
+      if (dice_.one_in(40)) slots += ',' + num(any_page() * 4) + ',' + num(page * 4);
     }
+    const std::string unit = dice_.one_in(4) ? "" : R"(,"unit":"slot")";
     add(std::string(R"({"ev":"store","backend":"t","layers":)") + layers + R"(,"rows":[{"req":")" +
-        req_name(r) + R"(","slots":[)" + slots + "]}]}");
+        req_name(r) + R"(","slots":[)" + slots + "]}]" + unit + '}');
   }
 
   // A request gets some tokens: pages, cells, stores, its length.
@@ -141,8 +148,9 @@ class Engine {
     std::string rows, more;
     for (std::int64_t r = 0; r < 3; ++r) {
       if (requests_[r].len == 0 && !dice_.one_in(4)) continue;
-      std::string lane = R"({"req":")" + req_name(r) + R"(","row":)" + num(r);
-      if (dice_.one_in(3)) {
+      const std::int64_t row = dice_.one_in(20) ? dice_.below(3) : r;
+      std::string lane = R"({"req":")" + req_name(r) + R"(","row":)" + num(row);
+      if (dice_.one_in(6)) {
         lane += R"(,"len":)" + num(std::max<std::int64_t>(0, requests_[r].len - dice_.below(3)));
       }
       if (dice_.one_in(6)) lane += R"(,"q_len":2)";
@@ -247,7 +255,7 @@ class Engine {
     if (!dice_.one_in(3)) return;
     switch (dice_.below(8)) {
       case 0:
-        return add(R"({"ev":"buffer","buffer":"F.t"})");
+        return add(buffer("F.t"));
       case 1:
         return add(R"({"ev":"pool","pool":"S","pages":9,"page_size":4})");
       case 2:
