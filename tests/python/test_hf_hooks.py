@@ -5,6 +5,7 @@ import json
 import os
 import sys
 import tempfile
+import threading
 import types
 import unittest
 from pathlib import Path
@@ -47,6 +48,32 @@ class Allocator:
         self.block_table = {}
 
 
+def scheduling():
+    class Scheduler:
+        cancelled = 0
+
+        def __init__(self):
+            self.active_requests = {}
+
+        def add_waiting_request(self, state):
+            self.active_requests[state.request_id] = state
+
+        def finish_request(self, request_id):
+            del self.active_requests[request_id]
+
+        def clear_cancelled_requests(self):
+            states = [*self.active_requests.values()][:self.cancelled]
+            for state in states:
+                del self.active_requests[state.request_id]
+            return states
+
+    class OffloadingManager:
+        def restore_scheduled_requests(self, requests_in_batch):
+            return "restored"
+
+    return Scheduler, OffloadingManager
+
+
 def engine():
     """A module as the engine's, of which each test patches its own."""
 
@@ -61,6 +88,7 @@ def engine():
             self.layer_index_to_group_indices = {0: (0, 0)}
 
         def update(self, key_states, value_states, layer_idx, read_index, write_index):
+            self.launched()
             return key_states, value_states
 
         def extend_read_and_write_indices(self, request_id, past_length, query_length, read_index,
@@ -93,26 +121,13 @@ def engine():
             pass
 
         def retrieve_device_outputs(self):
-            pass
+            self.waited()
 
         def prepare_batch_update(self):
             return "tokens"
 
-    class Scheduler:
-        def __init__(self):
-            self.active_requests = {}
-
-        def add_waiting_request(self, state):
-            self.active_requests[state.request_id] = state
-
-        def finish_request(self, request_id):
-            del self.active_requests[request_id]
-
-        def clear_cancelled_requests(self):
-            return []
-
     module = types.ModuleType("engine")
-    for cls in (PagedAttentionCache, ContinuousBatchingIOs, Scheduler):
+    for cls in (PagedAttentionCache, ContinuousBatchingIOs, *scheduling()):
         setattr(module, cls.__name__, cls)
     return module
 
@@ -133,10 +148,16 @@ class HfHooksTest(unittest.TestCase):
             self.hooks.sharing(module)
             self.hooks.inputs(module)
             self.hooks.scheduler(module)
+            self.hooks.offloading(module)
             self.cache = module.PagedAttentionCache()
         self.inputs = module.ContinuousBatchingIOs.__new__(module.ContinuousBatchingIOs)
         self.inputs.cache = self.cache
         self.scheduler = module.Scheduler()
+        self.offloading = module.OffloadingManager()
+        self.offloading.cache = self.cache
+        # What is recorded when the engine launches, and when it waits for the GPU.
+        self.recorded = []
+        self.cache.launched = self.inputs.waited = lambda: self.recorded.append(self.lines())
 
     def said(self, *kinds):
         self.recorder.close()
@@ -200,6 +221,15 @@ class HfHooksTest(unittest.TestCase):
         self.cache.extend_read_and_write_indices(req, 4, 1, [[]], [[]])
         self.inputs.prepare_batch_tensors()
 
+    def launch(self):
+        index = mock.Mock(**{"numel.return_value": 0, "data_ptr.return_value": 0})
+        self.assertEqual(self.cache.update("k", "v", 0, [index], [index]), ("k", "v"))
+
+    @staticmethod
+    def state(req):
+        return types.SimpleNamespace(request_id=req, is_cpu_offloaded=True,
+                                     status=types.SimpleNamespace(name="X"))
+
     def lines(self):
         self.recorder.sink.flush()
         text = Path(self.path + ".partial").read_text()
@@ -212,22 +242,137 @@ class HfHooksTest(unittest.TestCase):
         self.batch("A")
         self.assertEqual(self.lines(), [])
         self.inputs.retrieve_device_outputs()
-        self.assertEqual(self.lines(), [("request", "A"), ("request", "A"), ("step", 0)])
+        self.assertEqual(self.recorded, [[("request", "A"), ("request", "A"), ("step", 0)]])
 
     def test_a_batch_is_told_before_its_first_launch(self):
         self.batch("A")
-        index = mock.Mock(**{"numel.return_value": 0, "data_ptr.return_value": 0})
-        self.assertEqual(self.cache.update("k", "v", 0, [index], [index]), ("k", "v"))
-        self.assertEqual(self.lines(), [("request", "A"), ("step", 0)])
+        self.assertEqual(self.lines(), [])
+        self.launch()
+        self.assertEqual(self.recorded, [[("request", "A"), ("step", 0)]])
+
+    def test_a_batch_that_is_never_launched_is_one_of_its_own(self):
+        self.batch("W")
+        self.batch("A")
+        self.launch()
+        self.assertEqual(self.hooks.blocks.of(self.cache).lanes.reqs, ("A",))
+        self.assertEqual(self.lines(), [("request", "W"), ("step", 0), ("request", "A"),
+                                        ("step", 1)])
+
+    def test_batches_of_nobody_are_told_one_by_one(self):
+        for _ in range(3):
+            self.inputs.prepare_batch_tensors()
+        self.assertEqual([e["step"] for e in self.said("step")], [0, 1, 2])
+
+    def test_a_batch_is_told_before_what_happens_behind_it(self):
+        blocks, known = self.hooks.blocks, self.hooks.blocks.of(self.cache)
+        for happens, told in (
+                (lambda: blocks.arrive("B"), [("request", "B")]),
+                (lambda: blocks.leave("A", failed=True), [("request", "A")]),
+                (lambda: blocks.returned(known.groups[0], "A", [1]), [("free", "A")]),
+                (lambda: blocks.gap(known.groups, "why"), [("gap", None)])):
+            before = self.lines()
+            self.batch("A")
+            happens()
+            blocks.flush()
+            said = [line for line in self.lines()[len(before):] if line != ("request", "A")]
+            self.assertEqual(said[0][0], "step")
+            self.assertEqual(self.lines()[-1:], told)
+
+    def test_who_is_in_a_batch_runs_before_what_happens_behind_it(self):
+        blocks = self.hooks.blocks
+        for req, happens in (("A", blocks.arrive), ("B", lambda req: blocks.leave(req, True))):
+            self.batch(req)
+            happens(req)
+        self.assertEqual([(e["req"], e["state"]) for e in self.said("request")],
+                         [("A", "run"), ("B", "run"), ("B", "abort")])
+
+    def test_a_request_that_left_an_unlaunched_batch_does_not_come_back(self):
+        self.scheduler.add_waiting_request(self.state("A"))
+        self.batch("A")
+        self.scheduler.finish_request("A")
+        self.batch("B")
+        self.assertEqual([(e["req"], e["state"]) for e in self.said("request")],
+                         [("A", "arrive"), ("A", "run"), ("A", "finish"), ("B", "run")])
 
     def test_the_end_of_the_last_request_is_told_at_once(self):
         for req in ("A", "B"):
-            self.scheduler.add_waiting_request(
-                types.SimpleNamespace(request_id=req, status=types.SimpleNamespace(name="X")))
+            self.scheduler.add_waiting_request(self.state(req))
         self.scheduler.finish_request("A")
         self.assertEqual(self.lines(), [])
         self.scheduler.finish_request("B")
         self.assertEqual(self.lines(), [("request", req) for req in "ABAB"])
+
+    def test_the_last_requests_that_are_cancelled_are_told_at_once(self):
+        for req in ("A", "B", "C"):
+            self.scheduler.add_waiting_request(self.state(req))
+        self.scheduler.cancelled = 1
+        self.scheduler.clear_cancelled_requests()
+        self.assertEqual(self.lines(), [])
+        self.scheduler.cancelled = 2
+        self.scheduler.clear_cancelled_requests()
+        self.assertEqual(self.lines(), [("request", req) for req in "ABCABC"])
+
+    def test_hooks_take_what_they_are_given_by_name(self):
+        batch = [types.SimpleNamespace(state=self.state("A"))]
+        self.assertEqual(self.offloading.restore_scheduled_requests(requests_in_batch=batch),
+                         "restored")
+        self.assertEqual(self.cache.search_prefix_match(request_id="A", prompt_ids=[]), 0)
+        self.assertFalse(shield.stopped)
+        self.assertEqual(len(self.said("gap")), 1)
+
+    def test_who_has_flushed_may_record_whoever_told_what_was_kept(self):
+        """Another thread records between what is taken out of the queue and told: it must not."""
+        blocks, emit, others = self.hooks.blocks, self.recorder.emit, []
+
+        def other():
+            blocks.flush()
+            self.recorder.sink.write('{"ev": "attention"}')
+
+        def emitted(*args, **kwargs):
+            if not others:
+                others.append(threading.Thread(target=other))
+                others[0].start()
+                if not self.held():
+                    others[0].join()
+            emit(*args, **kwargs)
+
+        blocks.taken(self.hooks.blocks.of(self.cache).groups[0], "A", [1], 0)
+        with mock.patch.object(self.recorder, "emit", emitted):
+            blocks.flush()
+        others[0].join()
+        self.assertEqual(self.lines(), [("request", "A"), ("alloc", "A"), ("attention", None)])
+
+    def held(self):
+        """Whether this thread has the recorder's lock."""
+        got = []
+
+        def other():
+            got.append(self.recorder.lock.acquire(blocking=False))
+            if got[0]:
+                self.recorder.lock.release()
+
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join()
+        return not got[0]
+
+    def test_a_forked_child_tells_nothing_of_its_parents(self):
+        self.batch("A")
+        self.scheduler.add_waiting_request(self.state("C"))
+        self.batch("B")
+        self.cache.extend_read_and_write_indices("D", 4, 1, [[]], [[]])
+        known = self.hooks.blocks.of(self.cache)
+        child = os.fork()
+        if child == 0:
+            with mock.patch.object(self.recorder, "emit") as emit, \
+                    mock.patch.object(self.recorder, "step") as step:
+                self.hooks.blocks.flush()
+                self.inputs.prepare_batch_tensors()
+                self.hooks.blocks.flush()
+                os._exit(0 if not emit.called and step.call_count == 1 and
+                         known.lanes.reqs == () else 1)
+        self.assertEqual(os.waitpid(child, 0)[1], 0)
+        self.assertEqual([e["req"] for e in self.said("request")], ["A", "C", "B"])
 
     def test_what_is_kept_at_the_end_is_told(self):
         self.scheduler.add_waiting_request(types.SimpleNamespace(request_id="A"))

@@ -13,7 +13,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "capture" / "python"))
 
 from pagetape.importhook import (  # noqa: E402
-    NotHere, PostImportHooks, after, expect, expect_just, observe, shield, wrap)
+    NotHere, PostImportHooks, after, around, expect, expect_just, observe, shield, wrap)
 
 
 class ImportHookTest(unittest.TestCase):
@@ -133,6 +133,55 @@ class ImportHookTest(unittest.TestCase):
         after(Pool, "take", lambda pool, result, n: seen.append((result, n)))
         self.assertEqual(Pool().take(2), 3)
         self.assertEqual(seen, [(3, 2)])
+
+    def test_around_is_told_before_and_after(self):
+        class Pool:
+            held = 3
+
+            def take(self, n):
+                self.held -= n
+                return "taken"
+
+        seen = []
+        around(Pool, "take", lambda pool, n: pool.held if n else None,
+               lambda pool, result, held, n: seen.append((held, pool.held, result, n)))
+        pool = Pool()
+        self.assertEqual([pool.take(n=1), pool.take(0), pool.take(2)], ["taken"] * 3)
+        self.assertEqual(seen, [(3, 2, "taken", 1), (2, 0, "taken", 2)])
+
+    def test_around_that_fails_leaves_the_engine_what_it_would_have_got(self):
+        def failing(*_args):
+            raise AttributeError("of the hook")
+
+        for before, then in ((failing, lambda *_: seen.append("then")), (lambda *_: 1, failing)):
+            with self.subTest(before=before):
+                self.clear_shield()
+
+                class Pool:
+                    def take(self, n):
+                        if n < 0:
+                            raise KeyError("the engine's own")
+                        return n
+
+                seen, told = [], []
+                shield.tell(told.append)
+                around(Pool, "take", before, then)
+                self.assertEqual([Pool().take(1), Pool().take(2)], [1, 2])
+                self.assertIn("Pool.take: AttributeError: of the hook", told[0])
+                self.assertEqual(seen, [])
+                with self.assertRaises(KeyError):
+                    Pool().take(-1)
+
+    def test_an_engines_error_goes_through_around(self):
+        class Pool:
+            def take(self):
+                raise KeyError
+
+        seen = []
+        around(Pool, "take", lambda _pool: 1, lambda *_: seen.append("then"))
+        with self.assertRaises(KeyError):
+            Pool().take()
+        self.assertEqual((seen, shield.stopped), ([], False))
 
     def test_wrapping_twice_records_once(self):
         class Pool:

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import tempfile
+import threading
 import unittest
 from array import array
 from pathlib import Path
@@ -115,6 +116,32 @@ class NativeRecorderTest(unittest.TestCase):
         recorder.close()
         write.assert_not_called()
 
+    def test_what_is_no_list_but_holds_numbers_is_as_one(self):
+        """As an engine has them: by columns of arrays, of sets, of integers of another kind."""
+        class Number:
+            def __init__(self, value):
+                self.value = value
+
+            def __index__(self):
+                return self.value
+
+        class Column:  # As numpy's: it is neither true nor false.
+            def __iter__(self):
+                return map(Number, (3, 4))
+
+            def __len__(self):
+                return 2
+
+            def __bool__(self):
+                raise ValueError
+
+        recorder = Recorder(_abi.NativeRecorder(_abi.load(LIBRARY), self.path))
+        for pages in ([Number(3), Number(4)], Column(), {3, 4}, range(3, 5), (3, 4)):
+            recorder.emit("alloc", pool="F", req="A", pages=pages)
+        recorder.close()
+        lines = [json.loads(line) for line in Path(self.path).read_text().splitlines()]
+        self.assertEqual([line["pages"] for line in lines[:-1]], [[3, 4]] * 5)
+
     def test_launches(self):
         def say(recorder):
             made = recorder.made(LAUNCHES)
@@ -128,10 +155,19 @@ class NativeRecorderTest(unittest.TestCase):
 
     def test_a_layer_that_was_looked_up_is_recorded_without_a_lock_until_the_end(self):
         recorder = Recorder(_abi.NativeRecorder(_abi.load(LIBRARY), self.path))
-        call, arguments, _held = recorder.prepared(recorder.made([LAUNCHES[0]]), 3, None)
-        quick = call(*arguments) == 0
+        made = recorder.made([LAUNCHES[0]])
+        call, arguments, _held = recorder.prepared(made, 3, None)
+        returned = []
+        engine = threading.Thread(target=lambda: returned.append(call(*arguments)), daemon=True)
+        with recorder.lock:
+            engine.start()
+            engine.join(60)
+        self.assertEqual(len(returned), 1, "it waits for the lock")
+        quick = returned[0] == 0
         recorder.launches(recorder.made([LAUNCHES[0]]), 3, None)
         recorder.close()
+        self.assertEqual(call(*arguments), 1)
+        call, arguments, _held = recorder.prepared(made, 3, None)
         self.assertEqual(call(*arguments), 1)
         events = [json.loads(line) for line in Path(self.path).read_text().splitlines()][:-1]
         self.assertEqual(events, [events[-1]] * (1 + quick))

@@ -127,6 +127,15 @@ class RecorderTest(unittest.TestCase):
         recorder.close()
         self.assertEqual(sink.lines, ["closed"])
 
+    def test_the_sink_is_closed_whatever_there_was_to_be_told(self):
+        sink = Lines()
+        recorder = Recorder(sink)
+        recorder.before_close([].pop)
+        with self.assertRaises(IndexError):
+            recorder.close()
+        recorder.close()
+        self.assertEqual(sink.lines, ["closed"])
+
 
 class TextRecorderTest(unittest.TestCase):
     def setUp(self):

@@ -324,7 +324,7 @@ class NativeRecorder:
                 elif how == LAYERS and value == "*":
                     arguments += (0, 0)
                 else:
-                    held.append(array("q" if how == INTS else "i", _flat(value)))
+                    held.append(array("q", _flat(value)) if how == INTS else array("i", value))
                     arguments += (held[-1].buffer_info()[0], len(value))
         except (TypeError, OverflowError):  # Layers by name, a number beyond 32 bits.
             return False
@@ -391,7 +391,7 @@ class NativeRecorder:
     def layer_call(self, launches: LayerLaunches, layer: int, address: int) -> tuple:
         """The same as a function, and its arguments, to be called without a lock. It returns 1
         where this recorder is closed, or is not the process's: then nothing was recorded."""
-        return self._layer_unlocked, (self.handle, launches.place, layer, address,
+        return self._layer_unlocked, (self.handle or 0, launches.place, layer, address,
                                       *launches.given)
 
     def last_launch(self) -> int:

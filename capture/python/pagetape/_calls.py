@@ -31,7 +31,8 @@ _made: Dict[tuple, Callable] = {}
 def called(library, name: str, wide: bool = False, borrow: bool = False) -> Callable:
     """The function, which takes whole numbers, of them at most ten: what is an address of another
     object's memory, too. It returns one, of 64 bits where it is `wide`, of an int else. It holds
-    the interpreter's lock: nothing is called so that waits for another thread of Python's. With
+    the interpreter's lock: it never waits for another thread of Python's. Where it waits for a full
+    ring to be drained, which it does without a collector alone, those all wait with it. With
     `borrow` it needs no lock of ours: it returns 1 where its first argument, a recorder, is not the
     process's or is closed, and is not called."""
     key = library._handle, name, borrow

@@ -63,8 +63,7 @@ class Cache:
         self.captures: Optional[Callable[[], bool]] = \
             sys.modules["torch"]._C._cuda_isCurrentStreamCapturing \
             if cache.key_cache[0].is_cuda else None
-        self.building: List[tuple] = []  # lanes of the next batch's
-        self.prepared = False  # It is there, and nothing was told of it.
+        self.building: List[tuple] = []  # lanes of the batch that is being prepared
         self.lanes = Lanes(len(cache.group_cache_managers), [])
         cache._pagetape_lanes, cache._pagetape_ready = self.building, self.ready
         self.batches = 0
@@ -80,6 +79,16 @@ class Cache:
         self.begun: List[int] = []  # the last launch of each batch that has not completed
         self.updates = 0  # calls of update() seen
 
+    def begin(self, lanes: List[tuple]) -> None:
+        """A batch of these lanes: what was found out of the last one does not hold."""
+        self.lanes = Lanes(len(self.groups), lanes)
+        self.decode = set(self.lanes.news) <= {1}
+        self.batches += 1
+        self.listed, self.compared = {}, {}
+        self.ready.clear()
+        for pair in self.pairs.values():
+            pair.reads = pair.writes = None
+
     def forget(self) -> None:
         """What is kept from one batch for the next one."""
         self.pairs, self.lines = {}, {}
@@ -90,7 +99,11 @@ class Cache:
 class Blocks:
     """Shadow of caches, groups, blocks and requests; writes their events. What happens to blocks
     and requests between two launches is kept and told before the next one, or while the engine
-    waits for the GPU in any case."""
+    waits for the GPU in any case. So is a batch that is prepared, which is told before whatever
+    happens behind it: it may never be launched.
+
+    Threads: what is kept is taken out and recorded under the recorder's lock, so that who has
+    flushed may record a launch, whichever thread told what was kept before it."""
 
     def __init__(self, recorder, addresses: bool, header: Callable[[], None]) -> None:
         self.recorder = recorder
@@ -104,26 +117,64 @@ class Blocks:
         self._steps = 0
         self._gaps: Dict[tuple, Callable[[], None]] = {}  # by why, and of which pools
         self._later: Deque[Tuple[Any, Optional[dict]]] = deque()
+        self._batch: Optional[Tuple[Cache, List[tuple]]] = None  # prepared, and not told yet
+        self._lock = recorder.lock
         recorder.before_close(self.flush)
         os.register_at_fork(after_in_child=self._forget)
 
     def _forget(self) -> None:
         """A forked child has a recorder of its own, and what is kept is its parent's."""
         self._later.clear()
+        self._batch = None
         for known in self.caches.values():
+            known.building.clear()
             known.forget()
 
     def _tell(self, ev: str, **fields) -> None:
-        self._later.append((ev, fields))
+        with self._lock:
+            self.settle()
+            self._later.append((ev, fields))
 
     def flush(self) -> None:
         """Tells what is kept, in its order. Before anything else is recorded."""
+        with self._lock:
+            self.settle()
+            self._tell_kept()
+
+    def _tell_kept(self) -> None:
         while self._later:
             ev, fields = self._later.popleft()
             if fields is None:
                 ev()
             else:
                 self.recorder.emit(ev, **fields)
+
+    # --- batches
+
+    def prepared(self, known: Cache) -> None:
+        """A batch's tensors are there."""
+        with self._lock:
+            self.settle()
+            self._batch = known, [*known.building]
+            known.building.clear()
+            known.ready.clear()
+
+    def settle(self) -> None:
+        """Tells the batch that is prepared, where one is, and what happened before."""
+        with self._lock:
+            if self._batch is None:
+                return
+            (known, lanes), self._batch = self._batch, None
+            known.begin(lanes)
+            reqs = known.lanes.reqs
+            if reqs != self._running:
+                for req in reqs:
+                    self.schedule(req)
+                self._running = reqs
+            self._tell_kept()
+            self.recorder.step(self._steps, "decode" if known.decode and all(known.lanes.pasts)
+                               else "extend", len(reqs))
+            self._steps += 1
 
     # --- caches
 
@@ -190,11 +241,14 @@ class Blocks:
         key = why, *[group.pool for group in groups]
         if key not in self._gaps:
             self._gaps[key] = self.recorder.again_and_again("gap", why=why, pools=[*key[1:]])
-        self._later.append((self._gaps[key], None))
+        with self._lock:
+            self.settle()
+            self._later.append((self._gaps[key], None))
 
     # --- requests
 
     def arrive(self, req: str) -> None:
+        self.settle()
         if req not in self._alive:
             self._state(req, "arrive")
 
@@ -209,6 +263,7 @@ class Blocks:
         self._leaving.add(req)
 
     def leave(self, req: str, failed: bool) -> None:
+        self.settle()
         if req in self._leaving:
             self._leaving.discard(req)
             self._state(req, "preempt")
@@ -219,19 +274,6 @@ class Blocks:
     def _state(self, req: str, state: str) -> None:
         self._alive[req], self._running = state, None
         self._tell("request", req=req, state=state)
-
-    def step(self, known: Cache) -> None:
-        lanes = known.lanes = Lanes(len(known.groups), known.building)
-        known.building.clear()
-        if lanes.reqs != self._running:
-            for req in lanes.reqs:
-                self.schedule(req)
-            self._running = lanes.reqs
-        known.decode = set(lanes.news) <= {1}
-        self.flush()
-        self.recorder.step(self._steps, "decode" if known.decode and all(lanes.pasts)
-                           else "extend", len(lanes.reqs))
-        self._steps += 1
 
     # --- blocks
 

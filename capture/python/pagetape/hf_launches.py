@@ -51,24 +51,12 @@ class Launches:
         self.recorder = blocks.recorder
 
     def prepared(self, known: Cache) -> None:
-        """A batch's tensors are there. A guard looks at its lanes before the first launch does."""
-        known.prepared = True
-        known.ready.clear()
+        """A batch's tensors are there. A guard looks at its lanes before the first launch does. The
+        latest that it can be told else is before that; where none comes by here, while the engine
+        waits for the GPU."""
+        self.blocks.prepared(known)
         if self.buffers.mode is not None:
-            self.tell(known)
-
-    def tell(self, known: Cache) -> None:
-        """What is kept, and a batch that is prepared. The latest that this can be is before its
-        first launch; where none comes by here, while the engine waits for the GPU."""
-        if not known.prepared:
-            return self.blocks.flush()
-        known.prepared = False
-        self.blocks.step(known)
-        known.batches += 1
-        known.listed, known.compared = {}, {}
-        known.ready.clear()
-        for pair in known.pairs.values():
-            pair.reads = pair.writes = None
+            self.blocks.flush()
 
     def update(self, known: Cache, cache, layer: int, read_index, write_index):
         """Records both launches of `layer` before they are made, in the order in which they happen.
@@ -82,7 +70,7 @@ class Launches:
             return self.buffers.guarded(known, read_index, write_index, index, layer,
                                         int(tensor.shape[0]))
         known.updates += 1
-        self.tell(known)
+        self.blocks.flush()
         # An index out of bounds ends the launch: what it was given is written before.
         pair = known.pairs.get(index)
         if pair is None:
@@ -185,8 +173,7 @@ class Launches:
     def ended(self, known: Cache, seen: bool) -> None:
         """A batch's launches are on their stream, or were, on the host. Not `seen`: none of them
         was recorded."""
-        if known.prepared:
-            self.tell(known)
+        self.blocks.settle()
         known.begun.append(self.recorder.last_launch() if seen else 0)
         if self.buffers.mode is not None:
             self.buffers.report(known)

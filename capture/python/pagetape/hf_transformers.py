@@ -153,7 +153,7 @@ class Hooks:
 
             return mark
 
-        def found(cache, length, request_id, _prompt_ids):
+        def found(cache, length, request_id, prompt_ids):
             allocator = cache.group_cache_managers[0]
             group = blocks.group(allocator)
             if group is not None and length:
@@ -247,9 +247,11 @@ class Hooks:
 
             return finish
 
-        def cancelled(_scheduler, states):
+        def cancelled(scheduler, states):
             for state in states:
                 blocks.leave(state.request_id, failed=True)
+            if states and not scheduler.active_requests:
+                blocks.flush()
 
         after(cls, "add_waiting_request", lambda _s, _r, state: blocks.arrive(state.request_id))
         wrap(cls, "finish_request", make_finish)
@@ -275,7 +277,7 @@ class Hooks:
             """The engine has given the GPU its work, and now waits for it."""
             known = caches.get(id(inputs.cache._block_manager))
             if known is not None:
-                self.launches.tell(known)
+                self.blocks.flush()
 
         def returned(inputs, _result):
             """The results of the batch that began first are there."""
@@ -329,7 +331,7 @@ class Hooks:
         """A step failed: its error is the engine's."""
         if not shield.stopped:
             try:
-                self.launches.tell(known)
+                self.blocks.flush()
                 self.buffers.note(known)
             except Exception as error:  # pylint: disable=broad-except
                 shield.stop(place, error)
@@ -339,7 +341,7 @@ class Hooks:
         def offloaded(_manager, requests_in_batch):
             return any([one.state.is_cpu_offloaded for one in requests_in_batch]) or None
 
-        def restored(manager, _result, _offloaded, _requests_in_batch):
+        def restored(manager, _result, _offloaded, requests_in_batch):
             self.blocks.unseen(manager.cache, "blocks were restored from the host")
 
         def evicted(_manager, _result, victims):

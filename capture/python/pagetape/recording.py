@@ -166,6 +166,12 @@ class Recorder:
         os.register_at_fork(before=self._lock.acquire, after_in_parent=self._lock.release,
                             after_in_child=self._lock.release)
 
+    @property
+    def lock(self):
+        """Whose holder alone records, but for launches that were `prepared`. Again and again by one
+        thread."""
+        return self._lock
+
     def name(self, obj: Any, kind: str) -> str:
         """A name that stays the object's own: `kind` and a number in order of first mention. The
         object is kept alive, since id() of a dead object comes back for another one."""
@@ -347,10 +353,14 @@ class Recorder:
         self._before_close.append(told)
 
     def close(self) -> None:
+        """A told() that fails fails this, once the sink is closed."""
         with self._lock:
-            for told in self._before_close if not self._closed else ():
-                told()
-            if not self._closed:
+            if self._closed:
+                return
+            try:
+                for told in self._before_close:
+                    told()
+            finally:
                 self._closed = True
                 self.sink.close()
 
