@@ -11,7 +11,7 @@ namespace pagetape {
 static std::uint32_t u32(PageId page) { return static_cast<std::uint32_t>(page); }
 
 void Applier::alloc_page(std::uint32_t p, PageId page, Name req, Holder& holder,
-                         std::int64_t column, std::int64_t position) {
+                         std::int64_t column, std::int64_t position, std::uint64_t* counted) {
   Pool& pool = world_.pool(p);
   Space& space = world_.space_of(pool);
   PageAct act{.act = Act::kAlloc, .pool = p, .page = page, .req = req, .column = position};
@@ -28,7 +28,11 @@ void Applier::alloc_page(std::uint32_t p, PageId page, Name req, Holder& holder,
   } else if (alone ? info != nullptr && info->owner != kNone : world_.allocated(space, page)) {
     act.fate = Fate::kTaken;
   }
-  tell(act);
+  if (act.fate == Fate::kOk && counted != nullptr) {
+    ++*counted;
+  } else {
+    tell(act);
+  }
   if (act.fate != Fate::kTaken) {
     for (std::uint32_t i : space.pools) {
       world_.pool(i).extents.reset(u32(page));
@@ -45,11 +49,14 @@ Outcome Applier::on(const ev::Alloc& e) {
   if (p == kNoPool) return undeclared(OutcomeCode::kUndeclaredPool, e.pool);
   world_.make_party(e.req);
   Space& space = world_.space_of(world_.pool(p));
+  std::uint64_t usual = 0;
+  const bool counts = observer_ == nullptr || observer_->counts_allocs(world_);
   std::int64_t column = e.first.value_or(-1), i = 0;
   for (PageId page : e.pages) {
-    alloc_page(p, page, e.req, space.holder_of(e.req), column, i++);
+    alloc_page(p, page, e.req, space.holder_of(e.req), column, i++, counts ? &usual : nullptr);
     if (column >= 0) ++column;
   }
+  if (observer_ != nullptr && usual > 0) observer_->on_allocs(usual);
   return {};
 }
 
@@ -372,6 +379,16 @@ void Applier::rewind_pages(Pool& pool, Name req, std::int64_t first, std::uint32
     const auto at = static_cast<std::int64_t>(i);
     if (at > logical) cut(at, column);
   });
+}
+
+std::size_t Applier::run(std::span<const Brief> briefs, Outcome& outcome) {
+  for (std::size_t i = 0; i < briefs.size(); ++i) {
+    if (briefs[i].rewind == nullptr) continue;
+    index_ = state_.next_ + i;
+    outcome = on(*briefs[i].rewind);
+    if (!outcome.applied()) return i;
+  }
+  return briefs.size();
 }
 
 Outcome Applier::on(const ev::Rewind& e) {

@@ -95,8 +95,9 @@ Judged judge(const Lines& lines, bool reuse) {
                       .accept = std::get_if<ev::Accept>(&event.body),
                       .rewind = std::get_if<ev::Rewind>(&event.body)};
     if (reuse && (brief.accept != nullptr || brief.rewind != nullptr)) {
-      judge.note(brief);
-      (void)m.state.apply(brief);
+      Outcome outcome;
+      judge.note({&brief, 1});
+      m.state.apply({&brief, 1}, outcome);
       continue;
     }
     if (reuse) rows.share(event);
