@@ -95,7 +95,7 @@ class Applier {
 
   // Pages.
   // `counted`: usual pages, where the observer is told of them so; null where of each.
-  void alloc_page(std::uint32_t pool, PageId page, Name req, Holder& holder, std::int64_t column,
+  void alloc_page(std::uint32_t pool, PageId page, Name req, std::int64_t column,
                   std::int64_t position, std::uint64_t* counted);
   void share_page(Act act, std::uint32_t pool, PageId page, Name req, std::int64_t column,
                   std::int64_t position, Name key);

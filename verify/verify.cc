@@ -127,10 +127,10 @@ Report verify_trace(const std::string& path, const VerifyOptions& options) {
     EventIndex index = source->position();
     const std::size_t n = report.missing_events == 0 ? source->next_briefs(briefs) : 0;
     if (n > 0) state.skip_to(index);
-    judge.note({briefs.data(), n});
     for (std::span<const Brief> rest(briefs.data(), n); !rest.empty() && more;) {
       Outcome outcome;
       const std::size_t applied = state.apply(rest, outcome);
+      judge.note(rest.first(std::min(applied + 1, rest.size())));
       report.events += applied;
       index += applied;
       rest = rest.subspan(applied);
