@@ -9,7 +9,8 @@
 
 namespace pagetape {
 
-// Moves when what a keyframe holds changes: an older one is then rebuilt, not read.
+// Moves when what a keyframe holds changes: an older one is then rebuilt, not read. Not so where the
+// logs of touches would say less today: an older one's lead to more being judged again, and no more.
 static constexpr std::uint32_t kKeyframeVersion = 3;
 
 template <class A>
