@@ -21,7 +21,7 @@ class Applier {
         observer_(observer) {}
 
   Outcome run(const Event& event);
-  Outcome on(const ev::Rewind&);
+  std::size_t run(std::span<const Brief> briefs, Outcome& outcome);
 
  private:
   // Geometry (apply_setup.cc).
@@ -58,6 +58,7 @@ class Applier {
   Outcome on(const ev::Access&) { return {}; }
   Outcome on(const ev::Request&);
   Outcome on(const ev::Accept&) { return {}; }
+  Outcome on(const ev::Rewind&);
   // Launches, graphs, order (apply_launch.cc, apply_graph.cc).
   Outcome on(const ev::Table&);
   Outcome on(const ev::Lens&);
@@ -93,8 +94,9 @@ class Applier {
   }
 
   // Pages.
-  void alloc_page(std::uint32_t pool, PageId page, Name req, Holder& holder, std::int64_t column,
-                  std::int64_t position);
+  // `counted`: usual pages, where the observer is told of them so; null where of each.
+  void alloc_page(std::uint32_t pool, PageId page, Name req, std::int64_t column,
+                  std::int64_t position, std::uint64_t* counted);
   void share_page(Act act, std::uint32_t pool, PageId page, Name req, std::int64_t column,
                   std::int64_t position, Name key);
   bool free_page(const PageAct& act);

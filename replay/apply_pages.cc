@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Pages: owners, columns, extents, keys and maps.
 #include <algorithm>
+#include <set>
 #include <utility>
 
 #include "replay/applier.h"
@@ -10,8 +11,8 @@ namespace pagetape {
 
 static std::uint32_t u32(PageId page) { return static_cast<std::uint32_t>(page); }
 
-void Applier::alloc_page(std::uint32_t p, PageId page, Name req, Holder& holder,
-                         std::int64_t column, std::int64_t position) {
+void Applier::alloc_page(std::uint32_t p, PageId page, Name req, std::int64_t column,
+                         std::int64_t position, std::uint64_t* counted) {
   Pool& pool = world_.pool(p);
   Space& space = world_.space_of(pool);
   PageAct act{.act = Act::kAlloc, .pool = p, .page = page, .req = req, .column = position};
@@ -28,7 +29,11 @@ void Applier::alloc_page(std::uint32_t p, PageId page, Name req, Holder& holder,
   } else if (alone ? info != nullptr && info->owner != kNone : world_.allocated(space, page)) {
     act.fate = Fate::kTaken;
   }
-  tell(act);
+  if (act.fate == Fate::kOk && counted != nullptr) {
+    ++*counted;
+  } else {
+    tell(act);
+  }
   if (act.fate != Fate::kTaken) {
     for (std::uint32_t i : space.pools) {
       world_.pool(i).extents.reset(u32(page));
@@ -37,19 +42,21 @@ void Applier::alloc_page(std::uint32_t p, PageId page, Name req, Holder& holder,
     // A page that is reserved in this pool may have had an owner, and content, in another one.
     if (act.fate != Fate::kOk) space.touch(page);
   }
-  space.give(page, holder, req, column, index_, true);
+  space.give(page, req, column, index_, true);
 }
 
 Outcome Applier::on(const ev::Alloc& e) {
   const std::uint32_t p = world_.pools.index(e.pool);
   if (p == kNoPool) return undeclared(OutcomeCode::kUndeclaredPool, e.pool);
   world_.make_party(e.req);
-  Space& space = world_.space_of(world_.pool(p));
+  std::uint64_t usual = 0;
+  const bool counts = observer_ == nullptr || observer_->counts_allocs(world_);
   std::int64_t column = e.first.value_or(-1), i = 0;
   for (PageId page : e.pages) {
-    alloc_page(p, page, e.req, space.holder_of(e.req), column, i++);
+    alloc_page(p, page, e.req, column, i++, counts ? &usual : nullptr);
     if (column >= 0) ++column;
   }
+  if (observer_ != nullptr && usual > 0) observer_->on_allocs(usual);
   return {};
 }
 
@@ -301,8 +308,18 @@ Outcome Applier::on(const ev::MapFree& e) {
   const MapState* map = world_.maps.find(e.map);
   if (map == nullptr) return undeclared(OutcomeCode::kUndeclaredMap, e.map);
   const std::int64_t unit = map->by_slot ? world_.pool(map->to).page_size : 1;
+  const Space& space = world_.space_of(world_.pool(map->to));
   State::Cache& cache = state_.cache_;
   const std::uint64_t stamp = ++cache.stamp;
+  std::set<std::int64_t> far;
+  // Each distinct page once. Stamps for those alone that the space has met: others may be any
+  // number in a file.
+  const auto met_before = [&](std::int64_t page) {
+    if (page > INT32_MAX || space.find(PageId{static_cast<std::int32_t>(page)}) == nullptr) {
+      return !far.insert(page).second;
+    }
+    return std::exchange(cache.stamps.at(static_cast<std::uint64_t>(page)), stamp) == stamp;
+  };
   std::int64_t i = -1;
   for (std::int64_t f : e.from) {
     ++i;
@@ -313,8 +330,7 @@ Outcome Applier::on(const ev::MapFree& e) {
       continue;
     }
     const std::int64_t page = mapped ? entry->to / unit : 0;
-    // Each distinct page once.
-    if (std::exchange(cache.stamps.at(static_cast<std::uint64_t>(page)), stamp) == stamp) continue;
+    if (met_before(page)) continue;
     free_page({.act = Act::kMapFree,
                .fate = mapped ? Fate::kOk : Fate::kReserved,
                .pool = map->to,
@@ -372,6 +388,16 @@ void Applier::rewind_pages(Pool& pool, Name req, std::int64_t first, std::uint32
     const auto at = static_cast<std::int64_t>(i);
     if (at > logical) cut(at, column);
   });
+}
+
+std::size_t Applier::run(std::span<const Brief> briefs, Outcome& outcome) {
+  for (std::size_t i = 0; i < briefs.size(); ++i) {
+    if (briefs[i].rewind == nullptr) continue;
+    index_ = state_.next_ + i;
+    outcome = on(*briefs[i].rewind);
+    if (!outcome.applied()) return i;
+  }
+  return briefs.size();
 }
 
 Outcome Applier::on(const ev::Rewind& e) {

@@ -9,7 +9,8 @@
 
 namespace pagetape {
 
-// Moves when what a keyframe holds changes: an older one is then rebuilt, not read.
+// Moves when what a keyframe holds changes: an older one is then rebuilt, not read. Not where logs
+// of touches would say less today: with those of an older one more is judged again, which is all.
 static constexpr std::uint32_t kKeyframeVersion = 3;
 
 template <class A>

@@ -165,6 +165,9 @@ class Observer {
   // Whether slots of stores are looked at: otherwise lanes that have but a request and slots come
   // without them, but for those that on_page tells of.
   virtual bool looks_at_slots() const { return true; }
+  // Is it enough to be told how many pages an alloc gives out as it should, instead of each?
+  virtual bool counts_allocs(const World&) const { return false; }
+  virtual void on_allocs(std::uint64_t /*pages*/) {}
   // Asked behind on_launch of a store: is it enough to be told how many pages are written as they
   // should be, by a request that alone owns them, instead of each by on_page?
   virtual bool counts_pages() const { return false; }

@@ -33,8 +33,7 @@ void Space::release(Name owner) {
   if (h != nullptr && h->ended && h->pages == 0) holders_.erase(owner);
 }
 
-void Space::give(PageId page, Holder& h, Name owner, std::int64_t column, EventIndex by,
-                 bool makes_known) {
+void Space::give(PageId page, Name owner, std::int64_t column, EventIndex by, bool makes_known) {
   PageInfo* p = pages_.find(slot_of(page));
   if (p == nullptr) {
     p = &pages_.at(slot_of(page));
@@ -49,6 +48,7 @@ void Space::give(PageId page, Holder& h, Name owner, std::int64_t column, EventI
     bump_epoch();  // Whoever read it while unknown was not judged.
   }
   p->by = by;
+  Holder& h = holder_of(owner);
   h.ended = false;
   if (p->owner == kNone) {
     ++h.pages;

@@ -89,14 +89,8 @@ class Space {
   // The owners, the first one first.
   std::vector<Name> owners(PageId page) const;
 
-  // column < 0: not known. The holder is one of this space's.
-  void give(PageId page, Name owner, std::int64_t column, EventIndex by, bool makes_known) {
-    give(page, holder_of(owner), owner, column, by, makes_known);
-  }
-  void give(PageId page, Holder& holder, Name owner, std::int64_t column, EventIndex by,
-            bool makes_known);
-  // The owner's, made if need be; stands until another one is made.
-  Holder& holder_of(Name owner);
+  // column < 0: not known.
+  void give(PageId page, Name owner, std::int64_t column, EventIndex by, bool makes_known);
   // False where `owner` does not own the page: then nothing changed.
   bool take(PageId page, Name owner, EventIndex by);
   void evict_column(Name owner, std::int64_t logical, EventIndex by);
@@ -108,14 +102,15 @@ class Space {
   void forget();
 
   const Holder* holder(Name owner) const { return holders_.find(owner); }
-  // For whoever comes again: the holder of the name at that time, or another one, or none; `moved`
-  // tells them apart.
+  // For whoever comes again: the holder of the name at that time, or another one, which `moved`
+  // tells apart, or none.
   std::uint32_t holder_index(Name owner) const { return holders_.index(owner); }
   // Holders by that index, with each touch of their logs: `changes`, and `mapped`.
   const TouchLog& touched() const { return touched_; }
   const TouchLog& map_touched() const { return map_touched_; }
   const Holder* holder_at(std::uint32_t index) const {
-    return index < holders_.size() ? holders_.data() + index : nullptr;
+    const bool there = index < holders_.size() && holders_.data()[index].birth != 0;
+    return there ? holders_.data() + index : nullptr;
   }
   // Something of the page changed for every owner of it (an extent shrank).
   void touch(PageId page);
@@ -165,6 +160,7 @@ class Space {
     return static_cast<std::uint32_t>(&holder - holders_.data());
   }
   void touch_holder(Name owner, std::int64_t logical);
+  Holder& holder_of(Name owner);
   void join(PageInfo& page, Name owner);
   void release(Name owner);
 

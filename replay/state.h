@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdint>
 #include <map>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -38,8 +39,9 @@ class State {
   // Applies the event with the next index. Where the outcome is not kApplied, nothing changed
   // but the index. `observer` may be null.
   Outcome apply(const Event& event, Observer* observer = nullptr);
-  // The same for a brief one, of which no observer would be told more than that it came.
-  Outcome apply(const Brief& brief);
+  // The same for brief ones, of which an observer would be told no more than that they came, up to
+  // the first with another outcome, which is set: how many were applied before it.
+  std::size_t apply(std::span<const Brief> briefs, Outcome& outcome);
 
   // Applies what no event of the trace says, a `gap` where events are missing: takes no index.
   Outcome imply(const Event& event, Observer* observer = nullptr);

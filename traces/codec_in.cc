@@ -166,7 +166,8 @@ void RowsIn::read_slots(In& in, std::size_t n) {
         for (std::int64_t left = count - 1; left > 0;) {
           const auto [first, run] = column.values.next_run(static_cast<std::size_t>(left));
           left -= static_cast<std::int64_t>(run);
-          const SlotId slot{first}, last{first + static_cast<std::int64_t>(run) - 1};
+          const SlotId slot{first};
+          const SlotId last{static_cast<std::int64_t>(static_cast<std::uint64_t>(first) + run - 1)};
           in.doubtful |= !allows(limits, *in.names, slot) || !allows(limits, *in.names, last);
           lanes.runs.push_back({slot, static_cast<std::uint32_t>(run)});
         }

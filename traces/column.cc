@@ -286,9 +286,10 @@ ColumnIn::Run ColumnIn::next_long_run(std::size_t most) {
     }
   }
   run = {next(), 1};
-  for (; run.count < most; ++run.count, ++at_) {
+  for (std::uint64_t last = static_cast<std::uint64_t>(run.first); run.count < most; ++run.count) {
     if (at_ == end_) fill();
-    if (block_.data()[at_] != run.first + static_cast<std::int64_t>(run.count)) break;
+    if (static_cast<std::uint64_t>(block_.data()[at_]) != ++last) break;
+    ++at_;
   }
   return run;
 }

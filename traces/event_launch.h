@@ -103,7 +103,10 @@ struct SlotLanes {
   // The lane's slots, added to a list of them.
   void list(std::size_t lane, Slots& to) const {
     for (const SlotRun& run : runs_of(lane)) {
-      for (std::uint32_t k = 0; k < run.count; ++k) to.push_back(SlotId{raw(run.first) + k});
+      auto slot = static_cast<std::uint64_t>(raw(run.first));  // Whatever a file says, it wraps.
+      for (std::uint32_t k = 0; k < run.count; ++k, ++slot) {
+        to.push_back(SlotId{static_cast<std::int64_t>(slot)});
+      }
     }
   }
 };

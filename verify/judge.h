@@ -6,6 +6,7 @@
 #include <array>
 #include <map>
 #include <memory>
+#include <span>
 #include <tuple>
 #include <utility>
 #include <vector>
@@ -53,8 +54,15 @@ class Judge : public Observer {
   }
 
   void on_event(const World& world, const Event& event, EventIndex index) override;
-  // That such an event came, of which State::apply() tells no observer.
-  void note(const Brief& brief) { coverage_.note(brief); }
+  // That such events came, of which State::apply() tells no observer.
+  void note(std::span<const Brief> briefs) {
+    for (const Brief& brief : briefs) coverage_.note(brief);
+  }
+  bool counts_allocs(const World& world) const override { return world.ops.empty(); }
+  void on_allocs(std::uint64_t pages) override {
+    coverage_.judged(Rule::kAliasedWrite, pages);
+    coverage_.judged(Rule::kPadLane, pages);
+  }
   void on_page(World& world, const PageAct& act) override;
   void on_launch(World& world, const LaunchView& view) override;
   void on_graph_launch(const World& world, Name name, const GraphState& graph) override;

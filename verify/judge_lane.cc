@@ -102,7 +102,8 @@ bool Judge::last_page_written(Ground& ground, Usual& usual, std::int64_t len, co
   if (!lane.usual || static_cast<std::size_t>(lane.row) >= usual.rows || len < 0) return false;
   const Memo& memo = usual.memos[lane.row];
   const Holder* holder = usual.space->holder_at(memo.holder_at);
-  const Live live = usual.live(len, len - lane.q_len);
+  const bool by_row = ground.view.lens_of != nullptr;  // No lane says its own length or position.
+  const Live live = usual.live(len, by_row ? len - lane.q_len : lane.q_pos);
   if (holder == nullptr || memo.moved != holder->moved || memo.end != live.hi ||
       memo.req != lane.req || memo.usual > live.from || memo.first != lane.first ||
       memo.row_version != lane.table->changes.version() || memo.page == kUnknownPage ||
@@ -137,11 +138,12 @@ bool Judge::last_page_written(Ground& ground, Usual& usual, std::int64_t len, co
                                                  const Standing::Lane& lane) {
   const std::int64_t len = usual.first_lens[now.row].value;
   const std::int64_t hi = (len + usual.tokens - 1) >> usual.shift;
-  const auto end = static_cast<std::uint32_t>(len - ((hi - 1) << usual.shift));
-  if (hi != lane.end || now.req != lane.req || now.q_len != lane.q_len || len < lane.least ||
-      !usual.extents->begins_with(lane.page, lane.layers, end)) {
+  if (hi != lane.end || now.req != lane.req || now.q_len != lane.q_len ||
+      now.entries != lane.entries || len < lane.least) {
     return false;
   }
+  const auto end = static_cast<std::uint32_t>(len - ((hi - 1) << usual.shift));
+  if (!usual.extents->begins_with(lane.page, lane.layers, end)) return false;
   if (lane.layers != usual.covered_by) usual.cover(ground, lane.layers);
   const std::int64_t from = len - lane.q_len + 1 - usual.window;
   const std::int64_t lo = usual.window > 0 && from > 0 ? from >> usual.shift : 0;

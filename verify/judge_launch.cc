@@ -212,6 +212,7 @@ void Judge::judge_bounds_alone(const LaunchView& view, std::uint32_t g) {
   if (!e.bound || !e.bound->pages.has_value() || !e.page_size.has_value()) return;
   const std::int64_t tokens = *e.page_size, bound = *e.bound->pages;
   for (std::size_t i = 0; i < view.lanes.size(); ++i) {
+    view.refresh(i);
     const Lane& lane = view.lanes[i];
     if (lane.len < 0 || (lane.pages == nullptr && lane.table == nullptr)) continue;
     const std::int64_t held = lane.pages != nullptr

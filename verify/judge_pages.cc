@@ -115,12 +115,10 @@ void Judge::on_page(World& world, const PageAct& act) {
     return on_pages(*act.launch, act.group, 1);
   }
   const Kind kind = kind_of(act.act);
-  const bool by_owner = kind == Kind::kTake || kind == Kind::kMapSet;
-  if (act.fate == Fate::kOk && world.ops.empty() && (kind == Kind::kGive || by_owner)) {
-    // The usual ones.
-    if (by_owner) return coverage_.judged(Rule::kFreelist, 1);
-    coverage_.judged(Rule::kAliasedWrite, 1);
-    return coverage_.judged(Rule::kPadLane, 1);
+  // The usual ones.
+  if (act.fate == Fate::kOk && world.ops.empty()) {
+    if (kind == Kind::kGive) return on_allocs(1);
+    if (kind == Kind::kTake || kind == Kind::kMapSet) return coverage_.judged(Rule::kFreelist, 1);
   }
   const Pool& pool = world.pool(act.pool);
   const bool uses = kind == Kind::kWrite || kind == Kind::kRead;

@@ -40,9 +40,11 @@ void run(const std::string& path, const VerifyOptions& options, const Coverage& 
         if (const auto mark = launch_mark(event, index)) part.marks.push_back(*mark);
         return outcome;
       },
-      [&](const Brief& brief) {
-        part.judge->note(brief);
-        return state.apply(brief);
+      [&](std::span<const Brief> briefs) {
+        part.judge->note(briefs);
+        Outcome outcome;
+        state.apply(briefs, outcome);
+        return outcome;
       });
   part.judge->restart();  // Gives back what was kept for reuse.
   if (part.bounds.end != kNever) part.digest_behind = state.digest();

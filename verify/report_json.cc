@@ -25,14 +25,14 @@ std::vector<Json> findings_json(const Report& r) {
   annotate(r.trace, *r.names, all);
   std::vector<Json> out;
   for (const Finding& f : r.findings) {
+    Json& json = out.emplace_back(finding_json(f, *r.names));
+    if (std::ranges::find(r.firsts, f) == r.firsts.end()) continue;
     std::vector<Link> links = f.blame;
     for (Link& link : links) {
       const auto read = std::ranges::lower_bound(all, link.event, {}, &Link::event);
       link.take_event(*read);
     }
-    const bool first = std::ranges::find(r.firsts, f) != r.firsts.end();
-    Json& json = out.emplace_back(finding_json(f, *r.names));
-    if (first) json["blame"] = links_json(links, f.event, *r.names);
+    json["blame"] = links_json(links, f.event, *r.names);
   }
   return out;
 }

@@ -20,6 +20,7 @@ class Standing {
     std::uint32_t page = 0;       // The last one,
     LayerSet layers = kNoLayers;  // and where it must be written as far as the lane goes.
     std::int64_t least = 0;       // A shorter lane begins where nothing was judged.
+    std::int64_t entries = -1;    // As the launch says.
     std::int32_t q_len = 1;
     bool claimed = false;  // The entries say whose they are.
     // Space::holder_index() here and where a map leads from; UINT32_MAX: no map does.

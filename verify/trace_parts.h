@@ -41,8 +41,8 @@ bool enter_part(Source& source, const KeyframeInfo& from, Names& names, State& s
                 std::uint64_t& digest);
 
 // Gives each event of the part and its index to f, which applies it to `state`, an empty one of
-// `names`; brief ones to `briefly`, where that is given. Not good where the file is not what it
-// was, or a keyframe cannot be read.
+// `names`; brief ones to `briefly`, where that is given, some at a time. Not good where the file is
+// not what it was, or a keyframe cannot be read.
 template <class F, class B = std::nullptr_t>
 Passage go_through(const std::string& path, const TracePart& part, Names& names, State& state,
                    F&& f, B&& briefly = nullptr) {
@@ -65,9 +65,7 @@ Passage go_through(const std::string& path, const TracePart& part, Names& names,
       // A part ends where a segment does.
       if (const std::size_t n = source->next_briefs(briefs); n > 0) {
         come_to(first);
-        for (std::size_t i = 0; i < n; ++i) {
-          if (!briefly(briefs[i]).applied()) return out;
-        }
+        if (!briefly(std::span<const Brief>(briefs.data(), n)).applied()) return out;
         out.events += n;
         continue;
       }

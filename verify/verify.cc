@@ -127,11 +127,17 @@ Report verify_trace(const std::string& path, const VerifyOptions& options) {
     EventIndex index = source->position();
     const std::size_t n = report.missing_events == 0 ? source->next_briefs(briefs) : 0;
     if (n > 0) state.skip_to(index);
-    for (std::size_t i = 0; i < n && more; ++i, ++index) {
-      judge.note(briefs[i]);
-      const Outcome outcome = state.apply(briefs[i]);
-      if (!outcome.applied()) event = briefs[i].event();
-      more = goes_on(outcome, index);
+    for (std::span<const Brief> rest(briefs.data(), n); !rest.empty() && more;) {
+      Outcome outcome;
+      const std::size_t applied = state.apply(rest, outcome);
+      judge.note(rest.first(std::min(applied + 1, rest.size())));
+      report.events += applied;
+      index += applied;
+      rest = rest.subspan(applied);
+      if (rest.empty()) break;
+      event = rest.front().event();
+      more = goes_on(outcome, index++);
+      rest = rest.subspan(1);
     }
     if (n > 0) continue;
     if (!next_event(*source, event, state, judge, report)) break;

@@ -25,6 +25,7 @@ class Engine {
         R"({"ev":"pool","pool":"Y","pages":14,"page_size":4,"space":"Z"})",
         R"({"ev":"pool","pool":"G","pages":14,"page_size":4})",
         R"({"ev":"backend","backend":"t"})",
+        R"({"ev":"backend","backend":"unbound"})",
         R"({"ev":"pool_swap","backend":"t","layers":"*","pool":"F"})",
         R"({"ev":"pool_swap","backend":"t","layers":[2],"pool":"S"})",
         R"({"ev":"pool_swap","backend":"t","layers":[3],"pool":"E"})",
@@ -155,16 +156,21 @@ class Engine {
       }
       if (dice_.one_in(6)) lane += R"(,"q_len":2)";
       if (dice_.one_in(15)) lane += R"(,"first":1)";
+      if (dice_.one_in(20)) lane += R"(,"q_pos":)" + num(dice_.below(requests_[r].len + 1));
+      if (dice_.one_in(20)) lane += R"(,"n":)" + num(dice_.below(4));
       rows += (rows.empty() ? "" : ",") + lane + '}';
     }
     if (dice_.one_in(3)) more += R"(,"window":)" + num(1 + dice_.below(9));
     if (dice_.one_in(15)) more += R"(,"unit":"block")";
     if (dice_.one_in(15)) more += R"(,"space":"S")";
-    if (dice_.one_in(15)) more += R"(,"bound":{"pages":6})";
+    const bool unbound = dice_.one_in(12);
+    if (dice_.one_in(15) || unbound) more += R"(,"bound":{"pages":6})";
+    if (unbound) more += R"(,"page_size":4)";
     const std::string layers = dice_.one_in(3) ? "[0,1]" : '[' + num(layer) + ']';
     const bool to_s = layers == "[2]";
-    add(R"({"ev":"attention","backend":"t","layers":)" + layers + R"(,"table":")" +
-        (to_s ? "S.t" : "F.t") + R"(","lens":"l","rows":[)" + rows + ']' + more + '}');
+    add(std::string(R"({"ev":"attention","backend":")") + (unbound ? "unbound" : "t") +
+        R"(","layers":)" + layers + R"(,"table":")" + (to_s ? "S.t" : "F.t") +
+        R"(","lens":"l","rows":[)" + rows + ']' + more + '}');
   }
 
   void finish(std::int64_t r) {
