@@ -88,6 +88,8 @@ class Judge : public Observer {
   const Coverage& coverage() const { return coverage_; }
   // Launches judged: one a layer, as each is a kernel of its own.
   std::uint64_t launches() const { return launches_; }
+  // Lanes of them that were not looked at but for their length and last page (standing.h).
+  std::uint64_t stood() const { return stood_; }
 
   // Was the fact copied from another pool than the one bound, or from what was rebuilt since?
   static bool fact_stale(const World& world, const Fact& fact, const Binding& binding);
@@ -382,7 +384,7 @@ class Judge : public Observer {
   std::map<std::tuple<Rule, std::int64_t, std::uint32_t>, Findings> held_;
   bool later_holds_ = false;  // One that was taken over held findings back.
   Coverage coverage_;
-  std::uint64_t launches_ = 0;
+  std::uint64_t launches_ = 0, stood_ = 0;
 
   const World* current_ = nullptr;    // Of the event under judgement.
   const LaunchView* view_ = nullptr;  // The launch of it under judgement; null: none yet.

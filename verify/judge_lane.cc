@@ -147,6 +147,7 @@ bool Judge::last_page_written(Ground& ground, Usual& usual, std::int64_t len, co
   if (lane.layers != usual.covered_by) usual.cover(ground, lane.layers);
   const std::int64_t from = len - lane.q_len + 1 - usual.window;
   const std::int64_t lo = usual.window > 0 && from > 0 ? from >> usual.shift : 0;
+  ++usual.widths;
   usual.skipped += static_cast<std::uint64_t>(hi - lo);
   if (usual.claimed || lane.claimed) usual.skipped_claimed += static_cast<std::uint64_t>(hi - lo);
   return true;
@@ -177,6 +178,7 @@ void Judge::set_standing(Standing& standing, const Usual& usual, const Lane& lan
                           .page = static_cast<std::uint32_t>(memo.page),
                           .layers = memo.layers,
                           .least = memo.usual > 0 ? memo.usual - 1 + usual.window + lane.q_len : 0,
+                          .entries = lane.entries,
                           .q_len = static_cast<std::int32_t>(lane.q_len),
                           .claimed = memo.claimed,
                           .holder = memo.holder_at,
@@ -381,7 +383,7 @@ void Judge::judge_lanes(Ground& ground) {
     const Lane& lane = view.lanes.data()[i];
     const bool may_stand = standing != nullptr && lane.plain;
     if (may_stand && stands(ground, usual, lane, standing->rows()[lane.row])) {
-      ++usual.widths;
+      ++stood_;
       continue;
     }
     const std::int64_t len = view.stale ? usual.length_at(lane.row) : lane.len;

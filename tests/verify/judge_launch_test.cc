@@ -14,6 +14,7 @@ struct Judged {
   std::vector<Finding> findings;
   std::string text;     // One line a finding.
   std::string covered;  // What was judged, how often, and what could not be.
+  std::uint64_t stood = 0;
 };
 
 std::string coverage_of(const Coverage& coverage, const Names& names) {
@@ -108,7 +109,7 @@ Judged judge(const Lines& lines, bool reuse, std::size_t load_at = SIZE_MAX) {
     (void)m.state.apply(event, &judge);
   }
   judge.finish();
-  Judged out{judge.findings().sorted(), {}, coverage_of(judge.coverage(), m.names)};
+  Judged out{judge.findings().sorted(), {}, coverage_of(judge.coverage(), m.names), judge.stood()};
   for (const Finding& f : out.findings) out.text += f.id(m.names) + ": " + f.message + '\n';
   return out;
 }
@@ -396,6 +397,26 @@ TEST(JudgeLaunch, EveryFindingIsReportedAgainByEveryLaunch) {
   lines.push_back(R"({"ev":"free","pool":"F","req":"A","pages":[3]})");
   for (int i = 0; i < 3; ++i) lines.push_back(kHead[std::size(kHead) - 1]);
   EXPECT_EQ(judge(lines, true).findings.size(), 3u);
+}
+
+// Otherwise nothing here would be a test of what stands.
+TEST(JudgeLaunch, LanesStandWhileNothingOfTheirsIsTouched) {
+  Lines lines(std::begin(kHead), std::end(kHead));
+  lines.insert(lines.end() - 1, R"({"ev":"buffer","buffer":"w","rows":1,"cols":4})");
+  lines.insert(lines.end() - 1, R"({"ev":"buffer","buffer":"n"})");
+  lines.insert(lines.end() - 1, R"({"ev":"table","buffer":"w","row":0,"col":0,"pages":[1,2,3]})");
+  lines.insert(lines.end() - 1, R"({"ev":"lens","buffer":"n","values":[12]})");
+  const std::string launch =
+      R"({"ev":"attention","backend":"t","layers":[0],"table":"w","lens":"n","rows":[{"req":"A","row":0}]})";
+  for (int i = 0; i < 5; ++i) lines.push_back(launch);
+  const Judged stands = judge(lines, true);
+  EXPECT_EQ(stands.text, "");
+  EXPECT_EQ(stands.stood, 4U);
+  EXPECT_EQ(judge(lines, false).stood, 0U);
+  lines.insert(lines.end() - 2, R"({"ev":"table","buffer":"w","row":0,"col":1,"pages":[5]})");
+  lines.insert(lines.end() - 2, R"({"ev":"table","buffer":"w","row":0,"col":1,"pages":[2]})");
+  EXPECT_EQ(judge(lines, true).stood, 3U);
+  EXPECT_EQ(judge(lines, true).covered, judge(lines, false).covered);
 }
 
 TEST(JudgeLaunch, WhatIsJudgedCountsAlikeWithReuseAndWithout) {
