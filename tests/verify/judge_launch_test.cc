@@ -407,7 +407,8 @@ TEST(JudgeLaunch, LanesStandWhileNothingOfTheirsIsTouched) {
   lines.insert(lines.end() - 1, R"({"ev":"table","buffer":"w","row":0,"col":0,"pages":[1,2,3]})");
   lines.insert(lines.end() - 1, R"({"ev":"lens","buffer":"n","values":[12]})");
   const std::string launch =
-      R"({"ev":"attention","backend":"t","layers":[0],"table":"w","lens":"n","rows":[{"req":"A","row":0}]})";
+      R"({"ev":"attention","backend":"t","layers":[0],"table":"w","lens":"n",)"
+      R"("rows":[{"req":"A","row":0}]})";
   for (int i = 0; i < 5; ++i) lines.push_back(launch);
   const Judged stands = judge(lines, true);
   EXPECT_EQ(stands.text, "");
