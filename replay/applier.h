@@ -7,6 +7,7 @@
 #include <span>
 
 #include "replay/state.h"
+#include "replay/usual_writes.h"
 
 namespace pagetape {
 
@@ -21,7 +22,8 @@ class Applier {
         observer_(observer) {}
 
   Outcome run(const Event& event);
-  std::size_t run(std::span<const Brief> briefs, Outcome& outcome);
+  // All, or none where one cannot apply: false.
+  bool run(std::span<const ev::Rewind> rewinds);
 
  private:
   // Geometry (apply_setup.cc).
@@ -94,9 +96,25 @@ class Applier {
   }
 
   // Pages.
-  // `counted`: usual pages, where the observer is told of them so; null where of each.
+  class Counted {
+   public:
+    Counted(Applier& applier, std::uint32_t pool, Act act);
+    Counted(const Counted&) = delete;
+    Counted& operator=(const Counted&) = delete;
+    ~Counted();
+    bool allowed() const { return allowed_; }
+    void add() { ++pages_; }
+
+   private:
+    Applier& applier_;
+    const std::uint32_t pool_;
+    const Act act_;
+    const bool allowed_;
+    std::uint64_t pages_ = 0;
+  };
+  static void clear_content(Pool& pool, PageId page);
   void alloc_page(std::uint32_t pool, PageId page, Name req, std::int64_t column,
-                  std::int64_t position, std::uint64_t* counted);
+                  std::int64_t position);
   void share_page(Act act, std::uint32_t pool, PageId page, Name req, std::int64_t column,
                   std::int64_t position, Name key);
   bool free_page(const PageAct& act);
@@ -107,6 +125,7 @@ class Applier {
   // told again with the same fate; null where no page can come twice.
   using Told = std::set<std::pair<std::int64_t, Fate>>;
   void write_page(PageAct& act, std::uint32_t begin, std::uint32_t end, Name digest, Told* told);
+  void rewind(Pool& pool, const ev::Rewind& e);
   static void cut_column(Pool& pool, Space& space, Name req, std::int64_t logical,
                          const Column& column, std::uint32_t tokens);
   void rewind_pages(Pool& pool, Name req, std::int64_t first, std::uint32_t tokens);
@@ -127,25 +146,11 @@ class Applier {
                  const BufferState* buffer);
   void run_launch(LaunchView& view);
   LaunchView& empty_view();
-  // What the usual lanes of a store need.
-  struct UsualStores {
-    Pool& pool;
-    const Space& space;
-    int shift;  // Tokens of a page as a power of two.
-    LayerSet layers;
-    EventIndex by;
-    std::uint64_t pages = 0;  // Written so, each counted once a lane.
-
-    bool takes(Name req, std::int64_t page) const;
-    void write(World& world, std::int64_t page, std::int64_t begin, std::int64_t end);
-  };
   void run_store(LaunchView& view, std::uint32_t group);
-  bool lists_slots() const { return observer_ != nullptr && observer_->looks_at_slots(); }
-  static void list_slots(LaunchView& view, std::size_t lane);
   void fill_lanes(LaunchView& view) const;
-  bool store_runs(Name req, std::span<const ev::SlotRun> runs, UsualStores& usual);
-  bool store_pages(Name req, std::span<const ev::SlotRun> runs, UsualStores& usual);
-  void store_lane(const LaunchView& view, PageAct& act, std::size_t lane, bool wraps);
+  bool store_runs(Name req, std::span<const ev::SlotRun> runs, int shift, UsualWrites& usual);
+  bool store_pages(Name req, std::span<const ev::SlotRun> runs, int shift, UsualWrites& usual);
+  void store_lane(PageAct& act, std::span<const SlotId> slots, bool wraps);
   void run_copy(const ev::Copy& copy, const LaunchView& view);
   void copy_page(const ev::Copy& copy, std::size_t i, const LaunchView& view);
   void run_captured(Name name, GraphState& graph, std::size_t index, const ev::Rows* today);

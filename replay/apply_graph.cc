@@ -49,11 +49,21 @@ Outcome Applier::on(const ev::Table& e) {
   return {};
 }
 
+// Puts what the event says of a buffer of numbers where it belongs, from a row on.
+template <class T, class F>
+static void put(SparseArray<Value>& numbers, std::uint64_t row, const std::vector<T>& values,
+                EventIndex by, F&& number_of) {
+  for (std::size_t i = 0; i < values.size();) {
+    const std::span<Value> some = numbers.some_at(row + i, values.size() - i);
+    for (Value& value : some) value = {number_of(values[i++]), by};
+  }
+}
+
 Outcome Applier::on(const ev::Lens& e) {
   BufferState* buffer = world_.buffers.find(e.buffer);
   if (buffer == nullptr) return undeclared(OutcomeCode::kUndeclaredBuffer, e.buffer);
-  auto row = static_cast<std::uint64_t>(e.row.value_or(0));
-  for (std::int64_t value : e.values) buffer->lens.at(row++) = {value, index_};
+  const auto row = static_cast<std::uint64_t>(e.row.value_or(0));
+  put(buffer->lens, row, e.values, index_, [](std::int64_t value) { return value; });
   buffer->rewritten = index_;
   return {};
 }
@@ -61,8 +71,8 @@ Outcome Applier::on(const ev::Lens& e) {
 Outcome Applier::on(const ev::SlotList& e) {
   BufferState* buffer = world_.buffers.find(e.buffer);
   if (buffer == nullptr) return undeclared(OutcomeCode::kUndeclaredBuffer, e.buffer);
-  auto row = static_cast<std::uint64_t>(e.row.value_or(0));
-  for (SlotId value : e.values) buffer->slots.at(row++) = {raw(value), index_};
+  const auto row = static_cast<std::uint64_t>(e.row.value_or(0));
+  put(buffer->slots, row, e.values, index_, [](SlotId value) { return raw(value); });
   buffer->rewritten = index_;
   return {};
 }

@@ -262,23 +262,18 @@ void Applier::fill_view(LaunchView& view, const ev::Store& e, const ev::Rows* to
   }
 }
 
-void Applier::list_slots(LaunchView& view, std::size_t i) {
-  Lane& lane = view.lanes[i];
-  lane.slots_begin = static_cast<std::uint32_t>(view.slots.size());
-  view.slot_lanes->list(i, view.slots);
-  lane.slots_count = static_cast<std::uint32_t>(view.slots.size()) - lane.slots_begin;
-}
-
-// The lanes of a store that are told by runs.
+// The lanes of a store that are told by runs: none, where no one looks at them.
 void Applier::fill_lanes(LaunchView& view) const {
+  view.lanes.clear();
+  if (observer_ == nullptr || !observer_->looks_at_slots()) return;
   const ev::SlotLanes& from = *view.slot_lanes;
   view.lanes.resize(from.reqs.size());
   for (std::size_t i = 0; i < from.reqs.size(); ++i) {
-    Lane& lane = view.lanes.data()[i];
-    lane.req = from.reqs.data()[i];
-    lane.row = -1;
-    lane.slots_count = 0;
-    if (lists_slots()) list_slots(view, i);
+    Lane& lane = view.lanes[i];
+    lane.req = from.reqs[i];
+    lane.slots_begin = static_cast<std::uint32_t>(view.slots.size());
+    from.list(i, view.slots);
+    lane.slots_count = static_cast<std::uint32_t>(view.slots.size()) - lane.slots_begin;
   }
 }
 
@@ -308,43 +303,24 @@ void Applier::run_launch(LaunchView& view) {
   }
 }
 
-// May the request write the page as usual: does it alone own it?
-[[gnu::always_inline]] inline bool Applier::UsualStores::takes(Name req, std::int64_t page) const {
-  if (page < 0 || page >= pool.pages) return false;
-  const PageId id{static_cast<std::int32_t>(page)};
-  const PageInfo* info = space.find(id);
-  return info != nullptr && !info->unknown && info->owner == req && info->more == 0 &&
-         pool.reserved_page(id) == nullptr;
-}
-
-[[gnu::always_inline]] inline void Applier::UsualStores::write(World& world, std::int64_t page,
-                                                               std::int64_t begin,
-                                                               std::int64_t end) {
-  const auto at = static_cast<std::uint32_t>(page);
-  pool.extents.write(world.layers, at, layers, static_cast<std::uint32_t>(begin),
-                     static_cast<std::uint32_t>(end), by);
-  if (Name* digest = pool.digests.find(at)) *digest = kNone;
-  ++pages;
-}
-
 // A request's slots in pages of its own, which no one else has: most lanes. False: nothing is done.
 [[gnu::always_inline]] inline bool Applier::store_runs(Name req, std::span<const ev::SlotRun> runs,
-                                                       UsualStores& usual) {
-  if (req == kNone) return false;
+                                                       int shift, UsualWrites& usual) {
   if (runs.size() == 1) {
-    const std::int64_t slot = raw(runs[0].first), page = slot >> usual.shift;
-    const std::int64_t begin = slot - (page << usual.shift);
-    if (begin + runs[0].count <= usual.pool.page_size) {
+    const std::int64_t slot = raw(runs[0].first), page = slot >> shift;
+    const std::int64_t begin = slot - (page << shift), end = begin + runs[0].count;
+    if (end <= std::int64_t{1} << shift) {
       if (!usual.takes(req, page)) return false;
-      usual.write(world_, page, begin, begin + runs[0].count);
+      usual.write(page, static_cast<std::uint32_t>(begin), static_cast<std::uint32_t>(end));
       return true;
     }
   }
-  return store_pages(req, runs, usual);
+  return store_pages(req, runs, shift, usual);
 }
 
 // The same, of any number of pages.
-bool Applier::store_pages(Name req, std::span<const ev::SlotRun> runs, UsualStores& usual) {
+bool Applier::store_pages(Name req, std::span<const ev::SlotRun> runs, int shift,
+                          UsualWrites& usual) {
   State::Cache& cache = state_.cache_;
   const std::uint64_t lane = ++cache.stamp;
   // f(page, begin, end): a part of a run, offsets of a page. False ends it.
@@ -352,8 +328,8 @@ bool Applier::store_pages(Name req, std::span<const ev::SlotRun> runs, UsualStor
     for (const ev::SlotRun& run : runs) {
       std::int64_t slot = raw(run.first);
       for (const std::int64_t end = slot + run.count; slot < end;) {
-        const std::int64_t page = slot >> usual.shift, first = page << usual.shift;
-        const std::int64_t to = std::min<std::int64_t>(end, first + usual.pool.page_size);
+        const std::int64_t page = slot >> shift, first = page << shift;
+        const std::int64_t to = std::min<std::int64_t>(end, first + (std::int64_t{1} << shift));
         if (!f(page, slot - first, to - first)) return false;
         slot = to;
       }
@@ -366,7 +342,7 @@ bool Applier::store_pages(Name req, std::span<const ev::SlotRun> runs, UsualStor
     return std::exchange(cache.stamps.at(static_cast<std::uint64_t>(page)), lane) != lane;
   });
   return usually && each_part([&](std::int64_t page, std::int64_t begin, std::int64_t end) {
-           usual.write(world_, page, begin, end);
+           usual.write(page, static_cast<std::uint32_t>(begin), static_cast<std::uint32_t>(end));
            return true;
          });
 }
@@ -377,42 +353,41 @@ void Applier::run_store(LaunchView& view, std::uint32_t g) {
   const bool wraps = state_.names().text(view.store->negative) == "wrap";
   const ev::SlotLanes* by_runs = view.slot_lanes;
   const bool counts = by_runs != nullptr && std::has_single_bit(pool.page_size) &&
-                      pool.pages <= INT32_MAX &&
                       (observer_ == nullptr || observer_->counts_pages());
-  UsualStores usual{.pool = pool,
-                    .space = world_.space_of(pool),
-                    .shift = std::countr_zero(pool.page_size),
-                    .layers = target.layers,
-                    .by = index_};
+  const int shift = std::countr_zero(pool.page_size);
+  UsualWrites usual(world_, pool, target.layers, index_);
   PageAct act{.act = Act::kStore,
               .pool = target.pool,
+              .row = 0,
               .layers = target.layers,
               .launch = &view,
               .group = g};
-  for (std::size_t i = 0; i < view.lanes.size(); ++i) {
-    if (counts && store_runs(view.lanes.data()[i].req, by_runs->runs_of(i), usual)) continue;
-    if (by_runs != nullptr && !lists_slots()) {
-      view.slots.clear();
-      list_slots(view, i);
+  if (by_runs == nullptr) {
+    for (const Lane& lane : view.lanes) {
+      act.req = lane.req;
+      store_lane(act, {view.slots.data() + lane.slots_begin, lane.slots_count}, wraps);
+      ++act.row;
     }
-    store_lane(view, act, i, wraps);
+    return;
   }
-  if (usual.pages == 0) return;
-  if (target.layers != kAllLayers) {
-    pool.layers_written = world_.layers.unite(pool.layers_written, target.layers);
+  Slots listed;
+  for (std::size_t i = 0; i < by_runs->reqs.size(); ++i) {
+    const Name req = by_runs->reqs.data()[i];
+    if (counts && store_runs(req, by_runs->runs_of(i), shift, usual)) continue;
+    listed.clear();
+    by_runs->list(i, listed);
+    act.req = req;
+    act.row = static_cast<std::int64_t>(i);
+    store_lane(act, listed, wraps);
   }
-  if (observer_ != nullptr) observer_->on_pages(view, g, usual.pages);
+  if (observer_ != nullptr && usual.pages() > 0) observer_->on_pages(view, g, usual.pages());
 }
 
-void Applier::store_lane(const LaunchView& view, PageAct& act, std::size_t i, bool wraps) {
+void Applier::store_lane(PageAct& act, std::span<const SlotId> slots, bool wraps) {
   const std::uint32_t page_size = world_.pool(act.pool).page_size;
-  const Lane& lane = view.lanes.data()[i];
-  const SlotId* const slots = view.slots.data() + lane.slots_begin;
-  act.req = lane.req;
-  act.row = static_cast<std::int64_t>(i);
   // Pages told already, with their fate: a page is reported once a lane, not once a slot.
   std::optional<Told> told;
-  for (std::size_t k = 0; k < lane.slots_count;) {
+  for (std::size_t k = 0; k < slots.size();) {
     const std::int64_t slot = raw(slots[k]);
     if (slot == INT64_MIN || (slot < 0 && !wraps)) {
       ++k;
@@ -423,13 +398,13 @@ void Applier::store_lane(const LaunchView& view, PageAct& act, std::size_t i, bo
     const std::int64_t page = slot < 0 ? -1 : quotient(slot, page_size);
     const std::int64_t first = page * page_size;
     const std::size_t most = std::min<std::size_t>(
-        lane.slots_count - k, static_cast<std::size_t>(slot < 0 ? 1 : page_size - (slot - first)));
+        slots.size() - k, static_cast<std::size_t>(slot < 0 ? 1 : page_size - (slot - first)));
     while (run < most && raw(slots[k + run]) == slot + static_cast<std::int64_t>(run)) ++run;
     const auto begin = slot < 0 ? 0 : static_cast<std::uint32_t>(slot - first);
     act.page = PageId{static_cast<std::int32_t>(std::min<std::int64_t>(page, INT32_MAX))};
     act.column = static_cast<std::int64_t>(k);
     act.slot = slots[k];
-    const bool only = run == lane.slots_count;  // The usual case needs no set.
+    const bool only = run == slots.size();  // The usual case needs no set.
     if (!only && !told) told.emplace();
     write_page(act, begin, begin + static_cast<std::uint32_t>(run), kNone, only ? nullptr : &*told);
     k += run;

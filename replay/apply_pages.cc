@@ -11,8 +11,27 @@ namespace pagetape {
 
 static std::uint32_t u32(PageId page) { return static_cast<std::uint32_t>(page); }
 
+// Pages of a list that are as they should be, where the observer is told of them by number.
+Applier::Counted::Counted(Applier& applier, std::uint32_t pool, Act act)
+    : applier_(applier),
+      pool_(pool),
+      act_(act),
+      allowed_(applier.observer_ == nullptr ||
+               applier.observer_->counts(applier.world_, act, pool)) {}
+
+Applier::Counted::~Counted() {
+  if (pages_ > 0 && applier_.observer_ != nullptr) {
+    applier_.observer_->on_counted(applier_.world_, act_, pool_, pages_);
+  }
+}
+
+void Applier::clear_content(Pool& pool, PageId page) {
+  pool.extents.reset(u32(page));
+  if (Name* digest = pool.digests.find(u32(page))) *digest = kNone;
+}
+
 void Applier::alloc_page(std::uint32_t p, PageId page, Name req, std::int64_t column,
-                         std::int64_t position, std::uint64_t* counted) {
+                         std::int64_t position) {
   Pool& pool = world_.pool(p);
   Space& space = world_.space_of(pool);
   PageAct act{.act = Act::kAlloc, .pool = p, .page = page, .req = req, .column = position};
@@ -21,24 +40,16 @@ void Applier::alloc_page(std::uint32_t p, PageId page, Name req, std::int64_t co
     return tell(act);
   }
   const PageInfo* info = space.find(page);
-  const bool alone = world_.allocators[space.allocator].spaces.size() == 1;
   if (info == nullptr ? space.unknown() : info->unknown) {
     act.fate = Fate::kUnknown;
   } else if (pool.reserved_page(page) != nullptr) {
     act.fate = Fate::kReserved;
-  } else if (alone ? info != nullptr && info->owner != kNone : world_.allocated(space, page)) {
+  } else if (world_.allocated(space, page)) {
     act.fate = Fate::kTaken;
   }
-  if (act.fate == Fate::kOk && counted != nullptr) {
-    ++*counted;
-  } else {
-    tell(act);
-  }
+  tell(act);
   if (act.fate != Fate::kTaken) {
-    for (std::uint32_t i : space.pools) {
-      world_.pool(i).extents.reset(u32(page));
-      if (Name* digest = world_.pool(i).digests.find(u32(page))) *digest = kNone;
-    }
+    for (std::uint32_t i : space.pools) clear_content(world_.pool(i), page);
     // A page that is reserved in this pool may have had an owner, and content, in another one.
     if (act.fate != Fate::kOk) space.touch(page);
   }
@@ -49,14 +60,24 @@ Outcome Applier::on(const ev::Alloc& e) {
   const std::uint32_t p = world_.pools.index(e.pool);
   if (p == kNoPool) return undeclared(OutcomeCode::kUndeclaredPool, e.pool);
   world_.make_party(e.req);
-  std::uint64_t usual = 0;
-  const bool counts = observer_ == nullptr || observer_->counts_allocs(world_);
+  Pool& pool = world_.pool(p);
+  Space& space = world_.space_of(pool);
+  const bool alone =
+      space.pools.size() == 1 && world_.allocators[space.allocator].spaces.size() == 1;
+  Counted usual(*this, p, Act::kAlloc);
+  Space::Handover handover(space, e.req, index_);
   std::int64_t column = e.first.value_or(-1), i = 0;
   for (PageId page : e.pages) {
-    alloc_page(p, page, e.req, column, i++, counts ? &usual : nullptr);
+    if (alone && usual.allowed() && pool.ordinary(page) && handover.give(page, column)) {
+      clear_content(pool, page);
+      usual.add();
+    } else {
+      handover.end();
+      alloc_page(p, page, e.req, column, i);
+    }
+    ++i;
     if (column >= 0) ++column;
   }
-  if (observer_ != nullptr && usual > 0) observer_->on_allocs(usual);
   return {};
 }
 
@@ -122,9 +143,18 @@ bool Applier::free_page(const PageAct& given) {
 Outcome Applier::on(const ev::Free& e) {
   const std::uint32_t p = world_.pools.index(e.pool);
   if (p == kNoPool) return undeclared(OutcomeCode::kUndeclaredPool, e.pool);
+  const Pool& pool = world_.pool(p);
+  Counted usual(*this, p, Act::kFree);
+  Space::Handover handover(world_.space_of(pool), e.req, index_);
   std::int64_t i = 0;
   for (PageId page : e.pages) {
-    free_page({.act = Act::kFree, .pool = p, .page = page, .req = e.req, .column = i++});
+    if (usual.allowed() && pool.ordinary(page) && handover.take(page)) {
+      usual.add();
+    } else {
+      handover.end();
+      free_page({.act = Act::kFree, .pool = p, .page = page, .req = e.req, .column = i});
+    }
+    ++i;
   }
   return {};
 }
@@ -194,13 +224,20 @@ Outcome Applier::on(const ev::Fill& e) {
   const std::uint32_t p = world_.pools.index(e.pool);
   if (p == kNoPool) return undeclared(OutcomeCode::kUndeclaredPool, e.pool);
   const LayerSet layers = e.layers ? world_.layers.of(*e.layers) : kAllLayers;
-  const std::uint32_t page_size = world_.pool(p).page_size;
+  Pool& pool = world_.pool(p);
+  Counted usual(*this, p, Act::kFill);
+  UsualWrites writes(world_, pool, layers, index_);
   for (std::size_t i = 0; i < e.pages.size(); ++i) {
-    std::int64_t n = page_size;
+    std::int64_t n = pool.page_size;
     if (e.slots) n = (*e.slots)[e.slots->size() == 1 ? 0 : i];
+    const auto end = static_cast<std::uint32_t>(std::min<std::int64_t>(n, pool.page_size));
+    if (usual.allowed() && !e.digest && writes.takes(e.req, raw(e.pages[i]))) {
+      writes.write(raw(e.pages[i]), 0, end);
+      usual.add();
+      continue;
+    }
     Name digest = kNone;
     if (e.digest) digest = e.digest->list[e.digest->per_page ? i : 0];
-    const auto end = static_cast<std::uint32_t>(std::min<std::int64_t>(n, page_size));
     PageAct act{.act = Act::kFill,
                 .pool = p,
                 .page = e.pages[i],
@@ -249,40 +286,44 @@ Outcome Applier::on(const ev::MapSet& e) {
   if (map == nullptr) return undeclared(OutcomeCode::kUndeclaredMap, e.map);
   const Pool &from = world_.pool(map->from), &to = world_.pool(map->to);
   Space& space = world_.space_of(from);
+  const auto lives = [&](std::int64_t page) {
+    return page >= 0 && page <= INT32_MAX && space.owned(PageId{static_cast<std::int32_t>(page)});
+  };
+  Counted usual(*this, map->to, Act::kMapSet);
+  Space::MapTouches touches(space);
   std::int64_t told_from = -1, told_to = -1, i = -1, touched = -1;
   for (const auto& [f, t] : e.pairs) {
     ++i;
-    const std::int64_t from_page = map->by_slot ? f / from.page_size : f;
-    const std::int64_t to_page = map->by_slot ? t / to.page_size : t;
+    const std::int64_t from_page = map->by_slot ? quotient(f, from.page_size) : f;
+    const std::int64_t to_page = map->by_slot ? quotient(t, to.page_size) : t;
     if (t != 0 && from.page_size == to.page_size) {
       std::int64_t& back = map->back.at(static_cast<std::uint64_t>(to_page));
       const std::int64_t other = back - 1;
-      const bool live = from_page <= INT32_MAX && other >= 0 && other != from_page &&
-                        space.owned(PageId{static_cast<std::int32_t>(from_page)}) &&
-                        space.owned(PageId{static_cast<std::int32_t>(other)}) &&
-                        still_mapped(*map, other, to_page, from.page_size, to.page_size);
+      const bool this_lives = lives(from_page), other_lives = other != from_page && lives(other);
+      const bool twice = this_lives && other_lives &&
+                         still_mapped(*map, other, to_page, from.page_size, to.page_size);
       if (to_page <= INT32_MAX && (told_from != from_page || told_to != to_page)) {
-        tell({.act = Act::kMapSet,
-              .fate = live ? Fate::kShared : Fate::kOk,
-              .pool = map->to,
-              .page = PageId{static_cast<std::int32_t>(to_page)},
-              .column = i,
-              .name = e.map,
-              .from = f,
-              .other = live ? other : -1});
+        if (usual.allowed() && !twice) {
+          usual.add();
+        } else {
+          tell({.act = Act::kMapSet,
+                .fate = twice ? Fate::kShared : Fate::kOk,
+                .pool = map->to,
+                .page = PageId{static_cast<std::int32_t>(to_page)},
+                .column = i,
+                .name = e.map,
+                .from = f,
+                .other = twice ? other : -1});
+        }
         told_from = from_page;
         told_to = to_page;
       }
       // A live page stays remembered: a dead one that is mapped over it must not hide it.
-      const bool other_lives = other >= 0 && other <= INT32_MAX && other != from_page &&
-                               space.owned(PageId{static_cast<std::int32_t>(other)});
-      const bool this_lives =
-          from_page <= INT32_MAX && space.owned(PageId{static_cast<std::int32_t>(from_page)});
       if (this_lives || !other_lives) back = from_page + 1;
     }
     map->entries.at(static_cast<std::uint64_t>(f)) = {t, index_};
     if (touched != from_page && from_page <= INT32_MAX) {
-      space.touch_map(PageId{static_cast<std::int32_t>(from_page)});
+      touches.touch(PageId{static_cast<std::int32_t>(from_page)});
       touched = from_page;
     }
   }
@@ -293,12 +334,13 @@ Outcome Applier::on(const ev::MapClear& e) {
   MapState* map = world_.maps.find(e.map);
   if (map == nullptr) return undeclared(OutcomeCode::kUndeclaredMap, e.map);
   const Pool& from = world_.pool(map->from);
+  Space::MapTouches touches(world_.space_of(from));
   std::int64_t touched = -1;
   for (std::int64_t f : e.from) {
     map->entries.at(static_cast<std::uint64_t>(f)) = {0, index_};
-    const std::int64_t page = map->by_slot ? f / from.page_size : f;
+    const std::int64_t page = map->by_slot ? quotient(f, from.page_size) : f;
     if (page == touched || page > INT32_MAX) continue;
-    world_.space_of(from).touch_map(PageId{static_cast<std::int32_t>(page)});
+    touches.touch(PageId{static_cast<std::int32_t>(page)});
     touched = page;
   }
   return {};
@@ -308,10 +350,13 @@ Outcome Applier::on(const ev::MapFree& e) {
   const MapState* map = world_.maps.find(e.map);
   if (map == nullptr) return undeclared(OutcomeCode::kUndeclaredMap, e.map);
   const std::int64_t unit = map->by_slot ? world_.pool(map->to).page_size : 1;
-  const Space& space = world_.space_of(world_.pool(map->to));
+  const Pool& pool = world_.pool(map->to);
+  Space& space = world_.space_of(pool);
   State::Cache& cache = state_.cache_;
   const std::uint64_t stamp = ++cache.stamp;
   std::set<std::int64_t> far;
+  Counted usual(*this, map->to, Act::kMapFree);
+  Space::Handover handover(space, e.req, index_);
   // Each distinct page once. Stamps for those alone that the space has met: others may be any
   // number in a file.
   const auto met_before = [&](std::int64_t page) {
@@ -329,12 +374,18 @@ Outcome Applier::on(const ev::MapFree& e) {
                     (map->unknown && (entry == nullptr || entry->by == kNever)))) {
       continue;
     }
-    const std::int64_t page = mapped ? entry->to / unit : 0;
+    const std::int64_t page = mapped ? quotient(entry->to, unit) : 0;
     if (met_before(page)) continue;
+    const PageId id{static_cast<std::int32_t>(std::min<std::int64_t>(page, INT32_MAX))};
+    if (usual.allowed() && mapped && pool.ordinary(id) && handover.take(id)) {
+      usual.add();
+      continue;
+    }
+    handover.end();
     free_page({.act = Act::kMapFree,
                .fate = mapped ? Fate::kOk : Fate::kReserved,
                .pool = map->to,
-               .page = PageId{static_cast<std::int32_t>(std::min<std::int64_t>(page, INT32_MAX))},
+               .page = id,
                .req = e.req,
                .column = i,
                .name = e.map,
@@ -359,14 +410,16 @@ Outcome Applier::on(const ev::Request& e) {
 }
 
 // The request's page at a logical page holds no more than its first `tokens`.
-inline void Applier::cut_column(Pool& pool, Space& space, Name req, std::int64_t logical,
-                                const Column& column, std::uint32_t tokens) {
+[[gnu::always_inline]] inline void Applier::cut_column(Pool& pool, Space& space, Name req,
+                                                       std::int64_t logical, const Column& column,
+                                                       std::uint32_t tokens) {
   if (column.page == kUnknownPage || column.evicted) return;
   const PageInfo* info = space.find(column.page);
   if (info == nullptr || !space.owns(*info, req)) return;
   pool.extents.cut(u32(column.page), tokens);
   // Read by other owners, too, or at another column of this one.
-  if (info->more != 0 || info->column != logical) space.touch(column.page);
+  if (info->more != 0 || info->column != logical) [[unlikely]]
+    space.touch(column.page);
 }
 
 // More than the last page holds less.
@@ -390,30 +443,32 @@ void Applier::rewind_pages(Pool& pool, Name req, std::int64_t first, std::uint32
   });
 }
 
-std::size_t Applier::run(std::span<const Brief> briefs, Outcome& outcome) {
-  for (std::size_t i = 0; i < briefs.size(); ++i) {
-    if (briefs[i].rewind == nullptr) continue;
-    index_ = state_.next_ + i;
-    outcome = on(*briefs[i].rewind);
-    if (!outcome.applied()) return i;
+[[gnu::always_inline]] inline void Applier::rewind(Pool& pool, const ev::Rewind& e) {
+  Space& space = world_.space_of(pool);
+  const Holder* holder = space.holder(e.req);
+  const std::int64_t first = quotient(e.len, pool.page_size);
+  if (holder == nullptr || first > holder->last_column) return;
+  const auto tokens = static_cast<std::uint32_t>(e.len - first * pool.page_size);
+  if (first < holder->last_column) {
+    rewind_pages(pool, e.req, first, tokens);
+  } else if (const Column* last = holder->columns.find(static_cast<std::uint64_t>(first))) {
+    cut_column(pool, space, e.req, first, *last, tokens);
   }
-  return briefs.size();
 }
 
 Outcome Applier::on(const ev::Rewind& e) {
   Pool* pool = world_.pools.find(e.pool);
   if (pool == nullptr) return undeclared(OutcomeCode::kUndeclaredPool, e.pool);
-  Space& space = world_.space_of(*pool);
-  const Holder* holder = space.holder(e.req);
-  const std::int64_t first = quotient(e.len, pool->page_size);
-  if (holder == nullptr || first > holder->last_column) return {};
-  const auto tokens = static_cast<std::uint32_t>(e.len - first * pool->page_size);
-  if (first < holder->last_column) {
-    rewind_pages(*pool, e.req, first, tokens);
-  } else if (const Column* last = holder->columns.find(static_cast<std::uint64_t>(first))) {
-    cut_column(*pool, space, e.req, first, *last, tokens);
-  }
+  rewind(*pool, e);
   return {};
+}
+
+bool Applier::run(std::span<const ev::Rewind> rewinds) {
+  for (const ev::Rewind& e : rewinds) {
+    if (world_.pools.find(e.pool) == nullptr) return false;
+  }
+  for (const ev::Rewind& e : rewinds) rewind(*world_.pools.find(e.pool), e);
+  return true;
 }
 
 }  // namespace pagetape

@@ -35,8 +35,8 @@ struct Offsets {
 class Extents {
  public:
   // Offsets [begin, end) of the page were written in these layers by the event.
-  void write(LayerSets& sets, std::uint32_t page, LayerSet layers, std::uint32_t begin,
-             std::uint32_t end, EventIndex by) {
+  [[gnu::always_inline]] void write(LayerSets& sets, std::uint32_t page, LayerSet layers,
+                                    std::uint32_t begin, std::uint32_t end, EventIndex by) {
     Page& p = pages_.at(page);
     p.by = by;
     if (p.groups == 0 && begin <= p.prefix && (p.layers == layers || p.prefix == 0)) [[likely]] {

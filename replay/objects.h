@@ -54,6 +54,8 @@ struct Pool {
   std::map<std::int32_t, std::vector<PrefixKeyState>> keys;  // Offered now.
 
   bool in_bounds(PageId page) const { return raw(page) >= 0 && raw(page) < pages; }
+  // May a request own it?
+  bool ordinary(PageId page) const { return in_bounds(page) && reserved_page(page) == nullptr; }
   const ReservedPage* reserved_page(PageId page) const {
     if (reserved.empty() || raw(page) > raw(reserved.back().page)) return nullptr;
     for (const ReservedPage& r : reserved) {

@@ -162,12 +162,14 @@ class Observer {
   virtual void on_graph_launch(const World&, Name /*graph*/, const GraphState&) {}
   // Whether lanes that are not up to date will do: most are then never looked at.
   virtual bool takes_stale_lanes() const { return false; }
-  // Whether slots of stores are looked at: otherwise lanes that have but a request and slots come
-  // without them, but for those that on_page tells of.
+  // Whether the lanes of stores are looked at: otherwise those that have but a request and slots
+  // are not made.
   virtual bool looks_at_slots() const { return true; }
-  // Is it enough to be told how many pages an alloc gives out as it should, instead of each?
-  virtual bool counts_allocs(const World&) const { return false; }
-  virtual void on_allocs(std::uint64_t /*pages*/) {}
+  // Is it enough to be told, behind them, how many pages of such an act are as they should be
+  // (Fate::kOk, of a request), instead of each by on_page? Of these acts: kAlloc, kFree, kMapFree,
+  // kMapSet, kFill.
+  virtual bool counts(const World&, Act, std::uint32_t /*pool*/) const { return false; }
+  virtual void on_counted(const World&, Act, std::uint32_t /*pool*/, std::uint64_t /*pages*/) {}
   // Asked behind on_launch of a store: is it enough to be told how many pages are written as they
   // should be, by a request that alone owns them, instead of each by on_page?
   virtual bool counts_pages() const { return false; }

@@ -170,20 +170,42 @@ void Space::touch(PageId page) {
   touch_holder(p->owner, 0);
 }
 
-void Space::touch_map(PageId page) {
-  const PageInfo* p = find(page);
+void Space::touch_map(Name owner, std::int64_t logical, std::int64_t end) {
+  Holder* h = holders_.find(owner);
+  if (h == nullptr) return;
+  h->mapped.touch(logical, end);
+  map_touched_.touch(index_of(*h));
+}
+
+void Space::MapTouches::touch(PageId page) {
+  const PageInfo* p = space_.find(page);
   if (p == nullptr || p->owner == kNone) return;
-  const auto tell = [this](Name owner, std::int64_t logical, std::int64_t end) {
-    Holder* h = holders_.find(owner);
-    if (h == nullptr) return;
-    h->mapped.touch(logical, end);
-    map_touched_.touch(index_of(*h));
-  };
   if (p->more != 0) {
-    for (Name owner : more_[p->more - 1]) tell(owner, 0, ChangeLog::kToTheEnd);
+    for (Name owner : space_.more_[p->more - 1]) space_.touch_map(owner, 0, ChangeLog::kToTheEnd);
   }
-  if (p->more != 0 || p->column < 0) return tell(p->owner, 0, ChangeLog::kToTheEnd);
-  tell(p->owner, p->column, std::int64_t{p->column} + 1);
+  const bool known = p->more == 0 && p->column >= 0;
+  const std::int64_t low = known ? p->column : 0;
+  const std::int64_t behind = known ? low + 1 : ChangeLog::kToTheEnd;
+  if (p->owner == owner_) {
+    low_ = std::min(low_, low);
+    end_ = std::max(end_, behind);
+    return;
+  }
+  end();
+  owner_ = p->owner;
+  low_ = low;
+  end_ = behind;
+}
+
+void Space::MapTouches::end() {
+  if (owner_ != kNone) space_.touch_map(owner_, low_, end_);
+}
+
+void Space::Handover::end() {
+  if (holder_ == nullptr) return;
+  space_.touch(*holder_, low_, end_);
+  space_.release(owner_);
+  holder_ = nullptr;
 }
 
 const Holder* Space::rewind(Name owner, std::int64_t logical) {

@@ -94,6 +94,47 @@ class Space {
   // False where `owner` does not own the page: then nothing changed.
   bool take(PageId page, Name owner, EventIndex by);
   void evict_column(Name owner, std::int64_t logical, EventIndex by);
+  // What give() and take() do, where all is as usual, to pages of one owner one after another: what
+  // moved is told to its logs at the end.
+  class Handover {
+   public:
+    Handover(Space& space, Name owner, EventIndex by) : space_(space), owner_(owner), by_(by) {}
+    Handover(const Handover&) = delete;
+    Handover& operator=(const Handover&) = delete;
+    ~Handover() { end(); }
+    // False where the page is not a known one without an owner, or the owner's alone: then nothing
+    // is done.
+    bool give(PageId page, std::int64_t column);
+    bool take(PageId page);
+    // Before anything else is done to the owner's pages.
+    void end();
+
+   private:
+    Holder& holder(std::int64_t column, std::int64_t end);
+
+    Space& space_;
+    const Name owner_;
+    const EventIndex by_;
+    Holder* holder_ = nullptr;  // Where something moved: its columns [low_, end_).
+    std::int64_t low_ = 0, end_ = 0;
+  };
+  // The same for pages whose entry in a map was set or cleared.
+  class MapTouches {
+   public:
+    explicit MapTouches(Space& space) : space_(space) {}
+    MapTouches(const MapTouches&) = delete;
+    MapTouches& operator=(const MapTouches&) = delete;
+    ~MapTouches() { end(); }
+    void touch(PageId page);
+
+   private:
+    void end();
+
+    Space& space_;
+    Name owner_ = kNone;  // Where something moved: its columns [low_, end_).
+    std::int64_t low_ = 0, end_ = 0;
+  };
+
   // The request is over: its columns and evictions are forgotten, its pages stay owned.
   void end_request(Name owner);
   // What the page holds is no longer known: it got what was not.
@@ -114,8 +155,6 @@ class Space {
   }
   // Something of the page changed for every owner of it (an extent shrank).
   void touch(PageId page);
-  // The page's entry in a map was set or cleared.
-  void touch_map(PageId page);
   // The owner's pages hold less from the logical page on, which is not its last. There is one.
   const Holder* rewind(Name owner, std::int64_t logical);
   // Moves where more changed than the holders' logs can say.
@@ -160,6 +199,7 @@ class Space {
     return static_cast<std::uint32_t>(&holder - holders_.data());
   }
   void touch_holder(Name owner, std::int64_t logical);
+  void touch_map(Name owner, std::int64_t logical, std::int64_t end);
   Holder& holder_of(Name owner);
   void join(PageInfo& page, Name owner);
   void release(Name owner);
@@ -175,5 +215,49 @@ class Space {
   std::uint64_t moves_ = 0;  // Derived: the last holder's `moved`.
   TouchLog touched_, map_touched_;
 };
+
+inline Holder& Space::Handover::holder(std::int64_t column, std::int64_t end) {
+  if (holder_ == nullptr) {
+    holder_ = &space_.holder_of(owner_);
+    low_ = column;
+    end_ = end;
+  } else {
+    low_ = std::min(low_, column);
+    end_ = std::max(end_, end);
+  }
+  return *holder_;
+}
+
+inline bool Space::Handover::give(PageId page, std::int64_t column) {
+  PageInfo* info = space_.pages_.find(static_cast<std::uint32_t>(page));
+  if (info == nullptr || info->unknown || info->owner != kNone || owner_ == kNone ||
+      column > INT32_MAX) {
+    return false;
+  }
+  Holder& h = holder(std::max<std::int64_t>(column, 0), ChangeLog::kToTheEnd);
+  h.ended = false;
+  ++h.pages;
+  ++space_.owned_;
+  *info = {.owner = owner_, .column = static_cast<std::int32_t>(column), .by = by_};
+  if (column >= 0) {
+    h.columns.at(static_cast<std::uint64_t>(column)) = {page, false, by_};
+    h.last_column = std::max(h.last_column, column);
+  }
+  return true;
+}
+
+inline bool Space::Handover::take(PageId page) {
+  PageInfo* info = space_.pages_.find(static_cast<std::uint32_t>(page));
+  if (info == nullptr || info->unknown || info->owner != owner_ || owner_ == kNone ||
+      info->more != 0) {
+    return false;
+  }
+  const std::int64_t column = info->column;
+  Holder& h = column >= 0 ? holder(column, column + 1) : holder(0, ChangeLog::kToTheEnd);
+  --h.pages;
+  --space_.owned_;
+  *info = {.by = by_};
+  return true;
+}
 
 }  // namespace pagetape

@@ -2,10 +2,12 @@
 // An array over a huge index range that costs memory only where it was written.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -57,6 +59,11 @@ class SparseArray {
     std::unique_ptr<Chunk>& chunk = directory_slot(c);
     if (!chunk) chunk = std::make_unique<Chunk>();
     return (*chunk)[index % kChunk];
+  }
+
+  // The elements from `index` on that lie side by side, at most `most`, made if need be.
+  std::span<T> some_at(std::uint64_t index, std::size_t most) {
+    return {&at(index), std::min<std::size_t>(most, kChunk - index % kChunk)};
   }
 
   void clear() {

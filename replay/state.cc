@@ -18,21 +18,11 @@ Outcome State::apply(const Event& event, Observer* observer) {
   return outcome;
 }
 
-std::size_t State::apply(std::span<const Brief> briefs, Outcome& outcome) {
-  for (std::size_t i = 0; i < briefs.size();) {
-    // Mostly all are of one rank.
-    const OptInt rank = briefs[i].rank;
-    const std::size_t begin = i;
-    while (i < briefs.size() && briefs[i].rank == rank) ++i;
-    const std::int64_t of = rank.value_or(kNoRank);
-    const std::size_t applied =
-        Applier(*this, world_of(of), of, 0, nullptr).run(briefs.subspan(begin, i - begin), outcome);
-    next_ += applied;
-    if (begin + applied == i) continue;
-    ++next_;
-    return begin + applied;
-  }
-  return briefs.size();
+bool State::apply(const Briefs& briefs) {
+  const std::int64_t rank = briefs.rank.value_or(kNoRank);
+  if (!Applier(*this, world_of(rank), rank, 0, nullptr).run(briefs.rewinds)) return false;
+  next_ += briefs.count;
+  return true;
 }
 
 Outcome State::imply(const Event& event, Observer* observer) {

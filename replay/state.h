@@ -39,9 +39,9 @@ class State {
   // Applies the event with the next index. Where the outcome is not kApplied, nothing changed
   // but the index. `observer` may be null.
   Outcome apply(const Event& event, Observer* observer = nullptr);
-  // The same for brief ones, of which an observer would be told no more than that they came, up to
-  // the first with another outcome, which is set: how many were applied before it.
-  std::size_t apply(std::span<const Brief> briefs, Outcome& outcome);
+  // The same for brief ones, of which an observer would be told no more than that they came. False
+  // where not all would be kApplied: then nothing changed.
+  bool apply(const Briefs& briefs);
 
   // Applies what no event of the trace says, a `gap` where events are missing: takes no index.
   Outcome imply(const Event& event, Observer* observer = nullptr);

@@ -2,29 +2,20 @@
 // Events of which no Event is made.
 #pragma once
 
+#include <cstddef>
+#include <span>
+
 #include "traces/event.h"
 
 namespace pagetape {
 
-// One of the events that come with every request of a step and hold but a few numbers: it is read
-// where it stands, and valid until the reader is asked for more.
-struct Brief {
-  OptInt rank;
-  const ev::Accept* accept = nullptr;  // One of the two.
-  const ev::Rewind* rewind = nullptr;
-
-  std::size_t kind() const { return rewind != nullptr ? kKindOf<ev::Rewind> : kKindOf<ev::Accept>; }
-  // But for its time, stream and call site.
-  Event event() const {
-    Event out;
-    if (rewind != nullptr) {
-      out.body = *rewind;
-    } else {
-      out.body = *accept;
-    }
-    out.rank = rank;
-    return out;
-  }
+// The next few events, where they are of the kinds that come with every request of a step and hold
+// but a few numbers: read where they stand, with the reader, and valid until it is asked for more.
+struct Briefs {
+  std::size_t count = 0;  // Events, mixed. 0 says nothing: the next one takes a closer look.
+  OptInt rank;            // Of all.
+  std::span<const ev::Rewind> rewinds;
+  std::span<const ev::Accept> accepts;
 };
 
 }  // namespace pagetape

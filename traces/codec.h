@@ -115,9 +115,10 @@ class SegmentDecoder {
     kMalformed,  // error() says why; no further event of the segment can be read.
   };
   Next next(Event& event);
-  // The next events, as many as are brief ones and fit in `to`, up to one with which something may
-  // be wrong: how many. None says nothing.
-  std::size_t next_briefs(std::span<Brief> to);
+  // The next events, as many as are brief ones of one rank and at hand, up to one with which
+  // something may be wrong; and passes them over.
+  Briefs briefs();
+  void pass(const Briefs& briefs);
   // Passes the next event over, unread, where it is of one of these kinds. Not `table`: its cells
   // are changes, each rank's to its own.
   bool pass(const KindSet& kinds);

@@ -254,6 +254,9 @@ void FieldIn<ev::Launch>::get(In& in, ev::Launch& launch) {
 struct SegmentDecoder::Columns {
   explicit Columns(Names& table) : names(table) {
     for (std::size_t kind = 0; kind < kKinds; ++kind) more_of[kind] = says_more(kind);
+    for (const std::size_t kind : {kKindOf<ev::Rewind>, kKindOf<ev::Accept>}) {
+      brief[kind_number(kind)] = true;
+    }
     for (std::size_t n = 0; n < kind_of.size(); ++n) {
       kind_of[n] = static_cast<std::uint8_t>(kind_of_number(static_cast<std::uint8_t>(n)));
     }
@@ -298,6 +301,7 @@ struct SegmentDecoder::Columns {
       in.doubtful = false;
     }
   }
+  Briefs briefs();
   using Act = void (Columns::*)(Event&);
   static const std::array<Act, kKinds> kGet, kKeep;
 
@@ -313,6 +317,7 @@ struct SegmentDecoder::Columns {
   const std::uint8_t* kinds = nullptr;
   std::array<std::uint8_t, 256> kind_of;  // As kind_of_number().
   std::array<bool, kKinds> more_of;       // As says_more().
+  std::array<bool, 256> brief{};          // By number.
   std::vector<std::string_view> extras;   // Of the body.
   Ahead<EventCommon> common;
   KindsIn by_kind;
@@ -468,34 +473,47 @@ SegmentDecoder::Next SegmentDecoder::next(Event& event) {
   return Next::kEvent;
 }
 
-std::size_t SegmentDecoder::next_briefs(std::span<Brief> to) {
-  Columns& c = *columns_;
-  if (c.any_passed || !c.error.empty()) return 0;
-  auto& rewinds = std::get<kKindOf<ev::Rewind>>(c.by_kind);
-  auto& accepts = std::get<kKindOf<ev::Accept>>(c.by_kind);
-  std::size_t n = 0;
-  for (; n < to.size() && c.at < c.events; ++n, ++c.at) {
-    const std::size_t kind = c.kind_of[c.kinds[c.at]];
-    if (kind != kKindOf<ev::Rewind> && kind != kKindOf<ev::Accept>) break;
-    const EventCommon* common = c.common.ready();
-    if (common == nullptr || common->extra != 0 ||
-        static_cast<std::int32_t>(common->stream) != common->stream) {
-      break;
-    }
-    Brief& brief = to[n];
-    brief.rank = common->rank;
-    brief.rewind = kind == kKindOf<ev::Rewind> ? rewinds.ready() : nullptr;
-    brief.accept = kind == kKindOf<ev::Accept> ? accepts.ready() : nullptr;
-    if (brief.rewind != nullptr) {
-      rewinds.pass();
-    } else if (brief.accept != nullptr) {
-      accepts.pass();
-    } else {
-      break;
-    }
-    c.common.pass();
+Briefs SegmentDecoder::briefs() {
+  // Asked before every event, and mostly so.
+  const Columns& c = *columns_;
+  if (c.at == c.events || !c.brief[c.kinds[c.at]]) return {};
+  return columns_->briefs();
+}
+
+Briefs SegmentDecoder::Columns::briefs() {
+  if (any_passed || !error.empty()) return {};
+  constexpr std::size_t kRewind = kKindOf<ev::Rewind>, kAccept = kKindOf<ev::Accept>;
+  const std::uint8_t *const kinds_here = kinds + at, rewind = kind_number(kRewind),
+                            accept = kind_number(kAccept);
+  const std::span<const EventCommon> ready = common.ready(in);
+  Briefs out{.count = 0,
+             .rank = {},
+             .rewinds = std::get<kRewind>(by_kind).ready(in),
+             .accepts = std::get<kAccept>(by_kind).ready(in)};
+  std::size_t n = 0, rewinds = 0;
+  for (; n < ready.size(); ++n) {
+    const bool is_rewind = kinds_here[n] == rewind;
+    if (!is_rewind && kinds_here[n] != accept) break;
+    if (is_rewind ? rewinds == out.rewinds.size() : n - rewinds == out.accepts.size()) break;
+    const EventCommon& e = ready[n];
+    if (e.rank != ready[0].rank || e.extra != 0) break;
+    if (static_cast<std::int32_t>(e.stream) != e.stream) break;
+    rewinds += is_rewind;
   }
-  return n;
+  if (n == 0) return {};
+  out.count = n;
+  out.rank = ready[0].rank;
+  out.rewinds = out.rewinds.first(rewinds);
+  out.accepts = out.accepts.first(n - rewinds);
+  return out;
+}
+
+void SegmentDecoder::pass(const Briefs& briefs) {
+  Columns& c = *columns_;
+  c.common.pass(briefs.count);
+  std::get<kKindOf<ev::Rewind>>(c.by_kind).pass(briefs.rewinds.size());
+  std::get<kKindOf<ev::Accept>>(c.by_kind).pass(briefs.accepts.size());
+  c.at += static_cast<std::uint32_t>(briefs.count);
 }
 
 bool SegmentDecoder::pass(const KindSet& kinds) {

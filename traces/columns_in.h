@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <array>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -300,45 +301,47 @@ class Ahead {
     return good;
   }
   const T& next(In& in) {
-    if (at_ == end_) read(in);
+    if (at_ == end_ && !read(in)) take(in, 1);  // Alone, so that those before a bad one are given.
     return block_.data()[at_++];
   }
-  // The next one where it was read ahead, among others of which none is doubtful.
-  const T* ready() const { return at_ < end_ && good_ ? block_.data() + at_ : nullptr; }
-  void pass() { ++at_; }
+  // The next ones, as many as are at hand: with none of them anything is wrong, or may be. None
+  // says nothing.
+  std::span<const T> ready(In& in) {
+    if (at_ == end_ && left_ > 0) read(in);
+    return {block_.data() + at_, end_ - at_};
+  }
+  void pass(std::size_t n) { at_ += n; }
 
  private:
-  void read(In& in) {
+  // Reads some more. False where something may be wrong with one of them: then none is read.
+  bool read(In& in) {
     const bool doubtful = std::exchange(in.doubtful, false);
+    const std::size_t left = left_;
     take(in, std::min(left_, block_.size()));
-    good_ = in.error == nullptr && !in.doubtful;
-    if (!good_) read_one(in);
-    in.doubtful |= doubtful;
-    left_ -= end_;
+    const bool good = in.error == nullptr && !in.doubtful;
+    if (!good) go_back(in, left);
+    in.error = nullptr;
+    in.doubtful = doubtful;
+    return good;
   }
-  // One of the block is bad: alone, so that those before it are given.
-  void read_one(In& in) {
-    in.error = nullptr;
+  // To where so many are left.
+  void go_back(In& in, std::size_t left) {
     columns_ = opened_;
-    for (std::size_t gone = cells_ - left_; gone > 0; gone -= end_) {
-      take(in, std::min(gone, block_.size()));
-    }
-    in.error = nullptr;
-    in.doubtful = false;
-    take(in, 1);
+    for (left_ = cells_; left_ > left;) take(in, std::min(left_ - left, block_.size()));
+    at_ = end_ = 0;
   }
   void take(In& in, std::size_t n) {
     columns_.get_each(
         in, n, [to = block_.data()](std::size_t i) -> auto& { return to[i]; });
     at_ = 0;
     end_ = n;
+    left_ -= n;
   }
 
   FieldIn<T> columns_;
   std::array<T, 64> block_;  // The next ones, from at_ to end_.
   std::size_t at_ = 0, end_ = 0;
   std::size_t left_ = 0;  // Not yet in the block.
-  bool good_ = false;     // Those of the block.
   // To begin again.
   FieldIn<T> opened_;
   std::size_t cells_ = 0;

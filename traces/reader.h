@@ -32,10 +32,10 @@ class Reader final : public Source {
   Reader& operator=(const Reader&) = delete;
 
   bool next(Event& event) override;
-  std::size_t next_briefs(std::span<Brief> to) override {
-    const std::size_t n = in_segment_ ? decoder_.next_briefs(to) : 0;
-    position_ += n;
-    return n;
+  Briefs briefs() override { return in_segment_ ? decoder_.briefs() : Briefs(); }
+  void pass(const Briefs& briefs) override {
+    decoder_.pass(briefs);
+    position_ += briefs.count;
   }
   // As next(), but gives no event of these kinds (as SegmentDecoder::pass(), so that what is wrong
   // with them is not noticed), and none from `end` on: position() is then `end`.

@@ -24,9 +24,10 @@ class Source {
   // The next event, or false at the end or where reading failed: then status() is not ok, and
   // every event before it was good. `event` is overwritten; its storage is reused.
   virtual bool next(Event& event) = 0;
-  // The next events where they are brief ones, of which no Event is made: how many were put in
-  // `to`. None says nothing: what is next is for next() to say.
-  virtual std::size_t next_briefs(std::span<Brief> /*to*/) { return 0; }
+  // The next events where they are brief ones, which pass() then passes over; next() gives them,
+  // too. None says nothing: what is next is for next() to say.
+  virtual Briefs briefs() { return {}; }
+  virtual void pass(const Briefs& /*briefs*/) {}
 
   // Index of the event that next() will give (0 first): the number findings and errors use.
   virtual std::uint64_t position() const = 0;

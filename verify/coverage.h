@@ -50,7 +50,10 @@ class Coverage {
     }
     if (const auto* header = std::get_if<ev::Header>(&event.body)) note_records(*header, names);
   }
-  void note(const Brief& brief) { seen_[brief.kind()] = true; }
+  void note(const Briefs& briefs) {
+    if (!briefs.rewinds.empty()) seen_[kKindOf<ev::Rewind>] = true;
+    if (!briefs.accepts.empty()) seen_[kKindOf<ev::Accept>] = true;
+  }
   void judged(Rule rule, std::uint64_t n) { judged_[static_cast<std::size_t>(rule)] += n; }
   // Pages that a store writes in so many layers, by ids whose space or unit it says.
   void judged_stores(std::uint64_t pages, std::uint64_t layers, std::uint64_t offsets) {

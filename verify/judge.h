@@ -55,14 +55,9 @@ class Judge : public Observer {
 
   void on_event(const World& world, const Event& event, EventIndex index) override;
   // That such events came, of which State::apply() tells no observer.
-  void note(std::span<const Brief> briefs) {
-    for (const Brief& brief : briefs) coverage_.note(brief);
-  }
-  bool counts_allocs(const World& world) const override { return world.ops.empty(); }
-  void on_allocs(std::uint64_t pages) override {
-    coverage_.judged(Rule::kAliasedWrite, pages);
-    coverage_.judged(Rule::kPadLane, pages);
-  }
+  void note(const Briefs& briefs) { coverage_.note(briefs); }
+  bool counts(const World& world, Act act, std::uint32_t pool) const override;
+  void on_counted(const World& world, Act act, std::uint32_t pool, std::uint64_t pages) override;
   void on_page(World& world, const PageAct& act) override;
   void on_launch(World& world, const LaunchView& view) override;
   void on_graph_launch(const World& world, Name name, const GraphState& graph) override;
@@ -303,6 +298,7 @@ class Judge : public Observer {
   void judge_store_space(World& world, const PageAct& act);
   void judge_inflight(World& world, const PageAct& act, bool writes);
   static bool offset_fits(const Pool& pool, PageId page);
+  static bool all_offsets_fit(const Pool& pool);
 
   // judge_launch.cc, judge_entry.cc: launches and their lanes.
   void judge_binding(World& world, const LaunchView& view);

@@ -90,6 +90,15 @@ inline bool Judge::offset_fits(const Pool& pool, PageId page) {
   return end <= static_cast<unsigned __int128>(1) << (pool.offset_bits - 1);
 }
 
+// Does the pool say what the kernel's offsets can express?
+static bool says_offsets(const Pool& pool) { return pool.page_bytes > 0 && pool.offset_bits > 0; }
+
+inline bool Judge::all_offsets_fit(const Pool& pool) {
+  return pool.pages <= INT32_MAX &&
+         (!says_offsets(pool) ||
+          offset_fits(pool, PageId{static_cast<std::int32_t>(pool.pages - 1)}));
+}
+
 // A store of pages that are all judged alike but for their fates.
 Judge::UsualStore Judge::usual_store(const World& world, const LaunchView& view) {
   const bool said = view.claim != kNoSpace;
@@ -100,13 +109,29 @@ Judge::UsualStore Judge::usual_store(const World& world, const LaunchView& view)
   for (const Targets::Group& group : view.targets->groups) {
     if (group.pool == kNoPool) continue;
     const Pool& pool = world.pool(group.pool);
-    const bool offsets = pool.page_bytes > 0 && pool.offset_bits > 0;
+    const bool offsets = says_offsets(pool);
     if (std::exchange(first, false)) out.offsets = offsets;
     out.usual = out.usual && offsets == out.offsets && (!said || view.claim == pool.space) &&
-                seen_pool(world, group.pool).write && pool.pages <= INT32_MAX &&
-                (!offsets || offset_fits(pool, PageId{static_cast<std::int32_t>(pool.pages - 1)}));
+                seen_pool(world, group.pool).write && all_offsets_fit(pool);
   }
   return out;
+}
+
+// Of what is as it should be, offsets and pending operations alone are looked at.
+bool Judge::counts(const World& world, Act act, std::uint32_t pool) const {
+  return world.ops.empty() && (act != Act::kFill || all_offsets_fit(world.pools[pool]));
+}
+
+void Judge::on_counted(const World& world, Act act, std::uint32_t pool, std::uint64_t pages) {
+  const Kind kind = kind_of(act);
+  if (kind == Kind::kTake || kind == Kind::kMapSet) return coverage_.judged(Rule::kFreelist, pages);
+  coverage_.judged(Rule::kPadLane, pages);
+  coverage_.judged(Rule::kAliasedWrite, pages);
+  if (kind == Kind::kGive) return;
+  coverage_.judged(Rule::kFreedPage, pages);
+  coverage_.judged(Rule::kWrongOwner, pages);
+  if (says_offsets(world.pools[pool])) coverage_.judged(Rule::kOffsetOverflow, pages);
+  if (!seen_pool(world, pool).write) note_pool(world, world.pools[pool].name, &Seen::write);
 }
 
 void Judge::on_page(World& world, const PageAct& act) {
@@ -115,11 +140,6 @@ void Judge::on_page(World& world, const PageAct& act) {
     return on_pages(*act.launch, act.group, 1);
   }
   const Kind kind = kind_of(act.act);
-  // The usual ones.
-  if (act.fate == Fate::kOk && world.ops.empty()) {
-    if (kind == Kind::kGive) return on_allocs(1);
-    if (kind == Kind::kTake || kind == Kind::kMapSet) return coverage_.judged(Rule::kFreelist, 1);
-  }
   const Pool& pool = world.pool(act.pool);
   const bool uses = kind == Kind::kWrite || kind == Kind::kRead;
   const std::uint64_t layers = act.launch != nullptr && act.launch->targets != nullptr
@@ -146,7 +166,7 @@ void Judge::on_page(World& world, const PageAct& act) {
   if (act.fate != Fate::kOk) judge_fate(world, act);
   if (act.act == Act::kPrefixHit) judge_hit(world, act);
   if (act.act == Act::kStore && act.req != kNone) judge_store_space(world, act);
-  if (uses && pool.page_bytes > 0 && pool.offset_bits > 0) {
+  if (uses && says_offsets(pool)) {
     coverage_.judged(Rule::kOffsetOverflow, 1);
     if (!offset_fits(pool, act.page)) {
       report_page(world, act, Rule::kOffsetOverflow, "lies beyond what the offset can express");

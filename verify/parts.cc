@@ -40,11 +40,9 @@ void run(const std::string& path, const VerifyOptions& options, const Coverage& 
         if (const auto mark = launch_mark(event, index)) part.marks.push_back(*mark);
         return outcome;
       },
-      [&](std::span<const Brief> briefs) {
+      [&](const Briefs& briefs) {
         part.judge->note(briefs);
-        Outcome outcome;
-        state.apply(briefs, outcome);
-        return outcome;
+        return state.apply(briefs);
       });
   part.judge->restart();  // Gives back what was kept for reuse.
   if (part.bounds.end != kNever) part.digest_behind = state.digest();

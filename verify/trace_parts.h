@@ -58,15 +58,15 @@ Passage go_through(const std::string& path, const TracePart& part, Names& names,
     state.skip_to(index);
   };
   Event event;
-  std::array<Brief, 64> briefs;
   while (source->position() < part.end) {
     if constexpr (!std::is_null_pointer_v<std::remove_cvref_t<B>>) {
       const EventIndex first = source->position();
       // A part ends where a segment does.
-      if (const std::size_t n = source->next_briefs(briefs); n > 0) {
+      if (const Briefs briefs = source->briefs(); briefs.count > 0) {
         come_to(first);
-        if (!briefly(std::span<const Brief>(briefs.data(), n)).applied()) return out;
-        out.events += n;
+        if (!briefly(briefs)) return out;
+        source->pass(briefs);
+        out.events += briefs.count;
         continue;
       }
     }

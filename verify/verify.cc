@@ -106,45 +106,33 @@ Report verify_trace(const std::string& path, const VerifyOptions& options) {
   State state(*report.names);
   Judge judge(*report.names, options.judge, options.rules);
   Event event;
-  std::array<Brief, 64> briefs;
   Suspects suspects;
   std::uint64_t left_out = 0;
-  // What came of the event of this index; where it was refused, it is `event`.
-  const auto goes_on = [&](const Outcome& outcome, EventIndex index) {
+  for (;;) {
+    // Behind damage, the first event of a rank is one for next_event().
+    const Briefs briefs = report.missing_events == 0 ? source->briefs() : Briefs();
+    if (briefs.count > 0) {
+      state.skip_to(source->position());
+      if (state.apply(briefs)) {
+        judge.note(briefs);
+        report.events += briefs.count;
+        source->pass(briefs);
+        continue;
+      }
+    }
+    if (!next_event(*source, event, state, judge, report)) break;
+    const EventIndex index = source->position() - 1;
+    const Outcome outcome = state.apply(event, &judge);
     if (outcome.applied()) {
+      suspects.see(event, index);
       ++report.events;
     } else if (report.status.ok()) {
       report.status = refusal(*source, index, outcome, event, *report.names);
       report.status_event = index;
-      return false;
+      break;
     } else {
       ++left_out;
     }
-    return true;
-  };
-  for (bool more = true; more;) {
-    // Behind damage, the first event of a rank is one for next_event().
-    EventIndex index = source->position();
-    const std::size_t n = report.missing_events == 0 ? source->next_briefs(briefs) : 0;
-    if (n > 0) state.skip_to(index);
-    for (std::span<const Brief> rest(briefs.data(), n); !rest.empty() && more;) {
-      Outcome outcome;
-      const std::size_t applied = state.apply(rest, outcome);
-      judge.note(rest.first(std::min(applied + 1, rest.size())));
-      report.events += applied;
-      index += applied;
-      rest = rest.subspan(applied);
-      if (rest.empty()) break;
-      event = rest.front().event();
-      more = goes_on(outcome, index++);
-      rest = rest.subspan(1);
-    }
-    if (n > 0) continue;
-    if (!next_event(*source, event, state, judge, report)) break;
-    index = source->position() - 1;
-    const Outcome outcome = state.apply(event, &judge);
-    if (outcome.applied()) suspects.see(event, index);
-    more = goes_on(outcome, index);
   }
   const std::vector<std::string>& warnings = source->warnings();
   report.warnings.insert(report.warnings.begin(), warnings.begin(), warnings.end());

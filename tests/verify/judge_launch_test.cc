@@ -79,6 +79,21 @@ class SharedRows {
   std::vector<ev::Rows> seen_;
 };
 
+// A brief event as such.
+bool judge_briefly(const Event& event, State& state, Judge& judge) {
+  Briefs briefs{.count = 1, .rank = event.rank, .rewinds = {}, .accepts = {}};
+  if (const auto* rewind = std::get_if<ev::Rewind>(&event.body)) {
+    briefs.rewinds = {rewind, 1};
+  } else if (const auto* accept = std::get_if<ev::Accept>(&event.body)) {
+    briefs.accepts = {accept, 1};
+  } else {
+    return false;
+  }
+  judge.note(briefs);
+  EXPECT_TRUE(state.apply(briefs));
+  return true;
+}
+
 // With `reuse`, lanes that were seen before are not filled in anew, either, and brief events come
 // as such. Before the event of `load_at`, the state is saved and loaded as at a keyframe.
 Judged judge(const Lines& lines, bool reuse, std::size_t load_at = SIZE_MAX) {
@@ -96,15 +111,7 @@ Judged judge(const Lines& lines, bool reuse, std::size_t load_at = SIZE_MAX) {
       judge.restart();
     }
     Event event = m.event(lines[i]);
-    const Brief brief{.rank = event.rank,
-                      .accept = std::get_if<ev::Accept>(&event.body),
-                      .rewind = std::get_if<ev::Rewind>(&event.body)};
-    if (reuse && (brief.accept != nullptr || brief.rewind != nullptr)) {
-      Outcome outcome;
-      judge.note({&brief, 1});
-      m.state.apply({&brief, 1}, outcome);
-      continue;
-    }
+    if (reuse && judge_briefly(event, m.state, judge)) continue;
     if (reuse) rows.share(event);
     (void)m.state.apply(event, &judge);
   }
