@@ -103,7 +103,15 @@ class Applier {
     Counted& operator=(const Counted&) = delete;
     ~Counted();
     bool allowed() const { return allowed_; }
-    void add() { ++pages_; }
+    void add() { ++pages_; }  // Where it is allowed.
+    // Or tells of it, where it is not, or not as it should be.
+    void add(const PageAct& act) {
+      if (allowed_ && act.fate == Fate::kOk) {
+        add();
+      } else {
+        applier_.tell(act);
+      }
+    }
 
    private:
     Applier& applier_;
@@ -147,10 +155,9 @@ class Applier {
   void run_launch(LaunchView& view);
   LaunchView& empty_view();
   void run_store(LaunchView& view, std::uint32_t group);
-  void fill_lanes(LaunchView& view) const;
   bool store_runs(Name req, std::span<const ev::SlotRun> runs, int shift, UsualWrites& usual);
   bool store_pages(Name req, std::span<const ev::SlotRun> runs, int shift, UsualWrites& usual);
-  void store_lane(PageAct& act, std::span<const SlotId> slots, bool wraps);
+  void store_lane(const LaunchView& view, PageAct& act, bool wraps);
   void run_copy(const ev::Copy& copy, const LaunchView& view);
   void copy_page(const ev::Copy& copy, std::size_t i, const LaunchView& view);
   void run_captured(Name name, GraphState& graph, std::size_t index, const ev::Rows* today);

@@ -244,28 +244,8 @@ void Applier::add_slots(LaunchView& view, Lane& lane, const ev::Row& captured, c
   lane.slots_count = static_cast<std::uint32_t>(view.slots.size()) - lane.slots_begin;
 }
 
-void Applier::fill_view(LaunchView& view, const ev::Store& e, const ev::Rows* today) {
-  view.store = &e;
-  view.claim = e.space == kNone ? kNoSpace : space_named(e.space);
-  view.slot_lanes = today == nullptr ? e.rows.slot_lanes() : nullptr;
-  if (view.slot_lanes != nullptr) return fill_lanes(view);
-  const BufferState* buffer = world_.buffers.find(e.slots);
-  view.lanes.clear();
-  view.lanes.resize(e.rows.size());
-  for (std::size_t i = 0; i < e.rows.size(); ++i) {
-    const ev::Row& captured = e.rows.data()[i];
-    const ev::Row& row = todays_row(today, captured, i);
-    Lane& lane = view.lanes.data()[i];
-    lane.req = row.req;
-    lane.row = pick(captured, row, &ev::Row::row).value_or(-1);
-    add_slots(view, lane, captured, row, buffer);
-  }
-}
-
-// The lanes of a store that are told by runs: none, where no one looks at them.
-void Applier::fill_lanes(LaunchView& view) const {
-  view.lanes.clear();
-  if (observer_ == nullptr || !observer_->looks_at_slots()) return;
+// The lanes of a store that are told by runs, with their slots.
+static void make_lanes(LaunchView& view) {
   const ev::SlotLanes& from = *view.slot_lanes;
   view.lanes.resize(from.reqs.size());
   for (std::size_t i = 0; i < from.reqs.size(); ++i) {
@@ -274,6 +254,27 @@ void Applier::fill_lanes(LaunchView& view) const {
     lane.slots_begin = static_cast<std::uint32_t>(view.slots.size());
     from.list(i, view.slots);
     lane.slots_count = static_cast<std::uint32_t>(view.slots.size()) - lane.slots_begin;
+  }
+}
+
+void Applier::fill_view(LaunchView& view, const ev::Store& e, const ev::Rows* today) {
+  view.store = &e;
+  view.claim = e.space == kNone ? kNoSpace : space_named(e.space);
+  view.slot_lanes = today == nullptr ? e.rows.slot_lanes() : nullptr;
+  view.lanes.clear();
+  if (view.slot_lanes != nullptr) {
+    if (observer_ != nullptr && observer_->looks_at_slots()) make_lanes(view);
+    return;
+  }
+  const BufferState* buffer = world_.buffers.find(e.slots);
+  view.lanes.resize(e.rows.size());
+  for (std::size_t i = 0; i < e.rows.size(); ++i) {
+    const ev::Row& captured = e.rows.data()[i];
+    const ev::Row& row = todays_row(today, captured, i);
+    Lane& lane = view.lanes.data()[i];
+    lane.req = row.req;
+    lane.row = pick(captured, row, &ev::Row::row).value_or(-1);
+    add_slots(view, lane, captured, row, buffer);
   }
 }
 
@@ -358,33 +359,24 @@ void Applier::run_store(LaunchView& view, std::uint32_t g) {
   UsualWrites usual(world_, pool, target.layers, index_);
   PageAct act{.act = Act::kStore,
               .pool = target.pool,
-              .row = 0,
               .layers = target.layers,
               .launch = &view,
               .group = g};
-  if (by_runs == nullptr) {
-    for (const Lane& lane : view.lanes) {
-      act.req = lane.req;
-      store_lane(act, {view.slots.data() + lane.slots_begin, lane.slots_count}, wraps);
-      ++act.row;
-    }
-    return;
-  }
-  Slots listed;
-  for (std::size_t i = 0; i < by_runs->reqs.size(); ++i) {
-    const Name req = by_runs->reqs.data()[i];
-    if (counts && store_runs(req, by_runs->runs_of(i), shift, usual)) continue;
-    listed.clear();
-    by_runs->list(i, listed);
-    act.req = req;
+  const std::size_t lanes = by_runs != nullptr ? by_runs->reqs.size() : view.lanes.size();
+  for (std::size_t i = 0; i < lanes; ++i) {
+    if (counts && store_runs(by_runs->reqs.data()[i], by_runs->runs_of(i), shift, usual)) continue;
+    if (view.lanes.empty()) make_lanes(view);
     act.row = static_cast<std::int64_t>(i);
-    store_lane(act, listed, wraps);
+    store_lane(view, act, wraps);
   }
   if (observer_ != nullptr && usual.pages() > 0) observer_->on_pages(view, g, usual.pages());
 }
 
-void Applier::store_lane(PageAct& act, std::span<const SlotId> slots, bool wraps) {
+void Applier::store_lane(const LaunchView& view, PageAct& act, bool wraps) {
   const std::uint32_t page_size = world_.pool(act.pool).page_size;
+  const Lane& lane = view.lanes[static_cast<std::size_t>(act.row)];
+  const std::span<const SlotId> slots(view.slots.data() + lane.slots_begin, lane.slots_count);
+  act.req = lane.req;
   // Pages told already, with their fate: a page is reported once a lane, not once a slot.
   std::optional<Told> told;
   for (std::size_t k = 0; k < slots.size();) {

@@ -68,9 +68,11 @@ Outcome Applier::on(const ev::Alloc& e) {
   Space::Handover handover(space, e.req, index_);
   std::int64_t column = e.first.value_or(-1), i = 0;
   for (PageId page : e.pages) {
-    if (alone && usual.allowed() && pool.ordinary(page) && handover.give(page, column)) {
+    PageInfo* info = alone && pool.ordinary(page) ? handover.to_give(page) : nullptr;
+    if (info != nullptr) {
+      usual.add({.act = Act::kAlloc, .pool = p, .page = page, .req = e.req, .column = i});
       clear_content(pool, page);
-      usual.add();
+      handover.give(*info, page, column);
     } else {
       handover.end();
       alloc_page(p, page, e.req, column, i);
@@ -148,13 +150,14 @@ Outcome Applier::on(const ev::Free& e) {
   Space::Handover handover(world_.space_of(pool), e.req, index_);
   std::int64_t i = 0;
   for (PageId page : e.pages) {
-    if (usual.allowed() && pool.ordinary(page) && handover.take(page)) {
-      usual.add();
+    const PageAct act{.act = Act::kFree, .pool = p, .page = page, .req = e.req, .column = i++};
+    if (PageInfo* info = pool.ordinary(page) ? handover.to_take(page) : nullptr) {
+      usual.add(act);
+      handover.take(*info);
     } else {
       handover.end();
-      free_page({.act = Act::kFree, .pool = p, .page = page, .req = e.req, .column = i});
+      free_page(act);
     }
-    ++i;
   }
   return {};
 }
@@ -232,8 +235,8 @@ Outcome Applier::on(const ev::Fill& e) {
     if (e.slots) n = (*e.slots)[e.slots->size() == 1 ? 0 : i];
     const auto end = static_cast<std::uint32_t>(std::min<std::int64_t>(n, pool.page_size));
     if (usual.allowed() && !e.digest && writes.takes(e.req, raw(e.pages[i]))) {
-      writes.write(raw(e.pages[i]), 0, end);
       usual.add();
+      writes.write(raw(e.pages[i]), 0, end);
       continue;
     }
     Name digest = kNone;
@@ -303,18 +306,14 @@ Outcome Applier::on(const ev::MapSet& e) {
       const bool twice = this_lives && other_lives &&
                          still_mapped(*map, other, to_page, from.page_size, to.page_size);
       if (to_page <= INT32_MAX && (told_from != from_page || told_to != to_page)) {
-        if (usual.allowed() && !twice) {
-          usual.add();
-        } else {
-          tell({.act = Act::kMapSet,
-                .fate = twice ? Fate::kShared : Fate::kOk,
-                .pool = map->to,
-                .page = PageId{static_cast<std::int32_t>(to_page)},
-                .column = i,
-                .name = e.map,
-                .from = f,
-                .other = twice ? other : -1});
-        }
+        usual.add({.act = Act::kMapSet,
+                   .fate = twice ? Fate::kShared : Fate::kOk,
+                   .pool = map->to,
+                   .page = PageId{static_cast<std::int32_t>(to_page)},
+                   .column = i,
+                   .name = e.map,
+                   .from = f,
+                   .other = twice ? other : -1});
         told_from = from_page;
         told_to = to_page;
       }
@@ -377,19 +376,21 @@ Outcome Applier::on(const ev::MapFree& e) {
     const std::int64_t page = mapped ? quotient(entry->to, unit) : 0;
     if (met_before(page)) continue;
     const PageId id{static_cast<std::int32_t>(std::min<std::int64_t>(page, INT32_MAX))};
-    if (usual.allowed() && mapped && pool.ordinary(id) && handover.take(id)) {
-      usual.add();
-      continue;
+    const PageAct act{.act = Act::kMapFree,
+                      .fate = mapped ? Fate::kOk : Fate::kReserved,
+                      .pool = map->to,
+                      .page = id,
+                      .req = e.req,
+                      .column = i,
+                      .name = e.map,
+                      .from = f};
+    if (PageInfo* info = mapped && pool.ordinary(id) ? handover.to_take(id) : nullptr) {
+      usual.add(act);
+      handover.take(*info);
+    } else {
+      handover.end();
+      free_page(act);
     }
-    handover.end();
-    free_page({.act = Act::kMapFree,
-               .fate = mapped ? Fate::kOk : Fate::kReserved,
-               .pool = map->to,
-               .page = id,
-               .req = e.req,
-               .column = i,
-               .name = e.map,
-               .from = f});
   }
   return {};
 }

@@ -102,10 +102,11 @@ class Space {
     Handover(const Handover&) = delete;
     Handover& operator=(const Handover&) = delete;
     ~Handover() { end(); }
-    // False where the page is not a known one without an owner, or the owner's alone: then nothing
-    // is done.
-    bool give(PageId page, std::int64_t column);
-    bool take(PageId page);
+    // The page where it is a known one without an owner, or the owner's alone; else null.
+    PageInfo* to_give(PageId page) const;
+    PageInfo* to_take(PageId page) const;
+    void give(PageInfo& info, PageId page, std::int64_t column);
+    void take(PageInfo& info);
     // Before anything else is done to the owner's pages.
     void end();
 
@@ -228,36 +229,39 @@ inline Holder& Space::Handover::holder(std::int64_t column, std::int64_t end) {
   return *holder_;
 }
 
-inline bool Space::Handover::give(PageId page, std::int64_t column) {
+inline PageInfo* Space::Handover::to_give(PageId page) const {
   PageInfo* info = space_.pages_.find(static_cast<std::uint32_t>(page));
-  if (info == nullptr || info->unknown || info->owner != kNone || owner_ == kNone ||
-      column > INT32_MAX) {
-    return false;
-  }
+  const bool so = info != nullptr && !info->unknown && info->owner == kNone && owner_ != kNone;
+  return so ? info : nullptr;
+}
+
+inline PageInfo* Space::Handover::to_take(PageId page) const {
+  PageInfo* info = space_.pages_.find(static_cast<std::uint32_t>(page));
+  const bool so = info != nullptr && !info->unknown && info->owner == owner_ && info->more == 0 &&
+                  owner_ != kNone;
+  return so ? info : nullptr;
+}
+
+inline void Space::Handover::give(PageInfo& info, PageId page, std::int64_t column) {
   Holder& h = holder(std::max<std::int64_t>(column, 0), ChangeLog::kToTheEnd);
   h.ended = false;
   ++h.pages;
   ++space_.owned_;
-  *info = {.owner = owner_, .column = static_cast<std::int32_t>(column), .by = by_};
+  info = {.owner = owner_,
+          .column = column <= INT32_MAX ? static_cast<std::int32_t>(column) : -1,
+          .by = by_};
   if (column >= 0) {
     h.columns.at(static_cast<std::uint64_t>(column)) = {page, false, by_};
     h.last_column = std::max(h.last_column, column);
   }
-  return true;
 }
 
-inline bool Space::Handover::take(PageId page) {
-  PageInfo* info = space_.pages_.find(static_cast<std::uint32_t>(page));
-  if (info == nullptr || info->unknown || info->owner != owner_ || owner_ == kNone ||
-      info->more != 0) {
-    return false;
-  }
-  const std::int64_t column = info->column;
-  Holder& h = column >= 0 ? holder(column, column + 1) : holder(0, ChangeLog::kToTheEnd);
+inline void Space::Handover::take(PageInfo& info) {
+  Holder& h = info.column >= 0 ? holder(info.column, std::int64_t{info.column} + 1)
+                               : holder(0, ChangeLog::kToTheEnd);
   --h.pages;
   --space_.owned_;
-  *info = {.by = by_};
-  return true;
+  info = {.by = by_};
 }
 
 }  // namespace pagetape

@@ -52,13 +52,11 @@ class SparseArray {
   static constexpr std::uint64_t kChunkSize = kChunk;
 
   // Makes the element if need be.
-  T& at(std::uint64_t index) {
+  [[gnu::always_inline]] T& at(std::uint64_t index) {
     const std::uint64_t c = index / kChunk;
     if (c < dense_.size() && dense_.data()[c]) [[likely]]
       return (*dense_.data()[c])[index % kChunk];
-    std::unique_ptr<Chunk>& chunk = directory_slot(c);
-    if (!chunk) chunk = std::make_unique<Chunk>();
-    return (*chunk)[index % kChunk];
+    return make(index);
   }
 
   // The elements from `index` on that lie side by side, at most `most`, made if need be.
@@ -83,6 +81,11 @@ class SparseArray {
   using Chunk = std::array<T, kChunk>;
   static constexpr std::uint64_t kDense = 1u << 16;
 
+  [[gnu::noinline]] T& make(std::uint64_t index) {
+    std::unique_ptr<Chunk>& chunk = directory_slot(index / kChunk);
+    if (!chunk) chunk = std::make_unique<Chunk>();
+    return (*chunk)[index % kChunk];
+  }
   std::unique_ptr<Chunk>& directory_slot(std::uint64_t c) {
     if (c >= kDense) return far_[c];
     if (c >= dense_.size()) dense_.resize(c + 1);

@@ -119,7 +119,8 @@ Judge::UsualStore Judge::usual_store(const World& world, const LaunchView& view)
 
 // Of what is as it should be, offsets and pending operations alone are looked at.
 bool Judge::counts(const World& world, Act act, std::uint32_t pool) const {
-  return world.ops.empty() && (act != Act::kFill || all_offsets_fit(world.pools[pool]));
+  return options_.reuse && world.ops.empty() &&
+         (act != Act::kFill || all_offsets_fit(world.pools[pool]));
 }
 
 void Judge::on_counted(const World& world, Act act, std::uint32_t pool, std::uint64_t pages) {
