@@ -70,11 +70,16 @@ class Extents {
     if (p->groups != 0) return groups_cover(sets, groups_[p->groups - 1], layers, begin, end);
     return end <= p->prefix && sets.contains(p->layers, layers);
   }
-  // Was the page, as usual, written alike in just these layers, up to `end` at least? False says
-  // nothing.
-  bool begins_with(std::uint32_t page, LayerSet layers, std::uint32_t end) const {
+  // How far the page is written from its first offset on, where it was, as usual, written alike in
+  // just these layers; else 0.
+  std::uint32_t prefix(std::uint32_t page, LayerSet layers) const {
     const Page* p = pages_.find(page);
-    return p != nullptr && p->groups == 0 && p->layers == layers && end <= p->prefix;
+    return p != nullptr && p->groups == 0 && p->layers == layers ? p->prefix : 0;
+  }
+  // The layers of which that holds; kNoLayers: of none.
+  LayerSet alike(std::uint32_t page) const {
+    const Page* p = pages_.find(page);
+    return p != nullptr && p->groups == 0 ? p->layers : kNoLayers;
   }
   // The layers in which every offset of [begin, end) is written.
   LayerSet covered(LayerSets& sets, std::uint32_t page, std::uint32_t begin,
