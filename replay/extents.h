@@ -70,13 +70,7 @@ class Extents {
     if (p->groups != 0) return groups_cover(sets, groups_[p->groups - 1], layers, begin, end);
     return end <= p->prefix && sets.contains(p->layers, layers);
   }
-  // How far the page is written from its first offset on, where it was, as usual, written alike in
-  // just these layers; else 0.
-  std::uint32_t prefix(std::uint32_t page, LayerSet layers) const {
-    const Page* p = pages_.find(page);
-    return p != nullptr && p->groups == 0 && p->layers == layers ? p->prefix : 0;
-  }
-  // The layers of which that holds; kNoLayers: of none.
+  // The layers in which alone the page was, as usual, written alike; kNoLayers: of none that holds.
   LayerSet alike(std::uint32_t page) const {
     const Page* p = pages_.find(page);
     return p != nullptr && p->groups == 0 ? p->layers : kNoLayers;
@@ -113,12 +107,16 @@ class Extents {
     std::uint32_t prefix = 0;
     std::uint32_t groups = 0;  // 1 + index of the side table's entry; 0: none.
     EventIndex by = kNever;
+    // How far it is written from offset 0 on, where it was written alike in just these layers.
+    std::uint32_t written(LayerSet in) const { return groups == 0 && layers == in ? prefix : 0; }
     bool operator==(const Page&) const = default;
     template <class A>
     void visit(A& a) {
       a(layers, prefix, groups, by);
     }
   };
+
+  const SparseArray<Page>& pages() const { return pages_; }
 
  private:
   // A write to a page of several groups, or that makes it one.

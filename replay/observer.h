@@ -78,8 +78,6 @@ struct Lane {
   const TableRow* table = nullptr;
   const Ints* logical = nullptr;
   const NameList* spaces = nullptr;
-  // An observer's, by which it knows the lane again: kept as long as all is that the lane says.
-  std::uint64_t mark = 0;
   std::uint32_t slots_begin = 0, slots_count = 0;  // Into LaunchView::slots.
 
   Lane() {}  // Written out, so that emplace_back() does not clear the bytes first.

@@ -70,6 +70,7 @@ class Space {
   }
   // Null where the page's neighbourhood was never given out.
   const PageInfo* find(PageId page) const { return pages_.find(static_cast<std::uint32_t>(page)); }
+  const SparseArray<PageInfo>& pages() const { return pages_; }
   bool known(PageId page) const { return !info(page).unknown; }
   bool owns(PageId page, Name owner) const {
     const PageInfo* p = find(page);

@@ -247,8 +247,8 @@ class Judge : public Observer {
       const auto n = static_cast<std::uint64_t>(lane.end - entry_of(from));
       ++stood;
       skipped += n;
-      if (!lane.claimed) unclaimed += n;
-      if (!lane.has_width) ++no_width;
+      if (lane.unclaimed) unclaimed += n;
+      if (lane.no_width) ++no_width;
     }
     void take(const Memos* memos) {
       rows = memos == nullptr ? nullptr : memos->standing.rows();
@@ -256,7 +256,7 @@ class Judge : public Observer {
     }
     void end(Ground& ground) const;
 
-    const Extents& extents;
+    SparseArray<Extents::Page>::Near pages;
     std::int64_t tokens, window;
     int shift;                // Tokens as a power of two; -1: they are none.
     const BufferState* lens;  // Of lanes known by a row of it; null: they say their lengths.
@@ -336,10 +336,10 @@ class Judge : public Observer {
            memo.live <= live;
   }
   static std::size_t stand_from(std::size_t i, const Ground& ground, Usual& usual);
-  static bool stands(Ground& ground, Usual& usual, Lane& now);
+  static bool stands(Ground& ground, Usual& usual, const Lane& now);
   static bool last_page_written(Ground& ground, const Standing::Lane& lane, std::int64_t from,
                                 std::int64_t len);
-  static void set_standing(Ground& ground, Lane& lane, const Live& live, const Rest& rest,
+  static void set_standing(Ground& ground, const Lane& lane, const Live& live, const Rest& rest,
                            const Cell& last);
   bool judge_rest(Ground& ground, std::size_t row, std::int64_t live, std::int64_t hi, Rest& rest);
   static void note_absent(Ground& ground, Rest& rest, std::int64_t begin, std::int64_t end);
@@ -357,7 +357,8 @@ class Judge : public Observer {
                        std::int64_t logical, const Rest& rest);
   static std::int64_t usual_until(const Ground& ground, const Lane& lane, std::int64_t live,
                                   std::int64_t begin, std::int64_t end, const Rest& rest);
-  static void remember(Memo& memo, Ground& ground, Lane& lane, const Rest& rest, const Live& live);
+  static void remember(Memo& memo, Ground& ground, const Lane& lane, const Rest& rest,
+                       const Live& live);
   Seen& seen_pool(const World& world, std::uint32_t pool) {
     const std::vector<Seen*>& seen = cache_->pools;
     if (pool < seen.size() && seen[pool] != nullptr) [[likely]]

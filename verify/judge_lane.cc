@@ -53,7 +53,7 @@ bool Judge::Ground::take_spans(LayerSet layers) {
 }
 
 Judge::Usual::Usual(Ground& ground, bool strict_window)
-    : extents(ground.pool.extents),
+    : pages(ground.pool.extents.pages()),
       tokens(ground.entry_tokens),
       window(strict_window ? 0 : ground.window),
       shift(std::has_single_bit(static_cast<std::uint64_t>(tokens))
@@ -75,50 +75,52 @@ void Judge::Usual::end(Ground& ground) const {
 // Goes over lanes from `i` on as long as they stand and nothing about them is seldom: most. Returns
 // the first that is to be looked at by stands(), which may say the same of it. They may be stale.
 std::size_t Judge::stand_from(std::size_t i, const Ground& ground, Usual& usual) {
-  const Value* const lens = usual.lens == nullptr ? nullptr : usual.lens->lens.first_chunk();
-  if (lens == nullptr || usual.shift < 0) return i;
+  if (usual.lens == nullptr || usual.shift < 0) return i;
+  const SparseArray<Value>::Near lens(usual.lens->lens);
+  const Value* const first_lens = lens.find(0);
+  if (first_lens == nullptr) return i;
   const std::uint64_t known = std::min<std::uint64_t>(usual.known, usual.lens->lens.kChunkSize);
+  const SparseArray<Extents::Page>::Near pages = usual.pages;
   const Lane* const lanes = ground.view.lanes.data();
   const std::size_t n = ground.view.lanes.size(), first = i;
-  std::int64_t entries = 0;
+  std::uint64_t entries = 0;
   for (; i < n; ++i) {
     const auto row = static_cast<std::uint64_t>(lanes[i].row);
     if (row >= known) break;
     const Standing::Lane& lane = usual.rows[row];
-    const std::int64_t len = lens[row].value;
-    const std::uint64_t held =
-        static_cast<std::uint64_t>(len) - static_cast<std::uint64_t>(lane.begin);
-    if (lanes[i].mark != lane.mark || held - 1 >= usual.extents.prefix(lane.page, lane.written) ||
-        lane.layers != ground.spans || !lane.claimed || !lane.has_width)
+    const Extents::Page* const page = pages.find(lane.page);
+    if (page == nullptr || !lane.like(lanes[i]) || lane.layers != ground.spans || lane.seldom)
       break;
+    const std::int64_t len = first_lens[row].value;
+    const auto held = static_cast<std::uint64_t>(len) - static_cast<std::uint64_t>(lane.begin);
+    if (held - 1 >= page->written(lane.written)) break;
     const std::int64_t from = usual.live_from(len - lane.q_len);
     if (from < lane.usual) break;
-    entries += lane.end - (from >> usual.shift);
+    entries += static_cast<std::uint64_t>(lane.end - (from >> usual.shift));
   }
   usual.stood += i - first;
-  usual.skipped += static_cast<std::uint64_t>(entries);
+  usual.skipped += entries;
   return i;
 }
 
 // The usual lane: since it was judged clean, no more happened than that tokens came or went in its
 // last page. False says nothing. It may be stale.
-bool Judge::stands(Ground& ground, Usual& usual, Lane& now) {
+bool Judge::stands(Ground& ground, Usual& usual, const Lane& now) {
   const auto row = static_cast<std::uint64_t>(now.row);
   if (row >= usual.known) return false;
   const Standing::Lane& lane = usual.rows[row];
   const std::int64_t len = usual.length_of(now);
   const std::int64_t from = usual.live_from(len - lane.q_len);
   const bool by_length = usual.lens != nullptr || (now.usual && now.q_pos == len - now.q_len);
-  if (len < 0 || lane.page == Standing::kUnknown || !by_length || from < lane.usual) return false;
-  if (now.mark != lane.mark) {
-    if (!lane.says(now)) return false;
-    now.mark = lane.mark;
+  if (lane.page == Standing::kUnknown || !lane.like(now) || !by_length || from < lane.usual) {
+    return false;
   }
   // Tokens in the last page, where it still is that one: 1 to a page of them.
   const std::int64_t held = len - lane.begin;
   if (held < 1 || held > usual.tokens) return false;
+  const Extents::Page* const page = usual.pages.find(lane.page);
   const bool as_then =
-      held <= usual.extents.prefix(lane.page, lane.written) && ground.cover(lane.layers);
+      page != nullptr && held <= page->written(lane.written) && ground.cover(lane.layers);
   if (!as_then && !last_page_written(ground, lane, from, len)) return false;
   usual.count(lane, from);
   return true;
@@ -135,7 +137,7 @@ bool Judge::last_page_written(Ground& ground, const Standing::Lane& lane, std::i
 }
 
 // The lane was just judged clean; its last entry is this one.
-void Judge::set_standing(Ground& ground, Lane& lane, const Live& live, const Rest& rest,
+void Judge::set_standing(Ground& ground, const Lane& lane, const Live& live, const Rest& rest,
                          const Cell& last) {
   const std::int64_t width = ground.width(lane);
   const bool whole = width < 0 || (live.lo >= lane.first && live.hi - lane.first <= width);
@@ -146,21 +148,23 @@ void Judge::set_standing(Ground& ground, Lane& lane, const Live& live, const Res
   const LayerSet alike = ground.pool.extents.alike(page);
   const LayerSet written = alike == kNoLayers ? rest.covered : alike;
   const std::int64_t known = std::max(rest.head.known, width < 0 ? 0 : lane.first);
-  lane.mark = ground.memos->standing.set(
+  const bool claimed = ground.claimed(last.tag);
+  ground.memos->standing.set(
       static_cast<std::size_t>(lane.row),
-      {.begin = (live.hi - 1) * ground.entry_tokens,
+      {.req = lane.req,
+       .q_len = static_cast<std::int32_t>(lane.q_len),
+       .first = static_cast<std::int32_t>(lane.first),
+       .entries = static_cast<std::int32_t>(lane.entries),
+       .begin = (live.hi - 1) * ground.entry_tokens,
        .usual = std::max(live.from, known * ground.entry_tokens),
        .page = page,
        .written = written,
        .before = rest.covered,
        .layers = ground.world.layers.intersect(rest.covered, written),
        .end = static_cast<std::int32_t>(live.hi),
-       .claimed = ground.claimed(last.tag),
-       .has_width = width >= 0,
-       .q_len = static_cast<std::int32_t>(lane.q_len),
-       .first = static_cast<std::int32_t>(lane.first),
-       .entries = static_cast<std::int32_t>(lane.entries),
-       .req = lane.req,
+       .unclaimed = !claimed,
+       .no_width = width < 0,
+       .seldom = !claimed || width < 0,
        .holder = ground.space.holder_index(lane.req),
        .from_holder = ground.from_space == nullptr ? Standing::kUnknown
                                                    : ground.from_space->holder_index(lane.req)});
@@ -189,7 +193,8 @@ bool Judge::still_holds(Ground& ground, const Lane& lane, const Memo& memo, cons
   return true;
 }
 
-void Judge::remember(Memo& memo, Ground& ground, Lane& lane, const Rest& rest, const Live& live) {
+void Judge::remember(Memo& memo, Ground& ground, const Lane& lane, const Rest& rest,
+                     const Live& live) {
   static const Holder kNobody;
   const Holder& from = rest.from_holder == nullptr ? kNobody : *rest.from_holder;
   memo.req = lane.req;
@@ -311,7 +316,7 @@ bool Judge::judge_rest(Ground& ground, std::size_t row, std::int64_t live, std::
 
 void Judge::judge_remembered(Ground& ground, std::size_t row, Memo& memo, const Live& live) {
   const auto& [from, lo, hi] = live;
-  Lane& lane = ground.view.lanes[row];
+  const Lane& lane = ground.view.lanes[row];
   Rest rest;
   rest.holder = ground.space.holder(lane.req);
   if (ground.from_space != nullptr) rest.from_holder = ground.from_space->holder(lane.req);

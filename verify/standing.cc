@@ -2,7 +2,6 @@
 #include "verify/standing.h"
 
 #include <algorithm>
-#include <atomic>
 
 namespace pagetape {
 
@@ -46,17 +45,13 @@ bool Standing::take(Holders& holders, std::uint32_t holder, std::size_t row) {
   return true;
 }
 
-std::uint64_t Standing::set(std::size_t row, const Lane& lane) {
-  // A lane may come from one judge to the next: no two give the same mark.
-  static std::atomic<std::uint64_t> marks;
+void Standing::set(std::size_t row, const Lane& lane) {
   if (row >= rows_.size()) rows_.resize(row + 1);
   const bool known = take(holders_, lane.holder, row) &&
                      (lane.from_holder == kUnknown || take(from_holders_, lane.from_holder, row));
   rows_[row] = lane;
-  rows_[row].mark = marks.fetch_add(1, std::memory_order_relaxed) + 1;
   if (!known) forget(row);
   most_ = std::max<std::int64_t>(most_, lane.end);
-  return rows_[row].mark;
 }
 
 }  // namespace pagetape

@@ -16,7 +16,8 @@ class Standing {
 
   // By the table's row.
   struct Lane {
-    std::uint64_t mark = 0;         // Of each of a launch's lanes that says the same as it.
+    Name req = kNone;
+    std::int32_t q_len = 1, first = 0, entries = -1;
     std::int64_t begin = 0;         // Position at which the last page begins.
     std::int64_t usual = 0;         // What is before it was not judged, or counts otherwise.
     std::uint32_t page = kUnknown;  // The last one; kUnknown: nothing is known of the lane.
@@ -24,14 +25,14 @@ class Standing {
     LayerSet before = kNoLayers;    // those before it,
     LayerSet layers = kNoLayers;    // and all of them.
     std::int32_t end = 0;           // Of the entries.
-    bool claimed = true;            // They say whose they are.
-    bool has_width = true;          // It is known how many entries the row has.
-    std::int32_t q_len = 1, first = 0, entries = -1;
-    Name req = kNone;
+    bool unclaimed = false;         // Of the entries it is not said whose they are,
+    bool no_width = false;          // or not how many the row has:
+    bool seldom = false;            // one of these.
     // Space::holder_index() here and where a map leads from; kUnknown: no map does.
     std::uint32_t holder = 0, from_holder = kUnknown;
 
-    bool says(const pagetape::Lane& lane) const {
+    // Does a launch's lane say the same?
+    bool like(const pagetape::Lane& lane) const {
       return lane.req == req && lane.q_len == q_len && lane.first == first &&
              lane.entries == entries;
     }
@@ -42,8 +43,8 @@ class Standing {
   void begin(std::int64_t cols, const BufferState& table, const Space& here, const Space* from);
   const Lane* rows() const { return rows_.data(); }
   std::size_t size() const { return rows_.size(); }
-  // The lane of that row was just judged by all there is to look at. Returns the mark of it.
-  std::uint64_t set(std::size_t row, const Lane& lane);
+  // The lane of that row was just judged by all there is to look at.
+  void set(std::size_t row, const Lane& lane);
 
  private:
   // The one row in which a holder is known; rows of others that have it, too, are not.
