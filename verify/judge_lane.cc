@@ -83,20 +83,23 @@ std::size_t Judge::stand_from(std::size_t i, const Ground& ground, Usual& usual)
   const SparseArray<Extents::Page>::Near pages = usual.pages;
   const Lane* const lanes = ground.view.lanes.data();
   const std::size_t n = ground.view.lanes.size(), first = i;
+  const std::int64_t window = usual.window;
+  const int shift = usual.shift;
   std::uint64_t entries = 0;
   for (; i < n; ++i) {
     const auto row = static_cast<std::uint64_t>(lanes[i].row);
     if (row >= known) break;
     const Standing::Lane& lane = usual.rows[row];
     const Extents::Page* const page = pages.find(lane.page);
-    if (page == nullptr || !lane.like(lanes[i]) || lane.layers != ground.spans || lane.seldom)
-      break;
+    if (page == nullptr) break;
+    if (!lane.like(lanes[i]) || lane.layers != ground.spans || lane.seldom) break;
     const std::int64_t len = first_lens[row].value;
     const auto held = static_cast<std::uint64_t>(len) - static_cast<std::uint64_t>(lane.begin);
     if (held - 1 >= page->written(lane.written)) break;
-    const std::int64_t from = usual.live_from(len - lane.q_len);
+    std::int64_t from = 0;
+    if (window > 0) from = std::max<std::int64_t>(0, len - lane.q_len + 1 - window);
     if (from < lane.usual) break;
-    entries += static_cast<std::uint64_t>(lane.end - (from >> usual.shift));
+    entries += static_cast<std::uint64_t>(lane.end - (from >> shift));
   }
   usual.stood += i - first;
   usual.skipped += entries;
@@ -137,8 +140,9 @@ bool Judge::last_page_written(Ground& ground, const Standing::Lane& lane, std::i
 }
 
 // The lane was just judged clean; its last entry is this one.
-void Judge::set_standing(Ground& ground, const Lane& lane, const Live& live, const Rest& rest,
-                         const Cell& last) {
+[[gnu::always_inline]] inline void Judge::set_standing(Ground& ground, const Lane& lane,
+                                                       const Live& live, const Rest& rest,
+                                                       const Cell& last) {
   const std::int64_t width = ground.width(lane);
   const bool whole = width < 0 || (live.lo >= lane.first && live.hi - lane.first <= width);
   const bool by_length = lane.q_len > 0 && lane.q_pos == lane.len - lane.q_len;
@@ -171,8 +175,9 @@ void Judge::set_standing(Ground& ground, const Lane& lane, const Live& live, con
 }
 
 // Is it the lane of the memo, and what has moved since? False: it is judged from the start.
-bool Judge::still_holds(Ground& ground, const Lane& lane, const Memo& memo, const Live& live,
-                        Rest& rest) {
+[[gnu::always_inline]] inline bool Judge::still_holds(Ground& ground, const Lane& lane,
+                                                      const Memo& memo, const Live& live,
+                                                      Rest& rest) {
   if (rest.holder == nullptr || !same_lane(memo, lane, *rest.holder, live.from)) return false;
   if (memo.from_birth != (rest.from_holder == nullptr ? 0 : rest.from_holder->birth)) return false;
   if (!ground.cover(memo.layers)) return false;
@@ -193,8 +198,8 @@ bool Judge::still_holds(Ground& ground, const Lane& lane, const Memo& memo, cons
   return true;
 }
 
-void Judge::remember(Memo& memo, Ground& ground, const Lane& lane, const Rest& rest,
-                     const Live& live) {
+[[gnu::always_inline]] inline void Judge::remember(Memo& memo, Ground& ground, const Lane& lane,
+                                                   const Rest& rest, const Live& live) {
   static const Holder kNobody;
   const Holder& from = rest.from_holder == nullptr ? kNobody : *rest.from_holder;
   memo.req = lane.req;
@@ -247,13 +252,15 @@ std::int64_t Judge::usual_until(const Ground& ground, const Lane& lane, std::int
                                 std::int64_t begin, std::int64_t end, const Rest& rest) {
   if (!rest.tagged) return begin;
   const std::vector<Cell>& cells = lane.table->cells;
+  const SparseArray<Extents::Page>::Near pages(ground.pool.extents.pages());
   end = std::min(end, lane.first + static_cast<std::int64_t>(cells.size()));
   for (; begin < end; ++begin) {
     const Cell& cell = cells.data()[begin - lane.first];
-    if (cell.tag != rest.tag || !in_place(ground, lane, cell, begin, rest) ||
-        !written(ground, lane.len, cell.page, rest.covered, live, begin)) {
-      break;
-    }
+    if (cell.tag != rest.tag || !in_place(ground, lane, cell, begin, rest)) break;
+    const Extents::Page* const page = pages.find(static_cast<std::uint32_t>(cell.page));
+    const std::int64_t held = std::min(ground.entry_tokens, lane.len - begin * ground.entry_tokens);
+    const bool as_others = page != nullptr && held <= page->written(rest.covered);
+    if (!as_others && !written(ground, lane.len, cell.page, rest.covered, live, begin)) break;
   }
   return begin;
 }
@@ -352,7 +359,8 @@ void Judge::judge_remembered(Ground& ground, std::size_t row, Memo& memo, const 
   }
 }
 
-void Judge::judge_lane(Ground& ground, std::size_t row, const Live& live) {
+[[gnu::always_inline]] inline void Judge::judge_lane(Ground& ground, std::size_t row,
+                                                     const Live& live) {
   const Lane& lane = ground.view.lanes[row];
   if (Memo* memo = memo_of(ground, lane)) return judge_remembered(ground, row, *memo, live);
   bool apart = false;
