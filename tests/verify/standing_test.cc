@@ -98,27 +98,18 @@ TEST_F(StandingTest, NorDoesOneWhoseColumnsAreNoLongerSaid) {
   EXPECT_EQ(known(), "");
 }
 
-TEST_F(StandingTest, EachLaneThatIsSetGetsAMarkOfItsOwn) {
-  const std::uint64_t first = standing_.set(0, lane(kA)), second = standing_.set(0, lane(kA));
-  EXPECT_NE(first, second);
-  EXPECT_EQ(standing_.rows()[0].mark, second);
-  Standing other;
-  EXPECT_NE(other.set(0, lane(kA)), second);
-  EXPECT_NE(first, 0U);  // That of a lane that is not known.
-}
-
 TEST_F(StandingTest, ALaneIsTheOneThatSaysTheSame) {
   const Standing::Lane known = lane(kA);
   Lane same;
   same.req = kA;
-  EXPECT_TRUE(known.says(same));
+  EXPECT_TRUE(known.like(same));
   for (std::int64_t Lane::*member : {&Lane::q_len, &Lane::first, &Lane::entries}) {
     Lane other = same;
     ++(other.*member);
-    EXPECT_FALSE(known.says(other));
+    EXPECT_FALSE(known.like(other));
   }
   same.req = kB;
-  EXPECT_FALSE(known.says(same));
+  EXPECT_FALSE(known.like(same));
 }
 
 TEST_F(StandingTest, WhoeverWasAwayTooLongKnowsNothing) {
