@@ -70,11 +70,10 @@ class Extents {
     if (p->groups != 0) return groups_cover(sets, groups_[p->groups - 1], layers, begin, end);
     return end <= p->prefix && sets.contains(p->layers, layers);
   }
-  // Was the page, as usual, written alike in just these layers, up to `end` at least? False says
-  // nothing.
-  bool begins_with(std::uint32_t page, LayerSet layers, std::uint32_t end) const {
+  // The layers in which alone the page was, as usual, written alike; kNoLayers: of none that holds.
+  LayerSet alike(std::uint32_t page) const {
     const Page* p = pages_.find(page);
-    return p != nullptr && p->groups == 0 && p->layers == layers && end <= p->prefix;
+    return p != nullptr && p->groups == 0 ? p->layers : kNoLayers;
   }
   // The layers in which every offset of [begin, end) is written.
   LayerSet covered(LayerSets& sets, std::uint32_t page, std::uint32_t begin,
@@ -108,12 +107,16 @@ class Extents {
     std::uint32_t prefix = 0;
     std::uint32_t groups = 0;  // 1 + index of the side table's entry; 0: none.
     EventIndex by = kNever;
+    // How far it is written from offset 0 on, where it was written alike in just these layers.
+    std::uint32_t written(LayerSet in) const { return groups == 0 && layers == in ? prefix : 0; }
     bool operator==(const Page&) const = default;
     template <class A>
     void visit(A& a) {
       a(layers, prefix, groups, by);
     }
   };
+
+  const SparseArray<Page>& pages() const { return pages_; }
 
  private:
   // A write to a page of several groups, or that makes it one.

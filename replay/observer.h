@@ -74,14 +74,11 @@ struct Lane {
   std::int64_t first = 0;     // Logical index of entry 0.
   std::int64_t entries = -1;  // That the row has; -1: not known.
   bool usual = false;         // A request's, with the entries of its table row one after another.
-  bool plain = false;         // Usual, and the row is among the first kPlainRows and begins at 0.
   const Pages* pages = nullptr;
   const TableRow* table = nullptr;
   const Ints* logical = nullptr;
   const NameList* spaces = nullptr;
   std::uint32_t slots_begin = 0, slots_count = 0;  // Into LaunchView::slots.
-
-  static constexpr std::int64_t kPlainRows = decltype(BufferState::lens)::kChunkSize;
 
   Lane() {}  // Written out, so that emplace_back() does not clear the bytes first.
 
@@ -89,7 +86,6 @@ struct Lane {
   void look_up_row(const BufferState& of) {
     table = of.table.find(static_cast<std::uint64_t>(row));
     usual = table != nullptr && req != kNone && logical == nullptr && spaces == nullptr;
-    plain = usual && first == 0 && entries >= 0 && row < kPlainRows;
   }
   void look_up_length(const BufferState& of) {
     len = of.length_at(row);

@@ -29,10 +29,9 @@ struct Column {
 struct Holder {
   SparseArray<Column, 64> columns;
   std::int64_t last_column = -1;  // The greatest ever set.
-  // Derived for observers, no part of a keyframe: another number with every touch of `changes`, of
-  // all that the space ever gave.
-  std::uint64_t moved = 0;
-  ChangeLog mapped;  // Derived alike: by logical page, whose entry in a map was set or cleared.
+  // Derived for observers, no part of a keyframe: by logical page, whose entry in a map was set or
+  // cleared.
+  ChangeLog mapped;
   // By logical page: where what was judged may not hold. Not told of is what a page gains, and what
   // a rewind takes from the last column or from behind it.
   ChangeLog changes;
@@ -71,6 +70,7 @@ class Space {
   }
   // Null where the page's neighbourhood was never given out.
   const PageInfo* find(PageId page) const { return pages_.find(static_cast<std::uint32_t>(page)); }
+  const SparseArray<PageInfo>& pages() const { return pages_; }
   bool known(PageId page) const { return !info(page).unknown; }
   bool owns(PageId page, Name owner) const {
     const PageInfo* p = find(page);
@@ -144,16 +144,11 @@ class Space {
   void forget();
 
   const Holder* holder(Name owner) const { return holders_.find(owner); }
-  // For whoever comes again: the holder of the name at that time, or another one, which `moved`
-  // tells apart, or none.
+  // By which the logs below tell of it; that of one who is gone is given to another one.
   std::uint32_t holder_index(Name owner) const { return holders_.index(owner); }
   // Holders by that index, with each touch of their logs: `changes`, and `mapped`.
   const TouchLog& touched() const { return touched_; }
   const TouchLog& map_touched() const { return map_touched_; }
-  const Holder* holder_at(std::uint32_t index) const {
-    const bool there = index < holders_.size() && holders_.data()[index].birth != 0;
-    return there ? holders_.data() + index : nullptr;
-  }
   // Something of the page changed for every owner of it (an extent shrank).
   void touch(PageId page);
   // The owner's pages hold less from the logical page on, which is not its last. There is one.
@@ -193,7 +188,6 @@ class Space {
   bool among_more(const PageInfo& info, Name owner) const;
   void touch(Holder& holder, std::int64_t logical, std::int64_t end = ChangeLog::kToTheEnd) {
     holder.changes.touch(logical, end);
-    holder.moved = ++moves_;
     touched_.touch(index_of(holder));
   }
   std::uint32_t index_of(const Holder& holder) const {
@@ -213,7 +207,6 @@ class Space {
   std::uint32_t epoch_ = 0;
   std::uint64_t births_ = 0;
   std::uint64_t owned_ = 0;  // Pages with an owner.
-  std::uint64_t moves_ = 0;  // Derived: the last holder's `moved`.
   TouchLog touched_, map_touched_;
 };
 

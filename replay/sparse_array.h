@@ -45,11 +45,20 @@ class SparseArray {
   }
   T* find(std::uint64_t index) { return const_cast<T*>(std::as_const(*this).find(index)); }
 
-  // The first elements, kChunk of them; null where none of them was ever written.
-  const T* first_chunk() const {
-    return !dense_.empty() && dense_.data()[0] ? dense_.data()[0]->data() : nullptr;
-  }
-  static constexpr std::uint64_t kChunkSize = kChunk;
+  // What a loop keeps at hand to find elements by: good until the next at() or clear(). Null is also
+  // what it finds where an index is beyond all measure.
+  class Near {
+   public:
+    explicit Near(const SparseArray& of) : chunks_(of.dense_.data()), size_(of.dense_.size()) {}
+    const T* find(std::uint64_t index) const {
+      const std::uint64_t c = index / kChunk;
+      return c < size_ && chunks_[c] ? &(*chunks_[c])[index % kChunk] : nullptr;
+    }
+
+   private:
+    const std::unique_ptr<std::array<T, kChunk>>* chunks_;
+    std::uint64_t size_;
+  };
 
   // Makes the element if need be.
   [[gnu::always_inline]] T& at(std::uint64_t index) {
@@ -76,6 +85,7 @@ class SparseArray {
       for (std::size_t i = 0; i < kChunk; ++i) f(c * kChunk + i, chunk[i]);
     });
   }
+  static constexpr std::uint64_t kChunkSize = kChunk;
 
  private:
   using Chunk = std::array<T, kChunk>;

@@ -97,24 +97,15 @@ class Judge : public Observer {
   };
   // A lane judged clean before: entries of its table row up to `end`, those that lay live then.
   struct Memo {
-    // While these are as they were, no more happened to the lane than that tokens came or went in
-    // its last page.
-    std::uint64_t moved = 0, from_moved = 0;   // Of its holder here, and where a map leads from,
-    std::uint32_t holder_at = 0, from_at = 0;  // by Space::holder_index().
-    std::uint32_t row_version = 0, from_mapped = 0;
     Name req = kNone;
-    PageId page = kUnknownPage;   // Of the last entry, where it passed in_place().
+    std::uint32_t row_version = 0, holder_version = 0, from_version = 0, from_mapped = 0;
     LayerSet layers = kNoLayers;  // In which every entry before the last one was written.
-    bool claimed = false;         // The entries' tag says whose they are.
+    std::uint32_t tag = 0;        // Of the last entry: its space and unit were right.
     bool apart = false;  // Each page is listed where its owner's column is, if it has just one.
     std::int64_t end = 0;
-    std::int64_t live = 0;   // First live position: those before were not judged.
-    std::int64_t usual = 0;  // Lanes that begin there or behind count alike.
+    std::int64_t live = 0;  // First live position: those before were not judged.
     std::int64_t first = 0;
-
-    std::uint32_t holder_version = 0, from_version = 0;
     Head head;
-    std::uint32_t tag = 0;  // Of the last entry: its space and unit were right.
     std::uint64_t birth = 0, from_birth = 0;
   };
   // What a launch says of its entries, beside the lanes themselves.
@@ -182,8 +173,8 @@ class Judge : public Observer {
     std::int64_t fits;              // Pages whose last byte the kernel's offset can express.
     std::int64_t cols;              // Of the table, as the launch says; -1: it does not.
     Memos* memos = nullptr;         // Null where lanes are judged anew.
-    LayerSet spans = kNoLayers;     // A set known to contain the launch's layers.
     LayerSet covered = kAllLayers;  // Layers in which every lane was found whole.
+    LayerSet spans{UINT32_MAX};     // A set that cover() took.
     bool clean = true;
     // Whatever changes of the lane at hand moves the logs that its memo would look at, and its
     // entries count alike but for the head.
@@ -191,6 +182,12 @@ class Judge : public Observer {
     Counts counts{};  // Judgements, a layer.
     // Entries that stood as judged before, those of unknown pages, and those whose space was said.
     std::uint64_t skipped = 0, skipped_unknown = 0, skipped_claimed = 0;
+    // A lane is written in these layers: are they all of the launch's? Mostly they are the same
+    // ones as of the lane before.
+    bool cover(LayerSet layers) {
+      return layers == spans || layers == kAllLayers || take_spans(layers);
+    }
+    bool take_spans(LayerSet layers);
     // Entries that the lane's row has; -1: not known, or of no matter.
     std::int64_t width(const Lane& lane) const {
       if (lane.logical != nullptr || cols < 0) return lane.logical != nullptr ? -1 : lane.entries;
@@ -223,49 +220,45 @@ class Judge : public Observer {
   struct Live {
     std::int64_t from = 0, lo = 0, hi = 0;
   };
-  // What all usual lanes of a launch need of its ground, and what comes of those that stand: apart
-  // from it, so that a compiler keeps it at hand from lane to lane.
+  // What the loop over a launch's lanes needs of its ground, and what comes of those that stand:
+  // apart from it, so that a compiler keeps it at hand from lane to lane.
   struct Usual {
     explicit Usual(Ground& ground, bool strict_window);
+    std::int64_t live_from(std::int64_t q_pos) const {
+      return window > 0 ? std::max<std::int64_t>(0, q_pos + 1 - window) : 0;
+    }
     Live live(std::int64_t len, std::int64_t q_pos) const {
-      Live live;
-      if (window > 0) {
-        live.from = std::max<std::int64_t>(0, q_pos + 1 - window);
-        live.lo = entry_of(live.from);
-      }
-      live.hi = entry_of(len + tokens - 1);
-      return live;
+      const std::int64_t from = live_from(q_pos);
+      return {.from = from, .lo = entry_of(from), .hi = entry_of(len + tokens - 1)};
     }
     std::int64_t entry_of(std::int64_t position) const {
       return shift >= 0 ? position >> shift : quotient(position, tokens);
     }
-    std::int64_t length_at(std::int64_t row) const {
-      const auto at = static_cast<std::uint64_t>(row);
-      if (first_lens == nullptr || row >= std::int64_t{Lane::kPlainRows}) {
-        return lens->length_at(row);
-      }
-      return std::max<std::int64_t>(first_lens[at].value, -1);  // INT64_MIN: not known.
+    // The lane may be stale. INT64_MIN or -1: not known.
+    std::int64_t length_of(const Lane& lane) const {
+      return lens == nullptr ? lane.len : lens->length_at(lane.row);
     }
-    void take(Memos* of) {
-      memos = of == nullptr ? nullptr : of->lanes.data();
-      rows = of == nullptr ? 0 : of->lanes.size();
+    void count(const Standing::Lane& lane, std::int64_t from) {
+      const auto n = static_cast<std::uint64_t>(lane.end - entry_of(from));
+      ++stood;
+      skipped += n;
+      if (lane.unclaimed) unclaimed += n;
+      if (lane.no_width) ++no_width;
     }
-    void cover(Ground& ground, LayerSet layers);
+    void take(const Memos* memos) {
+      rows = memos == nullptr ? nullptr : memos->standing.rows();
+      known = memos == nullptr ? 0 : memos->standing.size();
+    }
     void end(Ground& ground) const;
 
-    const Space* space;
-    const Space* from_space;
-    const Extents* extents;
-    Memo* memos = nullptr;
-    std::size_t rows = 0;  // Of `memos`.
+    SparseArray<Extents::Page>::Near pages;
     std::int64_t tokens, window;
     int shift;                // Tokens as a power of two; -1: they are none.
-    const BufferState* lens;  // Of lanes known by a number.
-    const Value* first_lens;  // Those of its first rows; null: none.
-    bool claimed;
-    LayerSet spans, covered;
-    LayerSet covered_by = kAllLayers;  // A set of which `covered` is known to be a part.
-    std::uint64_t skipped = 0, skipped_claimed = 0, widths = 0;
+    const BufferState* lens;  // Of lanes known by a row of it; null: they say their lengths.
+    const Standing::Lane* rows = nullptr;
+    std::uint64_t known = 0;  // So many of `rows`.
+    // Lanes that stand, their entries, and those of them that are seldom.
+    std::uint64_t stood = 0, skipped = 0, unclaimed = 0, no_width = 0;
   };
 
   // Fills in what is common to an event's findings.
@@ -331,20 +324,19 @@ class Judge : public Observer {
   void judge_remembered(Ground& ground, std::size_t row, Memo& memo, const Live& live);
   bool same_as_before(Ground& ground);
   void keep_judged(const Ground& ground);
-  bool still_holds(Ground& ground, const Lane& lane, const Memo& memo, const Live& live,
-                   Rest& rest) const;
+  static bool still_holds(Ground& ground, const Lane& lane, const Memo& memo, const Live& live,
+                          Rest& rest);
   static bool same_lane(const Memo& memo, const Lane& lane, const Holder& holder,
                         std::int64_t live) {
     return memo.req == lane.req && memo.birth == holder.birth && memo.first == lane.first &&
            memo.live <= live;
   }
-  static bool spans_launch(Ground& ground, LayerSet& spans, LayerSet layers);
-  static bool stands(Ground& ground, Usual& usual, const Lane& lane, std::int64_t len);
-  static bool stands(Ground& ground, Usual& usual, const Lane& now, const Standing::Lane& lane);
-  static Standing* standing_of(Ground& ground, const Usual& usual);
-  static void set_standing(Standing& standing, const Usual& usual, const Lane& lane);
-  static bool last_page_written(Ground& ground, Usual& usual, std::int64_t len, const Memo& memo,
-                                const Live& live);
+  static std::size_t stand_from(std::size_t i, const Ground& ground, Usual& usual);
+  static bool stands(Ground& ground, Usual& usual, const Lane& now);
+  static bool last_page_written(Ground& ground, const Standing::Lane& lane, std::int64_t from,
+                                std::int64_t len);
+  static void set_standing(Ground& ground, const Lane& lane, const Live& live, const Rest& rest,
+                           const Cell& last);
   bool judge_rest(Ground& ground, std::size_t row, std::int64_t live, std::int64_t hi, Rest& rest);
   static void note_absent(Ground& ground, Rest& rest, std::int64_t begin, std::int64_t end);
   static void note_unlike(Ground& ground, Rest& rest, const Entry& entry);
@@ -357,12 +349,12 @@ class Judge : public Observer {
     return ground.pool.extents.covers(ground.world.layers, static_cast<std::uint32_t>(page), layers,
                                       begin, end);
   }
-  bool quick(const Ground& ground, const Lane& lane, std::int64_t live, std::int64_t logical,
-             const Rest& rest) const;
-  bool in_place(const Ground& ground, const Lane& lane, const Cell& cell, std::int64_t logical,
-                const Rest& rest) const;
-  void remember(Memo& memo, const Ground& ground, const Lane& lane, const Rest& rest,
-                std::int64_t live, std::int64_t hi) const;
+  static bool in_place(const Ground& ground, const Lane& lane, const Cell& cell,
+                       std::int64_t logical, const Rest& rest);
+  static std::int64_t usual_until(const Ground& ground, const Lane& lane, std::int64_t live,
+                                  std::int64_t begin, std::int64_t end, const Rest& rest);
+  static void remember(Memo& memo, Ground& ground, const Lane& lane, const Rest& rest,
+                       const Live& live);
   Seen& seen_pool(const World& world, std::uint32_t pool) {
     const std::vector<Seen*>& seen = cache_->pools;
     if (pool < seen.size() && seen[pool] != nullptr) [[likely]]

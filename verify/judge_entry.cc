@@ -260,6 +260,49 @@ bool Judge::judge_extent_of(Ground& ground, std::size_t row, const Entry& entry,
                       ground.pool.extents.written_by(p));
 }
 
+// Does no page stand twice in the row? `apart`: as in a memo.
+bool Judge::judge_distinct(Ground& ground, std::size_t row, std::int64_t lo, std::int64_t hi,
+                           bool& apart) {
+  const Lane& lane = ground.view.lanes[row];
+  if (lane.req == kNone) return true;
+  bool clean = true;
+  apart = true;
+  ++stamp_;
+  const std::int64_t shift = lane.logical == nullptr ? lane.first : 0;
+  std::int64_t begin = lo - shift, end = hi - shift;
+  if (lane.logical != nullptr) {
+    begin = 0;
+    end = static_cast<std::int64_t>(lane.logical->size());
+  }
+  end = std::min(end, lane.held());
+  for (std::int64_t j = std::max<std::int64_t>(begin, 0); j < end; ++j) {
+    Entry entry{.index = j, .logical = j + shift, .cell = {}};
+    if (!lane.entry(j, entry.cell)) continue;
+    const std::int64_t value = raw(entry.cell.page);
+    if (value < 0 || value >= ground.bound) continue;
+    if (lane.logical != nullptr) {
+      entry.logical = (*lane.logical)[static_cast<std::size_t>(j)];
+      if (entry.logical < lo || entry.logical >= hi) continue;
+    }
+    const bool direct = ground.entry_tokens == ground.pool.page_size;
+    const auto page = direct ? entry.cell.page
+                             : PageId{static_cast<std::int32_t>(value * ground.entry_tokens /
+                                                                ground.pool.page_size)};
+    if (ground.pool.reserved_page(page) != nullptr) continue;
+    const PageInfo info = ground.space.info(page);
+    const bool elsewhere =
+        info.owner == lane.req && info.column >= 0 && info.column != entry.logical;
+    apart = apart && !info.unknown && info.owner != kNone && !elsewhere;
+    std::uint64_t& stamp = stamps_.at(static_cast<std::uint64_t>(value));
+    if (stamp == stamp_) {
+      clean = report_entry(ground, row, entry, Rule::kAliasedWrite,
+                           "stands twice among the row's live entries", kAllLayers, 0, true);
+    }
+    stamp = stamp_;
+  }
+  return clean;
+}
+
 std::vector<EventIndex> Judge::cause_of(const Ground& ground, const Target& target, EventIndex cell,
                                         EventIndex because) const {
   std::vector<EventIndex> cause{cell, because, target.binding.by, target.remapped_by};

@@ -44,153 +44,143 @@ inline Judge::Memo* Judge::memo_of(Ground& ground, const Lane& lane) {
   return lanes.data() + row;
 }
 
-// Was the lane judged in all layers of the launch? Mostly in the same ones as the lane before it.
-inline bool Judge::spans_launch(Ground& ground, LayerSet& spans, LayerSet layers) {
-  if (layers == spans) return true;
-  if (!ground.world.layers.contains(layers, ground.targets.layers)) return false;
+// Are they all the launch's layers? Then what is found whole is whole in no others.
+bool Judge::Ground::take_spans(LayerSet layers) {
+  if (!world.layers.contains(layers, targets.layers)) return false;
   spans = layers;
+  if (view.rows_like >= 0) covered = world.layers.intersect(covered, layers);  // Else no one asks.
   return true;
 }
 
 Judge::Usual::Usual(Ground& ground, bool strict_window)
-    : space(&ground.space),
-      from_space(ground.from_space),
-      extents(&ground.pool.extents),
+    : pages(ground.pool.extents.pages()),
       tokens(ground.entry_tokens),
       window(strict_window ? 0 : ground.window),
       shift(std::has_single_bit(static_cast<std::uint64_t>(tokens))
                 ? std::countr_zero(static_cast<std::uint64_t>(tokens))
                 : -1),
-      lens(ground.view.lens_of),
-      first_lens(lens == nullptr ? nullptr : lens->lens.first_chunk()),
-      claimed(ground.view.claim != kNoSpace),
-      spans(ground.spans),
-      covered(ground.covered) {
+      lens(ground.view.lens_of) {
+  if (ground.memos == nullptr) return;
+  ground.memos->standing.begin(ground.cols, ground.world.buffers[ground.view.table], ground.space,
+                               ground.from_space);
   take(ground.memos);
 }
 
-void Judge::Usual::cover(Ground& ground, LayerSet layers) {
-  if (ground.view.rows_like < 0) return;  // No one asks.
-  covered = ground.world.layers.intersect(covered, layers);
-  covered_by = layers;
-}
-
 void Judge::Usual::end(Ground& ground) const {
-  ground.counts[static_cast<std::size_t>(Rule::kShortTable)] += widths;
+  ground.counts[static_cast<std::size_t>(Rule::kShortTable)] += stood - no_width;
   ground.skipped += skipped;
-  ground.skipped_claimed += skipped_claimed;
-  ground.covered =
-      ground.covered == covered ? covered : ground.world.layers.intersect(ground.covered, covered);
+  ground.skipped_claimed += skipped - unclaimed;
 }
 
-// Is the last page written as far as the lane goes? In the layers of the memo, or at least in those
-// of the launch: the pages before it may have been written in more.
-bool Judge::last_page_written(Ground& ground, Usual& usual, std::int64_t len, const Memo& memo,
-                              const Live& live) {
-  for (const LayerSet layers : {memo.layers, ground.targets.layers}) {
-    if (!written(ground, len, memo.page, layers, live.from, live.hi - 1)) continue;
-    usual.cover(ground, layers);
-    return true;
+// Goes over lanes from `i` on as long as they stand and nothing about them is seldom: most. Returns
+// the first that is to be looked at by stands(), which may say the same of it. They may be stale.
+std::size_t Judge::stand_from(std::size_t i, const Ground& ground, Usual& usual) {
+  if (usual.lens == nullptr || usual.shift < 0) return i;
+  const SparseArray<Value>::Near lens(usual.lens->lens);
+  const Value* const first_lens = lens.find(0);
+  if (first_lens == nullptr) return i;
+  const std::uint64_t known = std::min<std::uint64_t>(usual.known, usual.lens->lens.kChunkSize);
+  const SparseArray<Extents::Page>::Near pages = usual.pages;
+  const Lane* const lanes = ground.view.lanes.data();
+  const std::size_t n = ground.view.lanes.size(), first = i;
+  const std::int64_t window = usual.window;
+  const int shift = usual.shift;
+  std::uint64_t entries = 0;
+  for (; i < n; ++i) {
+    const auto row = static_cast<std::uint64_t>(lanes[i].row);
+    if (row >= known) break;
+    const Standing::Lane& lane = usual.rows[row];
+    const Extents::Page* const page = pages.find(lane.page);
+    if (page == nullptr) break;
+    if (!lane.like(lanes[i]) || lane.layers != ground.spans || lane.seldom) break;
+    const std::int64_t len = first_lens[row].value;
+    const auto held = static_cast<std::uint64_t>(len) - static_cast<std::uint64_t>(lane.begin);
+    if (held - 1 >= page->written(lane.written)) break;
+    std::int64_t from = 0;
+    if (window > 0) from = std::max<std::int64_t>(0, len - lane.q_len + 1 - window);
+    if (from < lane.usual) break;
+    entries += static_cast<std::uint64_t>(lane.end - (from >> shift));
   }
-  return false;
+  usual.stood += i - first;
+  usual.skipped += entries;
+  return i;
 }
 
 // The usual lane: since it was judged clean, no more happened than that tokens came or went in its
-// last page. False says nothing. The lane may be stale.
-[[gnu::always_inline]] inline bool Judge::stands(Ground& ground, Usual& usual, const Lane& lane,
-                                                 std::int64_t len) {
-  if (!lane.usual || static_cast<std::size_t>(lane.row) >= usual.rows || len < 0) return false;
-  const Memo& memo = usual.memos[lane.row];
-  const Holder* holder = usual.space->holder_at(memo.holder_at);
-  const bool by_row = ground.view.lens_of != nullptr;  // No lane says its own length or position.
-  const Live live = usual.live(len, by_row ? len - lane.q_len : lane.q_pos);
-  if (holder == nullptr || memo.moved != holder->moved || memo.end != live.hi ||
-      memo.req != lane.req || memo.usual > live.from || memo.first != lane.first ||
-      memo.row_version != lane.table->changes.version() || memo.page == kUnknownPage ||
-      !spans_launch(ground, usual.spans, memo.layers)) {
+// last page. False says nothing. It may be stale.
+bool Judge::stands(Ground& ground, Usual& usual, const Lane& now) {
+  const auto row = static_cast<std::uint64_t>(now.row);
+  if (row >= usual.known) return false;
+  const Standing::Lane& lane = usual.rows[row];
+  const std::int64_t len = usual.length_of(now);
+  const std::int64_t from = usual.live_from(len - lane.q_len);
+  const bool by_length = usual.lens != nullptr || (now.usual && now.q_pos == len - now.q_len);
+  if (lane.page == Standing::kUnknown || !lane.like(now) || !by_length || from < lane.usual) {
     return false;
   }
-  if (usual.from_space != nullptr) {
-    const Holder* from = usual.from_space->holder_at(memo.from_at);
-    if (from == nullptr || memo.from_moved != from->moved ||
-        memo.from_mapped != from->mapped.version()) {
-      return false;
-    }
-  }
+  // Tokens in the last page, where it still is that one: 1 to a page of them.
+  const std::int64_t held = len - lane.begin;
+  if (held < 1 || held > usual.tokens) return false;
+  const Extents::Page* const page = usual.pages.find(lane.page);
+  const bool as_then =
+      page != nullptr && held <= page->written(lane.written) && ground.cover(lane.layers);
+  if (!as_then && !last_page_written(ground, lane, from, len)) return false;
+  usual.count(lane, from);
+  return true;
+}
+
+// Is the last page written as far as the lane goes, if not as it was then? At least in the layers
+// of the launch: those before it may have been written in more.
+bool Judge::last_page_written(Ground& ground, const Standing::Lane& lane, std::int64_t from,
+                              std::int64_t len) {
+  const LayerSet layers = ground.targets.layers;
+  return ground.cover(lane.before) && ground.cover(layers) &&
+         written(ground, len, PageId{static_cast<std::int32_t>(lane.page)}, layers, from,
+                 lane.end - 1);
+}
+
+// The lane was just judged clean; its last entry is this one.
+[[gnu::always_inline]] inline void Judge::set_standing(Ground& ground, const Lane& lane,
+                                                       const Live& live, const Rest& rest,
+                                                       const Cell& last) {
   const std::int64_t width = ground.width(lane);
-  if (width >= 0 && (live.lo < lane.first || live.hi - lane.first > width)) return false;
-  const auto end = static_cast<std::uint32_t>(len - (live.hi - 1) * usual.tokens);
-  const auto page = static_cast<std::uint32_t>(memo.page);
-  if (!usual.extents->begins_with(page, memo.layers, end)) {
-    if (!last_page_written(ground, usual, len, memo, live)) return false;
-  } else if (memo.layers != usual.covered_by) {
-    usual.cover(ground, memo.layers);
-  }
-  const auto n = static_cast<std::uint64_t>(live.hi - live.lo);
-  if (width >= 0) ++usual.widths;
-  usual.skipped += n;
-  if (usual.claimed || memo.claimed) usual.skipped_claimed += n;
-  return true;
-}
-
-// The same of a plain lane of which nothing else was touched.
-[[gnu::always_inline]] inline bool Judge::stands(Ground& ground, Usual& usual, const Lane& now,
-                                                 const Standing::Lane& lane) {
-  const std::int64_t len = usual.first_lens[now.row].value;
-  const std::int64_t hi = (len + usual.tokens - 1) >> usual.shift;
-  if (hi != lane.end || now.req != lane.req || now.q_len != lane.q_len ||
-      now.entries != lane.entries || len < lane.least) {
-    return false;
-  }
-  const auto end = static_cast<std::uint32_t>(len - ((hi - 1) << usual.shift));
-  if (!usual.extents->begins_with(lane.page, lane.layers, end)) return false;
-  if (lane.layers != usual.covered_by) usual.cover(ground, lane.layers);
-  const std::int64_t from = len - lane.q_len + 1 - usual.window;
-  const std::int64_t lo = usual.window > 0 && from > 0 ? from >> usual.shift : 0;
-  ++usual.widths;
-  usual.skipped += static_cast<std::uint64_t>(hi - lo);
-  if (usual.claimed || lane.claimed) usual.skipped_claimed += static_cast<std::uint64_t>(hi - lo);
-  return true;
-}
-
-// Where lanes are told apart by what was touched; null where they cannot be.
-Standing* Judge::standing_of(Ground& ground, const Usual& usual) {
-  const LaunchView& view = ground.view;
-  if (ground.memos == nullptr || view.lens_of == nullptr || usual.first_lens == nullptr ||
-      usual.shift < 0) {
-    return nullptr;
-  }
-  Standing& standing = ground.memos->standing;
-  standing.begin({usual.window, ground.cols, ground.targets.layers}, *view.table_of, ground.space,
-                 ground.from_space);
-  return &standing;
-}
-
-// The plain lane, where its memo is of now.
-void Judge::set_standing(Standing& standing, const Usual& usual, const Lane& lane) {
-  const Memo& memo = usual.memos[lane.row];
-  if (memo.req != lane.req || memo.end > INT32_MAX || lane.q_len > INT32_MAX ||
-      memo.page == kUnknownPage)
-    return;
-  if (usual.window == 0 && memo.usual > 0) return;
-  standing.set(lane.row, {.end = static_cast<std::int32_t>(memo.end),
-                          .req = lane.req,
-                          .page = static_cast<std::uint32_t>(memo.page),
-                          .layers = memo.layers,
-                          .least = memo.usual > 0 ? memo.usual - 1 + usual.window + lane.q_len : 0,
-                          .entries = lane.entries,
-                          .q_len = static_cast<std::int32_t>(lane.q_len),
-                          .claimed = memo.claimed,
-                          .holder = memo.holder_at,
-                          .from_holder = usual.from_space == nullptr ? UINT32_MAX : memo.from_at});
+  const bool whole = width < 0 || (live.lo >= lane.first && live.hi - lane.first <= width);
+  const bool by_length = lane.q_len > 0 && lane.q_pos == lane.len - lane.q_len;
+  const std::int64_t most = std::max({live.hi, lane.q_len, lane.first, lane.entries});
+  if (!rest.in_place || rest.from >= live.hi || !whole || !by_length || most > INT32_MAX) return;
+  const auto page = static_cast<std::uint32_t>(last.page);
+  const LayerSet alike = ground.pool.extents.alike(page);
+  const LayerSet written = alike == kNoLayers ? rest.covered : alike;
+  const std::int64_t known = std::max(rest.head.known, width < 0 ? 0 : lane.first);
+  const bool claimed = ground.claimed(last.tag);
+  ground.memos->standing.set(
+      static_cast<std::size_t>(lane.row),
+      {.req = lane.req,
+       .q_len = static_cast<std::int32_t>(lane.q_len),
+       .first = static_cast<std::int32_t>(lane.first),
+       .entries = static_cast<std::int32_t>(lane.entries),
+       .begin = (live.hi - 1) * ground.entry_tokens,
+       .usual = std::max(live.from, known * ground.entry_tokens),
+       .page = page,
+       .written = written,
+       .before = rest.covered,
+       .layers = ground.world.layers.intersect(rest.covered, written),
+       .end = static_cast<std::int32_t>(live.hi),
+       .unclaimed = !claimed,
+       .no_width = width < 0,
+       .seldom = !claimed || width < 0,
+       .holder = ground.space.holder_index(lane.req),
+       .from_holder = ground.from_space == nullptr ? Standing::kUnknown
+                                                   : ground.from_space->holder_index(lane.req)});
 }
 
 // Is it the lane of the memo, and what has moved since? False: it is judged from the start.
-bool Judge::still_holds(Ground& ground, const Lane& lane, const Memo& memo, const Live& live,
-                        Rest& rest) const {
+[[gnu::always_inline]] inline bool Judge::still_holds(Ground& ground, const Lane& lane,
+                                                      const Memo& memo, const Live& live,
+                                                      Rest& rest) {
   if (rest.holder == nullptr || !same_lane(memo, lane, *rest.holder, live.from)) return false;
   if (memo.from_birth != (rest.from_holder == nullptr ? 0 : rest.from_holder->birth)) return false;
-  if (!spans_launch(ground, ground.spans, memo.layers)) return false;
+  if (!ground.cover(memo.layers)) return false;
   rest.covered = memo.layers;
   rest.tagged = memo.tag != kNoTag;
   rest.tag = rest.tagged ? memo.tag : 0;
@@ -208,39 +198,33 @@ bool Judge::still_holds(Ground& ground, const Lane& lane, const Memo& memo, cons
   return true;
 }
 
-void Judge::remember(Memo& memo, const Ground& ground, const Lane& lane, const Rest& rest,
-                     std::int64_t live, std::int64_t hi) const {
-  memo.req = lane.req;
-  memo.layers = rest.covered;
-  memo.birth = rest.holder->birth;
-  memo.row_version = lane.table->changes.version();
-  memo.holder_version = rest.holder->changes.version();
-  memo.moved = rest.holder->moved;
+[[gnu::always_inline]] inline void Judge::remember(Memo& memo, Ground& ground, const Lane& lane,
+                                                   const Rest& rest, const Live& live) {
   static const Holder kNobody;
   const Holder& from = rest.from_holder == nullptr ? kNobody : *rest.from_holder;
-  memo.from_birth = from.birth;
+  memo.req = lane.req;
+  memo.row_version = lane.table->changes.version();
+  memo.holder_version = rest.holder->changes.version();
   memo.from_version = from.changes.version();
   memo.from_mapped = from.mapped.version();
-  memo.from_moved = from.moved;
-  memo.holder_at = ground.space.holder_index(lane.req);
-  memo.from_at = rest.from_holder == nullptr ? 0 : ground.from_space->holder_index(lane.req);
-  memo.head = rest.head;
+  memo.layers = rest.covered;
+  memo.end = live.hi;
+  memo.live = live.from;
   memo.first = lane.first;
-  memo.live = live;
-  memo.usual = std::max(live, rest.head.known * ground.entry_tokens);
-  memo.end = hi;
-  const Cell* last = lane.table->find(hi - 1 - lane.first);
-  const bool judged =
-      hi > quotient(live, ground.entry_tokens) && last != nullptr && last->page != kUnknownPage;
+  memo.head = rest.head;
+  memo.birth = rest.holder->birth;
+  memo.from_birth = from.birth;
+  const Cell* last = live.hi > live.lo ? lane.table->find(live.hi - 1 - lane.first) : nullptr;
+  const bool judged = last != nullptr && last->page != kUnknownPage;
   memo.tag = judged ? last->tag : kNoTag;
-  memo.claimed = judged && ground.claimed(last->tag);
-  memo.page = judged && rest.in_place && rest.from < hi ? last->page : kUnknownPage;
+  if (judged) set_standing(ground, lane, live, rest, *last);
 }
 
 // Is the entry owned by the lane's request at its one column, mapped as the map says, and neither
 // evicted nor reserved? Whatever changes that moves the request's logs at or before that column.
-inline bool Judge::in_place(const Ground& ground, const Lane& lane, const Cell& cell,
-                            std::int64_t logical, const Rest& rest) const {
+[[gnu::always_inline]] inline bool Judge::in_place(const Ground& ground, const Lane& lane,
+                                                   const Cell& cell, std::int64_t logical,
+                                                   const Rest& rest) {
   if (rest.holder == nullptr) return false;
   const Column* column = rest.holder->columns.find(static_cast<std::uint64_t>(logical));
   if (raw(cell.page) < 0 || raw(cell.page) >= std::min(ground.bound, ground.fits) ||
@@ -262,14 +246,23 @@ inline bool Judge::in_place(const Ground& ground, const Lane& lane, const Cell& 
   return mapped != nullptr && mapped->to == raw(cell.page);
 }
 
-// Is the entry clean, by the few looks that the usual one costs? False says nothing.
-inline bool Judge::quick(const Ground& ground, const Lane& lane, std::int64_t live,
-                         std::int64_t logical, const Rest& rest) const {
-  const auto index = static_cast<std::uint64_t>(logical - lane.first);
-  if (!rest.tagged || index >= lane.table->cells.size()) return false;
-  const Cell& cell = lane.table->cells[index];
-  return cell.tag == rest.tag && in_place(ground, lane, cell, logical, rest) &&
-         written(ground, lane.len, cell.page, rest.covered, live, logical);
+// The first entry of [begin, end), all held by the row, that is not clean by the few looks that the
+// usual one costs.
+std::int64_t Judge::usual_until(const Ground& ground, const Lane& lane, std::int64_t live,
+                                std::int64_t begin, std::int64_t end, const Rest& rest) {
+  if (!rest.tagged) return begin;
+  const std::vector<Cell>& cells = lane.table->cells;
+  const SparseArray<Extents::Page>::Near pages(ground.pool.extents.pages());
+  end = std::min(end, lane.first + static_cast<std::int64_t>(cells.size()));
+  for (; begin < end; ++begin) {
+    const Cell& cell = cells.data()[begin - lane.first];
+    if (cell.tag != rest.tag || !in_place(ground, lane, cell, begin, rest)) break;
+    const Extents::Page* const page = pages.find(static_cast<std::uint32_t>(cell.page));
+    const std::int64_t held = std::min(ground.entry_tokens, lane.len - begin * ground.entry_tokens);
+    const bool as_others = page != nullptr && held <= page->written(rest.covered);
+    if (!as_others && !written(ground, lane.len, cell.page, rest.covered, live, begin)) break;
+  }
+  return begin;
 }
 
 // Entries [begin, end) are not in the table.
@@ -305,10 +298,10 @@ bool Judge::judge_rest(Ground& ground, std::size_t row, std::int64_t live, std::
   rest.in_place = begin == rest.from && end == hi;
   note_absent(ground, rest, rest.from, begin);
   for (std::int64_t logical = begin; logical < end; ++logical) {
-    if (quick(ground, lane, live, logical, rest)) {
-      ground.skip(logical, logical + 1, rest.head, rest.tag);
-      continue;
-    }
+    const std::int64_t usual = usual_until(ground, lane, live, logical, end, rest);
+    ground.skip(logical, usual, rest.head, rest.tag);
+    logical = usual;
+    if (logical == end) break;
     Entry entry{.index = logical - lane.first, .logical = logical, .cell = {}};
     if (!lane.entry(entry.index, entry.cell)) {
       rest.in_place = false;
@@ -358,15 +351,16 @@ void Judge::judge_remembered(Ground& ground, std::size_t row, Memo& memo, const 
   ground.clean = ground.clean && clean;
   // What changes is known by column: a lane that lists a page elsewhere is not remembered.
   if (clean && ground.followed && rest.holder != nullptr) {
-    ground.covered = ground.world.layers.intersect(ground.covered, rest.covered);
-    remember(memo, ground, lane, rest, from, hi);
+    ground.cover(rest.covered);
+    remember(memo, ground, lane, rest, live);
   } else {
     memo = {};
     ground.covered = kNoLayers;
   }
 }
 
-void Judge::judge_lane(Ground& ground, std::size_t row, const Live& live) {
+[[gnu::always_inline]] inline void Judge::judge_lane(Ground& ground, std::size_t row,
+                                                     const Live& live) {
   const Lane& lane = ground.view.lanes[row];
   if (Memo* memo = memo_of(ground, lane)) return judge_remembered(ground, row, *memo, live);
   bool apart = false;
@@ -378,25 +372,14 @@ void Judge::judge_lane(Ground& ground, std::size_t row, const Live& live) {
 void Judge::judge_lanes(Ground& ground) {
   Usual usual(ground, options_.strict_window);
   const LaunchView& view = ground.view;
-  Standing* const standing = standing_of(ground, usual);
-  for (std::size_t i = 0, n = view.lanes.size(); i < n; ++i) {
-    const Lane& lane = view.lanes.data()[i];
-    const bool may_stand = standing != nullptr && lane.plain;
-    if (may_stand && stands(ground, usual, lane, standing->rows()[lane.row])) {
-      ++stood_;
-      continue;
-    }
-    const std::int64_t len = view.stale ? usual.length_at(lane.row) : lane.len;
-    if (stands(ground, usual, lane, len)) {
-      if (may_stand) set_standing(*standing, usual, lane);
-      continue;
-    }
-    if (may_stand) standing->forget(lane.row);
+  for (std::size_t i = 0, n = view.lanes.size(); (i = stand_from(i, ground, usual)) < n; ++i) {
+    if (stands(ground, usual, view.lanes[i])) continue;
     view.refresh(i);
+    const Lane& lane = view.lanes[i];
     if (lane.len < 0) continue;
     Live live = usual.live(lane.len, lane.q_pos);
     if (const std::int64_t width = ground.width(lane); width >= 0) {
-      ++usual.widths;
+      ++ground.counts[static_cast<std::size_t>(Rule::kShortTable)];
       if (live.lo < lane.first || live.hi - lane.first > width) [[unlikely]]
         report_width(ground, i, live.lo, live.hi);
     }
@@ -404,52 +387,9 @@ void Judge::judge_lanes(Ground& ground) {
     if (lane.pages == nullptr && lane.table == nullptr) continue;
     judge_lane(ground, i, live);
     usual.take(ground.memos);
-    if (may_stand && live.hi <= ground.width(lane)) set_standing(*standing, usual, lane);
   }
+  stood_ += usual.stood;
   usual.end(ground);
-}
-
-// Does no page stand twice in the row? `apart`: as in a memo.
-bool Judge::judge_distinct(Ground& ground, std::size_t row, std::int64_t lo, std::int64_t hi,
-                           bool& apart) {
-  const Lane& lane = ground.view.lanes[row];
-  if (lane.req == kNone) return true;
-  bool clean = true;
-  apart = true;
-  ++stamp_;
-  const std::int64_t shift = lane.logical == nullptr ? lane.first : 0;
-  std::int64_t begin = lo - shift, end = hi - shift;
-  if (lane.logical != nullptr) {
-    begin = 0;
-    end = static_cast<std::int64_t>(lane.logical->size());
-  }
-  end = std::min(end, lane.held());
-  for (std::int64_t j = std::max<std::int64_t>(begin, 0); j < end; ++j) {
-    Entry entry{.index = j, .logical = j + shift, .cell = {}};
-    if (!lane.entry(j, entry.cell)) continue;
-    const std::int64_t value = raw(entry.cell.page);
-    if (value < 0 || value >= ground.bound) continue;
-    if (lane.logical != nullptr) {
-      entry.logical = (*lane.logical)[static_cast<std::size_t>(j)];
-      if (entry.logical < lo || entry.logical >= hi) continue;
-    }
-    const bool direct = ground.entry_tokens == ground.pool.page_size;
-    const auto page = direct ? entry.cell.page
-                             : PageId{static_cast<std::int32_t>(value * ground.entry_tokens /
-                                                                ground.pool.page_size)};
-    if (ground.pool.reserved_page(page) != nullptr) continue;
-    const PageInfo info = ground.space.info(page);
-    const bool elsewhere =
-        info.owner == lane.req && info.column >= 0 && info.column != entry.logical;
-    apart = apart && !info.unknown && info.owner != kNone && !elsewhere;
-    std::uint64_t& stamp = stamps_.at(static_cast<std::uint64_t>(value));
-    if (stamp == stamp_) {
-      clean = report_entry(ground, row, entry, Rule::kAliasedWrite,
-                           "stands twice among the row's live entries", kAllLayers, 0, true);
-    }
-    stamp = stamp_;
-  }
-  return clean;
 }
 
 }  // namespace pagetape

@@ -189,8 +189,7 @@ void Judge::judge_group(World& world, const LaunchView& view, std::uint32_t g) {
                 .pending = !world.ops.empty(),
                 .unit = e.unit,
                 .fits = pages_that_fit(pool),
-                .cols = e.table_cols.value_or(-1),
-                .spans = targets.layers};
+                .cols = e.table_cols.value_or(-1)};
   if (!several) ground.memos = memos_for(ground);
   if (!same_as_before(ground)) {
     judge_lanes(ground);

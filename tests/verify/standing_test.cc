@@ -23,10 +23,11 @@ class StandingTest : public testing::Test {
   static void give(Space& space, Name owner, std::int32_t page) {
     space.give(PageId{page}, owner, 0, 1, true);
   }
-  void begin(const Standing::Like& like = {}) { standing_.begin(like, table_, here_, &from_); }
+  void begin(std::int64_t cols = 8) { standing_.begin(cols, table_, here_, &from_); }
   Standing::Lane lane(Name req) const {
     Standing::Lane lane;
-    lane.end = 1;
+    lane.page = 1;
+    lane.end = 5;
     lane.req = req;
     lane.holder = here_.holder_index(req);
     lane.from_holder = from_.holder_index(req);
@@ -36,8 +37,8 @@ class StandingTest : public testing::Test {
   std::string known() {
     begin();
     std::string rows;
-    for (int row = 0; row < 4; ++row) {
-      if (standing_.rows()[row].end != -1) rows += std::to_string(row);
+    for (std::size_t row = 0; row < standing_.size(); ++row) {
+      if (standing_.rows()[row].page != Standing::kUnknown) rows += std::to_string(row);
     }
     return rows;
   }
@@ -82,12 +83,33 @@ TEST_F(StandingTest, OfTwoRowsOfOneHolderTheLastIsKnown) {
   EXPECT_EQ(known(), "1");
 }
 
-TEST_F(StandingTest, AnotherLaunchKnowsNothing) {
-  begin({.window = 512});
-  EXPECT_EQ(standing_.rows()[0].end, -1);
+TEST_F(StandingTest, ATableTooNarrowForALaneKnowsNothing) {
+  begin(5);
+  EXPECT_EQ(known(), "01");
+  begin(4);
+  EXPECT_EQ(known(), "");
+}
+
+TEST_F(StandingTest, NorDoesOneWhoseColumnsAreNoLongerSaid) {
+  begin(-1);
   standing_.set(0, lane(kA));
-  begin({.window = 512});
-  EXPECT_EQ(standing_.rows()[0].end, 1);
+  begin(-1);
+  EXPECT_EQ(standing_.rows()[0].page, 1U);
+  EXPECT_EQ(known(), "");
+}
+
+TEST_F(StandingTest, ALaneIsTheOneThatSaysTheSame) {
+  const Standing::Lane known = lane(kA);
+  Lane same;
+  same.req = kA;
+  EXPECT_TRUE(known.like(same));
+  for (std::int64_t Lane::*member : {&Lane::q_len, &Lane::first, &Lane::entries}) {
+    Lane other = same;
+    ++(other.*member);
+    EXPECT_FALSE(known.like(other));
+  }
+  same.req = kB;
+  EXPECT_FALSE(known.like(same));
 }
 
 TEST_F(StandingTest, WhoeverWasAwayTooLongKnowsNothing) {
