@@ -72,7 +72,7 @@ bool SlotsIn::open(In& in, schema::SlotLists::Reader lists, std::uint64_t slots,
   splits_left_ = ColumnIn::cells_of(lists.getSplits());
   bool ascend = true;
   std::int64_t last = 0;
-  if (!in.need(splits_.open(lists.getSplits(), splits_left_, 0), kBadSize)) return false;
+  if (!in.need(splits_.open_values(lists.getSplits(), splits_left_), kBadSize)) return false;
   ColumnIn(splits_).each(splits_left_, [&](std::size_t, std::int64_t split) {
     ascend &= split > last;
     last = split;

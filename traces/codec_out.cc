@@ -162,7 +162,7 @@ void write_slots(schema::SlotLists::Builder out, const ColumnOut& counts, bool m
   for (std::size_t i = 0; i < counts.size() && at < slots.size(); ++i) {
     const std::int64_t count = counts[i] - may_be_absent;
     if (count <= 0) continue;
-    const std::size_t begin = at, end = at + static_cast<std::size_t>(count);
+    const std::size_t end = at + static_cast<std::size_t>(count);
     std::int64_t last = slots[at];
     firsts.push(last);
     while (++at < end) {
@@ -179,7 +179,7 @@ void write_slots(schema::SlotLists::Builder out, const ColumnOut& counts, bool m
   const bool by_runs = firsts.size() + splits.size() <= slots.size();
   out.setRuns(by_runs);
   (by_runs ? firsts : slots).write_values(out.initValues());
-  if (by_runs) splits.write(pointers[2]);
+  if (by_runs && splits.size() > 0) splits.write_values(out.initSplits());
 }
 
 // Memory that one message after the other is built in, so that none of it is allocated anew, and

@@ -121,6 +121,10 @@ Form narrowest(std::span<const std::int64_t> cells, std::size_t zeros, bool may_
   return {delta.width(), true, use_base ? first : 0};
 }
 
+bool is_constant(std::span<const std::int64_t> cells) {
+  return cells[0] != kAbsentCell && std::equal(cells.begin() + 1, cells.end(), cells.begin());
+}
+
 // The bytes of a list, where it is of that very width (a message may hold another).
 template <class List>
 const unsigned char* bytes_of(List list, capnp::ElementSize size, std::size_t cells) {
@@ -137,6 +141,12 @@ void ColumnOut::grow(std::size_t n) {
 
 void ColumnOut::write(capnp::AnyPointer::Builder out) const {
   if (size_ == 0) return;
+  if (lead_ == 0 && is_constant(cells())) {
+    auto column = out.initAs<schema::Column>();
+    column.setDelta(true);
+    column.setBase(cells_[0]);
+    return;
+  }
   const bool lead_is_absent = fallback_ == kAbsentCell;
   write_cells(out.initAs<schema::Column>(), lead_, lead_is_absent, cells(),
               narrowest(cells(), lead_is_absent ? 0 : lead_, true));
@@ -179,14 +189,15 @@ bool ColumnIn::take(schema::Column::Reader in, std::size_t cells) {
 bool ColumnIn::open(schema::Column::Reader in, std::size_t cells, std::int64_t fallback) {
   if (in.which() != schema::Column::ELIDED) return take(in, cells);
   width_ = 0;
+  delta_ = in.getDelta();
   at_ = end_ = kBlock;
-  block_.fill(fallback);
+  block_.fill(delta_ ? in.getBase() : fallback);
   return true;
 }
 
 bool ColumnIn::open_values(schema::Column::Reader in, std::size_t cells) {
   if (in.which() != schema::Column::ELIDED) return take(in, cells);
-  return open(in, 0, 0) && cells == 0;
+  return cells == 0 && open(in, 0, 0);
 }
 
 std::size_t ColumnIn::cells_of(schema::Column::Reader in) {
@@ -209,9 +220,15 @@ bool ColumnIn::sum(std::size_t cells, bool may_be_absent, std::uint64_t& total,
   total = 0;
   if (lists != nullptr) *lists = 0;
   if (elided()) return true;
-  ColumnIn counts = *this;
   bool good = true;
   std::uint64_t some = 0;
+  if (width_ == 0) {
+    const std::int64_t n = block_[0];
+    const auto each = static_cast<std::uint64_t>(n - (may_be_absent && n > 0));
+    if (lists != nullptr) *lists = each > 0 ? cells : 0;
+    return 0 <= n && n <= kMaxCount && !__builtin_mul_overflow(each, cells, &total);
+  }
+  ColumnIn counts = *this;
   counts.each(cells, [&](std::size_t, std::int64_t n) {
     good &= 0 <= n && n <= kMaxCount;
     n -= may_be_absent && n > 0;
@@ -224,7 +241,7 @@ bool ColumnIn::sum(std::size_t cells, bool may_be_absent, std::uint64_t& total,
 
 void ColumnIn::fill() {
   at_ = 0;
-  if (elided()) return;
+  if (width_ == 0) return;
   PAGETAPE_CHECK(left_ > 0, "a column has not the cells that are taken");
   end_ = static_cast<std::uint32_t>(std::min(kBlock, left_));
   left_ -= end_;

@@ -96,7 +96,7 @@ class ColumnIn {
   static std::size_t cells_of(schema::Column::Reader in);
 
   // Whether next() gives but the fallback.
-  bool elided() const { return width_ == 0; }
+  bool elided() const { return width_ == 0 && !delta_; }
 
   // The next cell. At most as many may be taken as open() was told of.
   std::int64_t next() {
@@ -150,7 +150,7 @@ class ColumnIn {
   static constexpr std::size_t kBlock = 64;
   std::array<std::int64_t, kBlock> block_{};  // The cells from at_ to end_ are the next ones.
   std::uint32_t at_ = 0, end_ = 0;
-  std::uint8_t width_ = 0;  // Bytes of a cell; 0: elided.
+  std::uint8_t width_ = 0;  // Bytes of a cell; 0: elided, or (delta_) constant.
   bool delta_ = false;
   const unsigned char* data_ = nullptr;  // Of the cells behind those, and how many they are.
   std::size_t left_ = 0;

@@ -13,7 +13,8 @@ struct Column {
   # Integers in the narrowest list that holds them. The least value of a width (-128 in int8) says
   # "absent". With `delta` each value but an absent one is the difference to the one before (the
   # first to `base`, wrapping at 64 bits). A column is elided (M9) where every cell has its default:
-  # absent for an optional number, flag or layer, else 0 (of a name: none; of counts: 0).
+  # absent for an optional number, flag or layer, else 0 (of a name: none; of counts: 0). With
+  # `delta` and elided, every cell is `base`.
 
   delta @0 :Bool;
   union {

@@ -114,6 +114,40 @@ TEST(BadInput, M10CountsMustAddUp) {
   });
 }
 
+void set_constant(schema::Column::Builder column, std::int64_t value) {
+  column.setElided();
+  column.setDelta(true);
+  column.setBase(value);
+}
+
+TEST(BadInput, M9ValuesOfListsAreNeverOneForAll) {
+  expect_must("(M10)", {kAlloc},
+              [](auto, auto c) { set_constant(c.getAlloc().getPages().initValues(), 1); });
+  expect_must("(M10)", {kAlloc}, [](auto, auto c) {
+    set_constant(c.getAlloc().getPages().initCounts(), std::int64_t{1} << 32);
+    set_constant(c.getAlloc().getPages().initValues(), 1);
+  });
+}
+
+TEST(BadInput, M10CountsThatCostNothingInTheFileAddUp) {
+  const auto count = [](std::int64_t n) {
+    return [n](auto, auto c) { set_constant(c.getAlloc().getPages().initCounts(), n); };
+  };
+  EXPECT_EQ(error_of({kAlloc, kAlloc}, count(2)), "");
+  for (const std::int64_t n :
+       {INT64_MIN, INT64_MAX, std::int64_t{-1}, std::int64_t{1}, std::int64_t{3}}) {
+    expect_must("(M10)", {kAlloc, kAlloc}, count(n));
+  }
+  // 2^32 runs of 2^32 cells: a sum of 64 bits would be 0, the number of the values.
+  expect_must("(M10)", {kTable}, [](auto, auto c) {
+    auto cells = c.getTable().getPages();
+    for (auto column : {cells.initRuns(), cells.initLengths()}) {
+      set_constant(column, std::int64_t{1} << 32);
+    }
+    cells.disownValues();
+  });
+}
+
 TEST(BadInput, M11NamesMustBeStringsOfTheSegment) {
   expect_must("(M11)", {kPool}, [](auto, auto c) { set_bytes(c.getPool().initPool(), {2}); });
   expect_must("(M11)", {kPool}, [](auto, auto c) { set_bytes(c.getPool().initPool(), {-1}); });

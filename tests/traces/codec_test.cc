@@ -383,6 +383,8 @@ TEST(Codec, AColumnOfDifferencesIsAsNarrowAsThey) {
   times({OptInt(), at(kNow), at(kNow - 300)}, INT16, kNow);
   times({at(0), at(kNow), at(kNow + 1)}, INT64, 0);
   times({at(40), at(41), at(43)}, INT8, 0);
+  times({at(kNow)}, ELIDED, kNow);
+  times({at(kNow), OptInt()}, INT8, kNow);
   times({at(-INT64_MAX), at(INT64_MAX)}, INT8, -INT64_MAX);  // They wrap.
 }
 
