@@ -62,6 +62,31 @@ void FieldIn<OptNumber>::get(In& in, OptNumber& value) {
   in.doubtful |= !allows(Limits(), *in.names, *value);
 }
 
+bool SlotsIn::open(In& in, schema::SlotLists::Reader lists, std::uint64_t slots,
+                   std::uint64_t some) {
+  in.slots += slots;
+  if (!in.need(in.slots <= kMaxSegmentSlots, "a segment has too many slots (M20)")) return false;
+  by_runs_ = lists.getRuns();
+  at_ = split_ = 0;
+  if (!by_runs_) return in.need(values_.open_values(lists.getValues(), slots), kBadCount);
+  splits_left_ = ColumnIn::cells_of(lists.getSplits());
+  bool ascend = true;
+  std::int64_t last = 0;
+  if (!in.need(splits_.open_values(lists.getSplits(), splits_left_), kBadSize)) return false;
+  ColumnIn(splits_).each(splits_left_, [&](std::size_t, std::int64_t split) {
+    ascend &= split > last;
+    last = split;
+  });
+  if (!in.need(ascend && (splits_left_ == 0 || static_cast<std::uint64_t>(last) < slots),
+               kBadRun) ||
+      !in.need(values_.open_values(lists.getValues(), some + splits_left_),
+               "not one value for each run of slots (M19)")) {
+    return false;
+  }
+  next_split();
+  return true;
+}
+
 bool TableCellsIn::open(In& in, capnp::AnyPointer::Reader p, capnp::StructSchema,
                         const Limits& field, std::size_t cells) {
   limits_ = &field;
@@ -158,18 +183,13 @@ void RowsIn::read_slots(In& in, std::size_t n) {
           in, column.column, n,
           *column.limits, [&](std::size_t i) -> auto& { return lanes.reqs.data()[i]; });
     } else if constexpr (std::is_same_v<M, std::optional<Slots>>) {
-      const Limits& limits = *column.limits;
       column.counts.each(n, [&](std::size_t i, std::int64_t count) {
         if (count == 0) [[unlikely]]
           without.push_back(i);
         // A list may be absent: counts are one more.
-        for (std::int64_t left = count - 1; left > 0;) {
-          const auto [first, run] = column.values.next_run(static_cast<std::size_t>(left));
-          left -= static_cast<std::int64_t>(run);
-          const SlotId slot{first};
-          const SlotId last{static_cast<std::int64_t>(static_cast<std::uint64_t>(first) + run - 1)};
-          in.doubtful |= !allows(limits, *in.names, slot) || !allows(limits, *in.names, last);
-          lanes.runs.push_back({slot, static_cast<std::uint32_t>(run)});
+        if (count > 1) {
+          column.values.take(in, static_cast<std::uint64_t>(count - 1),
+                             [&lanes](const ev::SlotRun& run) { lanes.runs.push_back(run); });
         }
         lanes.ends.data()[i] = static_cast<std::uint32_t>(lanes.runs.size());
       });

@@ -155,6 +155,33 @@ void TableCellsOut::write(capnp::AnyPointer::Builder p, capnp::StructSchema) con
   values_.write_values(out.initValues());
 }
 
+void write_slots(schema::SlotLists::Builder out, const ColumnOut& counts, bool may_be_absent,
+                 const ColumnOut& slots) {
+  ColumnOut firsts, splits;
+  std::size_t at = 0;
+  for (std::size_t i = 0; i < counts.size() && at < slots.size(); ++i) {
+    const std::int64_t count = counts[i] - may_be_absent;
+    if (count <= 0) continue;
+    const std::size_t end = at + static_cast<std::size_t>(count);
+    std::int64_t last = slots[at];
+    firsts.push(last);
+    while (++at < end) {
+      const std::int64_t slot = slots[at];
+      if (static_cast<std::uint64_t>(slot) != static_cast<std::uint64_t>(last) + 1) {
+        splits.push(static_cast<std::int64_t>(at));
+        firsts.push(slot);
+      }
+      last = slot;
+    }
+  }
+  auto pointers = capnp::toAny(out).getPointerSection();
+  counts.write(pointers[0]);
+  const bool by_runs = firsts.size() + splits.size() <= slots.size();
+  out.setRuns(by_runs);
+  (by_runs ? firsts : slots).write_values(out.initValues());
+  if (by_runs && splits.size() > 0) splits.write_values(out.initSplits());
+}
+
 // Memory that one message after the other is built in, so that none of it is allocated anew, and
 // the flat form of one that fits stands there already.
 class MessageMemory {

@@ -39,24 +39,31 @@ std::int64_t difference(std::int64_t v, std::int64_t last) {
                                    static_cast<std::uint64_t>(last));
 }
 
+// Whether cells are written as they are, or each as its difference from the one before.
+struct Form {
+  int width;  // Bytes.
+  bool delta;
+  std::int64_t base = 0;  // Before the first.
+};
+
 // The cells that are given, behind `lead` ones that are absent or 0: none of these differs from
 // what stands before it. A list that was just made is zero.
 template <class W, class List>
 void fill(List list, std::size_t lead, bool lead_is_absent, std::span<const std::int64_t> cells,
-          bool delta) {
+          Form form) {
   constexpr W kAbsent = std::numeric_limits<W>::min();
   // In this form a list's elements stand side by side: to write them so is one store each.
   const capnp::AnyList::Reader any = list.asReader();
   W* to = reinterpret_cast<W*>(const_cast<unsigned char*>(any.getRawBytes().begin()));
   if (lead_is_absent) std::fill_n(to, lead, kAbsent);
   to += lead;
-  if (!delta) {
+  if (!form.delta) {
     for (const std::int64_t cell : cells) {
       *to++ = cell == kAbsentCell ? kAbsent : static_cast<W>(cell);
     }
     return;
   }
-  std::int64_t last = 0;
+  std::int64_t last = form.base;
   for (const std::int64_t cell : cells) {
     const bool absent = cell == kAbsentCell;
     *to++ = absent ? kAbsent : static_cast<W>(difference(cell, last));
@@ -64,34 +71,34 @@ void fill(List list, std::size_t lead, bool lead_is_absent, std::span<const std:
   }
 }
 
-// Whether cells are written as they are, or each as its difference from the one before.
-struct Form {
-  int width;  // Bytes.
-  bool delta;
-};
-
 void write_cells(schema::Column::Builder out, std::size_t lead, bool lead_is_absent,
                  std::span<const std::int64_t> cells, Form form) {
   const auto n = static_cast<unsigned>(lead + cells.size());
   out.setDelta(form.delta);
+  out.setBase(form.base);
   switch (form.width) {
     case 1:
-      return fill<std::int8_t>(out.initInt8(n), lead, lead_is_absent, cells, form.delta);
+      return fill<std::int8_t>(out.initInt8(n), lead, lead_is_absent, cells, form);
     case 2:
-      return fill<std::int16_t>(out.initInt16(n), lead, lead_is_absent, cells, form.delta);
+      return fill<std::int16_t>(out.initInt16(n), lead, lead_is_absent, cells, form);
     case 4:
-      return fill<std::int32_t>(out.initInt32(n), lead, lead_is_absent, cells, form.delta);
+      return fill<std::int32_t>(out.initInt32(n), lead, lead_is_absent, cells, form);
     default:
-      return fill<std::int64_t>(out.initInt64(n), lead, lead_is_absent, cells, form.delta);
+      return fill<std::int64_t>(out.initInt64(n), lead, lead_is_absent, cells, form);
   }
 }
 
-// Without `may_be_absent` the least integer is itself, which takes the full width.
-Form narrowest(std::span<const std::int64_t> cells, bool may_be_absent) {
-  Range plain, delta;
-  std::int64_t last = 0;
-  std::uint64_t bits = 0;  // Of the last one.
-  for (const std::int64_t cell : cells) {
+// Without `may_be_absent` the least integer is itself, which takes the full width. Behind cells
+// that are 0 there is no base: the first of them would differ from it.
+Form narrowest(std::span<const std::int64_t> cells, std::size_t zeros, bool may_be_absent) {
+  Range plain, delta;  // That of differences without the first.
+  if (may_be_absent) {
+    while (!cells.empty() && cells.front() == kAbsentCell) cells = cells.subspan(1);
+  }
+  const std::int64_t first = cells.empty() ? 0 : cells.front();
+  std::int64_t last = first;
+  std::uint64_t bits = plain.add(first);  // Of the last one.
+  for (const std::int64_t cell : cells.subspan(cells.empty() ? 0 : 1)) {
     // Mostly so, and then quickly done.
     if (cell == last) {
       plain.bits += bits;
@@ -102,9 +109,20 @@ Form narrowest(std::span<const std::int64_t> cells, bool may_be_absent) {
     delta.add(difference(cell, last));
     last = cell;
   }
+  Range whole = delta;
+  whole.add(first);
+  const std::size_t spared = static_cast<std::size_t>(whole.width() - delta.width()) * cells.size();
+  const bool use_base = zeros == 0 && spared > sizeof first;
+  if (!use_base) delta = whole;
   // A difference that is the least of 64 bits would read as "absent".
-  const bool use_delta = !plain.has_least() && !delta.has_least() && delta.bits < plain.bits;
-  return {(use_delta ? delta : plain).width(), use_delta};
+  if (plain.has_least() || delta.has_least() || delta.bits >= plain.bits) {
+    return {plain.width(), false};
+  }
+  return {delta.width(), true, use_base ? first : 0};
+}
+
+bool is_constant(std::span<const std::int64_t> cells) {
+  return cells[0] != kAbsentCell && std::equal(cells.begin() + 1, cells.end(), cells.begin());
 }
 
 // The bytes of a list, where it is of that very width (a message may hold another).
@@ -123,20 +141,27 @@ void ColumnOut::grow(std::size_t n) {
 
 void ColumnOut::write(capnp::AnyPointer::Builder out) const {
   if (size_ == 0) return;
-  write_cells(out.initAs<schema::Column>(), lead_, fallback_ == kAbsentCell, cells(),
-              narrowest(cells(), true));
+  if (lead_ == 0 && is_constant(cells())) {
+    auto column = out.initAs<schema::Column>();
+    column.setDelta(true);
+    column.setBase(cells_[0]);
+    return;
+  }
+  const bool lead_is_absent = fallback_ == kAbsentCell;
+  write_cells(out.initAs<schema::Column>(), lead_, lead_is_absent, cells(),
+              narrowest(cells(), lead_is_absent ? 0 : lead_, true));
 }
 
 void ColumnOut::write_values(schema::Column::Builder out) const {
   if (lead_ + size_ == 0) return;
-  write_cells(out, lead_, false, cells(), narrowest(cells(), false));
+  write_cells(out, lead_, false, cells(), narrowest(cells(), lead_, false));
 }
 
 bool ColumnIn::take(schema::Column::Reader in, std::size_t cells) {
   using capnp::ElementSize;
   delta_ = in.getDelta();
   left_ = cells;
-  last_ = 0;
+  last_ = static_cast<std::uint64_t>(in.getBase());
   at_ = end_ = 0;
   switch (in.which()) {
     case schema::Column::INT8:
@@ -164,31 +189,59 @@ bool ColumnIn::take(schema::Column::Reader in, std::size_t cells) {
 bool ColumnIn::open(schema::Column::Reader in, std::size_t cells, std::int64_t fallback) {
   if (in.which() != schema::Column::ELIDED) return take(in, cells);
   width_ = 0;
+  delta_ = in.getDelta();
   at_ = end_ = kBlock;
-  block_.fill(fallback);
+  block_.fill(delta_ ? in.getBase() : fallback);
   return true;
 }
 
 bool ColumnIn::open_values(schema::Column::Reader in, std::size_t cells) {
   if (in.which() != schema::Column::ELIDED) return take(in, cells);
-  return open(in, 0, 0) && cells == 0;
+  return cells == 0 && open(in, 0, 0);
 }
 
-bool ColumnIn::sum(std::size_t cells, bool may_be_absent, std::uint64_t& total) const {
+std::size_t ColumnIn::cells_of(schema::Column::Reader in) {
+  switch (in.which()) {
+    case schema::Column::INT8:
+      return in.getInt8().size();
+    case schema::Column::INT16:
+      return in.getInt16().size();
+    case schema::Column::INT32:
+      return in.getInt32().size();
+    case schema::Column::INT64:
+      return in.getInt64().size();
+    default:
+      return 0;
+  }
+}
+
+bool ColumnIn::sum(std::size_t cells, bool may_be_absent, std::uint64_t& total,
+                   std::uint64_t* lists) const {
   total = 0;
+  if (lists != nullptr) *lists = 0;
   if (elided()) return true;
-  ColumnIn counts = *this;
   bool good = true;
+  std::uint64_t some = 0;
+  if (width_ == 0) {
+    const std::int64_t n = block_[0];
+    const auto each = static_cast<std::uint64_t>(n - (may_be_absent && n > 0));
+    if (lists != nullptr) *lists = each > 0 ? cells : 0;
+    return 0 <= n && n <= kMaxCount && !__builtin_mul_overflow(each, cells, &total);
+  }
+  ColumnIn counts = *this;
   counts.each(cells, [&](std::size_t, std::int64_t n) {
     good &= 0 <= n && n <= kMaxCount;
-    total += static_cast<std::uint64_t>(may_be_absent && n > 0 ? n - 1 : n);
+    n -= may_be_absent && n > 0;
+    some += n > 0;
+    total += static_cast<std::uint64_t>(n);
   });
+  if (lists != nullptr) *lists = some;
   return good;
 }
 
 void ColumnIn::fill() {
   at_ = 0;
-  if (elided()) return;
+  if (width_ == 0) return;
   PAGETAPE_CHECK(left_ > 0, "a column has not the cells that are taken");
   end_ = static_cast<std::uint32_t>(std::min(kBlock, left_));
   left_ -= end_;
@@ -235,63 +288,6 @@ void ColumnIn::widen() {
     for (std::size_t i = 0; i < kBlock; ++i) to[i] = from[i];
   }
   last_ = last;
-}
-
-// Differences are looked at as they lie: many are found to be 1 at once.
-template <class W>
-bool ColumnIn::next_run_of(std::size_t most, Run& run) {
-  const auto at = [this](std::size_t i) {
-    W cell;
-    std::memcpy(&cell, data_ + i * sizeof(W), sizeof(W));
-    return cell;
-  };
-  if (at(0) == std::numeric_limits<W>::min()) return false;
-  static constexpr auto kOnes = [] {
-    std::array<W, 32> ones{};
-    ones.fill(1);
-    return ones;
-  }();
-  std::size_t n = 1;
-  while (n + kOnes.size() <= most &&
-         std::memcmp(data_ + n * sizeof(W), kOnes.data(), sizeof(kOnes)) == 0) {
-    n += kOnes.size();
-  }
-  while (n < most && at(n) == 1) ++n;
-  last_ += static_cast<std::uint64_t>(std::int64_t{at(0)});
-  run = {static_cast<std::int64_t>(last_), n};
-  last_ += n - 1;
-  data_ += n * sizeof(W);
-  left_ -= n;
-  return true;
-}
-
-ColumnIn::Run ColumnIn::next_long_run(std::size_t most) {
-  Run run{};
-  if (at_ == end_ && delta_ && most <= left_) {
-    switch (width_) {
-      case 1:
-        if (next_run_of<std::int8_t>(most, run)) return run;
-        break;
-      case 2:
-        if (next_run_of<std::int16_t>(most, run)) return run;
-        break;
-      case 4:
-        if (next_run_of<std::int32_t>(most, run)) return run;
-        break;
-      case 8:
-        if (next_run_of<std::int64_t>(most, run)) return run;
-        break;
-      default:
-        break;
-    }
-  }
-  run = {next(), 1};
-  for (std::uint64_t last = static_cast<std::uint64_t>(run.first); run.count < most; ++run.count) {
-    if (at_ == end_) fill();
-    if (static_cast<std::uint64_t>(block_.data()[at_]) != ++last) break;
-    ++at_;
-  }
-  return run;
 }
 
 }  // namespace pagetape

@@ -58,6 +58,11 @@ class ColumnOut {
   }
   void clear() { lead_ = size_ = 0; }
 
+  std::size_t size() const { return lead_ + size_; }
+  std::int64_t operator[](std::size_t i) const {
+    return i < lead_ ? fallback_ : cells_.data()[i - lead_];
+  }
+
   // Leaves the pointer null (elided) where every cell is the fallback.
   void write(capnp::AnyPointer::Builder out) const;
   // Values of lists: elided only where there is none.
@@ -87,8 +92,11 @@ class ColumnIn {
   // For values of lists: elided only where `cells` is 0.
   bool open_values(schema::Column::Reader in, std::size_t cells);
 
+  // As many as the column has; 0 where it is elided.
+  static std::size_t cells_of(schema::Column::Reader in);
+
   // Whether next() gives but the fallback.
-  bool elided() const { return width_ == 0; }
+  bool elided() const { return width_ == 0 && !delta_; }
 
   // The next cell. At most as many may be taken as open() was told of.
   std::int64_t next() {
@@ -108,32 +116,6 @@ class ColumnIn {
     }
   }
 
-  // The next cell, and how many of the next `most`, with it, are each one more than the one before.
-  struct Run {
-    std::int64_t first;
-    std::size_t count;
-  };
-  Run next_run(std::size_t most) {
-    constexpr std::size_t kFew = 64;
-    if (at_ != end_ || width_ != sizeof(std::int32_t) || !delta_ || most > kFew || most > left_) {
-      return next_long_run(most);
-    }
-    // Differences are looked at as they lie.
-    const auto at = [this](std::size_t i) {
-      std::int32_t cell;
-      std::memcpy(&cell, data_ + i * sizeof(cell), sizeof(cell));
-      return cell;
-    };
-    if (at(0) == INT32_MIN) return next_long_run(most);
-    std::size_t n = 1;
-    while (n < most && at(n) == 1) ++n;
-    const std::uint64_t first = last_ + static_cast<std::uint64_t>(std::int64_t{at(0)});
-    last_ = first + (n - 1);
-    data_ += n * sizeof(std::int32_t);
-    left_ -= n;
-    return {static_cast<std::int64_t>(first), n};
-  }
-
   // Puts the next n cells in `to`. True where the same were there.
   bool refresh(std::int64_t* to, std::size_t n) {
     bool same = true;
@@ -148,9 +130,11 @@ class ColumnIn {
     return same;
   }
 
-  // Adds up a column of `cells` counts without taking them. Where the list `may_be_absent`, counts
-  // are one more than the values. False where one is not in [0, kMaxCount].
-  bool sum(std::size_t cells, bool may_be_absent, std::uint64_t& total) const;
+  // Adds up a column of `cells` counts without taking them; `lists`: those that are not empty.
+  // Where the list `may_be_absent`, counts are one more than the values. False where one is not in
+  // [0, kMaxCount].
+  bool sum(std::size_t cells, bool may_be_absent, std::uint64_t& total,
+           std::uint64_t* lists = nullptr) const;
 
  private:
   static constexpr std::int64_t kMaxCount = std::int64_t{1} << 32;
@@ -161,15 +145,12 @@ class ColumnIn {
   void fill();
   template <class W>
   void widen();
-  Run next_long_run(std::size_t most);
-  template <class W>
-  bool next_run_of(std::size_t most, Run& run);
 
   // Cells are widened some at a time, so that to take one is the same for all widths.
   static constexpr std::size_t kBlock = 64;
   std::array<std::int64_t, kBlock> block_{};  // The cells from at_ to end_ are the next ones.
   std::uint32_t at_ = 0, end_ = 0;
-  std::uint8_t width_ = 0;  // Bytes of a cell; 0: elided.
+  std::uint8_t width_ = 0;  // Bytes of a cell; 0: elided, or (delta_) constant.
   bool delta_ = false;
   const unsigned char* data_ = nullptr;  // Of the cells behind those, and how many they are.
   std::size_t left_ = 0;

@@ -116,11 +116,13 @@ template <Cell M>
 inline constexpr std::int64_t kFallback =
     internal::kOneOf<M, OptInt, OptBool, std::optional<Layer>> ? INT64_MIN : 0;
 
-// ---- limits: what a reader lets a file ask for (M13, M15) ----
+// ---- limits: what a reader lets a file ask for (M13, M15, M20) ----
 
 inline constexpr std::uint64_t kMaxEventElements = std::uint64_t{1} << 18;
 inline constexpr std::uint64_t kMaxSegmentElements = std::uint64_t{1} << 26;
 inline constexpr std::uint64_t kMaxSegmentTableCells = std::uint64_t{1} << 31;
+// More than a writer puts in one, whose slots may take 8 bytes each (kMaxBodyBytes).
+inline constexpr std::uint64_t kMaxSegmentSlots = std::uint64_t{1} << 23;
 
 // The version of the event model that this code writes and knows.
 inline constexpr std::uint32_t kModelFormat = 1;

@@ -30,6 +30,7 @@ struct In {
   std::uint64_t elements = 0;        // Of the segment.
   std::uint64_t event_elements = 0;  // Of the event at hand.
   std::uint64_t table_cells = 0;     // Of the segment.
+  std::uint64_t slots = 0;           // Of the segment.
   const char* error = nullptr;       // The first.
   bool doubtful = false;  // Of the event at hand: a value is not within its limits, or may not be.
 
@@ -143,19 +144,89 @@ struct FieldIn<M> {
   }
 };
 
+// The values of lists of slots: one after another, or told by runs.
+class SlotsIn {
+ public:
+  // As many slots in so many lists that are not empty.
+  bool open(In& in, schema::SlotLists::Reader lists, std::uint64_t slots, std::uint64_t some);
+  // Takes the next list, of n slots: calls f(run) for each of its runs.
+  template <class F>
+  [[gnu::always_inline]] void take(In& in, std::uint64_t n, F&& f) {
+    if (n == 0) return;
+    const std::uint64_t end = at_ + n;
+    if (split_ < end) [[unlikely]]
+      return by_runs_ ? take_split(in, end, f) : take_each(in, n, f);
+    at_ = end;
+    f(run(in, values_.next(), n));
+  }
+
+ private:
+  static constexpr char kBadRun[] = "a run of slots is empty, or in no list (M19)";
+
+  static ev::SlotRun run(In& in, std::int64_t first, std::uint64_t n) {
+    const auto last = static_cast<std::int64_t>(static_cast<std::uint64_t>(first) + n - 1);
+    const Limits any;
+    in.doubtful |= !allows(any, *in.names, SlotId{first}) || !allows(any, *in.names, SlotId{last});
+    return {SlotId{first}, static_cast<std::uint32_t>(n)};
+  }
+  template <class F>
+  [[gnu::noinline]] void take_split(In& in, std::uint64_t end, F&& f) {
+    while (at_ < end) {
+      if (!in.need(split_ > at_, kBadRun)) return;
+      const std::uint64_t stop = std::min(split_, end);
+      f(run(in, values_.next(), stop - at_));
+      at_ = stop;
+      if (split_ < end) next_split();
+    }
+  }
+  template <class F>
+  [[gnu::noinline]] void take_each(In& in, std::uint64_t n, F&& f) {
+    std::int64_t first = 0;
+    std::uint64_t count = 0;
+    values_.each(n, [&](std::size_t, std::int64_t slot) {
+      if (count > 0) {
+        if (static_cast<std::uint64_t>(slot) - static_cast<std::uint64_t>(first) == count++) return;
+        f(run(in, first, count - 1));
+      }
+      first = slot;
+      count = 1;
+    });
+    f(run(in, first, count));
+  }
+  void next_split() {
+    split_ = splits_left_ > 0 ? static_cast<std::uint64_t>(splits_.next()) : UINT64_MAX;
+    splits_left_ -= splits_left_ > 0;
+  }
+
+  ColumnIn values_, splits_;
+  bool by_runs_ = false;
+  std::uint64_t at_ = 0;     // Slots taken, if by runs.
+  std::uint64_t split_ = 0;  // The next one; 0 if not by runs.
+  std::size_t splits_left_ = 0;
+};
+
 template <CellList M>
 struct FieldIn<M> {
-  ColumnIn counts, values;
+  static constexpr bool kSlots = std::is_same_v<Element<M>, SlotId>;
+
+  ColumnIn counts;
+  std::conditional_t<kSlots, SlotsIn, ColumnIn> values;
   const Limits* limits = nullptr;
 
   bool open(In& in, capnp::AnyPointer::Reader p, capnp::StructSchema, const Limits& field,
             std::size_t cells) {
-    const auto lists = p.getAs<schema::Lists>();
-    std::uint64_t total = 0;
+    const auto lists = p.getAs<std::conditional_t<kSlots, schema::SlotLists, schema::Lists>>();
+    std::uint64_t total = 0, some = 0;
     limits = &field;
-    return in.need(counts.open(lists.getCounts(), cells, 0), kBadSize) &&
-           in.need(counts.sum(cells, Optional<M>, total), kBadCount) &&
-           in.need(values.open_values(lists.getValues(), total), kBadCount);
+    if (!in.need(counts.open(lists.getCounts(), cells, 0), kBadSize) ||
+        !in.need(counts.sum(cells, Optional<M>, total, &some), kBadCount)) {
+      return false;
+    }
+    if constexpr (kSlots) {
+      return values.open(in, lists, total, some);
+    } else {
+      return in.need(values.open_values(lists.getValues(), total), kBadCount);
+    }
   }
   void get(In& in, M& value) { take(in, counts.next(), value); }
   template <class F>
@@ -175,9 +246,13 @@ struct FieldIn<M> {
     if constexpr (Optional<M>) {
       if (n-- == 0) return value.reset();
     }
-    take_cells(
-        in, values, n,
-        *limits, [to = resized(value, n).data()](std::size_t i) -> auto& { return to[i]; });
+    auto* to = resized(value, n).data();
+    if constexpr (kSlots) {
+      values.take(in, n, [&to](const ev::SlotRun& run) { to = ev::list_run(run, to); });
+    } else {
+      take_cells(
+          in, values, n, *limits, [to](std::size_t i) -> auto& { return to[i]; });
+    }
   }
 };
 

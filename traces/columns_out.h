@@ -107,6 +107,11 @@ struct FieldOut<M> {
   void clear() { column.clear(); }
 };
 
+// Lists of slots, told by runs where that is shorter. Counts are one more where lists may be
+// absent.
+void write_slots(schema::SlotLists::Builder out, const ColumnOut& counts, bool may_be_absent,
+                 const ColumnOut& slots);
+
 template <CellList M>
 struct FieldOut<M> {
   ColumnOut counts, values;
@@ -136,12 +141,13 @@ struct FieldOut<M> {
     counts.fill(n, 0);
   }
   void write(capnp::AnyPointer::Builder p, capnp::StructSchema) const {
-    auto lists = p.initAs<schema::Lists>();
-    write_lists(lists);
-  }
-  void write_lists(schema::Lists::Builder lists) const {
-    counts.write(capnp::toAny(lists).getPointerSection()[0]);
-    values.write_values(lists.initValues());
+    if constexpr (std::is_same_v<Element<M>, SlotId>) {
+      write_slots(p.initAs<schema::SlotLists>(), counts, Optional<M>, values);
+    } else {
+      auto lists = p.initAs<schema::Lists>();
+      counts.write(capnp::toAny(lists).getPointerSection()[0]);
+      values.write_values(lists.initValues());
+    }
   }
   void clear() { counts.clear(), values.clear(); }
 };

@@ -91,6 +91,14 @@ struct SlotRun {
   SlotId first;
   std::uint32_t count;  // At least 1.
 };
+// Writes the run's slots one after another; returns what is behind them.
+inline SlotId* list_run(const SlotRun& run, SlotId* to) {
+  auto slot = static_cast<std::uint64_t>(raw(run.first));  // Whatever a file says, it wraps.
+  for (std::uint32_t k = 0; k < run.count; ++k, ++slot) {
+    *to++ = SlotId{static_cast<std::int64_t>(slot)};
+  }
+  return to;
+}
 struct SlotLanes {
   std::vector<Name> reqs;           // One a lane.
   std::vector<std::uint32_t> ends;  // Of each lane's runs, which begin where those before end.
@@ -103,10 +111,8 @@ struct SlotLanes {
   // The lane's slots, added to a list of them.
   void list(std::size_t lane, Slots& to) const {
     for (const SlotRun& run : runs_of(lane)) {
-      auto slot = static_cast<std::uint64_t>(raw(run.first));  // Whatever a file says, it wraps.
-      for (std::uint32_t k = 0; k < run.count; ++k, ++slot) {
-        to.push_back(SlotId{static_cast<std::int64_t>(slot)});
-      }
+      to.resize(to.size() + run.count);
+      list_run(run, to.data() + (to.size() - run.count));
     }
   }
 };

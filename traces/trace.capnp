@@ -17,9 +17,9 @@
 #   M6  rawBytes is at most 64 MiB, and the body has just that size when it is decompressed.
 #   M7  There is a kind for each of eventCount events, and summary.counts agrees with them.
 #   M8  A kind is known, unless `format` is newer than the reader.
-#   M9  A column is elided or has one cell for each value; values of lists are never elided.
+#   M9  A column is elided or has one cell for each value; values of lists and splits never are.
 #   M10 The counts of a list or structure are at least 0 (1 where it may not be absent), at most
-#       2^32, and add up to the number of its values.
+#       2^32, and add up, below 2^64, to the number of its values (of slots told by runs: M19).
 #   M11 A name is 0 or the number of a string of this segment.
 #   M12 Page ids and layers fit 32 bits, flags are 0 or 1, a launch's kind is 0, 1 or 2.
 #   M13 One event has at most 2^18 elements in its lists of structures; a segment at most 2^26.
@@ -28,6 +28,9 @@
 #   M16 Each event passes check_event: the ranges and words of the model.
 #   M17 A keyframe's event is the number of events before it; its state is at most 64 MiB.
 #   M18 The index names frames that are there, in ascending order, as they say of themselves.
+#   M19 Slots told by runs: there is a value for each list that is not empty and for each split;
+#       splits ascend, and each lies within a list, behind its first slot.
+#   M20 The slots in the lists of a segment are at most 2^23.
 
 @0xdb7f88c87f1c184c;
 

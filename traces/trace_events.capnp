@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # The columns of each kind of event: the second half of the schema (trace.capnp is the first, and
-# numbers the musts, M1 to M18). A structure has one column for each field of the text form, under
+# numbers the musts, M1 to M20). A structure has one column for each field of the text form, under
 # the same name in camel case; a test holds it to the events' own lists of fields.
 
 @0xd2704d79adabd909;
@@ -12,8 +12,9 @@ $Cxx.namespace("pagetape::schema");
 struct Column {
   # Integers in the narrowest list that holds them. The least value of a width (-128 in int8) says
   # "absent". With `delta` each value but an absent one is the difference to the one before (the
-  # first to 0, wrapping at 64 bits). A column is elided (M9) where every cell has its default:
-  # absent for an optional number, flag or layer, else 0 (of a name: none; of counts: 0).
+  # first to `base`, wrapping at 64 bits). A column is elided (M9) where every cell has its default:
+  # absent for an optional number, flag or layer, else 0 (of a name: none; of counts: 0). With
+  # `delta` and elided, every cell is `base`.
 
   delta @0 :Bool;
   union {
@@ -23,6 +24,7 @@ struct Column {
     int32 @4 :List(Int32);
     int64 @5 :List(Int64);
   }
+  base @6 :Int64;  # Of `delta`. Since version 2 of the file.
 }
 
 struct Lists {
@@ -32,6 +34,19 @@ struct Lists {
 
   counts @0 :Column;
   values @1 :Column;
+}
+
+struct SlotLists {
+  # Lists of slot numbers, 64 bits; negative: skipped, or indexed backwards. As Lists; or, with
+  # `runs`, told by runs of slots that are each one more than the one before. A run begins with each
+  # list that is not empty, and at each of the splits; it ends where the next begins, or its list
+  # does (M19).
+
+  counts @0 :Column;
+  values @1 :Column;  # With `runs`, the first of each run.
+  runs @2 :Bool;      # Since version 2 of the file.
+  splits @3 :Column;  # Numbers of the slots, counted from 0 over all lists, where a run begins
+                      # within a list. Ascending; no list begins there.
 }
 
 struct Numbers {
@@ -66,7 +81,6 @@ using OptLayerIds = Column;
 using NameLists = Lists;
 using IntLists = Lists;
 using PageLists = Lists;
-using SlotLists = Lists;   # Slot numbers, 64 bits; negative: skipped, or indexed backwards.
 using LayerLists = Lists;
 
 # ---- geometry ----

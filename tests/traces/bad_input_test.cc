@@ -114,6 +114,40 @@ TEST(BadInput, M10CountsMustAddUp) {
   });
 }
 
+void set_constant(schema::Column::Builder column, std::int64_t value) {
+  column.setElided();
+  column.setDelta(true);
+  column.setBase(value);
+}
+
+TEST(BadInput, M9ValuesOfListsAreNeverOneForAll) {
+  expect_must("(M10)", {kAlloc},
+              [](auto, auto c) { set_constant(c.getAlloc().getPages().initValues(), 1); });
+  expect_must("(M10)", {kAlloc}, [](auto, auto c) {
+    set_constant(c.getAlloc().getPages().initCounts(), std::int64_t{1} << 32);
+    set_constant(c.getAlloc().getPages().initValues(), 1);
+  });
+}
+
+TEST(BadInput, M10CountsThatCostNothingInTheFileAddUp) {
+  const auto count = [](std::int64_t n) {
+    return [n](auto, auto c) { set_constant(c.getAlloc().getPages().initCounts(), n); };
+  };
+  EXPECT_EQ(error_of({kAlloc, kAlloc}, count(2)), "");
+  for (const std::int64_t n :
+       {INT64_MIN, INT64_MAX, std::int64_t{-1}, std::int64_t{1}, std::int64_t{3}}) {
+    expect_must("(M10)", {kAlloc, kAlloc}, count(n));
+  }
+  // 2^32 runs of 2^32 cells: a sum of 64 bits would be 0, the number of the values.
+  expect_must("(M10)", {kTable}, [](auto, auto c) {
+    auto cells = c.getTable().getPages();
+    for (auto column : {cells.initRuns(), cells.initLengths()}) {
+      set_constant(column, std::int64_t{1} << 32);
+    }
+    cells.disownValues();
+  });
+}
+
 TEST(BadInput, M11NamesMustBeStringsOfTheSegment) {
   expect_must("(M11)", {kPool}, [](auto, auto c) { set_bytes(c.getPool().initPool(), {2}); });
   expect_must("(M11)", {kPool}, [](auto, auto c) { set_bytes(c.getPool().initPool(), {-1}); });
@@ -174,6 +208,82 @@ TEST(BadInput, M15TableCellsOfASegmentAreLimited) {
   expect_must("(M15)", {kTable, kTable}, [](auto, auto c) {
     set_longs(c.getTable().getPages().initCells(), {3, std::int64_t{1} << 31});
   });
+}
+
+constexpr const char* kSlots = R"({"ev":"slots","buffer":"s","values":[5,6,7,9,10,30]})";
+constexpr const char* kStore = R"({"ev":"store","backend":"b","layer":1,
+    "rows":[{"req":"A","slots":[4,5,6]},{"req":"B","slots":[]},{"req":"C","slots":[8,9,64,65]}]})";
+
+schema::SlotLists::Builder slot_lists(schema::Columns::Builder c) {
+  return c.hasStore() ? c.getStore().getRows().getSlots() : c.getSlots().getValues();
+}
+
+TEST(BadInput, M19RunsOfSlotsMustHaveTheirValues) {
+  for (const char* line : {kSlots, kStore}) {
+    EXPECT_EQ(error_of({line}, [](auto, auto c) { EXPECT_TRUE(slot_lists(c).getRuns()); }), "");
+    expect_must("(M19)", {line}, [](auto, auto c) { set_bytes(slot_lists(c).initValues(), {1}); });
+    expect_must("(M19)", {line}, [](auto, auto c) { slot_lists(c).disownValues(); });
+    expect_must("(M19)", {line}, [](auto, auto c) { slot_lists(c).disownSplits(); });
+    expect_must("(M10)", {line}, [](auto, auto c) { slot_lists(c).setRuns(false); });
+  }
+}
+
+TEST(BadInput, M19SplitsMustLieWithinAList) {
+  const auto expect_bad = [](std::initializer_list<std::int64_t> splits) {
+    expect_must("(M19)", {kSlots},
+                [&](auto, auto c) { set_longs(slot_lists(c).initSplits(), splits); });
+  };
+  expect_bad({5, 3});
+  expect_bad({3, 3});
+  expect_bad({-1, 3});
+  expect_bad({0, 3});
+  expect_bad({3, 6});
+  expect_bad({3, INT64_MAX});
+  expect_bad({3, INT64_MIN});
+  // A list begins with the fourth slot; the eighth is none.
+  for (const std::int64_t split : {0, 3, 7}) {
+    expect_must("(M19)", {kStore},
+                [&](auto, auto c) { set_longs(slot_lists(c).initSplits(), {split}); });
+  }
+  EXPECT_EQ(error_of({kStore}, [](auto, auto c) { set_longs(slot_lists(c).initSplits(), {6}); }),
+            "");
+}
+
+TEST(BadInput, M20SlotsThatCostNothingInTheFileAreLimited) {
+  const auto lists = [](std::int64_t slots) {
+    return [slots](auto, auto c) {
+      slot_lists(c).disownSplits();
+      set_longs(slot_lists(c).initCounts(), {slots});
+      set_bytes(slot_lists(c).initValues(), {1});
+    };
+  };
+  expect_must("(M20)", {kSlots}, lists((1 << 23) + 1));
+  expect_must("(M20)", {kSlots}, lists(std::int64_t{1} << 32));
+  EXPECT_EQ(error_of({kSlots}, lists(1 << 23)), "");
+  // Those of all columns together.
+  expect_must("(M20)", {kSlots, kStore}, [](auto, auto c) {
+    auto slots = c.getSlots().getValues();
+    slots.disownSplits();
+    set_longs(slots.initCounts(), {1 << 23});
+    set_bytes(slots.initValues(), {1});
+  });
+}
+
+TEST(BadInput, RunsThatLeaveTheRangeOfSlotsAreFound) {
+  for (const std::int64_t first : {(std::int64_t{1} << 47) - 2, INT64_MAX - 1, INT64_MIN}) {
+    for (const char* line : {kSlots, kStore}) {
+      const std::string error = error_of({line}, [&](auto, auto c) {
+        const bool store = c.hasStore();
+        slot_lists(c).disownSplits();
+        if (store) {
+          set_longs(slot_lists(c).initValues(), {1, first});
+        } else {
+          set_longs(slot_lists(c).initValues(), {first});
+        }
+      });
+      EXPECT_NE(error.find("(M16)"), std::string::npos) << first << ": " << error;
+    }
+  }
 }
 
 TEST(BadInput, M16EventsMustPassTheChecks) {
@@ -355,7 +465,7 @@ TEST_F(BadFile, RandomBytesInASealedSegmentAreNoCrash) {
 
 TEST_F(BadFile, M1AnUnknownVersionIsSaid) {
   FileBytes file = good;
-  file[8] = 2;
+  file[8] = 3;
   EXPECT_NE(message_of(file).find("(M1)"), std::string::npos);
 }
 

@@ -8,6 +8,7 @@
 #include <set>
 
 #include "tests/traces/trace_fixture.h"
+#include "traces/column.h"
 #include "traces/columns.h"
 
 namespace pagetape {
@@ -17,7 +18,7 @@ namespace {
 template <class M>
 std::string expected_structure() {
   if constexpr (Cell<M>) return "Column";
-  if constexpr (CellList<M>) return "Lists";
+  if constexpr (CellList<M>) return std::is_same_v<Element<M>, SlotId> ? "SlotLists" : "Lists";
   if constexpr (std::is_same_v<M, OptNumber>) return "Numbers";
   return "";
 }
@@ -294,6 +295,97 @@ TEST(Codec, StoresOfSlotsAloneComeAsRuns) {
       }
     }
   }
+}
+
+// Calls f with the columns of an uncompressed segment of the events.
+void look_at_columns(const std::vector<Event>& events, Names& names,
+                     const std::function<void(schema::Columns::Reader)>& f) {
+  edited_segment(events, names, [&](auto, auto columns) { f(columns.asReader()); });
+}
+
+Event slots_event(const Slots& slots, Names& names) {
+  Event event;
+  event.body = ev::SlotList{names.intern("s"), slots, {}};
+  return event;
+}
+
+TEST(Codec, SlotsAreToldByRunsWhereThatIsNotLonger) {
+  Names names;
+  const auto written = [&](const std::vector<Slots>& lists, bool runs, std::size_t values,
+                           std::size_t splits) {
+    std::vector<Event> events;
+    for (const Slots& list : lists) events.push_back(slots_event(list, names));
+    look_at_columns(events, names, [&](schema::Columns::Reader columns) {
+      const auto found = columns.getSlots().getValues();
+      EXPECT_EQ(found.getRuns(), runs);
+      EXPECT_EQ(ColumnIn::cells_of(found.getValues()), values);
+      EXPECT_EQ(ColumnIn::cells_of(found.getSplits()), splits);
+    });
+    EXPECT_TRUE(there_and_back(events, names) == events);
+  };
+  const auto slots = [](std::initializer_list<std::int64_t> list) {
+    Slots out;
+    for (const std::int64_t slot : list) out.push_back(SlotId{slot});
+    return out;
+  };
+  written({slots({7, 8, 9, 10}), slots({11, 12})}, true, 2, 0);
+  written({slots({}), slots({7, 8, 9, 20, 21, 22}), slots({}), slots({5})}, true, 3, 1);
+  written({slots({-2, -1, 0, 1, 0, 1, 2})}, true, 2, 1);
+  written({slots({5}), slots({70}), slots({3})}, true, 3, 0);
+  written({slots({5, 70, 3})}, false, 3, 0);
+  written({slots({5, 6, 70, 3, 4})}, true, 3, 2);
+}
+
+TEST(Codec, SlotsThatAreToldOneByOneAreTheSame) {
+  // As all were in version 1 of the file.
+  for (std::uint32_t seed = 0; seed < 20; ++seed) {
+    Names names;
+    const std::vector<Event> events = random_stores(seed, names, false);
+    const Words payload = edited_segment(events, names, [&](auto, auto columns) {
+      auto lists = columns.getStore().getRows().getSlots();
+      lists.setRuns(false);
+      lists.disownSplits();
+      std::vector<SlotId> all;
+      for (const Event& event : events) {
+        for (const ev::Row& row : std::get<ev::Store>(event.body).rows) {
+          all.insert(all.end(), row.slots->begin(), row.slots->end());
+        }
+      }
+      auto list = lists.initValues().initInt64(static_cast<unsigned>(all.size()));
+      for (unsigned i = 0; i < list.size(); ++i) list.set(i, raw(all[i]));
+    });
+    EXPECT_TRUE(decoded(payload, names) == events) << seed;
+  }
+}
+
+TEST(Codec, AColumnOfDifferencesIsAsNarrowAsThey) {
+  using enum schema::Column::Which;
+  Names names;
+  const auto times = [&](std::initializer_list<OptInt> all, schema::Column::Which width,
+                         std::int64_t base) {
+    std::vector<Event> events;
+    for (int again = 0; again < 20; ++again) {
+      for (const OptInt t : all) {
+        Event& event = events.emplace_back();
+        event.body = ev::Note{names.intern("x")};
+        event.t = t;
+      }
+    }
+    look_at_columns(events, names, [&](schema::Columns::Reader columns) {
+      EXPECT_EQ(columns.getT().which(), width);
+      EXPECT_EQ(columns.getT().getBase(), base);
+    });
+    EXPECT_TRUE(there_and_back(events, names) == events);
+  };
+  constexpr std::int64_t kNow = 1700000000000000000;
+  const auto at = [](std::int64_t t) { return OptInt(t); };
+  times({at(kNow), at(kNow + 1), at(kNow + 3), OptInt(), at(kNow + 4)}, INT8, kNow);
+  times({OptInt(), at(kNow), at(kNow - 300)}, INT16, kNow);
+  times({at(0), at(kNow), at(kNow + 1)}, INT64, 0);
+  times({at(40), at(41), at(43)}, INT8, 0);
+  times({at(kNow)}, ELIDED, kNow);
+  times({at(kNow), OptInt()}, INT8, kNow);
+  times({at(-INT64_MAX), at(INT64_MAX)}, INT8, -INT64_MAX);  // They wrap.
 }
 
 TEST(Codec, ALaneWithoutSlotsAmongOthersIsFound) {

@@ -231,5 +231,42 @@ TEST(Writer, AnEventThatAReaderWouldRefuseIsRefused) {
   EXPECT_EQ(writer->events(), 0u);
 }
 
+// The bytes that a line of the example's shows, from its offset on: 8 a column, or blanks.
+void expect_bytes(const std::string& line, const FileBytes& file) {
+  const std::size_t offset = std::stoul(line.substr(0, 4), nullptr, 16);
+  for (const std::size_t column : {6, 31}) {
+    for (std::size_t i = 0; i < 8; ++i) {
+      const std::size_t at = offset + i + (column == 6 ? 0 : 8);
+      const std::string digits = line.size() > column + 3 * i ? line.substr(column + 3 * i, 2) : "";
+      if (digits.empty() || digits == "  ") continue;
+      ASSERT_LT(at, file.size()) << line;
+      EXPECT_EQ(std::stoul(digits, nullptr, 16), file[at]) << line;
+    }
+  }
+}
+
+TEST(Writer, TheExampleOfTheFormatIsWhatIsWritten) {
+  TempFolder folder;
+  Names names;
+  std::vector<Event> events;
+  std::ifstream page("traces/FORMAT.md");
+  std::size_t shown = 0;
+  FileBytes file;
+  for (std::string line; std::getline(page, line);) {
+    if (line.starts_with("{\"ev\"")) events.push_back(parsed(line, names));
+    if (line.size() < 16 || line.find_first_not_of("0123456789abcdef") != 4 || line[5] != ' ') {
+      continue;
+    }
+    if (file.empty()) {
+      write_trace(folder.file("x"), events, names, segments_of(1 << 16, 0));
+      file = load(folder.file("x"));
+    }
+    expect_bytes(line, file);
+    ++shown;
+  }
+  EXPECT_EQ(events.size(), 2u);
+  EXPECT_GT(shown, 20u);
+}
+
 }  // namespace
 }  // namespace pagetape
