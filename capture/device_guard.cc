@@ -88,7 +88,7 @@ ptape_guard* ptape_guard_open(ptape_recorder* recorder, ptape_guard_mode mode, i
 ptape_guarded* ptape_guard_table(ptape_guard* guard, const ptape_table_view* view,
                                  std::int64_t reserved_page) {
   if (guard == nullptr || !pagetape::valid_view(view)) {
-    (void)argument_error("a guarded table: null, of another version, or of odd widths");
+    (void)argument_error("a guarded table: null, of another version, or of odd widths or strides");
     return nullptr;
   }
   try {

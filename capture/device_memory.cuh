@@ -38,21 +38,24 @@ class DeviceMemory {
   void* memory_ = nullptr;
 };
 
-// Puts a kernel of one block behind the one put on the stream last. It is brought up while that
-// still runs, once that says begin_next(), and waits for all of it in wait_for_last().
+// Puts a kernel behind what was put on the stream last. Where that is a kernel, too, this one is
+// brought up while it ends, or still runs, once it says begin_next(): it waits for all of it in
+// wait_for_last().
 template <class... Parameters>
-Status launch_behind(void (*kernel)(Parameters...), unsigned threads, cudaStream_t stream,
-                     const Parameters&... parameters) {
+Status launch_behind(void (*kernel)(Parameters...), dim3 blocks, unsigned threads,
+                     cudaStream_t stream, const Parameters&... parameters) {
   cudaLaunchAttribute early{};
   early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
   early.val.programmaticStreamSerializationAllowed = 1;
   cudaLaunchConfig_t config{};
-  config.gridDim = dim3(1);
+  config.gridDim = blocks;
   config.blockDim = dim3(threads);
   config.stream = stream;
   config.attrs = &early;
   config.numAttrs = 1;
-  return check_cuda(cudaLaunchKernelEx(&config, kernel, parameters...), "cudaLaunchKernelEx");
+  const cudaError_t error = cudaLaunchKernelEx(&config, kernel, parameters...);
+  if (error != cudaSuccess) (void)cudaGetLastError();  // It is said here, and by no later call.
+  return check_cuda(error, "cudaLaunchKernelEx");
 }
 __device__ inline void begin_next() { cudaTriggerProgrammaticLaunchCompletion(); }
 __device__ inline void wait_for_last() { cudaGridDependencySynchronize(); }

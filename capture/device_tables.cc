@@ -123,7 +123,8 @@ ptape_device_table* ptape_table_open(ptape_recorder* recorder, const ptape_table
                                      ptape_name space, ptape_name unit) {
   if (recorder == nullptr || !valid(view, kind, buffer)) {
     (void)argument_error(
-        "a table: null, of another version, without a buffer, rows or columns, or of odd widths");
+        "a table: null, of another version, without a buffer, rows or columns, or of odd widths or "
+        "strides");
     return nullptr;
   }
   try {

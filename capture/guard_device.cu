@@ -120,6 +120,7 @@ template <class Cell>
 __global__ void __launch_bounds__(kThreads)
     check_kernel(const __grid_constant__ CheckJob job,
                  const __grid_constant__ GuardedLaunch launch) {
+  wait_for_last();
   const std::int64_t copied_bound = bound_of_copy(job, launch);
   const bool any = settle_rows<Cell, 1>(job, launch, copied_bound);
   finish(job, launch, any, launch.bound != copied_bound);
@@ -168,20 +169,40 @@ struct VectorJob {
   std::uint64_t below;  // The bound, as wide as the cells.
 };
 
-// Items of a row that are looked at. `whole`: all of them, see guarded_items().
-template <bool kWindow>
-__device__ GuardedItems items_of(const VectorJob& job, std::int64_t tokens, bool whole,
-                                 std::uint32_t cells) {
-  GuardedItems items{0, job.held};
-  if (whole || job.lens == nullptr) return items;
+// Columns of a row that count, as live_columns() has them, without a division. `whole`: all of
+// them, see guarded_items().
+template <std::uint32_t kCells, bool kWindow>
+__device__ LiveColumns live_of(const VectorJob& job, std::int64_t tokens, bool whole) {
+  LiveColumns live{0, job.held * kCells};
+  if (whole || job.lens == nullptr) return live;
   const std::int64_t most = job.tokens_most;
   const auto held = static_cast<std::uint32_t>(min(max(tokens, std::int64_t{0}), most));
-  const std::uint32_t end = held == 0 ? 0 : job.page.quotient(held - 1) + 1;
-  items.end = (end + cells - 1) / cells;
-  if (!kWindow || tokens <= job.window) return items;
+  live.end = held == 0 ? 0 : job.page.quotient(held - 1) + 1;
+  if (!kWindow || tokens <= job.window) return live;
   const auto left = static_cast<std::uint32_t>(min(tokens - job.window, most));
-  items.begin = min(job.page.quotient(left), end) / cells;
-  return items;
+  live.begin = min(job.page.quotient(left), live.end);
+  return live;
+}
+
+template <class Cell, std::uint32_t kCells>
+__device__ bool all_below(const CellGroup<Cell, kCells>& item, std::make_unsigned_t<Cell> below) {
+  bool good = true;
+  for (std::uint32_t k = 0; k < kCells; ++k) good &= is_below(item.cells[k], below);
+  return good;
+}
+// The same of the live ones alone. Beside them there may be anything, -1 behind the last of a row
+// in most engines' tables: of that the copy has what it has of bad ids.
+template <class Cell, std::uint32_t kCells>
+__device__ bool live_below(CellGroup<Cell, kCells>& item, std::uint32_t col,
+                           const LiveColumns& live, std::make_unsigned_t<Cell> below,
+                           std::int64_t reserved) {
+  bool good = true;
+  for (std::uint32_t k = 0; k < kCells; ++k) {
+    if (is_below(item.cells[k], below)) continue;
+    good &= col + k < live.begin || col + k >= live.end;
+    item.cells[k] = static_cast<Cell>(reserved);
+  }
+  return good;
 }
 
 // Rows of whole vectors, as most tables are. What takes the time is instructions, those that are
@@ -193,6 +214,7 @@ __global__ void __launch_bounds__(kThreads, 1024 / kThreads)
                          const __grid_constant__ CheckJob job,
                          const __grid_constant__ GuardedLaunch launch) {
   using Group = CellGroup<Cell, kCells>;
+  wait_for_last();
   const std::uint32_t stride = gridDim.x * kThreads, mine = blockIdx.x * kThreads + threadIdx.x;
   const auto below = static_cast<std::make_unsigned_t<Cell>>(vectors.below);
   const std::int64_t copied_bound = bound_of_copy(job, launch);
@@ -203,87 +225,76 @@ __global__ void __launch_bounds__(kThreads, 1024 / kThreads)
     const std::int64_t tokens = tokens_of(launch, row);
     Group item[kItemsAtOnce];
     if (!kWindow && mine < vectors.held) item[0] = from[mine];
-    const GuardedItems items =
-        items_of<kWindow>(vectors, tokens, launch.bound < copied_bound, kCells);
-    for (std::uint32_t at = items.begin + mine; at < items.end; at += kItemsAtOnce * stride) {
+    const LiveColumns live = live_of<kCells, kWindow>(vectors, tokens, launch.bound < copied_bound);
+    const std::uint32_t end = (live.end + kCells - 1) / kCells;
+    for (std::uint32_t at = live.begin / kCells + mine; at < end; at += kItemsAtOnce * stride) {
       // Behind the last one it is that once more: all are under way with no question in between.
       std::uint32_t i[kItemsAtOnce];
 #pragma unroll
       for (std::uint32_t j = 0; j < kItemsAtOnce; ++j) {
-        i[j] = min(at + j * stride, items.end - 1);
-        if (kWindow || j > 0 || at != mine) item[j] = from[i[j]];
+        i[j] = at + j * stride;
+        if (kWindow || j > 0 || at != mine) item[j] = from[min(i[j], end - 1)];
       }
       bool good = true;
 #pragma unroll
       for (std::uint32_t j = 0; j < kItemsAtOnce; ++j) {
-        for (std::uint32_t k = 0; k < kCells; ++k) good &= is_below(item[j].cells[k], below);
+        good &= i[j] >= end || all_below(item[j], below);
+      }
+      if (!good) {
+        good = true;
+#pragma unroll
+        for (std::uint32_t j = 0; j < kItemsAtOnce; ++j) {
+          good &= live_below(item[j], i[j] * kCells, live, below, launch.reserved);
+        }
       }
       suspect |= !good;
       if (!good || vectors.copy == nullptr) continue;
 #pragma unroll
-      for (std::uint32_t j = 0; j < kItemsAtOnce; ++j) to[i[j]] = item[j];
+      for (std::uint32_t j = 0; j < kItemsAtOnce; ++j) {
+        if (i[j] < end) to[i[j]] = item[j];
+      }
     }
   }
   const bool any = suspect && settle_rows<Cell, kCells>(job, launch, copied_bound);
   finish(job, launch, any, launch.bound != copied_bound);
 }
 
-// Index lists are rows of vectors that begin and end anywhere: the vectors in which a list ends
-// have entries of others, which are none of its business.
-struct ListVectors {
-  __device__ ListVectors(const RowSpan& span, std::uint32_t cells, std::int64_t capacity)
-      : first(span.begin / cells),
-        skipped(static_cast<std::uint32_t>(span.begin % cells)),
-        end(skipped + span.cells),
-        count((end + cells - 1) / cells),
-        cut((first + count) * cells > capacity) {}
-  __device__ bool is_edge(std::uint32_t i) const { return i == 0 || i == count - 1; }
-  __device__ bool has(std::uint32_t cell) const { return cell >= skipped && cell < end; }
+// An index list begins and ends anywhere: it is whole vectors, and before and behind them loose
+// entries, fewer than a vector has.
+template <std::uint32_t kCells>
+struct ListParts {
+  __device__ explicit ListParts(const RowSpan& span)
+      : before(min(-static_cast<std::uint32_t>(span.begin) % kCells, span.cells)),
+        vectors((span.cells - before) / kCells),
+        loose(span.cells - vectors * kCells) {}
+  __device__ std::uint32_t loose_col(std::uint32_t i) const {
+    return i < before ? i : i + vectors * kCells;
+  }
 
-  std::int64_t first;          // Of all vectors.
-  std::uint32_t skipped, end;  // Of the cells from there on, the list's.
-  std::uint32_t count;
-  bool cut;  // The last one is not there as a whole.
+  std::uint32_t before, vectors, loose;
 };
 
-// Of a vector in which a list begins or ends its own entries stay; zeros stand for the others.
-template <class Cell, std::uint32_t kCells>
-__device__ void keep_own(CellGroup<Cell, kCells>& group, const ListVectors& list, std::uint32_t i) {
-  for (std::uint32_t k = 0; k < kCells; ++k) {
-    if (!list.has(i * kCells + k)) group.cells[k] = 0;
-  }
-}
-template <class Cell, std::uint32_t kCells>
-__device__ CellGroup<Cell, kCells> load_own(const CellGroup<Cell, kCells>* from,
-                                            const ListVectors& list, std::uint32_t i) {
-  CellGroup<Cell, kCells> group{};
-  for (std::uint32_t k = 0; k < kCells; ++k) {
-    if (list.has(i * kCells + k)) group.cells[k] = from[i].cells[k];
-  }
-  return group;
-}
-
-// This thread's vectors, entry by entry. True where there is a bad one.
+// This thread's entries, one by one. True where there is a bad one.
 template <class Cell, std::uint32_t kCells>
 __device__ __noinline__ bool settle_lists(const CheckJob& job, const GuardedLaunch& launch) {
   const std::uint32_t stride = gridDim.x * kThreads, mine = blockIdx.x * kThreads + threadIdx.x;
   bool any = false;
   for (std::uint32_t row = blockIdx.y; row < job.view.rows; row += gridDim.y) {
     const RowSpan span = list_span(job.view, row);
-    const ListVectors list(span, kCells, job.view.capacity);
+    const ListParts<kCells> list(span);
     auto* copy = static_cast<Cell*>(job.copy);
     if (copy != nullptr) copy += span.begin;
-    for (std::uint32_t i = mine; i < list.count && span.cells > 0; i += stride) {
-      for (std::uint32_t at = i * kCells; at < (i + 1) * kCells; ++at) {
-        if (!list.has(at)) continue;
-        const std::uint32_t col = at - list.skipped;
-        GuardItem<Cell, 1> item;
-        item.load(job.view, span, col);
-        if (item.settle(launch, {0, span.cells}, col, copy) == 0) continue;
-        any = true;
-        atomicMin(&job.found->state.first, row * job.view.cols + col);
-        atomicAdd(reinterpret_cast<unsigned long long*>(&job.found->state.bad), 1ull);
-      }
+    const auto settle = [&](std::uint32_t col) {
+      GuardItem<Cell, 1> item;
+      item.load(job.view, span, col);
+      if (item.settle(launch, {0, span.cells}, col, copy) == 0) return;
+      any = true;
+      atomicMin(&job.found->state.first, row * job.view.cols + col);
+      atomicAdd(reinterpret_cast<unsigned long long*>(&job.found->state.bad), 1ull);
+    };
+    if (mine < list.loose) settle(list.loose_col(mine));
+    for (std::uint32_t i = mine; i < list.vectors; i += stride) {
+      for (std::uint32_t k = 0; k < kCells; ++k) settle(list.before + i * kCells + k);
     }
   }
   return any;
@@ -295,6 +306,7 @@ __global__ void __launch_bounds__(kThreads, 1024 / kThreads)
     check_lists_kernel(const __grid_constant__ CheckJob job,
                        const __grid_constant__ GuardedLaunch launch) {
   using Group = CellGroup<Cell, kCells>;
+  wait_for_last();
   const std::uint32_t stride = gridDim.x * kThreads, mine = blockIdx.x * kThreads + threadIdx.x;
   const auto below = ends_below<Cell>(launch.bound);
   const std::int64_t copied_bound = bound_of_copy(job, launch);
@@ -302,38 +314,35 @@ __global__ void __launch_bounds__(kThreads, 1024 / kThreads)
   for (std::uint32_t row = blockIdx.y; row < job.view.rows; row += gridDim.y) {
     const RowSpan span = list_span(job.view, row);
     if (span.cells == 0) continue;
-    const ListVectors list(span, kCells, job.view.capacity);
-    const auto* from = static_cast<const Group*>(job.view.cells) + list.first;
-    auto* to = static_cast<Group*>(job.copy) + list.first;
-    for (std::uint32_t at = mine; at < list.count; at += kItemsAtOnce * stride) {
+    const ListParts<kCells> list(span);
+    const auto* cells = static_cast<const Cell*>(job.view.cells) + span.begin;
+    auto* copy = static_cast<Cell*>(job.copy) + span.begin;
+    const bool has_loose = mine < list.loose;
+    const std::uint32_t loose_col = list.loose_col(mine);
+    Cell loose = 0;
+    if (has_loose) loose = cells[loose_col];
+    const auto* from = reinterpret_cast<const Group*>(cells + list.before);
+    auto* to = reinterpret_cast<Group*>(copy + list.before);
+    for (std::uint32_t at = mine; at < list.vectors; at += kItemsAtOnce * stride) {
       Group item[kItemsAtOnce];
       std::uint32_t i[kItemsAtOnce];
 #pragma unroll
       for (std::uint32_t j = 0; j < kItemsAtOnce; ++j) {
-        i[j] = min(at + j * stride, list.count - 1);
-        const bool cut = list.cut && i[j] == list.count - 1;
-        item[j] = cut ? load_own<Cell, kCells>(from, list, i[j]) : from[i[j]];
+        i[j] = min(at + j * stride, list.vectors - 1);
+        item[j] = from[i[j]];
       }
-      const bool edges = at == 0 || i[kItemsAtOnce - 1] == list.count - 1;
-      bool good = true;
+      // Here what came first is written while the others are still under way.
 #pragma unroll
       for (std::uint32_t j = 0; j < kItemsAtOnce; ++j) {
-        if (edges && list.is_edge(i[j])) keep_own<Cell, kCells>(item[j], list, i[j]);
-        for (std::uint32_t k = 0; k < kCells; ++k) good &= is_below(item[j].cells[k], below);
-      }
-      suspect |= !good;
-      if (!good || job.copy == nullptr) continue;
-#pragma unroll
-      for (std::uint32_t j = 0; j < kItemsAtOnce; ++j) {
-        if (!edges || !list.is_edge(i[j])) {
-          to[i[j]] = item[j];
-          continue;
-        }
-        for (std::uint32_t k = 0; k < kCells; ++k) {
-          if (list.has(i[j] * kCells + k)) to[i[j]].cells[k] = item[j].cells[k];
-        }
+        const bool good = all_below(item[j], below);
+        suspect |= !good;
+        if (good && job.copy != nullptr) to[i[j]] = item[j];
       }
     }
+    if (!has_loose) continue;
+    const bool good = is_below(loose, below);
+    suspect |= !good;
+    if (good && job.copy != nullptr) copy[loose_col] = loose;
   }
   const bool any = suspect && settle_lists<Cell, kCells>(job, launch);
   finish(job, launch, any, launch.bound != copied_bound);
@@ -366,34 +375,31 @@ class CudaTable final : public GuardedTable {
   Status check(const TableView& view, const GuardedLaunch& launch, void* on) override {
     job_.view = view;
     auto* stream = static_cast<cudaStream_t>(on);
-    view.cell_bytes == 4 ? start<std::int32_t, 4>(launch, stream)
-                         : start<std::int64_t, 2>(launch, stream);
-    return check_cuda(cudaGetLastError(), "guarding a launch");
+    return view.cell_bytes == 4 ? start<std::int32_t, 4>(launch, stream)
+                                : start<std::int64_t, 2>(launch, stream);
   }
   void* copy() override { return job_.copy; }
 
  private:
   template <class Cell, std::uint32_t kCells>
-  void start(const GuardedLaunch& launch, cudaStream_t stream) const {
+  Status start(const GuardedLaunch& launch, cudaStream_t stream) const {
     const TableView& view = job_.view;
     if (VectorJob::fits(view, launch)) {
       const VectorJob vectors(view, launch, kCells, job_.copy);
       const dim3 blocks = blocks_for(view.rows, view.cols / kCells);
-      if (launch.window > 0) {
-        check_vectors_kernel<Cell, kCells, true>
-            <<<blocks, kThreads, 0, stream>>>(vectors, job_, launch);
-      } else {
-        check_vectors_kernel<Cell, kCells, false>
-            <<<blocks, kThreads, 0, stream>>>(vectors, job_, launch);
-      }
-    } else if (view.starts != nullptr && view.col_stride == 1 && launch.lens == nullptr &&
-               reinterpret_cast<std::uintptr_t>(view.cells) % kVectorBytes == 0) {
+      return launch_behind(launch.window > 0 ? check_vectors_kernel<Cell, kCells, true>
+                                             : check_vectors_kernel<Cell, kCells, false>,
+                           blocks, kThreads, stream, vectors, job_, launch);
+    }
+    if (view.starts != nullptr && view.col_stride == 1 && launch.lens == nullptr &&
+        reinterpret_cast<std::uintptr_t>(view.cells) % kVectorBytes == 0) {
       const auto mean = static_cast<std::uint64_t>(view.capacity) / view.rows / kCells;
       const dim3 blocks = blocks_for(view.rows, std::min(mean, std::uint64_t{view.cols}));
-      check_lists_kernel<Cell, kCells><<<blocks, kThreads, 0, stream>>>(job_, launch);
-    } else {
-      check_kernel<Cell><<<blocks_for(view.rows, view.cols), kThreads, 0, stream>>>(job_, launch);
+      return launch_behind(check_lists_kernel<Cell, kCells>, blocks, kThreads, stream, job_,
+                           launch);
     }
+    return launch_behind(check_kernel<Cell>, blocks_for(view.rows, view.cols), kThreads, stream,
+                         job_, launch);
   }
   dim3 blocks_for(std::uint32_t rows, std::uint32_t items) const {
     return pagetape::blocks_for(rows, (items + kItemsAtOnce - 1) / kItemsAtOnce, kThreads,

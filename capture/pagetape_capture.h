@@ -268,9 +268,9 @@ typedef struct ptape_table_view {
   uint32_t size;       /* sizeof(ptape_table_view) */
   uint32_t cell_bytes; /* 4 or 8. An id beyond 32 bits is told as the nearest within. */
   const void* cells;
-  uint32_t rows, cols; /* Both positive. */
-  int64_t row_stride;  /* In cells; with `starts` of no account. */
-  int64_t col_stride;
+  uint32_t rows, cols;  /* Both positive. */
+  int64_t row_stride;   /* In cells; with `starts` of no account. */
+  int64_t col_stride;   /* With `starts`, 1. */
   const void* starts;   /* rows + 1 integers; NULL: a plain table. */
   uint32_t start_bytes; /* 4 or 8. */
   uint32_t on_host; /* 1: it all is in memory of the host, and compared by the caller's thread. */

@@ -20,18 +20,19 @@ namespace pagetape {
 // Keeps the sentence for ptape_last_error of this thread; PTAPE_E_ARGUMENT.
 int argument_error(std::string what);
 
-// Whether a caller's view can be one at all.
 // A caller's field, where the version of its struct has it; else null.
 inline const void* lens_of(const ptape_table_view& view) {
   return view.size >= sizeof(ptape_table_view) ? view.lens : nullptr;
 }
 
+// Whether a caller's view can be one at all. Lists' places are counted in entries side by side.
 inline bool valid_view(const ptape_table_view* view) {
   const auto width = [](std::uint32_t bytes) { return bytes == 4 || bytes == 8; };
   return view != nullptr && view->size >= offsetof(ptape_table_view, lens) &&
          view->cells != nullptr && view->rows > 0 && view->cols > 0 &&
          std::uint64_t{view->rows} * view->cols + view->rows < kCellsMost &&
-         width(view->cell_bytes) && (view->starts == nullptr || width(view->start_bytes)) &&
+         width(view->cell_bytes) &&
+         (view->starts == nullptr || (width(view->start_bytes) && view->col_stride == 1)) &&
          (lens_of(*view) == nullptr || (width(view->len_bytes) && view->len_unit > 0));
 }
 

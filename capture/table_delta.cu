@@ -212,7 +212,7 @@ class CudaCompare final : public DeviceCompare {
     if (Status status = check_cuda(cudaGetLastError(), "comparing tables"); !status.ok()) {
       return status;
     }
-    return launch_behind(commit_tables_kernel, blocks.z, stream, all);
+    return launch_behind(commit_tables_kernel, 1, blocks.z, stream, all);
   }
   static Status is_captured(cudaStream_t stream, bool& captured) {
     cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
@@ -235,7 +235,7 @@ class CudaCompare final : public DeviceCompare {
     if (Status status = check_cuda(cudaGetLastError(), "comparing a table"); !status.ok()) {
       return status;
     }
-    return launch_behind(commit_kernel, 1, stream, job_);
+    return launch_behind(commit_kernel, 1, 1, stream, job_);
   }
 
   // The state, the lengths, the shadow.

@@ -42,7 +42,8 @@ the other.
 Of each process `pagetape record` says how many events it has, and how many were dropped, if any.
 
 With --decode graphs what decodes is CUDA graphs. These do not come by the launches' hooks: a step
-is recorded as a gap, with what happened to blocks and requests. With both, passes take turns.
+is recorded as a gap, with what happened to blocks and requests. Guarded steps have graphs of their
+own. With both, passes take turns.
 """
 
 from __future__ import annotations
@@ -121,15 +122,20 @@ def build(args: argparse.Namespace):
 
 
 def hooked() -> List[tuple]:
-    """The hooks of the adapter: class, name, the engine's function, the one in its place."""
+    """The hooks of the adapter: class, name, the engine's function, the one that records in its
+    place, and the one that guards, too."""
     found = []
     for name, module in list(sys.modules.items()):
         if not name.startswith("transformers.generation.continuous_batching."):
             continue
         for cls in vars(module).values():
             for key, value in list(vars(cls).items()) if isinstance(cls, type) else []:
-                if getattr(value, "_pagetape", False):
-                    found.append((cls, key, value.__wrapped__, value))
+                guards = value
+                records = getattr(value, "__wrapped__", None) \
+                    if getattr(value, "_pagetape_guard", False) else value
+                plain = records.__wrapped__ if getattr(records, "_pagetape", False) else records
+                if plain is not value:
+                    found.append((cls, key, plain, records, guards))
     return found
 
 
@@ -149,14 +155,15 @@ class Turns:
         self.rounds: List[Dict[str, List[float]]] = []  # A step's times in ms, by mode.
         self.left: List[str] = []  # Of the round.
         self.timed, self.last = False, (0.0, 0.0)
+        self._set(next((mode for mode in modes if mode not in CUPTI_LEVELS), "plain"))
         # A guard is made with the tensors; whether a step has it is decided then.
         self.buffers.mode = "clamp" if "guard" in modes else None
-        self._set(next((mode for mode in modes if mode not in CUPTI_LEVELS), "plain"))
 
     def _set(self, mode: str) -> None:
         self.mode = mode
-        for cls, name, plain, hook in self.hooks:
-            setattr(cls, name, plain if mode in CUPTI_LEVELS else hook)
+        for cls, name, plain, records, guards in self.hooks:
+            setattr(cls, name, plain if mode in CUPTI_LEVELS
+                    else guards if mode == "guard" else records)
         if self.cupti is not None \
                 and self.cupti.pagetape_cupti_level(CUPTI_LEVELS.get(mode, 0)) != 0:
             sys.exit("CUPTI is not there, or refuses")
@@ -174,10 +181,19 @@ class Turns:
                 self.left = self.order.sample(self.modes, len(self.modes))
                 self.rounds.append({})
             self._set(self.left.pop())
-            if "guard" in self.modes:
-                self.buffers.mode = "clamp" if self.mode == "guard" else None
+        if "guard" in self.modes:
+            self._guards(processor.inputs_and_outputs)
         self.timed = steady
         self.last = time.perf_counter(), time.thread_time()
+
+    def _guards(self, inputs) -> None:
+        """What is captured has the checks in it or not: two sets of graphs, which go with the
+        tensors."""
+        guarded = self.mode == "guard"
+        self.buffers.mode = "clamp" if guarded else None
+        both = vars(inputs).setdefault("both", {False: inputs.graphs,
+                                                True: type(inputs.graphs)()})
+        inputs.graphs = both[guarded]
 
     def whole(self) -> List[Dict[str, List[float]]]:
         return [one for one in self.rounds if len(one) == len(self.modes)]
@@ -235,6 +251,8 @@ def start(args: argparse.Namespace, name: str, cupti: str) -> subprocess.Popen:
                os.path.join(args.out, name)]
     if args.python:
         command += ["--python", args.python]
+    if args.guard and not cupti:
+        command += ["--guard", "clamp"]
     command += ["--", sys.executable, "-W", "ignore", os.path.abspath(__file__), "--worker",
                 *sys.argv[1:]]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

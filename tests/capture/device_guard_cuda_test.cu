@@ -34,6 +34,7 @@ class GuardedTwice {
   }
   GuardedTable& host() { return *host_; }
   GuardedTable& device() { return *device_; }
+  std::uint64_t reports() const { return next_ - 1; }
 
   // What was reported since, and what the copies hold. The device has done it all.
   void expect_the_same() {
@@ -201,6 +202,71 @@ TEST_F(DeviceGuardCudaTest, AnIdOfManyIsFoundWhereverItIs) {
   }
 }
 
+// Where the live ids of a row end, or begin, within 16 bytes, others stand beside them.
+TEST_F(DeviceGuardCudaTest, NoLaunchIsBlamedForWhatStandsBesideItsLiveIds) {
+  constexpr std::uint32_t kRows = 9, kCols = 4'096;
+  constexpr std::int32_t kPage = 8;
+  for (const std::uint32_t bytes : {4u, 8u}) {
+    std::vector<std::int64_t> memory(kRows * kCols * bytes / 8);
+    void* cells = nullptr;
+    std::int32_t* device_lens = nullptr;
+    must(cudaMalloc(&cells, memory.size() * sizeof(memory[0])));
+    must(cudaMalloc(&device_lens, kRows * sizeof(*device_lens)));
+    TableView view;
+    view.rows = kRows;
+    view.cols = view.row_stride = kCols;
+    view.cell_bytes = bytes;
+    TableView there = view;
+    view.cells = memory.data();
+    there.cells = cells;
+    GuardedTwice both(view, there);
+    ASSERT_FALSE(HasFailure());
+    // Columns that live, of each row others; and how many bad ones stand at either end of them.
+    const auto check = [&](std::uint32_t begin, std::uint32_t end, bool windowed,
+                           std::uint32_t live_bad) {
+      std::vector<std::int32_t> lens(kRows);
+      for (std::uint32_t row = 0; row < kRows; ++row) {
+        const std::uint32_t row_end = end - row, row_begin = windowed ? begin - row : 0;
+        lens[row] = static_cast<std::int32_t>(row_end * kPage);
+        for (std::uint32_t col = 0; col < kCols; ++col) {
+          const bool lives = col >= row_begin + live_bad && col < row_end - live_bad;
+          const std::int64_t bad = col % 5 == 0 ? 1 << 20 : -1;
+          const std::int64_t id = lives ? row * 31 + col : bad;
+          std::memcpy(reinterpret_cast<char*>(memory.data()) + (row * kCols + col) * bytes, &id,
+                      bytes);
+        }
+      }
+      must(cudaMemcpy(cells, memory.data(), memory.size() * sizeof(memory[0]),
+                      cudaMemcpyHostToDevice));
+      must(cudaMemcpy(device_lens, lens.data(), kRows * sizeof(lens[0]), cudaMemcpyHostToDevice));
+      GuardedLaunch launch;
+      launch.reserved = kReserved;
+      launch.bound = 10'000;
+      launch.page_size = kPage;
+      launch.window = windowed ? (end - begin) * kPage : 0;
+      launch.lens = device_lens;
+      ASSERT_TRUE(both.device().check(there, launch, stream_).ok());
+      must(cudaStreamSynchronize(stream_));
+      launch.lens = lens.data();
+      ASSERT_TRUE(both.host().check(view, launch, nullptr).ok());
+      both.expect_the_same();
+    };
+    for (const std::uint32_t more : {0u, 1u, 2u, 3u}) {
+      for (const bool windowed : {false, true}) {
+        SCOPED_TRACE(std::to_string(bytes) + " bytes, " + std::to_string(more) + " more" +
+                     (windowed ? ", with a window" : ""));
+        const std::uint64_t before = both.reports();
+        ASSERT_NO_FATAL_FAILURE(check(1'030, 2'060 + more, windowed, 0));
+        ASSERT_EQ(both.reports(), before);
+        ASSERT_NO_FATAL_FAILURE(check(1'030, 2'060 + more, windowed, 1));
+        ASSERT_EQ(both.reports(), before + 1);
+      }
+    }
+    must(cudaFree(cells));
+    must(cudaFree(device_lens));
+  }
+}
+
 // Lists that begin and end within vectors, one of them beyond what may be read, with neighbours and
 // bad entries at every edge; and with more lists than there are blocks.
 TEST_F(DeviceGuardCudaTest, OfLongListsItDoesWhatTheProcessorDoes) {
@@ -239,7 +305,7 @@ TEST_F(DeviceGuardCudaTest, OfLongListsItDoesWhatTheProcessorDoes) {
       for (const std::int64_t bad : {4, 5, 6, 7, 8, 9'002, 9'003, 9'005, 9'006, 12'345, 13'205,
                                      30'000, 30'001, 49'999, 50'000, -1}) {
         launch.bound = bad == 12'345 ? 0 : 9'500;
-        if (bad >= 0) put(bad, 10'000 + bad);
+        if (bad >= 0) put(bad, bad % 3 == 0 ? -1 : 10'000 + bad);
         must(cudaMemcpy(cells, memory.data(), kCapacity * bytes, cudaMemcpyHostToDevice));
         ASSERT_TRUE(both.device().check(there, launch, stream_).ok());
         must(cudaStreamSynchronize(stream_));
@@ -251,6 +317,120 @@ TEST_F(DeviceGuardCudaTest, OfLongListsItDoesWhatTheProcessorDoes) {
       must(cudaFree(device_starts));
     }
   }
+}
+
+// The launch before it says at once that the next may begin, and writes long after that.
+__global__ void write_late(std::int32_t* cells, std::int32_t id) {
+  cudaTriggerProgrammaticLaunchCompletion();
+  for (const long long begin = clock64(); clock64() - begin < 50'000;) {
+  }
+  cells[threadIdx.x] = id;
+}
+
+// A check is brought up while what stands before it still runs: a launch, a copy, another stream's
+// launch that its own stream waits for.
+TEST_F(DeviceGuardCudaTest, ItSeesAllThatStandsBeforeItOnTheStream) {
+  constexpr std::uint32_t kCells = 64;
+  std::int32_t* cells = nullptr;
+  std::int64_t* lists = nullptr;
+  cudaStream_t other = nullptr;
+  cudaEvent_t forked = nullptr, joined = nullptr;
+  must(cudaMalloc(&cells, kCells * sizeof(*cells)));
+  must(cudaMalloc(&lists, 3 * sizeof(*lists)));
+  const std::int64_t starts[] = {1, 30, kCells};
+  must(cudaMemcpy(lists, starts, sizeof(starts), cudaMemcpyHostToDevice));
+  must(cudaStreamCreate(&other));
+  must(cudaEventCreate(&forked));
+  must(cudaEventCreate(&joined));
+  TableView rows;
+  rows.cells = cells;
+  rows.rows = 1;
+  rows.cols = kCells;
+  rows.row_stride = kCells;
+  TableView odd = rows, indices = rows;
+  odd.cols = kCells - 1;
+  indices.rows = 2;
+  indices.starts = lists;
+  indices.start_bytes = 8;
+  indices.capacity = kCells;
+  for (const TableView& view : {rows, odd, indices}) {
+    Status status;
+    const auto guard = Guard::on_device(status);
+    const auto table = guard->add(view, true, kReserved, status);
+    ASSERT_NE(table, nullptr) << status.message();
+    GuardedLaunch launch;
+    launch.bound = 100;
+    launch.reserved = kReserved;
+    const auto check = [&](std::int32_t layer) {
+      launch.layer = layer;
+      EXPECT_TRUE(table->check(view, launch, stream_).ok());
+    };
+    const auto work = [&] {
+      write_late<<<1, kCells, 0, stream_>>>(cells, 101);
+      check(1);
+      must(cudaMemsetAsync(cells, 0, kCells * sizeof(*cells), stream_));
+      check(2);
+      must(cudaEventRecord(forked, stream_));
+      must(cudaStreamWaitEvent(other, forked));
+      write_late<<<1, kCells, 0, other>>>(cells, 103);
+      must(cudaEventRecord(joined, other));
+      must(cudaStreamWaitEvent(stream_, joined));
+      check(3);
+      must(cudaMemsetAsync(cells, 0, kCells * sizeof(*cells), stream_));
+      write_late<<<1, kCells, 0, stream_>>>(cells, 9);
+      check(4);
+    };
+    const auto graph = capture(work);
+    std::uint64_t next = 1;
+    for (int round = 0; round < 20; ++round) {
+      SCOPED_TRACE(round);
+      round % 2 == 0 ? work() : must(cudaGraphLaunch(graph, stream_));
+      must(cudaStreamSynchronize(stream_));
+      GuardReport report{};
+      for (const int layer : {1, 3}) {
+        ASSERT_TRUE(next_report(guard->reports(), next, report));
+        EXPECT_EQ(report.layer, layer);
+        EXPECT_EQ(report.id, 100 + layer);
+        EXPECT_EQ(report.bad, view.starts != nullptr ? kCells - 1 : view.cols);
+      }
+      ASSERT_FALSE(next_report(guard->reports(), next, report));
+      std::int32_t given = 0;
+      must(cudaMemcpy(&given, static_cast<std::int32_t*>(table->copy()) + 40, sizeof(given),
+                      cudaMemcpyDeviceToHost));
+      EXPECT_EQ(given, 9);
+    }
+    must(cudaGraphExecDestroy(graph));
+  }
+  must(cudaEventDestroy(forked));
+  must(cudaEventDestroy(joined));
+  must(cudaStreamDestroy(other));
+  must(cudaFree(cells));
+  must(cudaFree(lists));
+}
+
+TEST_F(DeviceGuardCudaTest, WhatTheGpuRefusesIsSaidOnce) {
+  std::int32_t* cells = nullptr;
+  must(cudaMalloc(&cells, 64));
+  TableView view;
+  view.cells = cells;
+  view.rows = 1;
+  view.cols = 16;
+  view.row_stride = 16;
+  Status status;
+  const auto guard = Guard::on_device(status);
+  const auto table = guard->add(view, true, kReserved, status);
+  ASSERT_NE(table, nullptr) << status.message();
+  must(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeGlobal));
+  EXPECT_NE(cudaStreamSynchronize(stream_), cudaSuccess);  // Ends what is captured.
+  (void)cudaGetLastError();
+  EXPECT_FALSE(table->check(view, {}, stream_).ok());
+  EXPECT_EQ(cudaGetLastError(), cudaSuccess);
+  cudaGraph_t graph = nullptr;
+  EXPECT_NE(cudaStreamEndCapture(stream_, &graph), cudaSuccess);
+  (void)cudaGetLastError();
+  EXPECT_TRUE(table->check(view, {}, stream_).ok());
+  must(cudaStreamSynchronize(stream_));
+  must(cudaFree(cells));
 }
 
 // What an attention does with a table, and nothing else.

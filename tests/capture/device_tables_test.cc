@@ -282,6 +282,37 @@ TEST_F(DeviceTablesTest, ACompareThatNeverRanIsToldAsDropped) {
                                    R"({"ev": "step", "step": 1, "batch": 1})"));
 }
 
+// `starts` counts entries side by side, whatever a tensor's stride is.
+TEST_F(DeviceTablesTest, IndexListsWithGapsAreRefused) {
+  const std::int32_t starts[] = {0, 2, 4};
+  ptape_table_view view = view_;
+  view.starts = starts;
+  view.start_bytes = 4;
+  view.capacity = 4;
+  view.col_stride = 2;
+  EXPECT_EQ(ptape_table_open(recorder_, &view, PTAPE_PAGES, name("t"), 0, 0, 0), nullptr);
+  EXPECT_THAT(ptape_last_error(nullptr), HasSubstr("strides"));
+  ptape_guard* guard = ptape_guard_open(nullptr, PTAPE_GUARD_CLAMP, 1);
+  EXPECT_EQ(ptape_guard_table(guard, &view, 0), nullptr);
+  EXPECT_THAT(ptape_last_error(nullptr), HasSubstr("strides"));
+  view.col_stride = 1;
+  ptape_device_table* table = ptape_table_open(recorder_, &view, PTAPE_PAGES, name("t"), 0, 0, 0);
+  ptape_guarded* guarded = ptape_guard_table(guard, &view, 0);
+  view.col_stride = 2;
+  ptape_guard_launch launch{};
+  launch.size = sizeof(launch);
+  launch.page_size = 1;
+  launch.bound = 10;
+  EXPECT_EQ(ptape_table_compare_at(table, &view, nullptr, nullptr), PTAPE_E_ARGUMENT);
+  EXPECT_EQ(ptape_guard_check_at(guarded, &view, &launch, nullptr), PTAPE_E_ARGUMENT);
+  view.col_stride = 1;
+  EXPECT_EQ(ptape_guard_check_at(guarded, &view, &launch, nullptr), PTAPE_OK);
+  ptape_guarded_close(guarded);
+  ptape_guard_close(guard);
+  ptape_table_close(table);
+  close();
+}
+
 TEST_F(DeviceTablesTest, WhatCannotBeATableIsRefused) {
   view_.cell_bytes = 3;
   EXPECT_EQ(ptape_table_open(recorder_, &view_, PTAPE_PAGES, name("t"), 0, 0, 0), nullptr);

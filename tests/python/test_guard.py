@@ -14,7 +14,7 @@ from unittest import mock
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "capture" / "python"))
 
-from pagetape import _abi, devices, guarding  # noqa: E402
+from pagetape import _abi, devices, guarding, tensors  # noqa: E402
 from pagetape.recording import Launch, Recorder  # noqa: E402
 
 BUILT = [os.path.join(os.environ.get("TEST_SRCDIR", ""), os.environ.get("TEST_WORKSPACE", ""),
@@ -100,6 +100,13 @@ class DeviceTableTest(OnTheHost):
         self.recorder.compare(table, 0)
         table.close()
         self.assertEqual(self.events("slots")[0]["values"], [10, 11, 20, 30, 31, 32, 77, 78])
+
+    def test_lists_with_gaps_between_their_entries_are_not_told(self):
+        told = tensors.Tensors(self.recorder)
+        self.addCleanup(told.close)
+        self.assertTrue(told.lists("lists", self.cells, self.starts, COLUMNS, "kv"))
+        with mock.patch.object(self.cells, "stride", lambda _dimension: 2):
+            self.assertFalse(told.lists("lists", self.cells, self.starts, COLUMNS, "kv"))
 
     def test_a_table_without_columns_is_refused(self):
         with self.assertRaisesRegex(_abi.PtapeError, "without a buffer, rows or columns"):
@@ -202,6 +209,14 @@ class LaunchGuardTest(OnTheHost):
             self.assertIs(self.guard.given(table, read), table)
         self.assertEqual(self.notes(), ["guard: a launch whose lengths lie elsewhere than its "
                                         "table is not guarded"])
+
+    def test_lists_with_gaps_are_not_guarded(self):
+        lists = Tensor("i", [1, 400, 2, 400])
+        read = guarding.Read(layer=4, bound=3, starts=Tensor("i", [0, 1, 2]))
+        with mock.patch.object(lists, "stride", lambda _dimension: 2):
+            self.assertIs(self.guard.given(lists, read), lists)
+        self.assertEqual(self.notes(), ["guard: index lists with gaps between their entries are "
+                                        "not guarded"])
 
     def test_a_batch_that_is_gone_has_no_name(self):
         self.launch([1, 2, 3, 4, 5, 6])

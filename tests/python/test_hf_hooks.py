@@ -13,6 +13,7 @@ from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "capture" / "python"))
 
+from pagetape.hf_buffers import Starts  # noqa: E402
 from pagetape.hf_transformers import Hooks  # noqa: E402
 from pagetape.importhook import shield  # noqa: E402
 from pagetape.recording import Recorder, TextRecorder  # noqa: E402
@@ -244,6 +245,18 @@ class HfHooksTest(unittest.TestCase):
         self.inputs.retrieve_device_outputs()
         self.assertEqual(self.recorded, [[("request", "A"), ("request", "A"), ("step", 0)]])
 
+    def test_a_guard_knows_how_many_lanes_a_batch_has_before_that_is_told(self):
+        self.hooks.buffers.mode = "clamp"
+        known = self.hooks.blocks.of(self.cache)
+        for lanes in (2, 1):
+            for req in "AB"[:lanes]:
+                self.cache.extend_read_and_write_indices(req, 4, 1, [[]], [[]])
+            batches, before = known.batches, self.lines()
+            self.inputs.prepare_batch_tensors()
+            self.assertEqual((known.batches, known.prepared), (batches + 1, lanes))
+            self.assertEqual(self.lines(), before)
+            self.hooks.blocks.flush()
+
     def test_a_batch_is_told_before_its_first_launch(self):
         self.batch("A")
         self.assertEqual(self.lines(), [])
@@ -385,6 +398,52 @@ class HfHooksTest(unittest.TestCase):
                                side_effect=lambda ticket: self.recorder.emit("note", text="7")):
             self.assertEqual(self.inputs.prepare_batch_update(), "tokens")
         self.assertEqual(self.lines(), [("request", "A"), ("note", None)])
+
+
+class Numbers:
+    """A tensor of one dimension, or a part of one."""
+
+    def __init__(self, held, begin=0, end=None):
+        self.held, self.begin, self.end = held, begin, len(held) if end is None else end
+
+    def numel(self):
+        return self.end - self.begin
+
+    def new_zeros(self, count):
+        return Numbers([0] * count)
+
+    def __getitem__(self, of):
+        begin, end, _ = of.indices(self.numel()) if isinstance(of, slice) else (of, of + 1, 1)
+        return Numbers(self.held, self.begin + begin, self.begin + end)
+
+    def copy_(self, other):
+        self.held[self.begin:self.end] = other.held[other.begin:other.end]
+
+    def fill_(self, value):
+        self.held[self.begin:self.end] = [value] * self.numel()
+
+    def zero_(self):
+        self.fill_(0)
+
+
+class StartsTest(unittest.TestCase):
+    def test_they_are_the_batchs_and_one_of_nobodys_behind(self):
+        engines = Numbers([0, 3, 5, 9])
+        starts = Starts(engines)
+        for batch, lanes, end, now, own in (
+                (1, 3, 16, [0, 3, 5, 9], [0, 3, 5, 9, 16]),
+                (2, 3, 16, [0, 4, 6, 8], [0, 4, 6, 8, 16]),
+                (3, 1, 16, [0, 4, 6, 8], [0, 4, 16, 0, 0]),
+                (4, 1, 32, [0, 5, 6, 8], [0, 5, 32, 0, 0]),
+                (5, 2, None, [0, 1, 2, 8], [0, 1, 2, 0, 0]),
+                (6, 2, None, [0, 2, 4, 8], [0, 2, 4, 0, 0])):
+            engines.held[:] = now
+            starts.of_batch(batch, lanes, end)
+            self.assertEqual(starts.own.held, own)
+            self.assertTrue(starts.are_of(batch))
+        engines.held[:] = [0, 7, 7, 7]
+        starts.of_batch(6, 2)
+        self.assertEqual(starts.own.held, own)
 
 
 if __name__ == "__main__":

@@ -135,6 +135,9 @@ class LaunchGuard:
                 self._say("a launch whose lengths lie elsewhere than its table is not guarded")
                 return None
         if read.starts is not None:
+            if table.stride(-1) != 1:
+                self._say("index lists with gaps between their entries are not guarded")
+                return None
             rows = read.starts.numel() - 1
             return view_of(table, min(table.numel(), (MOST_CELLS - rows) // rows),
                            read.starts) if rows > 0 else None

@@ -64,9 +64,10 @@ class Cache:
             sys.modules["torch"]._C._cuda_isCurrentStreamCapturing \
             if cache.key_cache[0].is_cuda else None
         self.building: List[tuple] = []  # lanes of the batch that is being prepared
+        self.batches = 0  # prepared
+        self.prepared = 0  # lanes of the last one, which may not be told yet
         self.lanes = Lanes(len(cache.group_cache_managers), [])
         cache._pagetape_lanes, cache._pagetape_ready = self.building, self.ready
-        self.batches = 0
         self.decode = False  # of the batch: each lane brings one new token
         self.listed: Dict[tuple, tuple] = {}  # what the batch's index lists were told as
         self.pairs: Dict[int, Any] = {}  # and what its layers last got, by group
@@ -83,7 +84,6 @@ class Cache:
         """A batch of these lanes: what was found out of the last one does not hold."""
         self.lanes = Lanes(len(self.groups), lanes)
         self.decode = set(self.lanes.news) <= {1}
-        self.batches += 1
         self.listed, self.compared = {}, {}
         self.ready.clear()
         for pair in self.pairs.values():
@@ -156,6 +156,8 @@ class Blocks:
         with self._lock:
             self.settle()
             self._batch = known, [*known.building]
+            known.batches += 1
+            known.prepared = len(known.building)
             known.building.clear()
             known.ready.clear()
 

@@ -9,7 +9,7 @@ part of a line begins where the cumulative sequence lengths say, which are on th
 from __future__ import annotations
 
 import weakref
-from typing import Dict, List, NamedTuple, Optional
+from typing import Dict, List, NamedTuple, Optional, Tuple
 
 from ._abi import PtapeError, PtapeTableView
 from .devices import (DeviceTable, Finding, Guard, Guarded, OutOfBounds, TogetherCompared,
@@ -30,20 +30,26 @@ class Starts:
         self.own = cumulative.new_zeros(cumulative.numel() + 1)
         self._count = 0
         self._batch = -1
+        self._form: tuple = ()  # lanes and end; what is done for these is done for batches alike
+        self._parts: tuple = ()
 
     def of_batch(self, batch: int, lanes: int, end: Optional[int] = None) -> None:
-        """On the current stream, which is the launches'. What padding stands behind the lanes', up
-        to `end`, is one list more, of nobody's."""
+        """On the current stream: the launches', or one that they wait for. What padding stands
+        behind the lanes', up to `end`, is one list more, of nobody's."""
         if batch == self._batch:
             return
-        count = min(lanes + 1, self._engines.numel())
-        self.own[:count].copy_(self._engines[:count])
-        if end is not None:
-            self.own[count].fill_(end)
-            count += 1
-        if count < self._count:
-            self.own[count:self._count].zero_()  # A list that ends before it begins is empty.
-        self._batch, self._count = batch, count
+        if self._form != (lanes, end):
+            count = min(lanes + 1, self._engines.numel())
+            self._parts = self.own[:count], self._engines[:count]
+            if end is not None:
+                self.own[count].fill_(end)
+                count += 1
+            if count < self._count:
+                self.own[count:self._count].zero_()  # A list that ends before it begins is empty.
+            self._form, self._count = (lanes, end), count
+        own, engines = self._parts
+        own.copy_(engines)
+        self._batch = batch
 
     def are_of(self, batch: int) -> bool:
         return batch == self._batch
@@ -72,6 +78,7 @@ class Buffers:
         self._sets = 0
         self.changes = 0  # of the lines
         self._open: Dict[int, list] = {}  # what each set has open
+        self._starts: Dict[int, Tuple[List[Starts], Starts]] = {}  # of its reads and its writes
 
     def add(self, known: Cache, inputs) -> None:
         """`inputs` has its tensors. Waits for the GPU."""
@@ -85,8 +92,10 @@ class Buffers:
         self._sets += 1
         opened: list = []
         starts = {kind: Starts(tensor) for kind, tensor in inputs.cumulative_seqlens_k.items()}
+        written = Starts(inputs.cumulative_seqlens_q)
+        self._starts[id(inputs)] = [*starts.values()], written
         lines = [*self._reads(known, inputs, prefix, starts, opened),
-                 *self._writes(known, inputs, prefix, opened)]
+                 *self._writes(known, inputs, prefix, written, opened)]
         self.lines.update(lines)
         self.changes += 1
         self._open[id(inputs)] = opened
@@ -109,13 +118,14 @@ class Buffers:
             lines.append((cells.data_ptr(), Line(index, buffer, starts, table, view, 0, guarded)))
         return lines
 
-    def _writes(self, known: Cache, inputs, prefix: str, opened: list) -> List[tuple]:
+    def _writes(self, known: Cache, inputs, prefix: str, starts: Starts,
+                opened: list) -> List[tuple]:
         """On a GPU one buffer has all groups' lists: one compare a batch instead of one each."""
         storage = inputs.write_index_storage
         flat = storage.view(-1)
         view = view_of(flat, flat.numel())
         table = self._table(opened, flat, view, f"{prefix}.writes", "", "", True)
-        lines, starts = [], Starts(inputs.cumulative_seqlens_q)
+        lines = []
         for index in range(len(known.groups)):
             cells = storage[index]
             buffer = f"{prefix}.writes{index}" if table is None else table.buffer
@@ -164,6 +174,7 @@ class Buffers:
             known.forget()
         for address in addresses:
             self.lines.pop(address, None)
+        self._starts.pop(key, None)
         for one in self._open.pop(key, []):
             one.close()
 
@@ -202,14 +213,14 @@ class Buffers:
     def ready(self, known: Cache, inputs, padded: bool) -> None:
         """A batch's tensors are on the current stream. Here, since a graph that is replayed has the
         checks in it and not this."""
+        if id(inputs) not in self._starts:
+            return
+        read, written = self._starts[id(inputs)]
         new = inputs.num_q_tokens
-        for storage, end in ((inputs.read_index_storage, inputs.max_kv_read + new),
-                             (inputs.write_index_storage, new)):
-            for index in range(len(known.groups)):
-                line = self.lines.get(storage[index].data_ptr())
-                if line is not None:
-                    line.starts.of_batch(known.batches, len(known.lanes.reqs),
-                                         end if padded else None)
+        for starts in read:
+            starts.of_batch(known.batches, known.prepared,
+                            inputs.max_kv_read + new if padded else None)
+        written.of_batch(known.batches, known.prepared, new if padded else None)
 
     def guarded(self, known: Cache, reads: list, writes: list, index: int, layer: int,
                 bound: int) -> tuple:
@@ -223,7 +234,7 @@ class Buffers:
         if line is None or line.guarded is None:
             return indices
         if not capturing(cells):
-            line.starts.of_batch(known.batches, len(known.lanes.reqs))
+            line.starts.of_batch(known.batches, known.prepared)
         elif not line.starts.are_of(known.batches):
             return indices
         checked = line.guarded.check(layer, bound, stream_of(cells))

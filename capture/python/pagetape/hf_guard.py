@@ -2,7 +2,7 @@
 """The guard of Transformers' launches that PagedAttentionCache.update alone does not reach.
 
 Replayed CUDA graphs: the checks are captured with the launches, and where each lane's part of a
-list begins is put before the graph, on its stream. Decoding by block table: the table that
+list begins is put before the graph. Decoding by block table: the table that
 flash_attn_with_kvcache reads, and writes the new token through, is checked before it; so is it in a
 graph. What a graph launches is not recorded: its findings are notes, and exceptions.
 """
@@ -27,6 +27,7 @@ class HfGuard:
         self._recorder = adapter.recorder
         self._guards: Dict[int, LaunchGuard] = {}  # by id of what is known of a cache
         self._requests: Dict[int, List[str]] = {}  # of each cache's batch
+        self._filled: Dict[object, object] = {}  # by GPU: an event behind what a batch brings
 
     # input_outputs.py
     def inputs(self, module) -> None:
@@ -41,28 +42,34 @@ class HfGuard:
 
         def given(inputs, _result, use_padding=False):
             # Of those that take turns, the pair that has the stream comes by below.
-            if inputs.compute_stream is not None or not inputs.write_index_storage.is_cuda:
-                self._ready(inputs, inputs.compute_stream, use_padding)
+            stream = inputs.compute_stream
+            if stream is None and inputs.write_index_storage.is_cuda:
+                return
+            # On the stream on which the engine filled its tensors, while no launch runs.
+            if self._ready(inputs, use_padding) and stream is not None:
+                filled = self._filled.get(stream.device)
+                if filled is None:
+                    filled = self._filled[stream.device] = sys.modules["torch"].cuda.Event()
+                filled.record()
+                stream.wait_event(filled)
 
         def given_in_turn(turns, _result, use_padding=False):
-            pair = turns.io_pairs[turns.current_pair]
-            self._ready(pair.device_io, turns.compute_stream, use_padding)
+            stream = turns.compute_stream
+            cuda = sys.modules["torch"].cuda
+            stream.wait_stream(cuda.current_stream(stream.device))
+            with cuda.stream(stream):
+                self._ready(turns.io_pairs[turns.current_pair].device_io, use_padding)
 
         after(ios, "prepare_batch_tensors", prepared, MARK)
         after(ios, "get_model_kwargs", given, MARK)
         after(overlapped, "get_model_kwargs", given_in_turn, MARK)
 
-    def _ready(self, inputs, stream, padded: bool) -> None:
+    def _ready(self, inputs, padded: bool) -> bool:
         known = self._blocks.of(inputs.cache)
         if known is None or inputs.use_block_table:
-            return
-        if stream is None:
-            self._buffers.ready(known, inputs, padded)
-            return
-        cuda = sys.modules["torch"].cuda
-        stream.wait_stream(cuda.current_stream(stream.device))  # The tensors were filled there.
-        with cuda.stream(stream):
-            self._buffers.ready(known, inputs, padded)
+            return False
+        self._buffers.ready(known, inputs, padded)
+        return True
 
     # integrations/flash_paged.py
     def decode(self, module) -> None:
@@ -87,6 +94,7 @@ class HfGuard:
         wrap(module, "_paged_decode_forward", make, MARK)
 
     def _given(self, known: Cache, cache, layer: int, table, cumulative, lanes: int, window):
+        self._blocks.flush()  # What is found is noted behind what is kept.
         guard = self._guards.get(id(known))
         if guard is None:
             guard = self._guards[id(known)] = LaunchGuard(

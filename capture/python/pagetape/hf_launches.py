@@ -51,12 +51,9 @@ class Launches:
         self.recorder = blocks.recorder
 
     def prepared(self, known: Cache) -> None:
-        """A batch's tensors are there. A guard looks at its lanes before the first launch does. The
-        latest that it can be told else is before that; where none comes by here, while the engine
-        waits for the GPU."""
+        """A batch's tensors are there. It is told before the first launch at the latest; where none
+        comes by here, while the engine waits for the GPU."""
         self.blocks.prepared(known)
-        if self.buffers.mode is not None:
-            self.blocks.flush()
 
     def update(self, known: Cache, cache, layer: int, read_index, write_index):
         """Records both launches of `layer` before they are made, in the order in which they happen.

@@ -39,7 +39,10 @@ class Tensors:
 
     def lists(self, buffer: str, cells, starts, cols: int, space: Optional[str],
               lens: str = "") -> bool:
-        """Index lists of slots, of each the first `cols`; their lengths are the buffer `lens`."""
+        """Index lists of slots, of each the first `cols`; their lengths are the buffer `lens`.
+        Those with gaps between their entries are not told."""
+        if cells.stride(-1) != 1:
+            return False
         if lens:
             self._declare(lens)
         return self._tell(buffer, view_of(cells, max(cols, 1), starts), cells,
