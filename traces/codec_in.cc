@@ -77,10 +77,12 @@ bool SlotsIn::open(In& in, schema::SlotLists::Reader lists, std::uint64_t slots,
     ascend &= split > last;
     last = split;
   });
+  const std::uint64_t runs = some + splits_left_;
   if (!in.need(ascend && (splits_left_ == 0 || static_cast<std::uint64_t>(last) < slots),
                kBadRun) ||
-      !in.need(values_.open_values(lists.getValues(), some + splits_left_),
-               "not one value for each run of slots (M19)")) {
+      !in.need(
+          values_.open_values(lists.getValues(), runs) && lows_.open_values(lists.getLows(), runs),
+          "not one value for each run of slots (M19)")) {
     return false;
   }
   next_split();

@@ -157,29 +157,37 @@ void TableCellsOut::write(capnp::AnyPointer::Builder p, capnp::StructSchema) con
 
 void write_slots(schema::SlotLists::Builder out, const ColumnOut& counts, bool may_be_absent,
                  const ColumnOut& slots) {
-  ColumnOut firsts, splits;
+  ColumnOut highs, lows, splits;
+  const auto begin_run = [&](std::int64_t slot) {
+    highs.push(slot >> kLowSlotBits);
+    lows.push(slot & ((1 << kLowSlotBits) - 1));
+  };
   std::size_t at = 0;
   for (std::size_t i = 0; i < counts.size() && at < slots.size(); ++i) {
     const std::int64_t count = counts[i] - may_be_absent;
     if (count <= 0) continue;
     const std::size_t end = at + static_cast<std::size_t>(count);
     std::int64_t last = slots[at];
-    firsts.push(last);
+    begin_run(last);
     while (++at < end) {
       const std::int64_t slot = slots[at];
       if (static_cast<std::uint64_t>(slot) != static_cast<std::uint64_t>(last) + 1) {
         splits.push(static_cast<std::int64_t>(at));
-        firsts.push(slot);
+        begin_run(slot);
       }
       last = slot;
     }
   }
   auto pointers = capnp::toAny(out).getPointerSection();
   counts.write(pointers[0]);
-  const bool by_runs = firsts.size() + splits.size() <= slots.size();
+  const bool by_runs = highs.size() + splits.size() <= slots.size();
   out.setRuns(by_runs);
-  (by_runs ? firsts : slots).write_values(out.initValues());
-  if (by_runs && splits.size() > 0) splits.write_values(out.initSplits());
+  if (!by_runs) return slots.write_values(out.initValues());
+  // A lane's high part is mostly that of the step before, its difference from another lane's hardly
+  // ever.
+  highs.write_plain(out.initValues());
+  if (lows.size() > 0) lows.write_values(out.initLows());
+  if (splits.size() > 0) splits.write_values(out.initSplits());
 }
 
 // Memory that one message after the other is built in, so that none of it is allocated anew, and

@@ -152,6 +152,13 @@ void ColumnOut::write(capnp::AnyPointer::Builder out) const {
               narrowest(cells(), lead_is_absent ? 0 : lead_, true));
 }
 
+void ColumnOut::write_plain(schema::Column::Builder out) const {
+  if (lead_ + size_ == 0) return;
+  Range range;
+  for (const std::int64_t cell : cells()) range.add(cell);
+  write_cells(out, lead_, false, cells(), {range.width(), false});
+}
+
 void ColumnOut::write_values(schema::Column::Builder out) const {
   if (lead_ + size_ == 0) return;
   write_cells(out, lead_, false, cells(), narrowest(cells(), lead_, false));

@@ -67,6 +67,8 @@ class ColumnOut {
   void write(capnp::AnyPointer::Builder out) const;
   // Values of lists: elided only where there is none.
   void write_values(schema::Column::Builder out) const;
+  // The same as they are, whatever their differences.
+  void write_plain(schema::Column::Builder out) const;
 
  private:
   void grow(std::size_t n);

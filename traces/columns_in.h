@@ -157,12 +157,19 @@ class SlotsIn {
     if (split_ < end) [[unlikely]]
       return by_runs_ ? take_split(in, end, f) : take_each(in, n, f);
     at_ = end;
-    f(run(in, values_.next(), n));
+    f(run(in, next_first(in), n));
   }
 
  private:
   static constexpr char kBadRun[] = "a run of slots is empty, or in no list (M19)";
 
+  // Of the next run.
+  std::int64_t next_first(In& in) {
+    const std::int64_t low = lows_.next();
+    in.need(low >> kLowSlotBits == 0, "a low part of a slot is not within 0 to 63 (M19)");
+    return static_cast<std::int64_t>(static_cast<std::uint64_t>(values_.next()) << kLowSlotBits) +
+           low;
+  }
   static ev::SlotRun run(In& in, std::int64_t first, std::uint64_t n) {
     const auto last = static_cast<std::int64_t>(static_cast<std::uint64_t>(first) + n - 1);
     const Limits any;
@@ -174,7 +181,7 @@ class SlotsIn {
     while (at_ < end) {
       if (!in.need(split_ > at_, kBadRun)) return;
       const std::uint64_t stop = std::min(split_, end);
-      f(run(in, values_.next(), stop - at_));
+      f(run(in, next_first(in), stop - at_));
       at_ = stop;
       if (split_ < end) next_split();
     }
@@ -198,7 +205,7 @@ class SlotsIn {
     splits_left_ -= splits_left_ > 0;
   }
 
-  ColumnIn values_, splits_;
+  ColumnIn values_, lows_, splits_;
   bool by_runs_ = false;
   std::uint64_t at_ = 0;     // Slots taken, if by runs.
   std::uint64_t split_ = 0;  // The next one; 0 if not by runs.

@@ -28,8 +28,8 @@
 #   M16 Each event passes check_event: the ranges and words of the model.
 #   M17 A keyframe's event is the number of events before it; its state is at most 64 MiB.
 #   M18 The index names frames that are there, in ascending order, as they say of themselves.
-#   M19 Slots told by runs: there is a value for each list that is not empty and for each split;
-#       splits ascend, and each lies within a list, behind its first slot.
+#   M19 Slots told by runs: there is a value, and a low part from 0 to 63, for each list that is not
+#       empty and for each split; splits ascend, and each lies within a list, behind its first slot.
 #   M20 The slots in the lists of a segment are at most 2^23.
 
 @0xdb7f88c87f1c184c;

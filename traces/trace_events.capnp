@@ -43,10 +43,11 @@ struct SlotLists {
   # does (M19).
 
   counts @0 :Column;
-  values @1 :Column;  # With `runs`, the first of each run.
+  values @1 :Column;  # With `runs`, of the first of each run all but its low 6 bits …
   runs @2 :Bool;      # Since version 2 of the file.
   splits @3 :Column;  # Numbers of the slots, counted from 0 over all lists, where a run begins
                       # within a list. Ascending; no list begins there.
+  lows @4 :Column;    # … and these, with `runs`: 0 to 63 (M19).
 }
 
 struct Numbers {

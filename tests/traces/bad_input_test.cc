@@ -224,6 +224,14 @@ TEST(BadInput, M19RunsOfSlotsMustHaveTheirValues) {
     expect_must("(M19)", {line}, [](auto, auto c) { set_bytes(slot_lists(c).initValues(), {1}); });
     expect_must("(M19)", {line}, [](auto, auto c) { slot_lists(c).disownValues(); });
     expect_must("(M19)", {line}, [](auto, auto c) { slot_lists(c).disownSplits(); });
+    expect_must("(M19)", {line}, [](auto, auto c) { slot_lists(c).disownLows(); });
+    for (const char low : {-1, 64}) {
+      expect_must("(M19)", {line}, [low](auto, auto c) {
+        auto lows = slot_lists(c).getLows();
+        ASSERT_TRUE(lows.isInt8());
+        lows.getInt8().set(0, static_cast<std::int8_t>(low));
+      });
+    }
     expect_must("(M10)", {line}, [](auto, auto c) { slot_lists(c).setRuns(false); });
   }
 }
@@ -255,6 +263,7 @@ TEST(BadInput, M20SlotsThatCostNothingInTheFileAreLimited) {
       slot_lists(c).disownSplits();
       set_longs(slot_lists(c).initCounts(), {slots});
       set_bytes(slot_lists(c).initValues(), {1});
+      set_bytes(slot_lists(c).initLows(), {1});
     };
   };
   expect_must("(M20)", {kSlots}, lists((1 << 23) + 1));
