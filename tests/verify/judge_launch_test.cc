@@ -413,8 +413,8 @@ std::pair<std::string, std::uint64_t> found_at(const std::string& filled, const 
       {R"({"ev":"alloc","pool":"F","req":"B","pages":[4,5,6],"first":0})",
        fill + R"("req":"B","pages":[4,5,6]})", fill + filled,
        R"({"ev":"buffer","buffer":"w","rows":2,"cols":4})",
-       R"({"ev":"table","buffer":"w","row":0,"col":0,"pages":[1,2,3]})",
-       R"({"ev":"table","buffer":"w","row":1,"col":0,"pages":[4,5,6]})",
+       R"({"ev":"table","buffer":"w","row":0,"col":0,"pages":[1,2,3],"space":"F"})",
+       R"({"ev":"table","buffer":"w","row":1,"col":0,"pages":[4,5,6],"space":"F"})",
        R"({"ev":"buffer","buffer":"n"})", R"({"ev":"lens","buffer":"n","values":[10,10]})", launch,
        launch, R"({"ev":"lens","buffer":"n","values":[)" + std::to_string(len) + "]}", launch});
   const Judged reused = judge(lines, true);
