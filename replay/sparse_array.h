@@ -45,8 +45,8 @@ class SparseArray {
   }
   T* find(std::uint64_t index) { return const_cast<T*>(std::as_const(*this).find(index)); }
 
-  // What a loop keeps at hand to find elements by: good until the next at() or clear(). Null is also
-  // what it finds where an index is beyond all measure.
+  // What a loop keeps at hand to find elements by: good until the next at() or clear(). Null is
+  // also what it finds where an index is beyond all measure.
   class Near {
    public:
     explicit Near(const SparseArray& of) : chunks_(of.dense_.data()), size_(of.dense_.size()) {}

@@ -406,6 +406,46 @@ TEST(JudgeLaunch, EveryFindingIsReportedAgainByEveryLaunch) {
   EXPECT_EQ(judge(lines, true).findings.size(), 3u);
 }
 
+// Two lanes that stand at ten tokens, of pages that were filled so far, and of which the second is
+// then of another length: what is found, and how many lanes stood.
+std::pair<std::string, std::uint64_t> found_at(const std::string& filled, const char* window,
+                                               int len) {
+  const std::string launch =
+      R"({"ev":"attention","backend":"t","layers":[0],"table":"w","lens":"n",)" +
+      std::string(window) + R"("rows":[{"req":"B","row":1},{"req":"A","row":0}]})";
+  const std::string fill = R"({"ev":"fill","pool":"F","layers":[0,1],)";
+  Lines lines(std::begin(kHead), std::begin(kHead) + 5);
+  lines.insert(
+      lines.end(),
+      {R"({"ev":"alloc","pool":"F","req":"B","pages":[4,5,6],"first":0})",
+       fill + R"("req":"B","pages":[4,5,6]})", fill + filled,
+       R"({"ev":"buffer","buffer":"w","rows":2,"cols":4})",
+       R"({"ev":"table","buffer":"w","row":0,"col":0,"pages":[1,2,3],"space":"F"})",
+       R"({"ev":"table","buffer":"w","row":1,"col":0,"pages":[4,5,6],"space":"F"})",
+       R"({"ev":"buffer","buffer":"n"})", R"({"ev":"lens","buffer":"n","values":[10,10]})", launch,
+       launch, R"({"ev":"lens","buffer":"n","values":[)" + std::to_string(len) + "]}", launch});
+  const Judged reused = judge(lines, true);
+  EXPECT_EQ(reused.text, judge(lines, false).text);
+  EXPECT_EQ(reused.covered, judge(lines, false).covered);
+  return {reused.text.substr(0, reused.text.find(' ')), reused.stood};
+}
+
+TEST(JudgeLaunch, ALaneStandsAsFarAsItsLastPageIsWritten) {
+  const char* filled = R"("req":"A","pages":[1,2,3],"slots":[4,4,2]})";
+  EXPECT_EQ(found_at(filled, "", 9).second, 4U);
+  const auto [found, stood] = found_at(filled, "", 11);
+  EXPECT_NE(found.find("UNINIT_READ"), std::string::npos) << found;
+  EXPECT_EQ(stood, 3U);
+}
+
+TEST(JudgeLaunch, ALaneStandsAsFarBackAsItWasJudged) {
+  const char* filled = R"("req":"A","pages":[3],"slots":[3]})";
+  EXPECT_EQ(found_at(filled, R"("window":2,)", 11).second, 4U);
+  const auto [found, stood] = found_at(filled, R"("window":2,)", 9);
+  EXPECT_NE(found.find("UNINIT_READ"), std::string::npos) << found;
+  EXPECT_EQ(stood, 3U);
+}
+
 // Otherwise nothing here would be a test of what stands.
 TEST(JudgeLaunch, LanesStandWhileNothingOfTheirsIsTouched) {
   Lines lines(std::begin(kHead), std::end(kHead));
