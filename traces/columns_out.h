@@ -107,7 +107,7 @@ struct FieldOut<M> {
   void clear() { column.clear(); }
 };
 
-// Lists of slots, told by runs where that is shorter. Counts are one more where lists may be
+// Lists of slots, told by runs where that is not longer. Counts are one more where lists may be
 // absent.
 void write_slots(schema::SlotLists::Builder out, const ColumnOut& counts, bool may_be_absent,
                  const ColumnOut& slots);
