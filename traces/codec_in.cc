@@ -181,9 +181,8 @@ void RowsIn::read_slots(In& in, std::size_t n) {
   std::vector<std::size_t> without;  // Lanes that have no slots, not even an empty list of them.
   columns_.each_column([&]<class M>(std::size_t, auto& column, M ev::Row::*) {
     if constexpr (std::is_same_v<M, Name>) {
-      take_cells(
-          in, column.column, n,
-          *column.limits, [&](std::size_t i) -> auto& { return lanes.reqs.data()[i]; });
+      column.get_each(
+          in, n, [to = lanes.reqs.data()](std::size_t i) -> auto& { return to[i]; }, false);
     } else if constexpr (std::is_same_v<M, std::optional<Slots>>) {
       column.counts.each(n, [&](std::size_t i, std::int64_t count) {
         if (count == 0) [[unlikely]]
@@ -217,7 +216,7 @@ void RowsIn::read(In& in, std::size_t n) {
     } else {
       const Limits limits = *column.limits;
       for (std::size_t k = 0; k < n; ++k) {
-        take_cell(in, cells_[i].data()[k], limits, list.data()[k].*member);
+        in.doubtful |= !take_cell(in, cells_[i].data()[k], limits, list.data()[k].*member);
       }
     }
     return true;

@@ -74,33 +74,45 @@ void from_cell(In& in, std::int64_t cell, std::optional<T>& v) {
   from_cell(in, cell, v.emplace());
 }
 
-// Takes the value of a cell; an event whose field does not allow it is doubtful.
+// Takes the value of a cell. False where the field may not allow it: the event is then doubtful.
 template <Cell M>
-[[gnu::always_inline]] inline void take_cell(In& in, std::int64_t cell, const Limits& limits,
+[[gnu::always_inline]] inline bool take_cell(In& in, std::int64_t cell, const Limits& limits,
                                              M& value) {
   from_cell(in, cell, value);
-  if constexpr (std::is_same_v<M, ScalarValue>) {
-    in.doubtful = true;  // It is a JSON text.
-  } else if (std::is_same_v<M, Name> && value != M() && limits.words.empty()) {
-    return;  // Any name will do.
-  } else if (!allows(limits, *in.names, value)) {
-    in.doubtful = true;
-  }
+  if constexpr (std::is_same_v<M, ScalarValue>) return false;  // It is a JSON text.
+  if constexpr (!std::is_same_v<M, ScalarValue>) return allows(limits, *in.names, value);
 }
 
 // Takes the next n cells of a column; of(i) is where the i-th goes.
 template <class F>
 void take_cells(In& in, ColumnIn& column, std::size_t n, const Limits& limits, F&& of) {
-  if (n == 1) return take_cell(in, column.next(), limits, of(0));  // Most lists.
+  bool good = true;
   constexpr std::size_t kFew = 8;
-  if (n <= kFew) {
-    return column.each(
-        n, [&](std::size_t i, std::int64_t cell) { take_cell(in, cell, limits, of(i)); });
+  if (n == 1) {  // Most lists.
+    good = take_cell(in, column.next(), limits, of(0));
+  } else if (n <= kFew) {
+    column.each(n, [&](std::size_t i, std::int64_t cell) {
+      good &= take_cell(in, cell, limits, of(i));
+    });
+  } else {
+    // A copy of the limits is no memory that a cell could be written to.
+    column.each(n, [&, field = limits](std::size_t i, std::int64_t cell) {
+      good &= take_cell(in, cell, field, of(i));
+    });
   }
-  // A copy of the limits is no memory that a cell could be written to.
-  column.each(n, [&, field = limits](std::size_t i, std::int64_t cell) {
-    take_cell(in, cell, field, of(i));
+  in.doubtful |= !good;
+}
+
+// The same of many names any of which will do: whether none will is asked once.
+template <class F>
+void take_names(In& in, ColumnIn& column, std::size_t n, const Limits& limits, F&& of) {
+  bool all = true;
+  column.each(n, [&](std::size_t i, std::int64_t cell) {
+    const Name name = in.name(cell);
+    of(i) = name;
+    all &= name != kNone;
   });
+  in.doubtful |= !all && !limits.may_be_none;
 }
 
 // A list made ready in the storage it has.
@@ -117,7 +129,8 @@ std::vector<E>& resized(std::optional<std::vector<E>>& list, std::size_t n) {
 
 // Each has open(in, pointer, schema, limits, cells), which is false where the column is malformed,
 // and get(in, value), which may be called `cells` times and sets in.error. The limits are those of
-// the field. get_each(in, n, of) is n times get(in, of(i)), where cells are M() before.
+// the field. get_each(in, n, of) is n times get(in, of(i)); of cells, `cleared` says that they are M()
+// before.
 template <class M>
 struct FieldIn;
 
@@ -133,14 +146,17 @@ struct FieldIn<M> {
     if constexpr (!std::is_same_v<M, ScalarValue>) may_be_elided = allows(field, *in.names, M());
     return in.need(column.open(p.getAs<schema::Column>(), cells, kFallback<M>), kBadSize);
   }
-  void get(In& in, M& value) { take_cell(in, column.next(), *limits, value); }
+  void get(In& in, M& value) { in.doubtful |= !take_cell(in, column.next(), *limits, value); }
   template <class F>
-  void get_each(In& in, std::size_t n, F&& of) {
-    if (column.elided()) {
-      if (n > 0) in.doubtful |= !may_be_elided;
-    } else {
-      take_cells(in, column, n, *limits, of);
+  void get_each(In& in, std::size_t n, F&& of, bool cleared) {
+    if (!column.elided()) {
+      if constexpr (std::is_same_v<M, Name>) {
+        if (limits->words.empty()) return take_names(in, column, n, *limits, of);
+      }
+      return take_cells(in, column, n, *limits, of);
     }
+    if (n > 0) in.doubtful |= !may_be_elided;
+    for (std::size_t i = 0; i < n && !cleared; ++i) of(i) = M();
   }
 };
 
@@ -321,18 +337,14 @@ struct FieldIn<T> {
       return true;
     });
   }
-  // One field of all after another; what may be elided is set at once.
+  // One field of all after another.
   template <class F>
-  void get_each(In& in, std::size_t n, F&& of) {
-    for (std::size_t i = 0; i < n; ++i) {
-      const auto clear = [&value = of(i)]<class M>(const Field<T, M>& field) {
-        if constexpr (Cell<M>) value.*field.member = M();
-      };
-      std::apply([&](const auto&... field) { (clear(field), ...); }, FieldsOf<T>::fields());
-    }
+  void get_each(In& in, std::size_t n, F&& of, bool cleared = false) {
     each_column([&](auto, auto& column, auto member) {
       const auto part = [&](std::size_t i) -> auto& { return of(i).*member; };
-      if constexpr (requires { column.get_each(in, n, part); }) {
+      if constexpr (requires { column.get_each(in, n, part, cleared); }) {
+        column.get_each(in, n, part, cleared);
+      } else if constexpr (requires { column.get_each(in, n, part); }) {
         column.get_each(in, n, part);
       } else {
         for (std::size_t i = 0; i < n; ++i) column.get(in, part(i));
@@ -378,6 +390,7 @@ class Ahead {
                    const Limits& field, std::size_t cells) {
     at_ = end_ = 0;
     left_ = cells_ = cells;
+    block_.fill(T());
     const bool good = columns_.open_fields(in, any, schema, field, cells);
     opened_ = columns_;
     return good;
@@ -413,8 +426,8 @@ class Ahead {
     at_ = end_ = 0;
   }
   void take(In& in, std::size_t n) {
-    columns_.get_each(
-        in, n, [to = block_.data()](std::size_t i) -> auto& { return to[i]; });
+    const auto of = [to = block_.data()](std::size_t i) -> auto& { return to[i]; };
+    columns_.get_each(in, n, of, true);  // What is elided stays as it was when this was opened.
     at_ = 0;
     end_ = n;
     left_ -= n;
