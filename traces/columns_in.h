@@ -85,18 +85,17 @@ template <Cell M>
 
 // Takes the next n cells of a column; of(i) is where the i-th goes.
 template <class F>
-void take_cells(In& in, ColumnIn& column, std::size_t n, const Limits& limits, F&& of) {
+void take_cells(In& in, ColumnIn& column, std::size_t n, const Limits& limits, F of) {
   bool good = true;
   constexpr std::size_t kFew = 8;
   if (n == 1) {  // Most lists.
     good = take_cell(in, column.next(), limits, of(0));
   } else if (n <= kFew) {
-    column.each(n, [&](std::size_t i, std::int64_t cell) {
-      good &= take_cell(in, cell, limits, of(i));
-    });
+    column.each(
+        n, [&](std::size_t i, std::int64_t cell) { good &= take_cell(in, cell, limits, of(i)); });
   } else {
-    // A copy of the limits is no memory that a cell could be written to.
-    column.each(n, [&, field = limits](std::size_t i, std::int64_t cell) {
+    // Copies are no memory that a cell could be written to.
+    column.each(n, [&in, &good, field = limits, of](std::size_t i, std::int64_t cell) {
       good &= take_cell(in, cell, field, of(i));
     });
   }
@@ -105,10 +104,12 @@ void take_cells(In& in, ColumnIn& column, std::size_t n, const Limits& limits, F
 
 // The same of many names any of which will do: whether none will is asked once.
 template <class F>
-void take_names(In& in, ColumnIn& column, std::size_t n, const Limits& limits, F&& of) {
+void take_names(In& in, ColumnIn& column, std::size_t n, const Limits& limits, F of) {
   bool all = true;
-  column.each(n, [&](std::size_t i, std::int64_t cell) {
-    const Name name = in.name(cell);
+  const std::span<const Name> strings(in.strings);
+  column.each(n, [&in, &all, strings, of](std::size_t i, std::int64_t cell) {
+    const bool there = static_cast<std::uint64_t>(cell) < strings.size();
+    const Name name = there ? strings.data()[cell] : in.no_name();
     of(i) = name;
     all &= name != kNone;
   });
@@ -129,8 +130,8 @@ std::vector<E>& resized(std::optional<std::vector<E>>& list, std::size_t n) {
 
 // Each has open(in, pointer, schema, limits, cells), which is false where the column is malformed,
 // and get(in, value), which may be called `cells` times and sets in.error. The limits are those of
-// the field. get_each(in, n, of) is n times get(in, of(i)); of cells, `cleared` says that they are M()
-// before.
+// the field. get_each(in, n, of) is n times get(in, of(i)); of cells, `cleared` says that they are
+// M() before.
 template <class M>
 struct FieldIn;
 
@@ -341,7 +342,7 @@ struct FieldIn<T> {
   template <class F>
   void get_each(In& in, std::size_t n, F&& of, bool cleared = false) {
     each_column([&](auto, auto& column, auto member) {
-      const auto part = [&](std::size_t i) -> auto& { return of(i).*member; };
+      const auto part = [ of, member ](std::size_t i) -> auto& { return of(i).*member; };
       if constexpr (requires { column.get_each(in, n, part, cleared); }) {
         column.get_each(in, n, part, cleared);
       } else if constexpr (requires { column.get_each(in, n, part); }) {
