@@ -199,6 +199,7 @@ void Space::MapTouches::touch(PageId page) {
 
 void Space::MapTouches::end() {
   if (owner_ != kNone) space_.touch_map(owner_, low_, end_);
+  owner_ = kNone;
 }
 
 void Space::Handover::end() {

@@ -98,7 +98,7 @@ bool TableCellsIn::open(In& in, capnp::AnyPointer::Reader p, capnp::StructSchema
                     runs_.open(table.getRuns(), cells, 0) && runs_.sum(cells, false, runs) &&
                     skips_.open(table.getSkips(), runs, 0) && skips_.sum(runs, false, skipped) &&
                     lengths_.open(table.getLengths(), runs, 0) &&
-                    lengths_.sum(runs, false, values) &&
+                    lengths_.sum(runs, false, values) && runs <= values &&
                     values_.open_values(table.getValues(), values);
   in.table_cells += pages;
   return in.need(good, kBadCount) && in.need(in.table_cells <= kMaxSegmentTableCells,
@@ -415,7 +415,11 @@ bool SegmentDecoder::Columns::open_kinds(capnp::AnyStruct::Reader any, const Sum
   const auto pointers = any.getPointerSection();
   return [&]<std::size_t... I>(std::index_sequence<I...>) {
     const auto open_kind = [&]<std::size_t K>(std::integral_constant<std::size_t, K>) {
-      if (summary.counts[K] == 0) return true;
+      if (summary.counts[K] == 0) {
+        // What an earlier segment left there is not to be read.
+        if constexpr (requires { std::get<K>(by_kind).close(); }) std::get<K>(by_kind).close();
+        return true;
+      }
       const Slot& slot = kind_slot(K);
       const auto pointer =
           slot.index < pointers.size() ? pointers[slot.index] : capnp::AnyPointer::Reader();

@@ -121,9 +121,9 @@ inline constexpr std::int64_t kFallback =
 inline constexpr std::uint64_t kMaxEventElements = std::uint64_t{1} << 18;
 inline constexpr std::uint64_t kMaxSegmentElements = std::uint64_t{1} << 26;
 inline constexpr std::uint64_t kMaxSegmentTableCells = std::uint64_t{1} << 31;
-// More than a writer puts in one, whose slots may take 8 bytes each (kMaxBodyBytes).
 // Bits of the first slot of a run that stand apart: those that move with every step.
 inline constexpr int kLowSlotBits = 6;
+// More than a writer puts in one, whose slots may take 8 bytes each (kMaxBodyBytes).
 inline constexpr std::uint64_t kMaxSegmentSlots = std::uint64_t{1} << 23;
 
 // The version of the event model that this code writes and knows.

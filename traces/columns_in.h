@@ -182,10 +182,12 @@ class SlotsIn {
 
   // Of the next run.
   std::int64_t next_first(In& in) {
-    const std::int64_t low = lows_.next();
-    in.need(low >> kLowSlotBits == 0, "a low part of a slot is not within 0 to 63 (M19)");
-    return static_cast<std::int64_t>(static_cast<std::uint64_t>(values_.next()) << kLowSlotBits) +
-           low;
+    const std::int64_t low = lows_.next(), high = values_.next();
+    const auto first = static_cast<std::int64_t>(static_cast<std::uint64_t>(high) << kLowSlotBits |
+                                                 static_cast<std::uint64_t>(low));
+    in.need(low >> kLowSlotBits == 0 && first >> kLowSlotBits == high,
+            "the parts of a slot are no 58 and 6 bits (M19)");
+    return first;
   }
   static ev::SlotRun run(In& in, std::int64_t first, std::uint64_t n) {
     const auto last = static_cast<std::int64_t>(static_cast<std::uint64_t>(first) + n - 1);
@@ -396,6 +398,8 @@ class Ahead {
     opened_ = columns_;
     return good;
   }
+  // There is none.
+  void close() { at_ = end_ = left_ = cells_ = 0; }
   const T& next(In& in) {
     if (at_ == end_ && !read(in)) take(in, 1);  // Alone, so that those before a bad one are given.
     return block_.data()[at_++];
@@ -420,11 +424,14 @@ class Ahead {
     in.doubtful = doubtful;
     return good;
   }
-  // To where so many are left.
+  // To where so many are left, which is where one goes back to from then on: whoever meets bad ones
+  // again and again does not take all before them each time.
   void go_back(In& in, std::size_t left) {
     columns_ = opened_;
     for (left_ = cells_; left_ > left;) take(in, std::min(left_ - left, block_.size()));
     at_ = end_ = 0;
+    opened_ = columns_;
+    cells_ = left_;
   }
   void take(In& in, std::size_t n) {
     const auto of = [to = block_.data()](std::size_t i) -> auto& { return to[i]; };

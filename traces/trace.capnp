@@ -23,13 +23,15 @@
 #   M11 A name is 0 or the number of a string of this segment.
 #   M12 Page ids and layers fit 32 bits, flags are 0 or 1, a launch's kind is 0, 1 or 2.
 #   M13 One event has at most 2^18 elements in its lists of structures; a segment at most 2^26.
-#   M14 Runs of table cells lie within the event's cells and cover what the last contents do not.
+#   M14 Runs of table cells lie within the event's cells and cover what the last contents do not;
+#       a segment has no more of them than cells in them.
 #   M15 The table cells of a segment, rebuilt, are at most 2^31.
 #   M16 Each event passes check_event: the ranges and words of the model.
 #   M17 A keyframe's event is the number of events before it; its state is at most 64 MiB.
 #   M18 The index names frames that are there, in ascending order, as they say of themselves.
-#   M19 Slots told by runs: there is a value, and a low part from 0 to 63, for each list that is not
-#       empty and for each split; splits ascend, and each lies within a list, behind its first slot.
+#   M19 Slots told by runs: there is a value of 58 bits, and a low part from 0 to 63, for each list
+#       that is not empty and for each split; splits ascend, and each lies within a list, behind its
+#       first slot.
 #   M20 The slots in the lists of a segment are at most 2^23.
 
 @0xdb7f88c87f1c184c;

@@ -85,6 +85,7 @@ std::size_t Judge::stand_from(std::size_t i, const Ground& ground, Usual& usual)
   const std::size_t n = ground.view.lanes.size(), first = i;
   const std::int64_t window = usual.window;
   const int shift = usual.shift;
+  const std::uint64_t tokens = std::uint64_t{1} << shift;
   std::uint64_t entries = 0;
   for (; i < n; ++i) {
     const auto row = static_cast<std::uint64_t>(lanes[i].row);
@@ -95,7 +96,8 @@ std::size_t Judge::stand_from(std::size_t i, const Ground& ground, Usual& usual)
     if (!lane.like(lanes[i]) || lane.layers != ground.spans || lane.seldom) break;
     const std::int64_t len = first_lens[row].value;
     const auto held = static_cast<std::uint64_t>(len) - static_cast<std::uint64_t>(lane.begin);
-    if (held - 1 >= page->written(lane.written)) break;
+    // More than a page may be written where the pool's were larger once.
+    if (held - 1 >= std::min<std::uint64_t>(page->written(lane.written), tokens)) break;
     std::int64_t from = 0;
     if (window > 0) from = std::max<std::int64_t>(0, len - lane.q_len + 1 - window);
     if (from < lane.usual) break;

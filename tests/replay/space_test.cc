@@ -122,18 +122,81 @@ TEST(Space, WhoeverJudgedAPageHearsWhenItChanges) {
   EXPECT_EQ(space.holder(kA)->changes.version(), seen + 1);
 }
 
+void touch_map(Space& space, std::initializer_list<PageId> pages) {
+  Space::MapTouches touches(space);
+  for (const PageId page : pages) touches.touch(page);
+}
+
 TEST(Space, AMapsEntryIsNoneOfItsPagesOtherColumns) {
   Space space;
   give(space, kA, kPage, 3);
   const Holder& holder = *space.holder(kA);
-  const std::uint64_t moved = holder.moved;
-  space.touch_map(kPage);
-  EXPECT_EQ(holder.moved, moved);
+  const std::uint32_t seen = holder.changes.version();
+  touch_map(space, {kPage});
+  EXPECT_EQ(holder.changes.version(), seen);
   EXPECT_EQ(holder.mapped.low_since(0), 3);
   EXPECT_EQ(holder.mapped.low_since(0, 4), INT32_MAX);
   give(space, kA, kPage, 9);  // It stands at two.
-  space.touch_map(kPage);
+  touch_map(space, {kPage});
   EXPECT_EQ(holder.mapped.low_since(0, 4), 0);
+}
+
+TEST(Space, EntriesOfSeveralPagesAreToldOnceOfEachOwner) {
+  Space space;
+  give(space, kA, kPage, 3);
+  give(space, kA, PageId{8}, 5);
+  give(space, kB, PageId{9}, 1);
+  touch_map(space, {PageId{8}, kPage, PageId{9}, PageId{77}});
+  EXPECT_EQ(space.holder(kA)->mapped.version(), 1U);
+  EXPECT_EQ(space.holder(kA)->mapped.low_since(0), 3);
+  EXPECT_EQ(space.holder(kA)->mapped.low_since(0, 5), 3);
+  EXPECT_EQ(space.holder(kA)->mapped.low_since(0, 6), INT32_MAX);
+  EXPECT_EQ(space.holder(kB)->mapped.low_since(0), 1);
+}
+
+TEST(Space, PagesHandedOverAreAsIfGivenAndTakenOneByOne) {
+  Space one, other;
+  for (Space* space : {&one, &other}) give(*space, kB, PageId{4}, 0);
+  {
+    Space::Handover handover(one, kA, 7);
+    for (int i = 0; i < 3; ++i) {
+      const PageId page{5 + i};
+      PageInfo* info = handover.to_give(page);
+      ASSERT_NE(info, nullptr);
+      handover.give(*info, page, 2 + i);
+      EXPECT_EQ(handover.to_give(page), nullptr);  // It has an owner now.
+      other.give(page, kA, 2 + i, 7, true);
+    }
+    EXPECT_EQ(handover.to_give(PageId{4}), nullptr);
+    EXPECT_EQ(handover.to_take(PageId{4}), nullptr);  // Another's.
+    EXPECT_EQ(one.holder(kA)->changes.version(), 0U);
+  }
+  EXPECT_EQ(one.holder(kA)->changes.version(), 1U);
+  EXPECT_EQ(one.holder(kA)->changes.low_since(0), 2);
+  {
+    Space::Handover handover(one, kA, 8);
+    PageInfo* info = handover.to_take(PageId{6});
+    ASSERT_NE(info, nullptr);
+    handover.take(*info);
+    EXPECT_TRUE(other.take(PageId{6}, kA, 8));
+  }
+  EXPECT_EQ(one.holder(kA)->changes.low_since(1, 3), 3);
+  EXPECT_EQ(one.holder(kA)->changes.low_since(1, 4), INT32_MAX);
+  for (int i = 0; i < 9; ++i) EXPECT_EQ(one.info(PageId{i}), other.info(PageId{i})) << i;
+  EXPECT_EQ(one.owned_pages(), other.owned_pages());
+  EXPECT_EQ(one.holder(kA)->pages, other.holder(kA)->pages);
+  EXPECT_EQ(one.holder(kA)->last_column, other.holder(kA)->last_column);
+}
+
+TEST(Space, AnEndedRequestsLastPageTakesItsHolderAlong) {
+  Space space;
+  give(space, kA, kPage, 3);
+  space.end_request(kA);
+  Space::Handover handover(space, kA, 9);
+  handover.take(*handover.to_take(kPage));
+  EXPECT_NE(space.holder(kA), nullptr);
+  handover.end();
+  EXPECT_EQ(space.holder(kA), nullptr);
 }
 
 TEST(Space, WhereAPageIsTakenOrEvictedTheOtherColumnsStand) {

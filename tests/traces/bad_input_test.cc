@@ -210,6 +210,18 @@ TEST(BadInput, M15TableCellsOfASegmentAreLimited) {
   });
 }
 
+TEST(BadInput, RunsOfTableCellsThatCostNothingInTheFileAreLimited) {
+  expect_must("(M10)", {kTable}, [](auto, auto c) {
+    auto pages = c.getTable().getPages();
+    auto runs = pages.initRuns();
+    runs.setDelta(true);  // The same for all, without a byte in the file.
+    runs.setBase(std::int64_t{1} << 32);
+    pages.disownSkips();
+    pages.disownLengths();
+    pages.disownValues();
+  });
+}
+
 constexpr const char* kSlots = R"({"ev":"slots","buffer":"s","values":[5,6,7,9,10,30]})";
 constexpr const char* kStore = R"({"ev":"store","backend":"b","layer":1,
     "rows":[{"req":"A","slots":[4,5,6]},{"req":"B","slots":[]},{"req":"C","slots":[8,9,64,65]}]})";
@@ -275,22 +287,37 @@ TEST(BadInput, M20SlotsThatCostNothingInTheFileAreLimited) {
     slots.disownSplits();
     set_longs(slots.initCounts(), {1 << 23});
     set_bytes(slots.initValues(), {1});
+    set_bytes(slots.initLows(), {1});
   });
 }
 
 TEST(BadInput, RunsThatLeaveTheRangeOfSlotsAreFound) {
-  for (const std::int64_t first : {(std::int64_t{1} << 47) - 2, INT64_MAX - 1, INT64_MIN}) {
-    for (const char* line : {kSlots, kStore}) {
-      const std::string error = error_of({line}, [&](auto, auto c) {
-        const bool store = c.hasStore();
-        slot_lists(c).disownSplits();
-        if (store) {
-          set_longs(slot_lists(c).initValues(), {1, first});
-        } else {
-          set_longs(slot_lists(c).initValues(), {first});
-        }
-      });
-      EXPECT_NE(error.find("(M16)"), std::string::npos) << first << ": " << error;
+  const auto error_with = [](const char* line, std::int64_t high, std::int64_t low) {
+    return error_of({line}, [&](auto, auto c) {
+      const bool store = c.hasStore();
+      slot_lists(c).disownSplits();
+      if (store) {
+        set_longs(slot_lists(c).initValues(), {1, high});
+        set_longs(slot_lists(c).initLows(), {1, low});
+      } else {
+        set_longs(slot_lists(c).initValues(), {high});
+        set_longs(slot_lists(c).initLows(), {low});
+      }
+    });
+  };
+  for (const char* line : {kSlots, kStore}) {
+    EXPECT_EQ(error_with(line, 4, 62), "");
+    for (const std::int64_t high : {(std::int64_t{1} << 41) - 1, INT64_MAX >> 6, INT64_MIN >> 6}) {
+      const std::string error = error_with(line, high, 62);
+      EXPECT_NE(error.find("(M16)"), std::string::npos) << high << ": " << error;
+    }
+    for (const std::int64_t high : {(INT64_MAX >> 6) + 1, INT64_MAX, INT64_MIN}) {
+      const std::string error = error_with(line, high, 62);
+      EXPECT_NE(error.find("(M19)"), std::string::npos) << high << ": " << error;
+    }
+    for (const std::int64_t low : {std::int64_t{64}, std::int64_t{-1}, INT64_MAX, INT64_MIN}) {
+      const std::string error = error_with(line, 1, low);
+      EXPECT_NE(error.find("(M19)"), std::string::npos) << low << ": " << error;
     }
   }
 }

@@ -447,6 +447,33 @@ TEST(JudgeLaunch, ALaneStandsAsFarBackAsItWasJudged) {
 }
 
 // Otherwise nothing here would be a test of what stands.
+TEST(JudgeLaunch, ALaneStandsWithinOnePageWhereThePoolsWereLargerOnce) {
+  const char* launch =
+      R"({"ev":"attention","backend":"t","layers":[0],"table":"w","lens":"n","space":"F",
+          "rows":[{"req":"B","row":1},{"req":"A","row":0}]})";
+  const Lines lines{R"({"ev":"pool","pool":"F","pages":16,"page_size":16})",
+                    R"({"ev":"backend","backend":"t"})",
+                    R"({"ev":"pool_swap","backend":"t","layers":"*","pool":"F"})",
+                    R"({"ev":"buffer","buffer":"w","rows":2,"cols":4})",
+                    R"({"ev":"buffer","buffer":"n"})",
+                    R"({"ev":"alloc","pool":"F","req":"B","pages":[4],"first":0})",
+                    R"({"ev":"alloc","pool":"F","req":"A","pages":[1],"first":0})",
+                    R"({"ev":"fill","pool":"F","req":"B","pages":[4],"layers":[0]})",
+                    R"({"ev":"fill","pool":"F","req":"A","pages":[1],"layers":[0]})",
+                    R"({"ev":"pool","pool":"F","pages":32,"page_size":8})",
+                    R"({"ev":"table","buffer":"w","row":1,"col":0,"pages":[4],"space":"F"})",
+                    R"({"ev":"table","buffer":"w","row":0,"col":0,"pages":[1,9],"space":"F"})",
+                    R"({"ev":"lens","buffer":"n","values":[8,8]})",
+                    launch,
+                    launch,
+                    R"({"ev":"lens","buffer":"n","values":[12,8]})",
+                    launch};
+  const Judged reused = judge(lines, true), anew = judge(lines, false);
+  EXPECT_NE(anew.text.find("FREED_PAGE"), std::string::npos) << anew.text;
+  EXPECT_EQ(reused.text, anew.text);
+  EXPECT_EQ(reused.covered, anew.covered);
+}
+
 TEST(JudgeLaunch, LanesStandWhileNothingOfTheirsIsTouched) {
   Lines lines(std::begin(kHead), std::end(kHead));
   lines.insert(lines.end() - 1, R"({"ev":"buffer","buffer":"w","rows":1,"cols":4})");

@@ -27,6 +27,7 @@ class HfGuard:
         self._recorder = adapter.recorder
         self._guards: Dict[int, LaunchGuard] = {}  # by id of what is known of a cache
         self._requests: Dict[int, List[str]] = {}  # of each cache's batch
+        self._failed = False  # the last step
         self._filled: Dict[object, object] = {}  # by GPU: an event behind what a batch brings
 
     # input_outputs.py
@@ -45,7 +46,11 @@ class HfGuard:
             stream = inputs.compute_stream
             if stream is None and inputs.write_index_storage.is_cuda:
                 return
-            # On the stream on which the engine filled its tensors, while no launch runs.
+            # On the stream on which the engine filled its tensors, while no launch runs: after a
+            # step that failed, some may.
+            if self._failed and stream is not None:
+                sys.modules["torch"].cuda.current_stream(stream.device).wait_stream(stream)
+                self._failed = False
             if self._ready(inputs, use_padding) and stream is not None:
                 filled = self._filled.get(stream.device)
                 if filled is None:
@@ -118,6 +123,7 @@ class HfGuard:
                 try:
                     result = original(processor, *args, **kwargs)
                 except Exception:
+                    self._failed = True
                     for guard in self._guards.values():
                         guard.note()
                     raise
