@@ -10,7 +10,8 @@
 namespace pagetape {
 
 // Moves when what a keyframe holds changes: an older one is then rebuilt, not read. Not where logs
-// of touches would say less today: with those of an older one more is judged again, which is all.
+// of touches would say less today: with those of an older one more is judged again, and parts that
+// begin with one do not join, which is all.
 static constexpr std::uint32_t kKeyframeVersion = 3;
 
 template <class A>
