@@ -70,9 +70,9 @@ TEST_F(StandingTest, SoAreTheRowsOfATouchedHolder) {
 }
 
 TEST_F(StandingTest, AMapsEntryIsHeardOfWhereItLeadsFrom) {
-  here_.touch_map(PageId{1});
+  Space::MapTouches(here_).touch(PageId{1});
   EXPECT_EQ(known(), "01");
-  from_.touch_map(PageId{3});
+  Space::MapTouches(from_).touch(PageId{3});
   EXPECT_EQ(known(), "1");
 }
 
