@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The simulated engine as a whole. That each planted defect breaks its rule and no other is tested
-// where the rules are.
+// The simulated engine as a whole. That each planted defect breaks its rules and no other is tested
+// where the rules are: planted_test.
 #include <gtest/gtest.h>
 
 #include <cstdlib>

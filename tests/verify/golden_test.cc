@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Every golden trace, a test case of its own: it breaks just the rules that its index or its name
-// says, in either form of the trace, in every run alike.
+// says, with just the findings of traces/golden/findings.txt, in either form of the trace, in every
+// run alike.
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <sstream>
 
 #include "tests/replay/replay_fixture.h"
 #include "traces/writer.h"
@@ -159,6 +163,40 @@ TEST_P(Golden, GivesTheSameReportThroughTheBinaryForm) {
   EXPECT_EQ(text, binary) << Json::diff(text, binary).dump(1);
 }
 
+// What findings.txt has of each trace; traces without a finding have no line.
+std::map<std::string, std::string> listed_findings() {
+  std::map<std::string, std::string> out;
+  std::ifstream in(std::string(kGolden) + "/findings.txt");
+  for (std::string line; std::getline(in, line);) {
+    if (!line.starts_with('#')) out[line.substr(0, line.find(' '))] += line + '\n';
+  }
+  return out;
+}
+
+std::string short_path(const std::string& path) {
+  return path.substr(std::string(kGolden).size() + 1);
+}
+
+// A line a finding: the trace and the rule, then what is known of it but for its sentence.
+std::string found_lines(const std::string& path) {
+  const Report report = verify_trace(path, all_findings());
+  std::string out;
+  for (const Finding& finding : report.findings) {
+    out += short_path(path) + ' ' + std::string(info(finding.rule).name);
+    const nlohmann::ordered_json json = finding_json(finding, *report.names);
+    for (const auto& [key, value] : json.items()) {
+      if (key == "id" || key == "rule" || key == "message" || value.is_null()) continue;
+      out += ' ' + key + '=' + (value.is_string() ? value.get<std::string>() : value.dump());
+    }
+    out += '\n';
+  }
+  return out;
+}
+
+TEST_P(Golden, HasJustTheFindingsThatAreListed) {
+  EXPECT_EQ(found_lines(GetParam()), listed_findings()[short_path(GetParam())]);
+}
+
 TEST_P(Golden, GivesTheSameFindingsInOrderInEveryRun) {
   const std::vector<Finding> once = finding_list(GetParam()), again = finding_list(GetParam());
   EXPECT_EQ(once, again);
@@ -216,6 +254,24 @@ TEST(GoldenTable, EveryOutcomeHasATraceThatGoesOnAndOneThatEndsInIt) {
     EXPECT_TRUE(have.contains({std::string(outcome.name), false})) << "no ok_ of " << outcome.name;
     EXPECT_TRUE(have.contains({std::string(outcome.name), true})) << "no bad_ of " << outcome.name;
   }
+}
+
+// Where this fails, the list as it would be is left in outputs.zip: look at what changed, and where
+// it is right,
+//     unzip -p bazel-testlogs/tests/golden_test/test.outputs/outputs.zip >
+//     traces/golden/findings.txt
+TEST(GoldenTable, FindingsAreListedInTheOrderOfTheTraces) {
+  std::string found =
+      "# Every finding of the golden text traces; tests/verify/golden_test.cc says how to write "
+      "this.\n";
+  for (const std::string& path : golden_traces()) found += found_lines(path);
+  std::ostringstream listed;
+  listed << std::ifstream(std::string(kGolden) + "/findings.txt").rdbuf();
+  if (found == listed.str()) return;
+  if (const char* folder = std::getenv("TEST_UNDECLARED_OUTPUTS_DIR")) {
+    std::ofstream(std::string(folder) + "/findings.txt") << found;
+  }
+  ADD_FAILURE() << "findings.txt is not what is found: see the cases of each trace";
 }
 
 TEST(GoldenTable, EveryEntryOfAnIndexHasItsTraces) {
