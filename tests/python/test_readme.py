@@ -29,8 +29,40 @@ def without_process(line):
     return re.sub(r"[^/ ]+-\d+\.ptape", "HOST-PID.ptape", line)
 
 
+def status_of(shown):
+    """The exit status of which the lines shown tell: 1 with findings or a difference."""
+    # `debug` shows a finding behind an arrow. What `record --check` judges leaves its status alone.
+    found = re.compile(r"(FAIL|FAILED|DIFFERENT|HAZARD)  |-> [A-Z_]+ at event ")
+    return int(any(found.match(line) for line in shown))
+
+
+def blocks_of(shown):
+    """The lines shown, in blocks between those left out ("…")."""
+    blocks = [[]]
+    for line in shown:
+        if line == "…":
+            blocks.append([])
+        elif line:
+            blocks[-1].append(line)
+    return blocks
+
+
 class Readme(unittest.TestCase):
-    def test_every_command_prints_what_is_shown(self):
+    def assert_shown(self, shown, printed):
+        """Each block stands in what is printed, in order; the first begins it, the last ends it."""
+        at = 0
+        blocks = blocks_of(shown)
+        for i, block in enumerate(blocks):
+            last = len(printed) - len(block)
+            starts = range(at, last + 1) if i > 0 else [0]
+            if i == len(blocks) - 1:
+                starts = [start for start in starts if start == last or not block]
+            found = [start for start in starts if printed[start:start + len(block)] == block]
+            self.assertTrue(found, "%s\nis not (there) in\n%s" % (
+                "\n".join(block), "\n".join(printed)))
+            at = found[0] + len(block)
+
+    def test_every_command_prints_what_is_shown_and_ends_with_that_status(self):
         commands = list(shown_commands())
         self.assertGreater(len(commands), 3)
         with tempfile.TemporaryDirectory() as folder:
@@ -42,10 +74,14 @@ class Readme(unittest.TestCase):
                     done = subprocess.run(
                         words, cwd=folder, text=True, stdout=subprocess.PIPE,
                         stderr=subprocess.STDOUT, check=False)
-                    printed = [without_process(line) for line in done.stdout.splitlines()]
-                    for line in shown:
-                        if line not in ("…", ""):  # "…": lines left out.
-                            self.assertIn(without_process(line), printed)
+                    self.assertEqual(done.returncode, status_of(shown), done.stdout)
+                    printed = [without_process(line) for line in done.stdout.splitlines() if line]
+                    shown = [without_process(line) for line in shown]
+                    self.assertTrue("".join(shown).strip("…"), "shows nothing")
+                    if words[1] == "record":  # Two processes print, in either order.
+                        self.assertLessEqual({*shown} - {"…", ""}, {*printed})
+                    else:
+                        self.assert_shown(shown, printed)
 
 
 if __name__ == "__main__":
