@@ -3,7 +3,8 @@
 one: generate_batch itself, with a small Gemma-3-style model of random weights (five sliding layers,
 one full) and more requests than there are blocks for at once: some lose their blocks and begin
 again. Each prompt is answered twice, by a fork of its cache. The attention is SDPA; nothing is
-replaced. With $PAGETAPE_GRAPH=1 on a GPU it is CUDA graphs.
+replaced. With $PAGETAPE_GRAPH=1 on a GPU it is CUDA graphs, with $PAGETAPE_ASYNC=1 batches take
+turns: one is prepared while the one before it runs.
 
 $PAGETAPE_PLANT perturbs the engine's own objects from outside, once, in the middle of the run:
   cell   a request's block table of the full group names another request's block
@@ -123,7 +124,8 @@ def main() -> None:
         plant_in_batch({"cell": plant_cell, "freed": plant_freed}[fault])
     batching = ContinuousBatchingConfig(block_size=BLOCK, num_blocks=60, max_batch_tokens=64,
                                         use_cuda_graph=os.environ.get("PAGETAPE_GRAPH") == "1",
-                                        use_async_batching=False, seed=1)
+                                        use_async_batching=os.environ.get("PAGETAPE_ASYNC") == "1",
+                                        seed=1)
     generation = GenerationConfig(max_new_tokens=NEW_TOKENS, do_sample=True, eos_token_id=-1,
                                   pad_token_id=0, num_return_sequences=2)
     answers = model().generate_batch(inputs=prompts(), generation_config=generation,

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """CUDA graphs of torch's: what adapters saw captured is told at each of a graph's launches, behind
 it on the same stream, so that a table which is built inside the graph is told as its launches read
-it. Of a graph that was captured before this was there nothing is known."""
+it; a table that is there before it may be told then. Of a graph that was captured before this was
+there nothing is known."""
 
 from __future__ import annotations
 
@@ -9,24 +10,27 @@ from typing import Any, Callable, List, Optional
 
 from .importhook import wrap
 
-ATTRIBUTE = "_pagetape_captured"
-
-
 class Graphs:
-    def __init__(self, launched: Callable[[List[Any]], None]) -> None:
-        """`launched` gets what was captured, in its order."""
+    def __init__(self, launched: Callable[[List[Any]], None],
+                 launching: Callable[[List[Any]], None] = lambda _captured: None,
+                 mark: str = "_pagetape") -> None:
+        """`launching`, before a graph's launch, and `launched`, behind it, get what was captured, in
+        its order. `mark`: whose hooks these are; adapters of one process have marks of their own."""
         self._launched = launched
+        self._launching = launching
+        self._mark = mark
+        self._attribute = mark + "_captured"
         self._now: Optional[Any] = None  # the graph that is being captured
 
     def captured(self, what: Any) -> None:
         if self._now is not None:
-            getattr(self._now, ATTRIBUTE).append(what)
+            getattr(self._now, self._attribute).append(what)
 
     # torch/cuda/graphs.py
     def hook(self, module) -> None:
         def make_begin(original):
             def capture_begin(graph, *args, **kwargs):
-                setattr(graph, ATTRIBUTE, [])
+                setattr(graph, self._attribute, [])
                 self._now = graph
                 return original(graph, *args, **kwargs)
 
@@ -41,14 +45,16 @@ class Graphs:
 
         def make_replay(original):
             def replay(graph, *args, **kwargs):
+                held = getattr(graph, self._attribute, None)
+                if held:
+                    self._launching(held)
                 result = original(graph, *args, **kwargs)
-                held = getattr(graph, ATTRIBUTE, None)
                 if held:
                     self._launched(held)
                 return result
 
             return replay
 
-        wrap(module.CUDAGraph, "capture_begin", make_begin)
-        wrap(module.CUDAGraph, "capture_end", make_end)
-        wrap(module.CUDAGraph, "replay", make_replay)
+        wrap(module.CUDAGraph, "capture_begin", make_begin, self._mark)
+        wrap(module.CUDAGraph, "capture_end", make_end, self._mark)
+        wrap(module.CUDAGraph, "replay", make_replay, self._mark)

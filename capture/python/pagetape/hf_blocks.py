@@ -72,6 +72,7 @@ class Cache:
         self.listed: Dict[tuple, tuple] = {}  # what the batch's index lists were told as
         self.pairs: Dict[int, Any] = {}  # and what its layers last got, by group
         self.compared: Dict[Any, bool] = {}  # tables of the batch's, and whether the GPU took it
+        self.compared_ahead = -1  # the batch that it was told of before its lanes
         self.lists: Optional[tuple] = None  # where those stood that `together` compares
         self.lines: Dict[Any, Any] = {}
         self.together: Any = None
@@ -84,10 +85,17 @@ class Cache:
         """A batch of these lanes: what was found out of the last one does not hold."""
         self.lanes = Lanes(len(self.groups), lanes)
         self.decode = set(self.lanes.news) <= {1}
-        self.listed, self.compared = {}, {}
+        self.listed = {}
+        if self.compared_ahead != self.batches:
+            self.compared = {}
         self.ready.clear()
         for pair in self.pairs.values():
             pair.reads = pair.writes = None
+
+    def compare_ahead(self) -> None:
+        """What is compared from here on is of the batch that is prepared, told or not."""
+        if self.compared_ahead != self.batches:
+            self.compared, self.compared_ahead = {}, self.batches
 
     def forget(self) -> None:
         """What is kept from one batch for the next one."""

@@ -186,6 +186,12 @@ class Buffers:
             guard.close()
         self._guards.clear()
 
+    def told(self, known: Cache, addresses: List[int], counts: List[int]) -> bool:
+        """Has the batch told of all tables of the lists there that have entries?"""
+        lines = [self.lines.get(address) for address, count in zip(addresses, counts) if count]
+        return all(line is None or line.table is None or line.table in known.compared
+                   for line in lines)
+
     def compare(self, known: Cache, addresses: List[int], counts: List[int], stream: int) -> None:
         """Tells what the tables of the lists there hold that have entries, as far as the batch has
         not told of them yet."""
@@ -201,7 +207,7 @@ class Buffers:
                 [line.view for line in known.lines.values()]) if known.lines else None
         if not known.lines:
             return
-        lanes = max(len(known.lanes.reqs), 1)
+        lanes = max(known.prepared, 1)
         for table, line in known.lines.items():
             if line.view.starts is not None:  # What stands behind these is of earlier batches.
                 line.view.rows = min(lanes, table.rows)

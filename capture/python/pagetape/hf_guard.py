@@ -4,7 +4,7 @@
 Replayed CUDA graphs: the checks are captured with the launches, and where each lane's part of a
 list begins is put before the graph. Decoding by block table: the table that
 flash_attn_with_kvcache reads, and writes the new token through, is checked before it; so is it in a
-graph. What a graph launches is not recorded: its findings are notes, and exceptions.
+graph. Such launches are not recorded: their findings are notes, and exceptions.
 """
 
 from __future__ import annotations

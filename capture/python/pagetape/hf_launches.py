@@ -11,6 +11,8 @@ The layers of a group get the same lists, so a batch's list is read once, where 
 uses it, and told as a buffer; the launches name it. On a GPU it is compared there, on the stream of
 the launch. A layer that gets another tensor, or a part of one, has it read, too. What changes a
 list's cells between two layers of a batch is not seen, but by the guard.
+
+What is captured into a CUDA graph is told at each of its launches, of that batch's lanes.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from ._abi import ABSENT, Bound, Rows
 from .devices import stream_of
+from .graphs import Graphs
 from .hf_blocks import Blocks, Cache, Group
 from .hf_buffers import Buffers, Line
 from .recording import IDS, Launch
@@ -49,6 +52,7 @@ class Launches:
         self.blocks = blocks
         self.buffers = buffers
         self.recorder = blocks.recorder
+        self.graphs = Graphs(self._graph_launched, self._graph_launching, "_pagetape_hf")
 
     def prepared(self, known: Cache) -> None:
         """A batch's tensors are there. It is told before the first launch at the latest; where none
@@ -62,10 +66,34 @@ class Launches:
         index, place = cache.layer_index_to_group_indices[layer]
         tensor = cache.key_cache[place]
         if known.captures is not None and known.captures():
+            self.graphs.captured((known, cache, layer, read_index, write_index))
             if self.buffers.mode is None:
                 return read_index, write_index
             return self.buffers.guarded(known, read_index, write_index, index, layer,
                                         int(tensor.shape[0]))
+        pair, begins = self._tell(known, cache, layer, read_index, write_index)
+        if self.buffers.mode is not None:
+            read_index, write_index = self.buffers.guarded(known, read_index, write_index, index,
+                                                           layer, int(tensor.shape[0]))
+            self.buffers.report(known)
+        elif begins and pair.lines:
+            self._make_ready(pair, known, cache, index, layer)
+        return read_index, write_index
+
+    def _graph_launching(self, captured: List[tuple]) -> None:
+        """The batch's lists are in the graph's tensors: they are compared before it runs, since an
+        index out of bounds ends it. The rest can wait until the GPU has its work."""
+        known, cache, _, read_index, write_index = captured[0]
+        self._compare(known, read_index, write_index, stream_of(cache.key_cache[0]), ahead=True)
+
+    def _graph_launched(self, captured: List[tuple]) -> None:
+        for known, cache, layer, read_index, write_index in captured:
+            self._tell(known, cache, layer, read_index, write_index)
+
+    def _tell(self, known: Cache, cache, layer: int, read_index, write_index) -> Tuple[Pair, bool]:
+        """Also whether it is the first layer of its group in this batch."""
+        index, place = cache.layer_index_to_group_indices[layer]
+        tensor = cache.key_cache[place]
         known.updates += 1
         self.blocks.flush()
         # An index out of bounds ends the launch: what it was given is written before.
@@ -80,21 +108,24 @@ class Launches:
             self._begin(pair, known, known.of_layer[layer], index, read_index, write_index, tensor)
         self.recorder.launches(pair.made, layer,
                                tensor.data_ptr() if self.blocks.addresses else None)
-        if self.buffers.mode is not None:
-            read_index, write_index = self.buffers.guarded(known, read_index, write_index, index,
-                                                           layer, int(tensor.shape[0]))
-            self.buffers.report(known)
-        elif begins and pair.lines:
-            self._make_ready(pair, known, cache, index, layer)
-        return read_index, write_index
+        return pair, begins
+
+    def _compare(self, known: Cache, read_index, write_index, stream: int,
+                 ahead: bool = False) -> Tuple[List[int], List[int]]:
+        """All groups' lists at once: the first layer of a batch pays for one compare."""
+        lists = (*read_index, *write_index)
+        addresses, counts = [one.data_ptr() for one in lists], [one.numel() for one in lists]
+        if ahead:
+            known.compare_ahead()
+        elif known.compared_ahead == known.batches and self.buffers.told(known, addresses, counts):
+            return addresses, counts
+        self.buffers.compare(known, addresses, counts, stream)
+        return addresses, counts
 
     def _begin(self, pair: Pair, known: Cache, group: Group, index: int, read_index, write_index,
                tensor) -> None:
-        lists = (*read_index, *write_index)
-        addresses, counts = [one.data_ptr() for one in lists], [one.numel() for one in lists]
         stream = stream_of(tensor)
-        # All groups' at once: the first layer of a batch pays for one compare.
-        self.buffers.compare(known, addresses, counts, stream)
+        addresses, counts = self._compare(known, read_index, write_index, stream)
         pair.reads, pair.writes = reads, writes = read_index[index], write_index[index]
         read, written = counts[index], counts[len(read_index) + index]
         form = (addresses[index], addresses[len(read_index) + index], read > 0, written > 0, stream,

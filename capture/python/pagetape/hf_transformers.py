@@ -2,15 +2,16 @@
 """The adapter for continuous batching in Hugging Face transformers: which hook stands where.
 
 Driven with transformers 5.12.1 on a CPU and 5.17.0 on a GPU. Launches are seen in
-PagedAttentionCache.update, which the eager, SDPA and variable-length flash attentions call. The
-decode path through a block table and replayed CUDA graphs do not come by there, and blocks restored
-from the host are written by neither: a step in which that happens is recorded as a gap, and nothing
-is judged on what it wrote.
+PagedAttentionCache.update, which the eager, SDPA and variable-length flash attentions call, and told
+of a CUDA graph that holds them at each of its launches. The decode path through a block table does
+not come by there, and blocks restored from the host are written by neither: a step in which that
+happens is recorded as a gap, and nothing is judged on what it wrote.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 from collections import deque
 from importlib import metadata
 from itertools import islice
@@ -318,7 +319,7 @@ class Hooks:
                         launches.ended(known, known.updates != before)
                         if known.updates == before:
                             blocks.gap(known.groups, "a step ran without PagedAttentionCache."
-                                       "update: a CUDA graph, or decoding by block table")
+                                       "update: decoding by block table")
                     except Exception as error:  # pylint: disable=broad-except
                         shield.stop(place, error)
                 return result
@@ -326,6 +327,9 @@ class Hooks:
             return step
 
         wrap(module.ContinuousBatchProcessor, "_generation_step", make, shielded=False)
+        graphs = sys.modules.get("torch.cuda.graphs")
+        if graphs is not None:
+            launches.graphs.hook(graphs)
 
     def _noted(self, known, place: str) -> None:
         """A step failed: its error is the engine's."""
