@@ -41,9 +41,8 @@ the other.
 
 Of each process `pagetape record` says how many events it has, and how many were dropped, if any.
 
-With --decode graphs what decodes is CUDA graphs. These do not come by the launches' hooks: a step
-is recorded as a gap, with what happened to blocks and requests. Guarded steps have graphs of their
-own. With both, passes take turns.
+With --decode graphs what decodes is CUDA graphs, whose launches are recorded at each of theirs. Each
+mode has graphs of its own, captured with its hooks. With both, passes take turns.
 """
 
 from __future__ import annotations
@@ -136,6 +135,9 @@ def hooked() -> List[tuple]:
                 plain = records.__wrapped__ if getattr(records, "_pagetape", False) else records
                 if plain is not value:
                     found.append((cls, key, plain, records, guards))
+    graph = sys.modules["torch"].cuda.CUDAGraph
+    found += [(graph, key, value.__wrapped__, value, value)
+              for key, value in list(vars(graph).items()) if hasattr(value, "_pagetape_hf")]
     return found
 
 
@@ -181,19 +183,20 @@ class Turns:
                 self.left = self.order.sample(self.modes, len(self.modes))
                 self.rounds.append({})
             self._set(self.left.pop())
-        if "guard" in self.modes:
-            self._guards(processor.inputs_and_outputs)
+        self._graphs(processor.inputs_and_outputs)
         self.timed = steady
         self.last = time.perf_counter(), time.thread_time()
 
-    def _guards(self, inputs) -> None:
-        """What is captured has the checks in it or not: two sets of graphs, which go with the
-        tensors."""
-        guarded = self.mode == "guard"
-        self.buffers.mode = "clamp" if guarded else None
-        both = vars(inputs).setdefault("both", {False: inputs.graphs,
-                                                True: type(inputs.graphs)()})
-        inputs.graphs = both[guarded]
+    def _graphs(self, inputs) -> None:
+        """What is captured has a mode's hooks and checks in it: a set of graphs for each, which go
+        with the tensors."""
+        if "guard" in self.modes:
+            self.buffers.mode = "clamp" if self.mode == "guard" else None
+        kind = "plain" if self.mode in CUPTI_LEVELS else self.mode
+        sets = vars(inputs).setdefault("of_modes", {})
+        if kind not in sets:
+            sets[kind] = type(inputs.graphs)() if sets else inputs.graphs
+        inputs.graphs = sets[kind]
 
     def whole(self) -> List[Dict[str, List[float]]]:
         return [one for one in self.rounds if len(one) == len(self.modes)]
