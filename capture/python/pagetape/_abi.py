@@ -108,6 +108,7 @@ def _sign_devices(library) -> None:
     _sign(library, "ptape_guard_check_at", ctypes.c_int, handle, view,
           ctypes.POINTER(PtapeGuardLaunch), handle)
     _sign(library, "ptape_guard_poll", ctypes.c_int, handle, ctypes.POINTER(PtapeGuardFinding))
+    _sign(library, "ptape_table_replayed", ctypes.c_int, handle, at, ctypes.c_uint32)
     for closing in ("ptape_table_close", "ptape_guarded_close", "ptape_guard_close"):
         _sign(library, closing, ctypes.c_int, handle)
     _sign(library, "ptape_stream", ctypes.c_int32, handle)

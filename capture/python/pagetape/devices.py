@@ -98,6 +98,11 @@ class DeviceTable:
         self._native.recorded(status)
         return True
 
+    def replayed(self, stream: int) -> None:
+        """A graph with a compare of it in it was launched on the stream at this address."""
+        self._native.recorded(self._native.library.ptape_table_replayed(
+            self._handle, self._native.at(stream), 1))
+
     @property
     def handle(self) -> Optional[int]:
         return self._handle

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """CUDA graphs of torch's: what adapters saw captured is told at each of a graph's launches, behind
 it on the same stream, so that a table which is built inside the graph is told as its launches read
-it; a table that is there before it may be told then. Of a graph that was captured before this was
-there nothing is known."""
+it. Of a graph that was captured before this was there nothing is known."""
 
 from __future__ import annotations
 
@@ -11,16 +10,18 @@ from typing import Any, Callable, List, Optional
 from .importhook import wrap
 
 class Graphs:
-    def __init__(self, launched: Callable[[List[Any]], None],
-                 launching: Callable[[List[Any]], None] = lambda _captured: None,
-                 mark: str = "_pagetape") -> None:
-        """`launching`, before a graph's launch, and `launched`, behind it, get what was captured, in
-        its order. `mark`: whose hooks these are; adapters of one process have marks of their own."""
+    def __init__(self, launched: Callable[[List[Any]], None], mark: str = "_pagetape") -> None:
+        """`launched` gets what was captured, in its order. `mark`: whose hooks these are; adapters
+        of one process have marks of their own."""
         self._launched = launched
-        self._launching = launching
         self._mark = mark
         self._attribute = mark + "_captured"
         self._now: Optional[Any] = None  # the graph that is being captured
+
+    @property
+    def begins(self) -> bool:
+        """Is a graph captured of which nothing is held yet?"""
+        return self._now is not None and not getattr(self._now, self._attribute)
 
     def captured(self, what: Any) -> None:
         if self._now is not None:
@@ -45,10 +46,8 @@ class Graphs:
 
         def make_replay(original):
             def replay(graph, *args, **kwargs):
-                held = getattr(graph, self._attribute, None)
-                if held:
-                    self._launching(held)
                 result = original(graph, *args, **kwargs)
+                held = getattr(graph, self._attribute, None)
                 if held:
                     self._launched(held)
                 return result

@@ -92,10 +92,9 @@ class Cache:
         for pair in self.pairs.values():
             pair.reads = pair.writes = None
 
-    def compare_ahead(self) -> None:
-        """What is compared from here on is of the batch that is prepared, told or not."""
-        if self.compared_ahead != self.batches:
-            self.compared, self.compared_ahead = {}, self.batches
+    def compare_ahead(self, tables: list) -> None:
+        """These were compared of the batch that is prepared, which may not be told yet."""
+        self.compared, self.compared_ahead = dict.fromkeys(tables, True), self.batches
 
     def forget(self) -> None:
         """What is kept from one batch for the next one."""

@@ -186,8 +186,21 @@ class Buffers:
             guard.close()
         self._guards.clear()
 
-    def told(self, known: Cache, addresses: List[int], counts: List[int]) -> bool:
-        """Has the batch told of all tables of the lists there that have entries?"""
+    def captured(self, addresses: List[int], stream: int) -> List[DeviceTable]:
+        """Puts a compare of the lists there into the graph that is captured: of all lanes that its
+        launches may have. The tables, whose compare is to be told at each launch."""
+        lines = {line.table: line for line in map(self.lines.get, addresses)
+                 if line is not None and line.table is not None}
+        if not lines:
+            return []
+        for table, line in lines.items():
+            if line.view.starts is not None:
+                line.view.rows = table.rows
+        together = TogetherCompared(self.recorder.native(), list(lines),
+                                    [line.view for line in lines.values()])
+        return list(lines) if together.compare(stream) else []
+
+    def _graph_has(self, known: Cache, addresses: List[int], counts: List[int]) -> bool:
         lines = [self.lines.get(address) for address, count in zip(addresses, counts) if count]
         return all(line is None or line.table is None or line.table in known.compared
                    for line in lines)
@@ -196,6 +209,8 @@ class Buffers:
         """Tells what the tables of the lists there hold that have entries, as far as the batch has
         not told of them yet."""
         form = addresses, list(map(bool, counts)), self.changes
+        if known.compared_ahead == known.batches and self._graph_has(known, addresses, counts):
+            return
         if known.compared or form != known.lists:
             lines = [self.lines.get(address) for address, count in zip(addresses, counts) if count]
             known.lines = {line.table: line for line in lines
@@ -207,7 +222,7 @@ class Buffers:
                 [line.view for line in known.lines.values()]) if known.lines else None
         if not known.lines:
             return
-        lanes = max(known.prepared, 1)
+        lanes = max(len(known.lanes.reqs), 1)
         for table, line in known.lines.items():
             if line.view.starts is not None:  # What stands behind these is of earlier batches.
                 line.view.rows = min(lanes, table.rows)

@@ -52,7 +52,7 @@ class Launches:
         self.blocks = blocks
         self.buffers = buffers
         self.recorder = blocks.recorder
-        self.graphs = Graphs(self._graph_launched, self._graph_launching, "_pagetape_hf")
+        self.graphs = Graphs(self._graph_launched, "_pagetape_hf")
 
     def prepared(self, known: Cache) -> None:
         """A batch's tensors are there. It is told before the first launch at the latest; where none
@@ -66,7 +66,7 @@ class Launches:
         index, place = cache.layer_index_to_group_indices[layer]
         tensor = cache.key_cache[place]
         if known.captures is not None and known.captures():
-            self.graphs.captured((known, cache, layer, read_index, write_index))
+            self._capture(known, cache, layer, read_index, write_index)
             if self.buffers.mode is None:
                 return read_index, write_index
             return self.buffers.guarded(known, read_index, write_index, index, layer,
@@ -80,15 +80,23 @@ class Launches:
             self._make_ready(pair, known, cache, index, layer)
         return read_index, write_index
 
-    def _graph_launching(self, captured: List[tuple]) -> None:
-        """The batch's lists are in the graph's tensors: they are compared before it runs, since an
-        index out of bounds ends it. The rest can wait until the GPU has its work."""
-        known, cache, _, read_index, write_index = captured[0]
-        self._compare(known, read_index, write_index, stream_of(cache.key_cache[0]), ahead=True)
+    def _capture(self, known: Cache, cache, layer: int, read_index, write_index) -> None:
+        """The graph compares the lists before all else: an index out of bounds ends it."""
+        tables: list = []
+        if self.graphs.begins:
+            lists = (*read_index, *write_index)
+            tables = self.buffers.captured([one.data_ptr() for one in lists if one.numel()],
+                                           stream_of(cache.key_cache[0]))
+        self.graphs.captured((tables, known, cache, layer, read_index, write_index))
 
     def _graph_launched(self, captured: List[tuple]) -> None:
-        for known, cache, layer, read_index, write_index in captured:
-            self._tell(known, cache, layer, read_index, write_index)
+        """It has its work: what is told of it costs it nothing."""
+        for tables, *what in captured:
+            if tables:
+                known, cache, *_ = what
+                known.compare_ahead(tables)
+                self.recorder.replayed(tables, stream_of(cache.key_cache[0]))
+            self._tell(*what)
 
     def _tell(self, known: Cache, cache, layer: int, read_index, write_index) -> Tuple[Pair, bool]:
         """Also whether it is the first layer of its group in this batch."""
@@ -110,22 +118,13 @@ class Launches:
                                tensor.data_ptr() if self.blocks.addresses else None)
         return pair, begins
 
-    def _compare(self, known: Cache, read_index, write_index, stream: int,
-                 ahead: bool = False) -> Tuple[List[int], List[int]]:
-        """All groups' lists at once: the first layer of a batch pays for one compare."""
-        lists = (*read_index, *write_index)
-        addresses, counts = [one.data_ptr() for one in lists], [one.numel() for one in lists]
-        if ahead:
-            known.compare_ahead()
-        elif known.compared_ahead == known.batches and self.buffers.told(known, addresses, counts):
-            return addresses, counts
-        self.buffers.compare(known, addresses, counts, stream)
-        return addresses, counts
-
     def _begin(self, pair: Pair, known: Cache, group: Group, index: int, read_index, write_index,
                tensor) -> None:
+        lists = (*read_index, *write_index)
+        addresses, counts = [one.data_ptr() for one in lists], [one.numel() for one in lists]
         stream = stream_of(tensor)
-        addresses, counts = self._compare(known, read_index, write_index, stream)
+        # All groups' at once: the first layer of a batch pays for one compare.
+        self.buffers.compare(known, addresses, counts, stream)
         pair.reads, pair.writes = reads, writes = read_index[index], write_index[index]
         read, written = counts[index], counts[len(read_index) + index]
         form = (addresses[index], addresses[len(read_index) + index], read > 0, written > 0, stream,

@@ -329,6 +329,13 @@ class Recorder:
             self.events += tables.count
             return tables.compare(stream)
 
+    def replayed(self, tables, stream: int) -> None:
+        """Tells what DeviceTables held in a graph that compares them and was launched there."""
+        with self._lock:
+            self.events += len(tables)
+            for table in tables:
+                table.replayed(stream)
+
     def last_launch(self) -> int:
         """The launch that this thread recorded last, for launch_done(); 0: not known."""
         native = self.native()
