@@ -20,6 +20,7 @@ BUILD_PACKAGES=(
 )
 TEST_PACKAGES=(libbenchmark-dev libgmock-dev libgtest-dev binutils clang-format-14)
 LINT_PACKAGES=(clang-tidy-14)
+ENGINE_PACKAGES=(python3-venv)
 
 # install_missing PACKAGE...: with apt, as root or by sudo; nothing where all are there.
 install_missing() {
@@ -66,5 +67,6 @@ install_engines() {
     echo "there is no capture/python/engines_env.sh" >&2
     return 75
   fi
+  install_missing "${ENGINE_PACKAGES[@]}" || return 75
   bash capture/python/engines_env.sh "$ENGINES_FOLDER"
 }

@@ -54,7 +54,7 @@ class Session {
     auto file = RingFile::open(ring, status);
     if (file == nullptr) return nullptr;
     const std::string trace =
-        free_name(options.out + '/' + trace_name(file->header().pid, file->header().rank));
+        free_trace(options.out, file->header().pid, file->header().rank);
     auto journal = Journal::create(trace + kJournalSuffix, ring, status);
     if (journal == nullptr) return nullptr;
     auto names = std::make_unique<Names>();
@@ -135,17 +135,6 @@ class Session {
   static FlightOptions flight_options(const CollectorOptions& options) {
     return {options.last, options.triggers, options.zstd_level, options.keyframes,
             [](const std::string& line) { std::fprintf(stderr, "pagetape: %s\n", line.c_str()); }};
-  }
-
-  // A process id comes back, and a process may record twice. A flight recorder's trace comes last.
-  static std::string free_name(const std::string& stem) {
-    const auto taken = [](const std::string& name) {
-      return ::access(name.c_str(), F_OK) == 0 ||
-             ::access((name + kJournalSuffix).c_str(), F_OK) == 0;
-    };
-    std::string name = stem + ".ptape";
-    for (int n = 2; taken(name); ++n) name = stem + '-' + std::to_string(n) + ".ptape";
-    return name;
   }
 
   void pull_triggers() {

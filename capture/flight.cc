@@ -144,6 +144,11 @@ void FlightRecorder::after(const Event& event, Companion& companion) {
   }
   const auto* error = std::get_if<ev::CudaError>(&event.body);
   if (error != nullptr) pull(std::string(kCudaErrorCause));
+  // Adapters note what a guard found as "guard MODE: …", and what of it fails as "guard: …".
+  const auto* note = std::get_if<ev::Note>(&event.body);
+  if (note != nullptr && names_.text(note->text).starts_with("guard ")) {
+    pull(std::string(kGuardCause));
+  }
 }
 
 // What an error brings about again and again is in the trace that was made of its first; a person

@@ -55,10 +55,11 @@ Status parse_trigger(std::string_view text, Trigger& trigger) {
   const std::string_view cause = text.substr(0, equals);
   const std::string_view act = equals == text.npos ? "" : text.substr(equals + 1);
   const auto known = std::ranges::find(kActs, act, &ActName::name);
-  const bool is_cause = signal_of(cause) != 0 || cause == kCudaErrorCause || cause == kFindingCause;
+  const bool is_cause = signal_of(cause) != 0 || cause == kCudaErrorCause ||
+                        cause == kFindingCause || cause == kGuardCause;
   if (!is_cause || known == std::end(kActs)) {
     return usage("'" + std::string(text) +
-                 "' is not usr1, usr2, cuda-error or finding, then =start, =stop or =dump");
+                 "' is not usr1, usr2, cuda-error, finding or guard, then =start, =stop or =dump");
   }
   trigger = {std::string(cause), known->act};
   return {};

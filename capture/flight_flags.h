@@ -19,12 +19,13 @@ struct FlightLimits {
 
 struct Trigger {
   enum class Act : std::uint8_t { kStart, kStop, kDump };
-  std::string cause;  // "usr1", "usr2", "cuda-error" or "finding".
+  std::string cause;  // "usr1", "usr2", "cuda-error", "finding" or "guard".
   Act act = Act::kDump;
   bool operator==(const Trigger&) const = default;
 };
 
-inline constexpr std::string_view kCudaErrorCause = "cuda-error", kFindingCause = "finding";
+inline constexpr std::string_view kCudaErrorCause = "cuda-error", kFindingCause = "finding",
+                                  kGuardCause = "guard";
 
 // "90s", "10min", "2h": a time; "512MB", "2GiB": a size.
 Status parse_last(std::string_view text, FlightLimits& limits);

@@ -42,7 +42,7 @@ void add_flight_options(CLI::App* verb, const Options& options) {
               }
             }
           },
-          "On usr1, usr2 (a signal to this process), cuda-error or finding (with --check): "
+          "On usr1, usr2 (a signal to this process), cuda-error, finding (with --check) or guard: "
           "=dump writes a trace of what is kept, =stop does that and keeps no more, =start begins "
           "to; may be given again")
       ->type_name("CAUSE=ACTION")
@@ -113,6 +113,10 @@ void add_record_verb(CLI::App& app, int& exit_code, CompanionFactory companion,
         options->triggers, [](const Trigger& t) { return t.cause == kFindingCause; });
     if (finding && !options->checked) {
       throw CLI::ValidationError("--trigger", "finding needs --check");
+    }
+    // Who raises asks what led to it.
+    if (options->guard == "raise" && options->last.any()) {
+      options->triggers.push_back({std::string(kGuardCause), Trigger::Act::kDump});
     }
     exit_code = collect(*options);
   });

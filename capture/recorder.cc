@@ -83,8 +83,7 @@ std::string own_path(const RecorderOptions& options) {
       options.path.ends_with(".jsonl")) {
     return options.path;
   }
-  return std::string(folder) + '/' +
-         trace_name(static_cast<std::uint32_t>(getpid()), options.rank) + ".ptape";
+  return free_trace(folder, static_cast<std::uint32_t>(getpid()), options.rank);
 }
 
 }  // namespace

@@ -12,6 +12,8 @@
 #include <cstring>
 #include <utility>
 
+#include "capture/journal.h"
+
 namespace pagetape {
 namespace {
 
@@ -85,11 +87,18 @@ std::string random_name() {
   return name;
 }
 
-std::string trace_name(std::uint32_t pid, std::int32_t rank) {
+std::string free_trace(const std::string& folder, std::uint32_t pid, std::int32_t rank) {
   char host[256] = "host";
   (void)gethostname(host, sizeof(host) - 1);
-  std::string name = std::string(host) + '-' + std::to_string(pid);
-  if (rank >= 0) name += "-rank" + std::to_string(rank);
+  std::string stem = folder + '/' + host + '-' + std::to_string(pid);
+  if (rank >= 0) stem += "-rank" + std::to_string(rank);
+  // A process id comes back, and a process may record twice. A flight recorder's trace comes last.
+  const auto taken = [](const std::string& name) {
+    return ::access(name.c_str(), F_OK) == 0 ||
+           ::access((name + kJournalSuffix).c_str(), F_OK) == 0;
+  };
+  std::string name = stem + ".ptape";
+  for (int n = 2; taken(name); ++n) name = stem + '-' + std::to_string(n) + ".ptape";
   return name;
 }
 

@@ -23,8 +23,8 @@ inline constexpr char kRingSuffix[] = ".ring";
 // 32 hexadecimal digits that nobody can guess.
 std::string random_name();
 
-// HOST-PID[-rankR]: what the trace of a process is called.
-std::string trace_name(std::uint32_t pid, std::int32_t rank);
+// FOLDER/HOST-PID[-rankR][-N].ptape: the trace of a process, under a name that none has yet.
+std::string free_trace(const std::string& folder, std::uint32_t pid, std::int32_t rank);
 
 class RingFile {
  public:

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "capture/text_writer.h"
 
+#include <fcntl.h>
+
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -51,7 +53,8 @@ class TextWriter final : public Writer {
 
 std::unique_ptr<Writer> create_text_trace(const std::string& path, const Names& names,
                                           Status& status) {
-  std::FILE* file = std::fopen(path.c_str(), "we");
+  const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+  std::FILE* file = fd < 0 ? nullptr : ::fdopen(fd, "w");
   if (file == nullptr) {
     status = system_error(path + ": cannot be created (" + std::strerror(errno) + ").");
     return nullptr;

@@ -7,7 +7,7 @@
 namespace pagetape {
 
 // Cells so far beyond a row's others are kept apart, so that a number costs no memory.
-static constexpr std::int64_t kFarCells = 1 << 16;
+static constexpr std::int64_t kFarCells = 1 << 10;
 
 static std::uint32_t tag_of(World& world, Name space, Name unit) {
   const Tag tag{space, unit};

@@ -356,7 +356,7 @@ void Applier::run_store(LaunchView& view, std::uint32_t g) {
   const bool counts = by_runs != nullptr && std::has_single_bit(pool.page_size) &&
                       (observer_ == nullptr || observer_->counts_pages());
   const int shift = std::countr_zero(pool.page_size);
-  UsualWrites usual(world_, pool, target.layers, index_);
+  UsualWrites usual(world_, pool, view.bound_of(pool), target.layers, index_);
   PageAct act{.act = Act::kStore,
               .pool = target.pool,
               .layers = target.layers,

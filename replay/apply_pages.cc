@@ -39,11 +39,10 @@ void Applier::alloc_page(std::uint32_t p, PageId page, Name req, std::int64_t co
     act.fate = Fate::kOutside;
     return tell(act);
   }
-  const PageInfo* info = space.find(page);
-  if (info == nullptr ? space.unknown() : info->unknown) {
-    act.fate = Fate::kUnknown;
-  } else if (pool.reserved_page(page) != nullptr) {
+  if (pool.reserved_page(page) != nullptr) {
     act.fate = Fate::kReserved;
+  } else if (!space.known(page)) {
+    act.fate = Fate::kUnknown;
   } else if (world_.allocated(space, page)) {
     act.fate = Fate::kTaken;
   }
@@ -206,7 +205,8 @@ Fate Applier::write_fate(const Pool& pool, PageId page, Name req) const {
 void Applier::write_page(PageAct& act, std::uint32_t begin, std::uint32_t end, Name digest,
                          Told* told) {
   Pool& pool = world_.pool(act.pool);
-  act.fate = write_fate(pool, act.page, act.req);
+  const bool beyond = act.launch != nullptr && raw(act.page) >= act.launch->bound_of(pool);
+  act.fate = beyond ? Fate::kOutside : write_fate(pool, act.page, act.req);
   if (act.fate == Fate::kShared && first_scheduled_write(pool, act.page, act.layers, begin, end)) {
     act.fate = Fate::kOk;
   }
@@ -229,7 +229,7 @@ Outcome Applier::on(const ev::Fill& e) {
   const LayerSet layers = e.layers ? world_.layers.of(*e.layers) : kAllLayers;
   Pool& pool = world_.pool(p);
   Counted usual(*this, p, Act::kFill);
-  UsualWrites writes(world_, pool, layers, index_);
+  UsualWrites writes(world_, pool, pool.pages, layers, index_);
   for (std::size_t i = 0; i < e.pages.size(); ++i) {
     std::int64_t n = pool.page_size;
     if (e.slots) n = (*e.slots)[e.slots->size() == 1 ? 0 : i];

@@ -28,7 +28,7 @@ void Executor::store(const World& world, const LaunchView& view, const Targets::
     const std::uint64_t request = request_of(lane.req);
     for (std::uint32_t i = 0; i < lane.slots_count; ++i) {
       const std::int64_t slot = raw(view.slots[lane.slots_begin + i]);
-      if (slot < 0 || slot / pool.page_size >= pool.pages) continue;
+      if (slot < 0 || slot / pool.page_size >= std::min(pool.pages, view.bound_of(pool))) continue;
       const auto page = static_cast<std::size_t>(slot / pool.page_size);
       const auto offset = static_cast<std::uint32_t>(slot % pool.page_size);
       const std::uint32_t position = position_of(

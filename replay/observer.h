@@ -141,6 +141,13 @@ struct LaunchView {
   const ev::SlotLanes* slot_lanes = nullptr;
   std::vector<SlotId> slots;  // INT64_MIN: a buffer value never written.
 
+  // Valid ids for a store are those of the tensor that it got, where it is said what that was; a
+  // copy has none.
+  std::int64_t bound_of(const Pool& pool) const {
+    const bool said = store != nullptr && store->bound && store->bound->pages.has_value();
+    return said ? *store->bound->pages : pool.pages;
+  }
+
   void refresh(std::size_t lane) const {
     if (!stale) return;
     lanes[lane].look_up_row(*table_of);

@@ -9,14 +9,15 @@
 
 namespace pagetape {
 
-// By one event, to one pool, in one set of layers.
+// By one event, to one pool, in one set of layers; pages from `bound` on are outside.
 class UsualWrites {
  public:
-  UsualWrites(World& world, Pool& pool, LayerSet layers, EventIndex by)
+  UsualWrites(World& world, Pool& pool, std::int64_t bound, LayerSet layers, EventIndex by)
       : layer_sets_(world.layers),
         pool_(pool),
         space_(world.space_of(pool)),
-        bound_(static_cast<std::uint64_t>(std::clamp<std::int64_t>(pool.pages, 0, INT32_MAX))),
+        bound_(static_cast<std::uint64_t>(
+            std::clamp<std::int64_t>(std::min(pool.pages, bound), 0, INT32_MAX))),
         reserved_(pool.reserved.empty() ? -1 : raw(pool.reserved.back().page)),
         layers_(layers),
         by_(by) {}

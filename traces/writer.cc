@@ -338,7 +338,8 @@ Status Writer::add_view(const EventView& view) {
 
 std::unique_ptr<Writer> create_trace(const std::string& path, const Names& names,
                                      const WriterOptions& options, Status& status) {
-  const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  // What users asked an engine is not in it, but who they are may be.
+  const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
   if (fd < 0) {
     status =
         system_error(path + ": cannot be created: " + std::strerror(errno) + advice(path, errno));

@@ -2,9 +2,15 @@
 #include "verify/coverage.h"
 
 #include <algorithm>
+#include <cstddef>
+#include <string_view>
 #include <tuple>
 
 namespace pagetape {
+
+// What is needed where a rule's events are there, but did not tell all.
+static constexpr std::string_view kUnknownTables = "each live table cell and length";
+static constexpr std::string_view kUnknownPages = "what a gap made unknown of its pages";
 
 void Coverage::note_records(const ev::Header& header, const Names& names) {
   if (!header.records) return;
@@ -20,8 +26,9 @@ Seen& Seen::operator|=(const Seen& other) {
       &Seen::launched, &Seen::attended, &Seen::bound,  &Seen::unbound, &Seen::space, &Seen::fact,
       &Seen::entries,  &Seen::reserved, &Seen::alloc,  &Seen::async,   &Seen::write, &Seen::digest,
       &Seen::evict,    &Seen::free,     &Seen::offset, &Seen::padding, &Seen::owners};
-  static_assert(std::size(kAll) == sizeof(Seen));
+  static_assert((std::size(kAll) + 7) / 8 * 8 == offsetof(Seen, unknown));
   for (bool Seen::*one : kAll) this->*one |= other.*one;
+  unknown |= other.unknown;
   return *this;
 }
 
@@ -104,8 +111,14 @@ std::vector<NotChecked> Coverage::not_checked(const Names& names) const {
   std::vector<NotChecked> out;
   const auto add = [&](const RuleInfo& rule, const Key& key, const Seen& seen) {
     bool applicable = true;
-    if (checked(rule.rule, seen, applicable)) return;
-    out.push_back({rule.rule, key.first, key.second, std::string(rule.needs), applicable});
+    const bool known = !seen.unknown[static_cast<std::size_t>(rule.rule)];
+    if (checked(rule.rule, seen, applicable) && known) return;
+    std::string needs(rule.needs);
+    if (!known) {
+      applicable = true;
+      needs = rule.scope == Scope::kBackend ? kUnknownTables : kUnknownPages;
+    }
+    out.push_back({rule.rule, key.first, key.second, std::move(needs), applicable});
   };
   for (const RuleInfo& rule : kRules) {
     const std::size_t begin = out.size();

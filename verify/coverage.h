@@ -5,6 +5,7 @@
 #include <array>
 #include <bitset>
 #include <cstdint>
+#include <initializer_list>
 #include <map>
 #include <string>
 #include <vector>
@@ -36,7 +37,13 @@ struct Seen {
   bool reserved = false, alloc = false, async = false, write = false, digest = false;
   bool evict = false, free = false, offset = false, padding = false;
   bool owners = false;  // Pool: ids claimed of a space whose allocs are recorded were judged.
+  // Rules by which something of it could not be judged: what they need is unknown since a gap, or
+  // (of a backend's tables and lengths) was never said.
+  std::bitset<kRuleCount> unknown;
 
+  void miss(std::initializer_list<Rule> rules) {
+    for (const Rule rule : rules) unknown.set(static_cast<std::size_t>(rule));
+  }
   Seen& operator|=(const Seen& other);
 };
 

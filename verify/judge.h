@@ -88,6 +88,8 @@ class Judge : public Observer {
 
   // Was the fact copied from another pool than the one bound, or from what was rebuilt since?
   static bool fact_stale(const World& world, const Fact& fact, const Binding& binding);
+  // The event that rebuilt the fact's object since; kNever: none is known to have.
+  static EventIndex said_again(const World& world, const Fact& fact);
 
  private:
   // How a lane begins: entries before `listed` are not in the table, those from there to `known`
@@ -141,6 +143,10 @@ class Judge : public Observer {
     Head head;
   };
   using Counts = std::array<std::uint64_t, kRuleCount>;
+  // Of requests' lanes was not known: a live entry, a length. Of padding nobody need tell.
+  struct Missed {
+    bool entries = false, lengths = false;
+  };
   // A clean launch of the graph launch at hand: one with the same lanes need not be judged.
   struct Judged {
     std::int64_t rows_like = -1;
@@ -149,6 +155,7 @@ class Judge : public Observer {
     std::int64_t window = 0, bound = 0, tokens = 0, cols = 0;
     LayerSet covered = kNoLayers;
     Counts counts{};
+    Missed missed{};
   };
   // By index, what is otherwise looked up by name; one a rank.
   struct RankCache {
@@ -179,6 +186,7 @@ class Judge : public Observer {
     // Whatever changes of the lane at hand moves the logs that its memo would look at, and its
     // entries count alike but for the head.
     bool followed = true;
+    Missed missed{};
     Counts counts{};  // Judgements, a layer.
     // Entries that stood as judged before, those of unknown pages, and those whose space was said.
     std::uint64_t skipped = 0, skipped_unknown = 0, skipped_claimed = 0;
@@ -193,11 +201,16 @@ class Judge : public Observer {
       if (lane.logical != nullptr || cols < 0) return lane.logical != nullptr ? -1 : lane.entries;
       return lane.entries < 0 ? cols : std::min(lane.entries, cols);
     }
+    void miss(const Lane& lane) {
+      if (lane.req == kNone) return;
+      (lane.len < 0 ? missed.lengths : missed.entries) = true;
+    }
     bool claimed(std::uint32_t tag) const {
       return view.claim != kNoSpace || world.tags[tag].space != kNone;
     }
     void skip(std::int64_t lo, std::int64_t hi, const Head& head, std::uint32_t tag) {
       if (head.known > lo) [[unlikely]] {
+        missed.entries |= head.listed > lo;
         lo = std::clamp(head.listed, lo, hi);
         skipped_unknown += static_cast<std::uint64_t>(std::min(head.known, hi) - lo);
       }
@@ -277,14 +290,19 @@ class Judge : public Observer {
   void judge_view(const ev::View& e);
   void judge_access(const ev::Access& e);
   void judge_free_count(const World& world, const ev::FreeCount& e);
+  void miss_operations(Name pool) {
+    coverage_.pool(rank_, pool).miss({Rule::kInflightHazard});
+  }
+  void miss_operations(const World& world);
   template <class T>
   void judge_whole(const World& world, const T& e);
   void note_pool(const World& world, Name name, bool Seen::*what);
 
   // judge_pages.cc: pages, one by one.
   void judge_fate(World& world, const PageAct& act);
+  void miss_page(const World& world, const PageAct& act);
   void report_page(World& world, const PageAct& act, Rule rule, const char* what,
-                   EventIndex because = kNever);
+                   EventIndex because = kNever, EventIndex besides = kNever);
   void judge_hit(World& world, const PageAct& act);
   StoreUnit unit_of(const ev::Store& store) const;
   UsualStore usual_store(const World& world, const LaunchView& view);
@@ -338,7 +356,8 @@ class Judge : public Observer {
   static void set_standing(Ground& ground, const Lane& lane, const Live& live, const Rest& rest,
                            const Cell& last);
   bool judge_rest(Ground& ground, std::size_t row, std::int64_t live, std::int64_t hi, Rest& rest);
-  static void note_absent(Ground& ground, Rest& rest, std::int64_t begin, std::int64_t end);
+  static void note_absent(Ground& ground, const Lane& lane, Rest& rest, std::int64_t begin,
+                   std::int64_t end);
   static void note_unlike(Ground& ground, Rest& rest, const Entry& entry);
   // Of the entry's live offsets, is each written in these layers?
   static bool written(const Ground& ground, std::int64_t len, PageId page, LayerSet layers,

@@ -16,16 +16,21 @@ bool Judge::judge_entries(Ground& ground, std::size_t row, std::int64_t lo, std:
       if (entry.logical < lo || entry.logical >= hi) continue;
       if (lane.entry(entry.index, entry.cell)) {
         clean = judge_entry(ground, row, entry, covered) && clean;
+      } else {
+        ground.miss(lane);
       }
     }
     return clean;
   }
   // Entries that the row does not hold are judged as its width; a length is a number in a file.
   const std::int64_t end = std::min(hi, lane.first + lane.held());
+  if (end < hi) ground.miss(lane);
   for (std::int64_t logical = std::max(lo, lane.first); logical < end; ++logical) {
     Entry entry{.index = logical - lane.first, .logical = logical, .cell = {}};
     if (lane.entry(entry.index, entry.cell)) {
       clean = judge_entry(ground, row, entry, covered) && clean;
+    } else {
+      ground.miss(lane);
     }
   }
   return clean;
@@ -203,15 +208,19 @@ bool Judge::judge_owner(Ground& ground, std::size_t row, const Entry& entry, Pag
   }
   const PageInfo info = ground.space.info(page);
   if (column == nullptr || column->page != page) ground.followed = false;
-  if (info.unknown) return true;
+  if (info.unknown) {
+    seen_pool(ground.world, ground.targets.pool)
+        .miss({Rule::kFreedPage, Rule::kWrongOwner, Rule::kUninitRead, Rule::kWindowEvicted});
+    return true;
+  }
   if (!ground.space.follows(info, lane.req, logical)) ground.followed = false;
   ++ground.counts[static_cast<std::size_t>(Rule::kFreedPage)];
   ++ground.counts[static_cast<std::size_t>(Rule::kWrongOwner)];
   if (info.owner == kNone) {
-    if (ground.world.owner_elsewhere(ground.space, page) != nullptr) {
+    if (const Space* other = ground.world.owner_elsewhere(ground.space, page)) {
       return report_entry(ground, row, entry, Rule::kWrongSpace,
                           "has an owner in another space of the allocator only", kAllLayers, 0,
-                          true, info.by);
+                          true, other->info(page).by);
     }
     return report_entry(ground, row, entry, Rule::kFreedPage, "has no owner", kAllLayers,
                         ground.pool.space, needs_alloc_seen(ground, entry), info.by);
@@ -308,7 +317,9 @@ std::vector<EventIndex> Judge::cause_of(const Ground& ground, const Target& targ
   std::vector<EventIndex> cause{cell, because, target.binding.by, target.remapped_by};
   if (ground.view.graph != nullptr) cause.push_back(ground.view.graph->by);
   for (const Fact& fact : *ground.view.facts) {
-    if (fact_stale(ground.world, fact, target.binding)) cause.push_back(fact.by);
+    if (!fact_stale(ground.world, fact, target.binding)) continue;
+    cause.push_back(fact.by);
+    cause.push_back(said_again(ground.world, fact));
   }
   return cause;
 }

@@ -85,6 +85,10 @@ void Judge::note_pool(const World& world, Name name, bool Seen::*what) {
   }
 }
 
+void Judge::miss_operations(const World& world) {
+  for (std::uint32_t p = 0; p < world.pools.size(); ++p) miss_operations(world.pool(p).name);
+}
+
 // Most kinds are nothing to the rules as whole events.
 template <class T>
 void Judge::judge_whole(const World& world, const T& e) {
@@ -92,6 +96,7 @@ void Judge::judge_whole(const World& world, const T& e) {
     Seen& seen = coverage_.pool(rank_, e.pool);
     seen.reserved |= e.reserved && !e.reserved->empty();
     seen.offset |= e.page_bytes.has_value() && e.offset_bits.has_value();
+    if (world.born_unknown) seen.miss({Rule::kInflightHazard});
     const Name space = e.space != kNone ? e.space : e.pool;
     if (const Space* s = world.spaces.find(space)) {
       for (std::uint32_t p : s->pools) {
@@ -116,6 +121,17 @@ void Judge::judge_whole(const World& world, const T& e) {
     if (const MapState* map = world.maps.find(e.map)) {
       note_pool(world, world.pool(map->to).name, &Seen::free);
     }
+  } else if constexpr (std::is_same_v<T, ev::Gap>) {
+    // Operations may have begun that were never seen to.
+    if (e.pools) {
+      for (const Name pool : *e.pools) {
+        if (world.pools.find(pool) != nullptr) miss_operations(pool);
+      }
+    } else {
+      miss_operations(world);
+    }
+  } else if constexpr (std::is_same_v<T, ev::Dropped>) {
+    miss_operations(world);
   } else if constexpr (std::is_same_v<T, ev::FreeCount>) {
     note_pool(world, e.pool, &Seen::free);
     judge_free_count(world, e);

@@ -268,8 +268,10 @@ std::int64_t Judge::usual_until(const Ground& ground, const Lane& lane, std::int
 }
 
 // Entries [begin, end) are not in the table.
-void Judge::note_absent(Ground& ground, Rest& rest, std::int64_t begin, std::int64_t end) {
+void Judge::note_absent(Ground& ground, const Lane& lane, Rest& rest, std::int64_t begin,
+                        std::int64_t end) {
   if (begin >= end) return;
+  ground.miss(lane);
   if (rest.head.listed == begin && rest.head.known == begin) {
     rest.head = {end, end};
   } else {
@@ -298,7 +300,7 @@ bool Judge::judge_rest(Ground& ground, std::size_t row, std::int64_t live, std::
   const std::int64_t begin = std::clamp(lane.first, rest.from, hi);
   const std::int64_t end = std::clamp(lane.first + lane.held(), begin, hi);
   rest.in_place = begin == rest.from && end == hi;
-  note_absent(ground, rest, rest.from, begin);
+  note_absent(ground, lane, rest, rest.from, begin);
   for (std::int64_t logical = begin; logical < end; ++logical) {
     const std::int64_t usual = usual_until(ground, lane, live, logical, end, rest);
     ground.skip(logical, usual, rest.head, rest.tag);
@@ -307,7 +309,7 @@ bool Judge::judge_rest(Ground& ground, std::size_t row, std::int64_t live, std::
     Entry entry{.index = logical - lane.first, .logical = logical, .cell = {}};
     if (!lane.entry(entry.index, entry.cell)) {
       rest.in_place = false;
-      note_absent(ground, rest, logical, logical + 1);
+      note_absent(ground, lane, rest, logical, logical + 1);
       continue;
     }
     const bool right = judge_entry(ground, row, entry, rest.covered);
@@ -319,7 +321,7 @@ bool Judge::judge_rest(Ground& ground, std::size_t row, std::int64_t live, std::
     rest.tagged = true;
     rest.tag = entry.cell.tag;
   }
-  note_absent(ground, rest, end, hi);
+  note_absent(ground, lane, rest, end, hi);
   return clean;
 }
 
@@ -378,7 +380,10 @@ void Judge::judge_lanes(Ground& ground) {
     if (stands(ground, usual, view.lanes[i])) continue;
     view.refresh(i);
     const Lane& lane = view.lanes[i];
-    if (lane.len < 0) continue;
+    if (lane.len < 0) {
+      ground.miss(lane);
+      continue;
+    }
     Live live = usual.live(lane.len, lane.q_pos);
     if (const std::int64_t width = ground.width(lane); width >= 0) {
       ++ground.counts[static_cast<std::size_t>(Rule::kShortTable)];
@@ -386,7 +391,10 @@ void Judge::judge_lanes(Ground& ground) {
         report_width(ground, i, live.lo, live.hi);
     }
     live.hi = std::max(live.lo, live.hi);
-    if (lane.pages == nullptr && lane.table == nullptr) continue;
+    if (lane.pages == nullptr && lane.table == nullptr) {
+      ground.miss(lane);
+      continue;
+    }
     judge_lane(ground, i, live);
     usual.take(ground.memos);
   }

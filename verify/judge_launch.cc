@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Launches: bindings, table widths, and which entries of a lane have to be judged (again).
 #include <algorithm>
+#include <utility>
 
 #include "verify/judge.h"
 
@@ -47,20 +48,31 @@ void Judge::on_launch(World& world, const LaunchView& view) {
   }
 }
 
-static bool rebuilt_since(const World& world, const Fact& fact) {
+// Of the object that a fact was copied from: its version, and the event that said it last.
+static std::pair<std::uint32_t, EventIndex> today(const World& world, const Fact& fact) {
+  const auto of = [](const auto* object) { return std::pair(object->version, object->by); };
   switch (fact.kind) {
     case ObjectKind::kPool:
-      return world.pools.find(fact.object)->version != fact.version;
+      return of(world.pools.find(fact.object));
     case ObjectKind::kSet:
-      return world.sets.find(fact.object)->version != fact.version;
+      return of(world.sets.find(fact.object));
     case ObjectKind::kMap:
-      return world.maps.find(fact.object)->version != fact.version;
+      return of(world.maps.find(fact.object));
     case ObjectKind::kBuffer:
-      return world.buffers.find(fact.object)->version != fact.version;
+      return of(world.buffers.find(fact.object));
     case ObjectKind::kNone:
       break;
   }
-  return false;
+  return {fact.version, kNever};
+}
+
+static bool rebuilt_since(const World& world, const Fact& fact) {
+  return today(world, fact).first != fact.version;
+}
+
+EventIndex Judge::said_again(const World& world, const Fact& fact) {
+  const auto [version, by] = today(world, fact);
+  return version != fact.version && by != kNever && by > fact.by ? by : kNever;
 }
 
 static bool of_other_pool(const World& world, const Fact& fact, const Binding& binding) {
@@ -95,12 +107,13 @@ void Judge::judge_binding(World& world, const LaunchView& view) {
     const Binding& binding = target.binding;
     if (right != nullptr && right->pool == binding.pool && right->set == binding.set) continue;
     std::string why;
-    EventIndex by = kNever;
+    EventIndex by = kNever, again = kNever;
     const auto stale = std::ranges::find_if(
         *view.facts, [&](const Fact& fact) { return fact_stale(world, fact, binding); });
     if (stale != view.facts->end()) {
       why = why_stale(world, *stale, binding);
       by = stale->by;
+      again = said_again(world, *stale);
     }
     if (by == kNever && bound && binding.pool != kNoPool) {
       const Pool& pool = world.pool(binding.pool);
@@ -129,7 +142,7 @@ void Judge::judge_binding(World& world, const LaunchView& view) {
       f.bound = world.pool(binding.pool).pages;
     }
     report(findings_, std::move(f), [&] { return why; },
-           {by, binding.by, target.remapped_by, view.graph == nullptr ? kNever : view.graph->by});
+           {by, again, binding.by, target.remapped_by, view.graph == nullptr ? kNever : view.graph->by});
   }
 }
 
@@ -199,6 +212,10 @@ void Judge::judge_group(World& world, const LaunchView& view, std::uint32_t g) {
   Seen& seen = seen_backend(world, view.backend->name);
   seen.space |= ground.counts[static_cast<std::size_t>(Rule::kWrongSpace)] > 0;
   seen.entries |= ground.counts[static_cast<std::size_t>(Rule::kShortTable)] > 0;
+  if (ground.missed.entries || ground.missed.lengths) {
+    seen.miss({Rule::kOobPage, Rule::kWrongSpace});
+    if (ground.missed.lengths) seen.miss({Rule::kShortTable});
+  }
   for (std::size_t r = 0; r < kRuleCount; ++r) {
     coverage_.judged(kRules[r].rule, ground.counts[r] * targets.members.size());
   }
@@ -250,6 +267,7 @@ bool Judge::same_as_before(Ground& ground) {
         j.window == ground.window && j.bound == ground.bound && j.tokens == ground.entry_tokens &&
         j.cols == ground.cols && ground.world.layers.contains(j.covered, ground.targets.layers)) {
       ground.counts = j.counts;
+      ground.missed = j.missed;
       return true;
     }
   }
@@ -270,7 +288,8 @@ void Judge::keep_judged(const Ground& ground) {
                      .tokens = ground.entry_tokens,
                      .cols = ground.cols,
                      .covered = ground.covered,
-                     .counts = ground.counts});
+                     .counts = ground.counts,
+                     .missed = ground.missed});
 }
 
 // The lane's live entries [lo, hi) are not all in its row.
@@ -278,6 +297,8 @@ void Judge::report_width(Ground& ground, std::size_t row, std::int64_t lo, std::
   const Lane& lane = ground.view.lanes[row];
   const std::int64_t width = ground.width(lane);
   const bool starts_late = lo < lane.first;
+  const std::uint32_t table = ground.view.table;
+  const EventIndex of_buffer = table == UINT32_MAX ? kNever : ground.world.buffers[table].by;
   ground.clean = false;
   for (std::uint32_t member : ground.targets.members) {
     const Target& target = ground.view.targets->list[member];
@@ -287,6 +308,7 @@ void Judge::report_width(Ground& ground, std::size_t row, std::int64_t lo, std::
     f.column = starts_late ? 0 : width;
     f.pool = ground.pool.name;
     f.bound = ground.bound;
+    f.buffer = ground.view.attention->table;
     report(
         findings_, std::move(f),
         [&] {
@@ -294,7 +316,7 @@ void Judge::report_width(Ground& ground, std::size_t row, std::int64_t lo, std::
                  " of a row that holds " + std::to_string(lane.first) + " to " +
                  std::to_string(lane.first + width - 1);
         },
-        cause_of(ground, target, kNever, kNever));
+        cause_of(ground, target, kNever, of_buffer));
   }
 }
 

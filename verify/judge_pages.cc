@@ -178,26 +178,50 @@ void Judge::on_page(World& world, const PageAct& act) {
   }
 }
 
+// It is not known who owns the page, nor what it holds.
+void Judge::miss_page(const World& world, const PageAct& act) {
+  Seen& seen = seen_pool(world, act.pool);
+  switch (kind_of(act.act)) {
+    case Kind::kGive:
+      return seen.miss({Rule::kAliasedWrite});
+    case Kind::kJoin:
+      return seen.miss({Rule::kFreedPage, Rule::kUninitRead, Rule::kStaleContent});
+    case Kind::kTake:
+      return seen.miss({Rule::kFreelist});
+    case Kind::kWrite:
+      return seen.miss({Rule::kFreedPage, Rule::kWrongOwner, Rule::kAliasedWrite});
+    case Kind::kRead:
+      return seen.miss({Rule::kFreedPage});
+    case Kind::kMapSet:
+      return;
+  }
+}
+
 void Judge::judge_fate(World& world, const PageAct& act) {
-  if (act.fate == Fate::kUnknown || act.fate == Fate::kPad) return;
+  if (act.fate == Fate::kUnknown) return miss_page(world, act);
+  if (act.fate == Fate::kPad) return;
+  // Outside the pool that the trace knows, but not outside the tensor: the tensor is another one.
+  if (act.fate == Fate::kOutside && act.act == Act::kStore &&
+      raw(act.page) < act.launch->bound_of(world.pool(act.pool)) && raw(act.page) >= 0) {
+    return;
+  }
   const Kind kind = kind_of(act.act);
   for (const FateRule& r : kFateRules) {
     if (r.kind != kind || r.fate != act.fate) continue;
-    Rule rule = r.rule;
-    const char* what = r.what;
+    const Rule rule = r.rule;
     const Space& space = world.space_of(world.pool(act.pool));
-    if (rule == Rule::kFreedPage && act.fate == Fate::kNoOwner &&
-        world.owner_elsewhere(space, act.page) != nullptr) {
-      rule = Rule::kWrongSpace;
-      what = "has an owner in another space of the allocator only";
-    }
-    report_page(world, act, rule, what);
+    const Space* other = rule == Rule::kFreedPage && act.fate == Fate::kNoOwner
+                             ? world.owner_elsewhere(space, act.page)
+                             : nullptr;
+    if (other == nullptr) return report_page(world, act, rule, r.what);
+    report_page(world, act, Rule::kWrongSpace,
+                "has an owner in another space of the allocator only", other->info(act.page).by);
     return;
   }
 }
 
 void Judge::report_page(World& world, const PageAct& act, Rule rule, const char* what,
-                        EventIndex because) {
+                        EventIndex because, EventIndex besides) {
   const Pool& pool = world.pool(act.pool);
   const Space& space = world.space_of(pool);
   Finding f = start(rule);
@@ -205,7 +229,7 @@ void Judge::report_page(World& world, const PageAct& act, Rule rule, const char*
   f.row = act.row;
   f.column = act.column;
   f.page = raw(act.page);
-  f.bound = pool.pages;
+  f.bound = act.launch != nullptr ? act.launch->bound_of(pool) : pool.pages;
   f.pool = pool.name;
   if (act.act == Act::kStore) f.slot = raw(act.slot);
   if (act.act == Act::kMapSet || act.act == Act::kMapFree) f.map = act.name;
@@ -227,7 +251,7 @@ void Judge::report_page(World& world, const PageAct& act, Rule rule, const char*
     return m;
   };
   if (act.launch == nullptr || act.launch->targets == nullptr) {
-    return report(to, std::move(f), message, {pool.by, info.by, because});
+    return report(to, std::move(f), message, {pool.by, info.by, because, besides});
   }
   const LaunchView& view = *act.launch;
   f.graph = view.graph_name;
@@ -239,7 +263,7 @@ void Judge::report_page(World& world, const PageAct& act, Rule rule, const char*
     g.layer = target.physical;
     g.logical_layer = target.logical;
     report(to, std::move(g), message,
-           {target.binding.by, target.remapped_by, info.by, because,
+           {target.binding.by, target.remapped_by, info.by, because, besides,
             view.graph == nullptr ? kNever : view.graph->by});
   }
 }
@@ -269,7 +293,8 @@ void Judge::judge_hit(World& world, const PageAct& act) {
   } else if (digest != nullptr && *digest != kNone) {
     coverage_.judged(Rule::kStaleContent, 1);
     if (*digest != act.name) {
-      report_page(world, act, Rule::kStaleContent, "is reused under a key that is not its content");
+      report_page(world, act, Rule::kStaleContent, "is reused under a key that is not its content",
+                  pool.extents.written_by(page), offered->by);
     }
   }
 }

@@ -36,7 +36,10 @@ install() {
 }
 
 if wanted venv requirements-engines.txt; then
-  "$python" -m venv "$dir/venv"
+  "$python" -m venv "$dir/venv" || {
+    echo "engines: $python cannot make a virtual environment (Debian: python3-venv)" >&2
+    exit 75
+  }
   install venv requirements-engines.txt
 fi
 for release in sglang-defect sglang-fixed vllm; do

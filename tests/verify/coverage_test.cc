@@ -128,6 +128,56 @@ TEST(Coverage, AFindingIsHeldBackUntilThePoolShowsTheEventsThatTheRuleNeeds) {
   EXPECT_FALSE(contains(unchecked(with), "FREED_PAGE F"));
 }
 
+TEST(Coverage, WhatAGapMadeUnknownIsNotCheckedWhereItWasLookedAt) {
+  const std::string gap = "{\"ev\":\"gap\",\"why\":\"ring\"}\n";
+  const std::string head = std::string(kSmallTrace) + gap;
+  const std::vector<std::string> before = unchecked_of(std::string(kSmallTrace) + kGoodLaunch);
+  for (const char* line : {"FREED_PAGE F", "WRONG_OWNER F", "UNINIT_READ F"}) {
+    EXPECT_FALSE(contains(before, line)) << line;
+    EXPECT_TRUE(contains(unchecked_of(head + kGoodLaunch), line)) << line;
+  }
+  const std::pair<const char*, const char*> cases[] = {
+      {"FREELIST F", R"({"ev":"free","pool":"F","req":"A","pages":[1]})"},
+      {"ALIASED_WRITE F", R"({"ev":"alloc","pool":"F","req":"B","pages":[1]})"},
+      {"WRONG_OWNER F", R"({"ev":"fill","pool":"F","req":"A","pages":[1]})"},
+      {"FREED_PAGE F", R"({"ev":"share","pool":"F","req":"B","pages":[1]})"},
+  };
+  for (const auto& [line, event] : cases) {
+    EXPECT_TRUE(contains(unchecked_of(head + event + '\n'), line)) << line;
+    // What nobody looked at behind the gap left no rule unjudged.
+    EXPECT_EQ(contains(unchecked_of(head), line),
+              contains(unchecked_of(std::string(kSmallTrace)), line)) << line;
+  }
+  const std::string begun =
+      R"({"ev":"async_begin","op":"x","kind":"read","pool":"F","pages":[],"by":"nic"})";
+  EXPECT_FALSE(contains(unchecked_of(kSmallTrace + begun + '\n'), "INFLIGHT_HAZARD F"));
+  EXPECT_TRUE(contains(unchecked_of(kSmallTrace + begun + '\n' + gap), "INFLIGHT_HAZARD F"));
+  EXPECT_TRUE(contains(unchecked_of(gap + kSmallTrace + begun + '\n'), "INFLIGHT_HAZARD F"));
+}
+
+TEST(Coverage, LiveCellsAndLengthsThatWereNeverSaidAreNotChecked) {
+  const std::string buffer = std::string(kSmallTrace) + R"({"ev":"buffer","buffer":"b"}
+{"ev":"buffer","buffer":"n"}
+)";
+  const auto launch = [&](const char* told, const char* row) {
+    return unchecked_of(buffer + told +
+                        R"({"ev":"attention","backend":"t","layer":0,"table":"b","lens":"n",)" +
+                        R"("rows":[)" + row + "]}\n");
+  };
+  const char* cells = R"({"ev":"table","buffer":"b","row":0,"col":0,"pages":[1,2]}
+)";
+  const char* one = R"({"ev":"table","buffer":"b","row":0,"col":0,"pages":[1]}
+)";
+  EXPECT_FALSE(contains(launch(cells, R"({"req":"A","len":8,"row":0})"), "OOB_PAGE t"));
+  EXPECT_TRUE(contains(launch(one, R"({"req":"A","len":8,"row":0})"), "OOB_PAGE t"));
+  EXPECT_TRUE(contains(launch("", R"({"req":"A","len":8,"row":0})"), "OOB_PAGE t"));
+  EXPECT_TRUE(contains(launch(cells, R"({"req":"A","row":0})"), "OOB_PAGE t"));
+  EXPECT_TRUE(contains(launch(cells, R"({"req":"A","row":0})"), "SHORT_TABLE t"));
+  // Of padding nobody need tell.
+  EXPECT_FALSE(contains(launch(cells, R"({"req":"A","len":8,"row":0},{"req":null,"row":1})"),
+                        "OOB_PAGE t"));
+}
+
 TEST(Coverage, EveryRuleIsCheckedOrNotInTheOrderOfTheTable) {
   const Report report = verify_lines(std::string(kSmallTrace) + kGoodLaunch);
   EXPECT_TRUE(std::ranges::is_sorted(report.not_checked, {}, &NotChecked::rule));

@@ -221,6 +221,25 @@ TEST(Verify, PaddingThatReadsALivePageIsAFaultOnlyWhenAskedFor) {
   EXPECT_EQ(count_of(verify_lines(lines, strict), Rule::kPadLane), 1u);
 }
 
+TEST(Verify, AStoreIsOutsideWhereTheTensorEndsThatItGot) {
+  const auto stored = [](int slot, int pages) {
+    return verify_lines(
+        std::string(kSmallTrace) +
+        R"({"ev":"store","backend":"t","layer":0,"rows":[{"req":"A","slots":[)" +
+        std::to_string(slot) + "]}],\"bound\":{\"pages\":" + std::to_string(pages) + "}}\n");
+  };
+  EXPECT_EQ(count_of(stored(8, 8), Rule::kOobPage), 0u);
+  const Report small = stored(8, 2);
+  EXPECT_EQ(count_of(small, Rule::kOobPage), 1u);
+  EXPECT_EQ(small.findings.back().bound, 2);
+  EXPECT_EQ(count_of(stored(4, 2), Rule::kOobPage), 0u);
+  // Pages that the pool has not, but the tensor: that they are not one is another rule's.
+  const Report large = stored(36, 10);
+  EXPECT_EQ(count_of(large, Rule::kOobPage), 0u);
+  EXPECT_EQ(count_of(large, Rule::kStaleBinding), 1u);
+  EXPECT_EQ(count_of(stored(40, 10), Rule::kOobPage), 1u);
+}
+
 TEST(Verify, ALaunchOfSeveralLayersIsOneLaunchEach) {
   const Report report =
       verify_lines(std::string(kSmallTrace) + R"({"ev":"attention","backend":"t","layers":[0,1,2],)"
