@@ -53,8 +53,7 @@ class Session {
                                        Status& status) {
     auto file = RingFile::open(ring, status);
     if (file == nullptr) return nullptr;
-    const std::string trace =
-        free_trace(options.out, file->header().pid, file->header().rank);
+    const std::string trace = free_trace(options.out, file->header().pid, file->header().rank);
     auto journal = Journal::create(trace + kJournalSuffix, ring, status);
     if (journal == nullptr) return nullptr;
     auto names = std::make_unique<Names>();

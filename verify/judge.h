@@ -290,9 +290,7 @@ class Judge : public Observer {
   void judge_view(const ev::View& e);
   void judge_access(const ev::Access& e);
   void judge_free_count(const World& world, const ev::FreeCount& e);
-  void miss_operations(Name pool) {
-    coverage_.pool(rank_, pool).miss({Rule::kInflightHazard});
-  }
+  void miss_operations(Name pool) { coverage_.pool(rank_, pool).miss({Rule::kInflightHazard}); }
   void miss_operations(const World& world);
   template <class T>
   void judge_whole(const World& world, const T& e);
@@ -357,7 +355,7 @@ class Judge : public Observer {
                            const Cell& last);
   bool judge_rest(Ground& ground, std::size_t row, std::int64_t live, std::int64_t hi, Rest& rest);
   static void note_absent(Ground& ground, const Lane& lane, Rest& rest, std::int64_t begin,
-                   std::int64_t end);
+                          std::int64_t end);
   static void note_unlike(Ground& ground, Rest& rest, const Entry& entry);
   // Of the entry's live offsets, is each written in these layers?
   static bool written(const Ground& ground, std::int64_t len, PageId page, LayerSet layers,

@@ -24,7 +24,7 @@ bool Judge::judge_entries(Ground& ground, std::size_t row, std::int64_t lo, std:
   }
   // Entries that the row does not hold are judged as its width; a length is a number in a file.
   const std::int64_t end = std::min(hi, lane.first + lane.held());
-  if (end < hi) ground.miss(lane);
+  if (lo < hi && (end < hi || lo < lane.first)) ground.miss(lane);
   for (std::int64_t logical = std::max(lo, lane.first); logical < end; ++logical) {
     Entry entry{.index = logical - lane.first, .logical = logical, .cell = {}};
     if (lane.entry(entry.index, entry.cell)) {

@@ -142,7 +142,8 @@ void Judge::judge_binding(World& world, const LaunchView& view) {
       f.bound = world.pool(binding.pool).pages;
     }
     report(findings_, std::move(f), [&] { return why; },
-           {by, again, binding.by, target.remapped_by, view.graph == nullptr ? kNever : view.graph->by});
+           {by, again, binding.by, target.remapped_by,
+            view.graph == nullptr ? kNever : view.graph->by});
   }
 }
 

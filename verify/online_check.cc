@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "verify/online_check.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <utility>
 
@@ -36,7 +37,9 @@ bool OnlineCheck::see(const Event& event) {
   for (std::size_t r = 0; r < kRuleCount; ++r) {
     if (counts[r] == 0 || std::exchange(said_[r], true)) continue;
     const Finding& first = *judge_.findings().first(kRules[r].rule);
-    const std::string when = event.t.has_value() ? seconds(*event.t - begin_) + ": " : "";
+    // A clock may be set back.
+    const std::int64_t since = std::max<std::int64_t>(event.t.value_or(begin_) - begin_, 0);
+    const std::string when = event.t.has_value() ? seconds(since) + ": " : "";
     say_(kRules[r].name, when + place_of(first, names_) + ": " + first.message);
   }
   return true;

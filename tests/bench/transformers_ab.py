@@ -41,8 +41,8 @@ the other.
 
 Of each process `pagetape record` says how many events it has, and how many were dropped, if any.
 
-With --decode graphs what decodes is CUDA graphs, whose launches are recorded at each of theirs. Each
-mode has graphs of its own, captured with its hooks. With both, passes take turns.
+With --decode graphs what decodes is CUDA graphs; what these hold is recorded at each of their
+launches. Each mode has graphs of its own, captured with its hooks. With both, passes take turns.
 """
 
 from __future__ import annotations

@@ -146,7 +146,8 @@ TEST(Coverage, WhatAGapMadeUnknownIsNotCheckedWhereItWasLookedAt) {
     EXPECT_TRUE(contains(unchecked_of(head + event + '\n'), line)) << line;
     // What nobody looked at behind the gap left no rule unjudged.
     EXPECT_EQ(contains(unchecked_of(head), line),
-              contains(unchecked_of(std::string(kSmallTrace)), line)) << line;
+              contains(unchecked_of(std::string(kSmallTrace)), line))
+        << line;
   }
   const std::string begun =
       R"({"ev":"async_begin","op":"x","kind":"read","pool":"F","pages":[],"by":"nic"})";
@@ -174,8 +175,8 @@ TEST(Coverage, LiveCellsAndLengthsThatWereNeverSaidAreNotChecked) {
   EXPECT_TRUE(contains(launch(cells, R"({"req":"A","row":0})"), "OOB_PAGE t"));
   EXPECT_TRUE(contains(launch(cells, R"({"req":"A","row":0})"), "SHORT_TABLE t"));
   // Of padding nobody need tell.
-  EXPECT_FALSE(contains(launch(cells, R"({"req":"A","len":8,"row":0},{"req":null,"row":1})"),
-                        "OOB_PAGE t"));
+  EXPECT_FALSE(
+      contains(launch(cells, R"({"req":"A","len":8,"row":0},{"req":null,"row":1})"), "OOB_PAGE t"));
 }
 
 TEST(Coverage, EveryRuleIsCheckedOrNotInTheOrderOfTheTable) {

@@ -223,10 +223,10 @@ TEST(Verify, PaddingThatReadsALivePageIsAFaultOnlyWhenAskedFor) {
 
 TEST(Verify, AStoreIsOutsideWhereTheTensorEndsThatItGot) {
   const auto stored = [](int slot, int pages) {
-    return verify_lines(
-        std::string(kSmallTrace) +
-        R"({"ev":"store","backend":"t","layer":0,"rows":[{"req":"A","slots":[)" +
-        std::to_string(slot) + "]}],\"bound\":{\"pages\":" + std::to_string(pages) + "}}\n");
+    return verify_lines(std::string(kSmallTrace) +
+                        R"({"ev":"store","backend":"t","layer":0,"rows":[{"req":"A","slots":[)" +
+                        std::to_string(slot) + "]}],\"bound\":{\"pages\":" + std::to_string(pages) +
+                        "}}\n");
   };
   EXPECT_EQ(count_of(stored(8, 8), Rule::kOobPage), 0u);
   const Report small = stored(8, 2);

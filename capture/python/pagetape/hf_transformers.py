@@ -2,8 +2,8 @@
 """The adapter for continuous batching in Hugging Face transformers: which hook stands where.
 
 Driven with transformers 5.12.1 on a CPU and 5.17.0 on a GPU. Launches are seen in
-PagedAttentionCache.update, which the eager, SDPA and variable-length flash attentions call, and told
-of a CUDA graph that holds them at each of its launches. The decode path through a block table does
+PagedAttentionCache.update, which the eager, SDPA and variable-length flash attentions call; those
+that a CUDA graph holds are told at each of its launches. The decode path through a block table does
 not come by there, and blocks restored from the host are written by neither: a step in which that
 happens is recorded as a gap, and nothing is judged on what it wrote.
 """
