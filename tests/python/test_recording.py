@@ -152,6 +152,25 @@ class TextRecorderTest(unittest.TestCase):
         lines = [json.loads(line) for line in Path(self.path).read_text().splitlines()]
         self.assertEqual(lines, [{"ev": "note", "text": "x"}, {"ev": "end"}])
 
+    def test_it_is_its_owners_alone_from_its_first_byte_on(self):
+        partial = Path(self.path + ".partial")
+        partial.touch(mode=0o644)  # Of a run that was killed.
+        self.addCleanup(os.umask, os.umask(0))
+        for left in (True, False):
+            self.assertEqual(partial.exists(), left)
+            recorder = open_recorder(self.path, timestamps=False)
+            recorder.emit("note", text="x")
+            self.assertEqual(partial.stat().st_mode & 0o777, 0o600)
+            recorder.close()
+            self.assertEqual(Path(self.path).stat().st_mode & 0o777, 0o600)
+
+    def test_it_is_not_written_through_a_link(self):
+        target = Path(self.path + ".target")
+        target.write_text("of someone else")
+        os.symlink(target, self.path + ".partial")
+        self.assertRaises(OSError, open_recorder, self.path)
+        self.assertEqual(target.read_text(), "of someone else")
+
     def test_binary_path_without_the_library_gets_text_beside_it(self):
         if _abi.library_path() is not None:
             self.skipTest("the library is there")

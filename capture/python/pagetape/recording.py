@@ -61,6 +61,13 @@ def ints(tensor) -> List[int]:
     return [int(v) for v in tensor.tolist()]
 
 
+def _opened_for_its_owner(path: str, flags: int) -> int:
+    """Whatever the umask says, and one that an earlier run left there too."""
+    fd = os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o600)
+    os.fchmod(fd, 0o600)
+    return fd
+
+
 class TextRecorder:
     """Writes the text form of the trace model (one JSON object a line). It needs no library, and
     what it writes is a whole trace: `pagetape import` makes the binary form of it."""
@@ -69,7 +76,7 @@ class TextRecorder:
         # A temporary name until the trace is complete: half a file is never taken for one.
         self._path = path
         self._partial = path + ".partial"
-        self._file = open(self._partial, "w", encoding="utf-8")
+        self._file = open(self._partial, "w", encoding="utf-8", opener=_opened_for_its_owner)
         os.register_at_fork(before=self.flush)  # Or a child would write the same lines again.
 
     def write(self, line: str) -> None:
