@@ -7,7 +7,8 @@ import subprocess
 import time
 import unittest
 
-from test_record import ENDLESS, PAGETAPE, PATIENCE_S, SHORT, Recording, wait_for
+from test_record import (ENDLESS, PAGETAPE, PATIENCE_S, SHORT, Recording, inheriting, status_of,
+                         wait_for)
 
 ENGINE = [PAGETAPE, "synth", "--live", "--pace", "400", "--requests", "1000000"]
 
@@ -86,9 +87,10 @@ class Flight(Recording):
         collector = self.start(*ENGINE, "--steps", "1500", options=["--last", "1s"])
         engine = self.engine_of(collector)
         wait_for(lambda: len(self.parts()) > 4)
-        collector.kill()
-        collector.wait()
-        wait_for(lambda: not os.path.exists(f"/proc/{engine}"))
+        with inheriting():
+            collector.kill()
+            collector.wait()
+        self.assertEqual(status_of(engine), 0)
         done = subprocess.run([PAGETAPE, "recover", self.out], text=True, check=False,
                               stdout=subprocess.PIPE)
         self.assertEqual(done.returncode, 0, done.stdout)

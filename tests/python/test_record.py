@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """`pagetape record` as people use it: engines and collectors that end in every way."""
+import contextlib
+import ctypes
 import glob
 import json
 import os
 import random
-import resource
+import re
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -20,6 +23,8 @@ PAGETAPE = next(p for p in BUILT if os.path.isfile(p))
 ENDLESS = [PAGETAPE, "synth", "--live", "--pace", "400", "--requests", "1000000"]
 SHORT = [PAGETAPE, "synth", "--live", "--pace", "0", "--requests", "5"]
 PATIENCE_S = 60
+PR_SET_CHILD_SUBREAPER = 36
+HOST = re.escape(socket.gethostname())
 
 
 def wait_for(condition):
@@ -36,6 +41,23 @@ def wait_for(condition):
 def children(pid):
     with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as f:
         return [int(child) for child in f.read().split()]
+
+
+@contextlib.contextmanager
+def inheriting():
+    """What is left behind below this process becomes its child, so that its status can be had."""
+    adopt = ctypes.CDLL(None, use_errno=True).prctl
+    assert adopt(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+    try:
+        yield
+    finally:
+        adopt(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+
+
+def status_of(orphan):
+    """As a shell has it, once it has ended."""
+    ended = wait_for(lambda: os.waitid(os.P_PID, orphan, os.WEXITED | os.WNOHANG))
+    return ended.si_status + (0 if ended.si_code == os.CLD_EXITED else 128)
 
 
 def state_of(pid):
@@ -162,13 +184,14 @@ class Record(Recording):
         collector = self.start(PAGETAPE, "synth", "--live", "--pace", "400", "--requests", "40")
         engine = self.engine_of(collector)
         time.sleep(0.3)
-        collector.kill()
-        collector.wait()
+        with inheriting():
+            collector.kill()
+            collector.wait()
         early = subprocess.run([PAGETAPE, "recover", self.out], text=True, check=False,
                                stdout=subprocess.PIPE)
         self.assertEqual(early.returncode, 2)
         self.assertIn("still writes", early.stdout)
-        wait_for(lambda: not os.path.exists(f"/proc/{engine}"))
+        self.assertEqual(status_of(engine), 0)
         done = subprocess.run([PAGETAPE, "recover", self.out], text=True, check=False,
                               stdout=subprocess.PIPE)
         self.assertEqual(done.returncode, 0, done.stdout)
@@ -210,28 +233,12 @@ class Record(Recording):
         self.assertEqual(len(traces), 3)
         for trace in traces:
             self.assertEqual(self.verified(trace)["verdict"], "pass")
+            self.assertRegex(os.path.basename(trace), rf"^{HOST}-[0-9]+\.ptape$")
 
     def test_a_process_left_behind_by_the_command_is_recorded_to_its_end(self):
         done = self.record("sh", "-c", f"{' '.join(ENDLESS)} --steps 100 & sleep 0.2")
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertEqual(self.events(self.only_trace())[-1], {"ev": "end"})
-
-    def test_a_full_disk_ends_the_trace_and_not_the_engine(self):
-        def small_files():
-            resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 14, resource.RLIM_INFINITY))
-
-        # The ring's file is no larger than that, or the ring itself would be refused.
-        engine = "ulimit -S -f unlimited; exec " + " ".join(SHORT[:-1]) + " 400"
-        done = self.record("sh", "-c", engine, preexec_fn=small_files,
-                           options=["--ring-size", "4MiB", "--level", "0"])
-        self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertIn("cannot be written", done.stderr)
-        self.assertIn("pagetape recover", done.stderr)
-        self.assertIsNone(self.verified(self.only_trace())["damaged"])
-        again = subprocess.run([PAGETAPE, "recover", self.out], text=True, check=False,
-                               stdout=subprocess.PIPE)
-        self.assertEqual(again.returncode, 0, again.stdout)
-        self.assertEqual(self.verified(self.only_trace())["counts"], {})
 
     def test_without_shared_memory_the_process_writes_and_the_loss_is_said(self):
         self.shared = "/nowhere"
@@ -282,6 +289,17 @@ for step, t in enumerate((10**18, 5, 2 * 10**18, -7, 10**18)):
     recorder.emit("step", step=step, t=t)
 """
 
+# The rank that torchrun told a process.
+RANK = """
+import os
+from pagetape import _abi
+rank = int(os.environ["RANK"])
+native = _abi.NativeRecorder(_abi.load(), "named by the collector", rank=rank)
+native.write('{"ev": "header", "format": 1}')
+native.write('{"ev": "step", "step": %d}' % rank)
+native.close()
+"""
+
 
 class Python(Recording):
     """What is handed out, unpacked somewhere: nothing is said to it but `record -- python …`."""
@@ -326,13 +344,37 @@ class Python(Recording):
             done = self.record("python3", self.script, options=options)
             self.assertEqual(done.returncode, 0, done.stderr)
             trace = self.traces()[-1]
-            times = [e["t"] for e in self.events(trace) if e["ev"] == "step"]
-            self.assertEqual(times, [10**18, 5, 2 * 10**18, -7, 10**18])
+            events = self.events(trace)
+            self.assertEqual([e["ev"] for e in events], ["header"] + ["step"] * 5 + ["end"])
+            self.assertEqual([(e["step"], e["t"]) for e in events[1:-1]],
+                             list(enumerate((10**18, 5, 2 * 10**18, -7, 10**18))))
             self.assertEqual(self.verified(trace)["verdict"], "pass")
-            info = subprocess.run([PAGETAPE, "info", trace], text=True, check=True,
-                                  stdout=subprocess.PIPE).stdout
-            self.assertIn("step", info)
+            self.assertEqual([name for name, _ in self.spans(trace)],
+                             [f"step {step}" for step in range(5)])
+            self.assertGreaterEqual(min(lasted for _, lasted in self.spans(trace)), 0)
             os.remove(trace)
+
+    @staticmethod
+    def spans(trace):
+        """What began and ended in a picture of the trace: names and how long each took."""
+        done = subprocess.run([PAGETAPE, "export", "--to", "chrome", trace], text=True, check=True,
+                              stdout=subprocess.PIPE)
+        marks = [e for e in json.loads(done.stdout)["traceEvents"] if e["ph"] in "BE"]
+        return [(begin["name"], end["ts"] - begin["ts"])
+                for begin, end in zip(marks[::2], marks[1::2])]
+
+    def test_a_rank_that_is_told_is_in_the_traces_name_and_its_events(self):
+        self.script_of(RANK)
+        engine = f"python3 {self.script}"
+        done = self.record("sh", "-c", f"RANK=0 {engine} & RANK=13 {engine} & wait")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        ranks = {}
+        for trace in self.traces():
+            name = re.fullmatch(rf"{HOST}-[0-9]+-rank([0-9]+)\.ptape", os.path.basename(trace))
+            self.assertIsNotNone(name, trace)
+            ranks[int(name.group(1))] = [e.get("rank") for e in self.events(trace)
+                                         if e["ev"] == "step"]
+        self.assertEqual(ranks, {0: [0], 13: [13]})
 
     def test_a_sitecustomize_that_was_there_is_run(self):
         with open(os.path.join(self.folder, "sitecustomize.py"), "w", encoding="utf-8") as f:
