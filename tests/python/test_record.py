@@ -138,6 +138,25 @@ class Record(Recording):
         self.assertEqual(report["suspects"], {"total": 0, "events": []})
         self.assertEqual(self.events(trace)[-1], {"ev": "end"})
 
+    def test_nothing_is_open_to_others_while_it_runs(self):
+        self.addCleanup(os.umask, os.umask(0))
+        for options in ([], ["--last", "1h"]):
+            collector = self.start(*ENDLESS, options=options)
+            self.engine_of(collector)
+            wait_for(lambda: len(os.listdir(self.out)) > 1)  # The journal and what it is of.
+            [folder] = os.listdir(self.shared)
+            self.assertRegex(folder, "^pagetape-[0-9a-f]{32}$")
+            folder = os.path.join(self.shared, folder)
+            self.assertEqual(os.stat(folder).st_mode & 0o777, 0o700)
+            [ring] = os.listdir(folder)
+            self.assertRegex(ring, r"^[0-9a-f]{32}\.ring$")
+            for path in (os.path.join(folder, ring), *glob.glob(os.path.join(self.out, "*"))):
+                self.assertEqual(os.stat(path).st_mode & 0o777, 0o600, path)
+            collector.send_signal(signal.SIGTERM)
+            self.assertEqual(collector.wait(PATIENCE_S), 128 + 15)
+            self.assertEqual(os.stat(self.only_trace()).st_mode & 0o777, 0o600)
+            os.remove(self.only_trace())
+
     def test_it_returns_what_the_command_did(self):
         self.assertEqual(self.record("sh", "-c", "exit 7").returncode, 7)
         self.assertEqual(self.record("sh", "-c", "kill -TERM $$").returncode, 128 + 15)
