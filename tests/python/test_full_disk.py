@@ -7,8 +7,8 @@ import unittest
 
 from test_record import PAGETAPE, Recording
 
-# Events for two segments, of which the first one finds room.
-ENGINE = [PAGETAPE, "synth", "--live", "--requests", "120", "--pace"]
+ENGINE = [PAGETAPE, "synth", "--live", "--requests"]
+TWO_SEGMENTS = [*ENGINE, "120", "--pace", "0"]  # Of its events; the first one finds room.
 FILE_BYTES = 700_000
 
 
@@ -25,7 +25,7 @@ class FullDisk(Recording):
 
     def whole(self):
         """The run's lines where there is room."""
-        done = self.record(*ENGINE, "0", options=["--level", "0", "--ring-size", "64MiB"])
+        done = self.record(*TWO_SEGMENTS, options=["--level", "0", "--ring-size", "64MiB"])
         self.assertEqual(done.returncode, 0, done.stderr)
         trace = self.only_trace()
         self.assertGreater(os.path.getsize(trace), FILE_BYTES)
@@ -34,12 +34,12 @@ class FullDisk(Recording):
         self.assertEqual(lines[-1], '{"ev": "end"}')
         return lines
 
-    def record_in_little_room(self, *options, pace="0"):
+    def record_in_little_room(self, *options, engine=TWO_SEGMENTS):
         def small_files():
             resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_BYTES, resource.RLIM_INFINITY))
 
         # The ring's file is no larger than that, or the ring itself would be refused.
-        done = self.record("sh", "-c", "ulimit -S -f unlimited; exec " + " ".join([*ENGINE, pace]),
+        done = self.record("sh", "-c", "ulimit -S -f unlimited; exec " + " ".join(engine),
                            options=["--level", "0", *options], preexec_fn=small_files)
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertIn("cannot be written", done.stderr)
@@ -73,7 +73,8 @@ class FullDisk(Recording):
 
     def test_what_the_ring_has_no_room_for_is_dropped_and_marked(self):
         # So slow that it is drained until the disk is full, and more than it holds comes then.
-        self.record_in_little_room("--ring-size", "1MiB", pace="4000")
+        self.record_in_little_room("--ring-size", "1MiB",
+                                   engine=[*ENGINE, "400", "--pace", "8000"])
         before = self.lines(self.only_trace())
         lines = self.recovered()
         self.assertGreater(len(lines), len(before))
