@@ -181,6 +181,14 @@ class NativeRecorderTest(unittest.TestCase):
              "space": "F"},
             {"ev": "table", "buffer": "b", "row": 1, "col": 0, "pages": [], "space": "F"}])
 
+    def test_what_it_writes_is_its_owners_alone(self):
+        self.addCleanup(os.umask, os.umask(0))
+        for path in (self.path, self.path.replace(".jsonl", ".ptape")):
+            recorder = Recorder(_abi.NativeRecorder(_abi.load(LIBRARY), path))
+            recorder.emit(**EVENTS[0])
+            self.assertEqual(os.stat(path).st_mode & 0o777, 0o600, path)
+            recorder.close()
+
     def test_names_of_requests_that_ended_are_given_back(self):
         counts = []
 

@@ -229,8 +229,12 @@ class Record(Recording):
         self.assertIn("no recording was left unfinished", done.stderr)
 
     def test_a_stalled_collector_costs_events_and_says_so(self):
-        collector = self.start(PAGETAPE, "synth", "--live", "--pace", "0", "--requests", "400",
-                               options=["--ring-size", "64KiB"])
+        command = [*SHORT[:-1], "400"]
+        self.record(*command, options=["--ring-size", "64MiB"])
+        undisturbed = self.verified(self.only_trace())
+        self.assertEqual(undisturbed["verdict"], "pass")
+        os.remove(self.only_trace())
+        collector = self.start(*command, options=["--ring-size", "64KiB"])
         engine = wait_for(lambda: children(collector.pid))[0]
         collector.send_signal(signal.SIGSTOP)
         # The engine goes on to its end while nothing is taken.
@@ -243,6 +247,11 @@ class Record(Recording):
         self.assertGreater(dropped, 0)
         self.assertEqual(report["counts"], {})
         self.assertIn(f"{dropped} dropped", collector.stderr.read())
+        # What became unknown is not taken for right.
+        unchecked, before = ({(one["rule"], one["object"]) for one in each["not_checked"]}
+                             for each in (report, undisturbed))
+        self.assertTrue(report["verdict"] == "incomplete" or unchecked - before,
+                        (report["verdict"], unchecked))
 
     def test_two_ranks_and_their_children_get_a_trace_each(self):
         engine = " ".join(SHORT)
@@ -261,9 +270,11 @@ class Record(Recording):
 
     def test_without_shared_memory_the_process_writes_and_the_loss_is_said(self):
         self.shared = "/nowhere"
+        self.addCleanup(os.umask, os.umask(0))
         done = self.record(*SHORT)
         self.assertEqual(done.returncode, 0)
         self.assertIn("is lost if", done.stderr)
+        self.assertEqual(os.stat(self.only_trace()).st_mode & 0o777, 0o600)
         self.assertEqual(self.verified(self.only_trace())["verdict"], "pass")
 
     def test_a_trace_asked_for_by_name_is_written_under_it(self):
@@ -306,6 +317,10 @@ recorder = pagetape.active().recorder
 recorder.emit("header", format=1)
 for step, t in enumerate((10**18, 5, 2 * 10**18, -7, 10**18)):
     recorder.emit("step", step=step, t=t)
+"""
+FAULT_AT_AN_EARLIER_TIME = CLOCK + """
+recorder.emit("pool", pool="F", pages=8, page_size=16, t=-10**9)
+recorder.emit("alloc", pool="F", req="A", pages=[8], t=-10**9)
 """
 
 # The rank that torchrun told a process.
@@ -372,6 +387,11 @@ class Python(Recording):
                              [f"step {step}" for step in range(5)])
             self.assertGreaterEqual(min(lasted for _, lasted in self.spans(trace)), 0)
             os.remove(trace)
+
+    def test_no_finding_is_before_the_beginning(self):
+        self.script_of(FAULT_AT_AN_EARLIER_TIME)
+        done = self.record("python3", self.script, options=["--check"])
+        self.assertRegex(done.stderr, r"pagetape: [0-9]+\.[0-9]+ s: OOB_PAGE at event ")
 
     @staticmethod
     def spans(trace):
