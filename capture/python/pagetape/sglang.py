@@ -126,6 +126,7 @@ def install(hooks: PostImportHooks, recorder) -> Adapter:
         (cache + "swa_memory_pool", pools.swa_memory_pool, ("pool_set",)),
         (cache + "swa_memory_pool", kernels.set_store, store),
         (cache + "allocator.paged", pools.paged_allocator, pages),
+        (cache + "allocator.token", pools.token_allocator, pages),
         (cache + "allocator.swa", pools.swa_allocator, mapped),
         ("sglang.srt.layers.radix_attention", radix_attention, ("layer_remap",)),
         (attention + "trtllm_mha_backend", trtllm_mha, bound),
@@ -137,6 +138,10 @@ def install(hooks: PostImportHooks, recorder) -> Adapter:
         (attention + "triton_backend", triton, bound),
         ("sglang.kernels.ops.attention.decode_attention", kernels.triton_decode, reads),
         ("sglang.kernels.ops.attention.extend_attention", kernels.triton_extend, reads),
+        ("sglang.srt.managers.schedule_batch", pools.batches, ()),
+        ("sglang.srt.speculative.eagle_utils", pools.drafts, ()),
+        ("sglang.srt.speculative.dflash_info_v2", pools.drafts, ()),
+        ("sglang.srt.speculative.uno_info", pools.drafts, ()),
         ("sglang.srt.model_executor.model_runner", backends.passes, ()),
         ("flashinfer.decode", kernels.flashinfer_decode, reads),
         ("flashinfer.prefill", kernels.flashinfer_prefill, reads),
@@ -147,6 +152,7 @@ def install(hooks: PostImportHooks, recorder) -> Adapter:
     # Where the classes stood to 0.5.12; later releases keep the modules without them.
     for module, cls, hook, gives in (
             (cache + "allocator", "PagedTokenToKVPoolAllocator", pools.paged_allocator, pages),
+            (cache + "allocator", "TokenToKVPoolAllocator", pools.token_allocator, pages),
             (cache + "swa_memory_pool", "SWATokenToKVPoolAllocator", pools.swa_allocator, mapped)):
         hooks.on(module, _where_defined(cls, hook), gives)
     return adapter

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import inspect
 from bisect import bisect_right
 from itertools import accumulate
-from typing import Dict, List, Tuple
+from typing import Dict, List, Optional, Tuple
 
-from .importhook import after, wrap
+from .importhook import NotHere, after, expect, wrap
 from .recording import ints
+from .sglang_owners import Lanes
 from .sglang_pools import Pools
 from .sglang_tensors import not_in
 
@@ -17,6 +19,7 @@ class PoolHooks:
     def __init__(self, pools: Pools) -> None:
         self.pools = pools
         self._building_set = 0
+        self._freeing: set = set()  # id of allocators whose freeing methods are under way
 
     # memory_pool.py: the plain pool and the request rows
     def memory_pool(self, module) -> None:
@@ -35,14 +38,27 @@ class PoolHooks:
         def taken(table, result, reqs, *args, **kwargs):
             for req, row in zip(reqs, result or []):
                 if int(row) not in pools.rows:
-                    pools.arrive(int(row), str(req.rid))
+                    pools.arrive(int(row), req)
 
         after(rows, "alloc", taken)
+
+        def written(_table, _result, indices, values):
+            """What a cache puts in the place of a request's own: write((row, from:to), slots)."""
+            if not isinstance(indices, tuple) or not isinstance(indices[1], slice) or \
+                    int(indices[0]) not in pools.rows:
+                return
+            if pools.freed_some and values.numel():
+                pools.reused()
+            pools.freed_some = False
+            pools.named(int(indices[0]), int(indices[1].start or 0), values)
+
+        after(rows, "write", written)
 
         def make_free(original):
             def free(table, req, *args, **kwargs):
                 row = getattr(getattr(req, "kv", req), "req_pool_idx", None)
                 result = original(table, req, *args, **kwargs)
+                pools.freed_some = False
                 if row is not None:
                     pools.leave(int(row))
                 return result
@@ -66,6 +82,96 @@ class PoolHooks:
 
         wrap(module.SWAKVPool, "__init__", make)
 
+    # schedule_batch.py and the modules of speculative decoding, from 0.5.19 on
+    def batches(self, module) -> None:
+        """For whom is allocated: alloc_for_extend(batch) and alloc_for_decode(batch,
+        token_per_req)."""
+        def extend(batch):
+            return Lanes(_rids(batch.reqs), list(batch.prefix_lens), ints(batch.seq_lens_cpu))
+
+        def decode(batch, token_per_req):
+            begins = ints(batch.seq_lens_cpu)
+            return Lanes(_rids(batch.reqs), begins, [one + token_per_req for one in begins])
+
+        self._watch_lanes(module, "alloc_for_extend", extend, "batch")
+        self._watch_lanes(module, "alloc_for_decode", decode, "batch", "token_per_req")
+
+    def drafts(self, module) -> None:
+        def draft(reqs, cur_kv_lens_cpu, nxt_kv_lens_cpu):
+            return Lanes(_rids(reqs), ints(cur_kv_lens_cpu), ints(nxt_kv_lens_cpu))
+
+        self._watch_lanes(module, "alloc_for_spec_decode", draft, "reqs", "cur_kv_lens_cpu",
+                          "nxt_kv_lens_cpu")
+
+    def _watch_lanes(self, module, name: str, lanes_of, *parameters: str) -> None:
+        if not hasattr(module, name):
+            raise NotHere
+        pools, signature = self.pools, inspect.signature(getattr(module, name))
+        expect(getattr(module, name), *parameters)
+
+        def make(original):
+            def allocate(*args, **kwargs):
+                given = signature.bind(*args, **kwargs).arguments
+                lanes = None
+                batch = given.get("batch")
+                if not _is_other(batch):
+                    lanes = lanes_of(**{one: given[one] for one in parameters})
+                if lanes is not None and len(lanes.reqs) == len(lanes.begins) == len(lanes.ends):
+                    pools.lanes = lanes
+                try:
+                    return original(*args, **kwargs)
+                finally:
+                    pools.lanes = None
+
+            return allocate
+
+        wrap(module, name, make)
+
+    # allocator.py (to May 2026), allocator/token.py (since): pages of one token
+    def token_allocator(self, module) -> None:
+        pools = self.pools
+        cls = module.TokenToKVPoolAllocator
+
+        def make_alloc(original):
+            def alloc(allocator, *args, **kwargs):
+                out = original(allocator, *args, **kwargs)
+                if out is None or not pools.track(allocator, allocator._kvcache):
+                    return out
+                if id(allocator) in pools.owners:
+                    pools.taken_there(allocator, "alloc", out, (), {})
+                else:
+                    pages = ints(out)
+                    pools.taken(allocator, pages, _places_of(pages, pools.lanes))
+                return out
+
+            return alloc
+
+        def make_free(original):
+            def free(allocator, free_index):
+                if id(allocator) in pools.pages and allocator.free_group is None and \
+                        free_index.numel():
+                    self._free(allocator, free_index)
+                result = original(allocator, free_index)
+                pools.settle()
+                return result
+
+            return free
+
+        wrap(cls, "alloc", make_alloc)
+        wrap(cls, "free", make_free)
+        wrap(cls, "clear", self._make_free)
+
+    def _free(self, allocator, pages) -> None:
+        """Of a pool whose pages are tokens."""
+        pools = self.pools
+        pools.settle(ends=False)
+        pools.freed_some = True
+        there = pools.owners.get(id(allocator))
+        if there is None:
+            pools.returned(allocator, ints(pages))
+        elif not pools.unowned:
+            there.freed(pages)
+
     # allocator.py (to May 2026), allocator/paged.py (since)
     def paged_allocator(self, module) -> None:
         cls = module.PagedTokenToKVPoolAllocator
@@ -83,7 +189,8 @@ class PoolHooks:
 
         def make(original):
             def alloc(allocator, *args, **kwargs):
-                pools.track(allocator, allocator._kvcache)
+                if not pools.track(allocator, allocator._kvcache):
+                    return original(allocator, *args, **kwargs)
                 if id(allocator) in pools.owners:
                     out = original(allocator, *args, **kwargs)
                     if out is not None:
@@ -94,7 +201,7 @@ class PoolHooks:
                 pages = not_in(before, pools.free_list(allocator))
                 if pages:
                     places = _places(kind, out, int(allocator.page_size), args, kwargs)
-                    pools.taken(allocator, pages, places, {})
+                    pools.taken(allocator, pages, places)
                 return out
 
             return alloc
@@ -102,24 +209,30 @@ class PoolHooks:
         return make
 
     def _make_free(self, original):
+        """Freeing methods call one another: the outermost tells."""
         pools = self.pools
 
         def free(allocator, *args, **kwargs):
-            shadow = pools.pages.get(id(allocator))
-            if shadow is None:
+            if id(allocator) not in pools.pages or id(allocator) in self._freeing:
                 return original(allocator, *args, **kwargs)
-            pools.settle()
+            pools.settle(ends=False)
+            pools.freed_some = pools.freed_some or any(
+                one.numel() for one in (*args, *kwargs.values()) if hasattr(one, "numel"))
             there = pools.owners.get(id(allocator))
-            if there is not None:  # Most give pages back by _release_page_ids.
+            before = None if there is not None else pools.free_list(allocator)
+            self._freeing.add(id(allocator))
+            try:
                 result = original(allocator, *args, **kwargs)
-                if original.__name__ in ("clear", "restore_state"):
-                    there.all_free(pools.free_list(allocator))
-                return result
-            before = pools.free_list(allocator)
-            result = original(allocator, *args, **kwargs)
-            pages = not_in(pools.free_list(allocator), before)
-            if pages:
-                pools.returned(allocator, pages)
+            finally:
+                self._freeing.discard(id(allocator))
+            if there is None:
+                pages = not_in(pools.free_list(allocator), before)
+                if pages:
+                    pools.returned(allocator, pages)
+            # Most give pages back by _release_page_ids.
+            elif original.__name__ in ("clear", "restore_state") and not pools.unowned:
+                there.all_free(pools.free_list(allocator))
+            pools.settle()
             return result
 
         return free
@@ -128,8 +241,8 @@ class PoolHooks:
         """Of an allocator on a GPU: the pages as such, before they are in its list."""
         def release(allocator, *page_ids, **kwargs):
             there = self.pools.owners.get(id(allocator))
-            if there is not None:
-                self.pools.settle()
+            if there is not None and not self.pools.unowned:
+                self.pools.settle(ends=False)
                 for pages in page_ids:
                     there.freed(pages)
             return original(allocator, *page_ids, **kwargs)
@@ -143,17 +256,26 @@ class PoolHooks:
 
         def built(allocator, _result, *args, **kwargs):
             kvcache = allocator.get_kvcache()
-            pools.track(allocator.full_attn_allocator, kvcache.full_kv_pool)
-            pools.track(allocator.swa_attn_allocator, kvcache.swa_kv_pool)
-            pools.declare_map(allocator)
+            if pools.track(allocator.full_attn_allocator, kvcache.full_kv_pool) and \
+                    pools.track(allocator.swa_attn_allocator, kvcache.swa_kv_pool):
+                pools.declare_map(allocator)
 
         after(cls, "__init__", built)
         for name in ("alloc", "alloc_extend", "alloc_extend_swa_tail", "alloc_decode"):
             wrap(cls, name, self._make_pairing)
         for name, evicts in (("free", False), ("free_segment", False), ("free_group_end", False),
-                             ("free_swa", True), ("free_swa_segment", True)):
+                             ("clear", False), ("free_swa", True), ("free_swa_segment", True)):
             if hasattr(cls, name):
                 wrap(cls, name, lambda original, e=evicts: self._then_map(original, e))
+
+        def mapped(allocator, _result, *_args, **_kwargs):
+            """A cache gives full pages other SWA pages; freeing methods have their own place."""
+            if id(allocator) in pools.maps and not pools.freeing:
+                pools.pending_maps.append(allocator)
+
+        for name in ("set_full_to_swa_mapping", "clear_full_to_swa_mapping"):
+            if hasattr(cls, name):
+                after(cls, name, mapped)
 
     def _make_pairing(self, original):
         """The SWA pages of a call stand at the columns of its full pages; a request's row holds
@@ -161,15 +283,19 @@ class PoolHooks:
         pools = self.pools
 
         def alloc(allocator, *args, **kwargs):
+            if id(allocator) not in pools.maps:
+                return original(allocator, *args, **kwargs)
             begin, begin_there = len(pools.waiting), len(pools.waiting_there)
             result = original(allocator, *args, **kwargs)
             pools.pair_there(begin_there, allocator)
             new = pools.waiting[begin:]
             full = pools.pages[id(allocator.full_attn_allocator)]
             at = {(w.lane, w.column): w.page for w in new if w.pages is full}
+            in_turn = iter([w.page for w in new if w.pages is full])
             for index, one in enumerate(new):
                 if one.pages is not full:
-                    page = at.get((one.lane, one.column), one.page)
+                    page = next(in_turn, one.page) if one.column is None else \
+                        at.get((one.lane, one.column), one.page)
                     pools.waiting[begin + index] = one._replace(full_page=page)
             pools.pending_maps.append(allocator)  # behind the allocs, which wait for an owner
             return result
@@ -182,7 +308,9 @@ class PoolHooks:
         pools = self.pools
 
         def free(allocator, *args, **kwargs):
-            pools.settle()
+            if id(allocator) not in pools.maps:
+                return original(allocator, *args, **kwargs)
+            pools.settle(ends=False)
             if evicts and not pools.freeing:
                 self._mark_leaving(allocator, args[0] if args else kwargs["free_index"])
             pools.freeing += 1
@@ -198,11 +326,33 @@ class PoolHooks:
         slots = allocator.full_to_swa_index_mapping[free_index]
         there = self.pools.owners.get(id(allocator.swa_attn_allocator))
         if there is not None:
+            if self.pools.unowned:
+                return None
             pages = slots.div(int(allocator.page_size), rounding_mode="floor")
             return there.leave(pages.masked_fill(slots <= 0, -1))
         slots = ints(slots)
-        shadow = self.pools.pages[id(allocator.swa_attn_allocator)]
-        shadow.leaving.update(slot // int(allocator.page_size) for slot in slots if slot > 0)
+        self.pools.pages[id(allocator.swa_attn_allocator)].leave(
+            slot // int(allocator.page_size) for slot in slots if slot > 0)
+
+
+def _rids(reqs) -> List[str]:
+    return [str(req.rid) for req in reqs]
+
+
+def _is_other(batch) -> bool:
+    """Whose lanes are not what is allocated: blocks that are kept, an encoder's tokens."""
+    is_dllm = getattr(batch, "is_dllm", None)
+    return bool(is_dllm and is_dllm()) or bool(
+        getattr(getattr(batch, "model_config", None), "is_encoder_decoder", False))
+
+
+def _places_of(pages: List[int], lanes: Optional[Lanes]) -> Dict[int, Tuple[int, int]]:
+    """As _places(), of pages of one token; where no one says whose they are, nothing."""
+    if lanes is None:
+        return {}
+    places = [(lane, column) for lane, (begin, end) in enumerate(zip(lanes.begins, lanes.ends))
+              for column in range(begin, end)]
+    return dict(zip(pages, places)) if len(pages) == len(places) else {}
 
 
 def _places(kind: str, out, page_size: int, args, kwargs) -> Dict[int, Tuple[int, int]]:

@@ -33,16 +33,26 @@ class Heads(NamedTuple):
     columns: List[int]
 
 
-def heads_of(kind: str, out, page_size: int, args, kwargs) -> Heads:
+class Lanes(NamedTuple):
+    """What a call of an allocator is for, as its caller knows: tokens of requests, from and to."""
+
+    reqs: List[str]
+    begins: List[int]
+    ends: List[int]
+
+
+def heads_of(kind: str, out, page_size: int, args, kwargs, lanes: Optional[Lanes]) -> Heads:
     """Of alloc_extend(prefix_lens, prefix_lens_cpu, seq_lens, seq_lens_cpu, …), alloc_decode(
-    seq_lens, seq_lens_cpu, …) and alloc(size)."""
+    seq_lens, seq_lens_cpu, …) and alloc(size), of which the caller alone knows the lanes."""
     def given(name: str, place: int):
         return kwargs.get(name, args[place] if len(args) > place else None)
 
-    if kind == "alloc":
+    if kind == "alloc" and lanes is not None:
+        begins, ends = lanes.begins, lanes.ends
+    elif kind == "alloc":
         at = list(range(0, out.numel(), page_size))
         return Heads(at, [0] * len(at), [-1] * len(at))
-    if kind == "alloc_extend":
+    elif kind == "alloc_extend":
         begins, ends = ints(given("prefix_lens_cpu", 1)), ints(given("seq_lens_cpu", 3))
     else:
         ends = ints(given("seq_lens_cpu", 1))
@@ -66,6 +76,7 @@ class Waiting(NamedTuple):
     columns: Any
     heads: Heads
     stream: Any
+    lanes: Optional[Lanes]  # None: it is looked up.
 
 
 class Rows:
@@ -131,6 +142,13 @@ class Owners:
         now = self._cells[0, places]
         self._cells[0].index_copy_(0, places, now.clamp(max=FREE).where(now > 0, now))
         self.tell()
+
+    def given(self, waiting: Waiting) -> None:
+        """As the caller said."""
+        native = self._recorder.native()
+        names = [native.request(waiting.lanes.reqs[lane]) for lane in waiting.heads.lanes]
+        self.taken(waiting.pages, to_device([names], waiting.pages.device)[0].int(),
+                   waiting.columns)
 
     def owned(self, row_tables: list, rows: dict, made: Rows, waiting: Waiting,
               page_size: int) -> None:

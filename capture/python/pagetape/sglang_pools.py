@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """SGLang's pools, index map, allocators and request rows.
 
-SGLang's allocators hand out pages without knowing for whom: the caller writes the slots into the
-request's row of ReqToTokenPool afterwards. An `alloc` therefore waits in a queue until its owner
-can be looked up in the rows, at the latest before the next launch, free or step. Nothing on the
-device happens in between, so the order of effects is kept. What is on a GPU stays there
-(sglang_owners.py); where that cannot be, it is read by copies.
+SGLang's allocators hand out pages without knowing for whom. The functions of a server that call
+them do (`Lanes`); of other calls, the caller writes the slots into the request's row of
+ReqToTokenPool afterwards. An `alloc` therefore waits in a queue until its owner can be looked up in
+the rows, at the latest before the next launch, free or step. Nothing on the device happens in
+between, so the order of effects is kept. What is on a GPU stays there (sglang_owners.py); where
+that cannot be, it is read by copies.
 """
 
 from __future__ import annotations
@@ -15,33 +16,22 @@ from typing import Dict, List, NamedTuple, Optional, Tuple
 
 from .devices import capturing
 from .recording import ints
-from .sglang_owners import MapPages, Owners, Rows, heads_of, to_device
+from .sglang_holders import UNRESOLVED, Holders
+from .sglang_owners import Lanes, MapPages, Owners, Rows, heads_of, to_device
 from .sglang_owners import Waiting as WaitingThere
 from .tensors import Tensors
 
-UNRESOLVED = "#unresolved"
-
-
-class Holding(NamedTuple):
-    req: str
-    column: Optional[int]
-
-
-class Pages:
-    """Who holds the pages of one allocator's pool."""
-
-    def __init__(self, pool: str) -> None:
-        self.pool = pool
-        self.held: Dict[int, Holding] = {}
-        self.leaving: set = set()  # pages on their way out of the window
+REUSED = ("SGLang reused cached pages that are on a GPU: who holds pages is not recorded from here "
+          "on")
 
 
 class Waiting(NamedTuple):
-    pages: Pages
+    pages: Holders
     page: int
     column: Optional[int]
     lane: int  # index of the request in the allocating call
-    full_page: Optional[int]  # the full pool's page that stands in the request's row
+    full_page: int  # the full pool's page that stands in the request's row
+    owner: Optional[str]  # None: it is looked up in the rows
 
 
 class Pools:
@@ -52,14 +42,22 @@ class Pools:
         self.addresses = addresses
         self.tensors: Dict[int, Tuple[str, object, int]] = {}  # data_ptr -> pool, object, index
         self.rows: Dict[int, str] = {}  # row of ReqToTokenPool -> request
+        self._extents: Dict[int, object] = {}  # row -> its request's ReqKvInfo
         self.row_tables: list = []  # the ReqToTokenPool objects
-        self.pages: Dict[int, Pages] = {}  # id(paged allocator) -> Pages
+        self.lanes: Optional[Lanes] = None  # of the call that is under way
+        self.pages: Dict[int, Holders] = {}  # id(allocator of one pool) -> its pages' holders
         self.kept: list = []
+        self._others: Dict[int, object] = {}  # allocators that are not followed
         self.maps: Dict[int, object] = {}  # id(composite allocator) -> page map as last written
+        self._paired: list = []  # the composite allocators
         self.waiting: List[Waiting] = []
         self.pending_maps: list = []  # composite allocators whose new entries are not written
+        self._named: List[Tuple[str, int, object]] = []  # request, first token, slots in its row
+        self._left: List[str] = []  # requests that left their row while frees are held back
         self.there = Tensors(recorder)
-        self.owners: Dict[int, Owners] = {}  # id(paged allocator), of those on a GPU
+        self.freed_some = False  # Since a row was last written or left.
+        self.unowned = False  # On a GPU: who holds pages is no longer told.
+        self.owners: Dict[int, Owners] = {}  # id(allocator of one pool), of those on a GPU
         self.map_pages: Dict[int, MapPages] = {}  # id(composite allocator), of those
         self.waiting_there: List[WaitingThere] = []
         self._stream_there = None  # of the last call that was given pages there
@@ -74,6 +72,7 @@ class Pools:
         (MHATokenToKVPool allocates size + page_size slots)."""
         name = self.recorder.name(pool, kind)
         page_size = int(pool.page_size)
+        self.page_size = self.page_size or page_size
         first = pool.k_buffer[0]
         self.recorder.emit(
             "pool", pool=name, pages=int(first.shape[0]) // page_size, page_size=page_size,
@@ -110,35 +109,68 @@ class Pools:
 
     # --- rows
 
-    def arrive(self, row: int, request: str) -> None:
+    def arrive(self, row: int, req) -> None:
+        """The request has a row, and what it was found in the prefix cache beside it."""
         self.settle()
+        request = str(req.rid)
         self.rows[row] = request
+        self._extents[row] = getattr(req, "kv", None)
         self.recorder.emit("request", req=request, state="arrive")
+        found = getattr(req, "prefix_indices", None)
+        if found is not None and found.numel():
+            self.reused()
+            self.named(row, 0, found)
+            self.settle()
+
+    def named(self, row: int, begin: int, slots) -> None:
+        """The row's tokens from `begin` on stand in these slots: told once what waits is told. On
+        a GPU that they are others than before is not known but by `reused`."""
+        request = self.rows.get(row)
+        if request is not None and slots.numel() and not self.owners:
+            self._named.append((request, begin, slots))
+
+    def reused(self) -> None:
+        """A row names cached pages. On a GPU a page has one owner, and which page it is no one
+        knows here: who holds pages is no longer told, and the rules for that are not judged."""
+        if not self.owners or self.unowned:
+            return
+        self.settle()
+        self.unowned = True
+        self.recorder.emit("gap", why=REUSED, pools=[one.pool for one in self.pages.values()])
+        self.there.afresh()
 
     def leave(self, row: int) -> None:
-        self.settle()
+        """What the request gave back may be held until a group of frees ends: so is its end."""
         request = self.rows.pop(row, None)
+        self._extents.pop(row, None)
         if request is not None:
-            self.recorder.emit("request", req=request, state="finish")
+            self._left.append(request)
+            self.settle()
 
     def request_of(self, row: int) -> Optional[str]:
         return self.rows.get(row)
 
     # --- allocators
 
-    def track(self, allocator, kvcache) -> Pages:
-        found = self.pages.get(id(allocator))
-        if found is None:
-            found = Pages(self.recorder.known(kvcache) or self.recorder.name(kvcache, "pool"))
-            self.pages[id(allocator)] = found
-            self.kept.append(allocator)
-            self.page_size = int(allocator.page_size)
-            self._keep_there(allocator, kvcache, found.pool)
-        return found
+    def track(self, allocator, kvcache) -> bool:
+        """Whether it is followed: that of a pool which was declared, in pages of its size."""
+        if id(allocator) in self.pages:
+            return True
+        pool = self.recorder.known(kvcache)
+        if id(allocator) in self._others or pool is None or \
+                int(allocator.page_size) != int(kvcache.page_size):
+            self._others[id(allocator)] = allocator
+            return False
+        self.pages[id(allocator)] = Holders(self.recorder, pool)
+        self.kept.append(allocator)
+        self.page_size = int(allocator.page_size)
+        self._keep_there(allocator, kvcache, pool)
+        return True
 
     def _keep_there(self, allocator, kvcache, pool: str) -> None:
         like = allocator.free_pages
-        if not hasattr(type(allocator), "_release_page_ids") or not self.there.takes(like):
+        tells = self.page_size == 1 or hasattr(type(allocator), "_release_page_ids")
+        if not tells or not self.there.takes(like):
             return
         pages = int(kvcache.k_buffer[0].shape[0]) // self.page_size
         owners = Owners(self.there, pool, pages, like, UNRESOLVED)
@@ -153,35 +185,25 @@ class Pools:
         released = [one for one in released if one is not None and one.numel()]
         return sys.modules["torch"].cat((pages, *released)) if released else pages.clone()
 
-    def taken(self, allocator, pages: List[int], places: Dict[int, Tuple[int, int]],
-              full_of: Dict[int, int]) -> None:
-        shadow = self.pages[id(allocator)]
+    def taken(self, allocator, pages: List[int], places: Dict[int, Tuple[int, int]]) -> None:
+        holders = self.pages[id(allocator)]
         for page in pages:
             lane, column = places.get(page, (0, None))
-            self.waiting.append(Waiting(shadow, page, column, lane, full_of.get(page, page)))
+            known = self.lanes is not None and column is not None
+            self.waiting.append(Waiting(holders, page, column, lane, page,
+                                        self.lanes.reqs[lane] if known else None))
 
     def returned(self, allocator, pages: List[int]) -> None:
-        """Pages that came back to the free list: evicted where they were marked, else freed by
-        their owner."""
-        self.settle()
-        shadow = self.pages[id(allocator)]
-        freed: Dict[str, List[int]] = {}
-        for page in pages:
-            held = shadow.held.pop(page, None)
-            if held is None:  # taken before the recorder was there
-                freed.setdefault(UNRESOLVED, []).append(page)
-            elif page in shadow.leaving and held.column is not None:
-                self.recorder.emit("evict", pool=shadow.pool, req=held.req, logical=held.column,
-                                   page=page)
-            else:
-                freed.setdefault(held.req, []).append(page)
-        shadow.leaving.difference_update(pages)
-        for request, freed_pages in freed.items():
-            self.recorder.emit("free", pool=shadow.pool, req=request, pages=freed_pages)
+        """Pages that came back to the free list."""
+        self.settle(ends=False)
+        self.pages[id(allocator)].returned(pages)
 
     def taken_there(self, allocator, kind: str, out, args, kwargs) -> None:
         """As taken(), of slots on a GPU. Their owners are looked up on the stream of this call."""
-        heads = heads_of(kind, out, self.page_size, args, kwargs)
+        self._stream_there = sys.modules["torch"].cuda.current_stream(out.device)
+        if self.unowned:
+            return
+        heads = heads_of(kind, out, self.page_size, args, kwargs, self.lanes)
         if not heads.at:
             return
         at, columns = to_device([heads.at, heads.columns], out.device)
@@ -189,9 +211,8 @@ class Pools:
             return
         at = at.clamp(max=out.numel() - 1)  # Lengths are the host's, and may be wrong.
         pages = out[at].div(self.page_size, rounding_mode="floor")
-        stream = self._stream_there = sys.modules["torch"].cuda.current_stream(out.device)
         self.waiting_there.append(WaitingThere(self.owners[id(allocator)], pages, pages, columns,
-                                               heads, stream))
+                                               heads, self._stream_there, self.lanes))
 
     def pair_there(self, begin: int, allocator) -> None:
         """Of what waits from there on: the SWA pages stand at the columns of the full ones."""
@@ -214,21 +235,42 @@ class Pools:
             return  # It is not what runs now.
         torch = sys.modules["torch"]
         waiting, self.waiting_there = self.waiting_there, []
+        if self.unowned:
+            return
         for one in waiting:
             with torch.cuda.stream(one.stream):
+                if one.lanes is not None:
+                    one.owners.given(one)
+                    continue
                 one.owners.owned(list(reversed(self.row_tables)), self.rows, self._rows_there, one,
                                  self.page_size)
 
-    def settle(self) -> None:
-        """Writes the waiting allocs, pages of one owner in ascending columns as one event."""
+    def settle(self, ends: bool = True) -> None:
+        """Writes what waits: allocs, pages of one owner in ascending columns as one event, the
+        map's entries, what rows name; and unless a group of frees is under way that requests left."""
         if self.waiting_there:
             self._settle_there()
-        if self.waiting_there or (not self.waiting and not self.pending_maps):
+        if self.waiting_there:
             return
+        if self.waiting or self.pending_maps:
+            self._settle_allocs()
+        if self._named:
+            named, self._named = self._named, []
+            for request, begin, slots in named:
+                self._name(request, begin, slots)
+        if self._left and ends and not any(getattr(one, "free_group", None) is not None
+                                           for one in self.kept):
+            left, self._left = self._left, []
+            for request in left:
+                for holders in self.pages.values():
+                    holders.left(request)
+                self.recorder.emit("request", req=request, state="finish")
+
+    def _settle_allocs(self) -> None:
         waiting, self.waiting = self.waiting, []
-        runs: List[Tuple[Pages, str, List[Waiting]]] = []
+        runs: List[Tuple[Holders, str, List[Waiting]]] = []
         for one, owner in zip(waiting, self._owners(waiting)):
-            one.pages.held[one.page] = Holding(owner, one.column)
+            one.pages.hold(one.page, owner, one.column)
             if runs and self._follows(runs[-1], one, owner):
                 runs[-1][2].append(one)
             else:
@@ -241,6 +283,27 @@ class Pools:
         for allocator in pending:
             self.write_map(allocator)
 
+    def _name(self, request: str, begin: int, slots) -> None:
+        """Of the pages in a row those that its request does not hold are the prefix cache's; so
+        are those of the SWA pool that they are mapped to."""
+        first = begin // self.page_size
+        pages = ints(slots[self._firsts(begin, slots.numel())] // self.page_size)
+        placed = [(first + i, page) for i, page in enumerate(pages) if page > 0]
+        for allocator in self._paired:
+            self.write_map(allocator)
+            to = self.maps[id(allocator)]
+            mapped = [(column, page) for column, page in placed if page < to.numel()]
+            there = ints(to[[page for _, page in mapped]])
+            self.pages[id(allocator.full_attn_allocator)].named(request, placed)
+            self.pages[id(allocator.swa_attn_allocator)].named(request, [
+                (column, page) for (column, _), page in zip(mapped, there) if page > 0])
+        if not self._paired and len(self.pages) == 1:
+            next(iter(self.pages.values())).named(request, placed)
+
+    def _firsts(self, begin: int, count: int) -> List[int]:
+        """Of so many tokens from `begin` on those that are the first of their page."""
+        return [0, *range(self.page_size - begin % self.page_size, count, self.page_size)]
+
     @staticmethod
     def _follows(run, one: Waiting, owner: str) -> bool:
         last = run[2][-1]
@@ -248,10 +311,11 @@ class Pools:
                 and one.column == last.column + 1)
 
     def _owners(self, waiting: List[Waiting]) -> List[str]:
-        """The request in whose row each page's full page stands: at its column, where that is
-        known, else anywhere."""
-        owners = [UNRESOLVED] * len(waiting)
-        placed = [i for i, one in enumerate(waiting) if one.column is not None]
+        """Where the caller did not say, the request in whose row each page's full page stands: at
+        its column, where that is known, else anywhere."""
+        owners = [one.owner or UNRESOLVED for one in waiting]
+        sought = [(i, one) for i, one in enumerate(waiting) if one.owner is None]
+        placed = [i for i, one in sought if one.column is not None]
         for table in reversed(self.row_tables):  # What the first one says counts.
             rows = sorted(self.rows, reverse=True)
             if placed and rows:
@@ -259,21 +323,29 @@ class Pools:
                                                             [waiting[i] for i in placed])):
                     if row is not None:
                         owners[index] = self.rows[row]
-            for index, one in enumerate(waiting):
+            for index, one in sought:
                 if one.column is None:
                     owners[index] = self._named_anywhere(table, rows, one) or owners[index]
         return owners
 
     def _rows_of(self, cells, rows: List[int], waiting: List[Waiting]) -> List[Optional[int]]:
-        """Of these rows the first one that has the page at its column."""
+        """Of these rows the first one that has the page at its column. Rows are not cleared: what
+        is beyond a request's own tokens counts where nothing else is found."""
         torch = sys.modules["torch"]
         columns = torch.tensor([one.column * self.page_size for one in waiting])
         pages = torch.tensor([one.full_page for one in waiting])
         slots = cells[torch.tensor(rows).to(cells.device)[:, None],
                       columns.clamp(max=cells.shape[1] - 1).to(cells.device)]
-        hits = slots.cpu() // self.page_size == pages
-        first = ints(hits.to(torch.int8).argmax(dim=0))
-        return [rows[at] if hit else None for at, hit in zip(first, hits.any(dim=0).tolist())]
+        hits = (slots.cpu() // self.page_size == pages).to(torch.int8)
+        ends = torch.tensor([self._extent(row, cells.shape[1]) for row in rows])
+        hits += hits * (columns < ends[:, None])
+        first = ints(hits.argmax(dim=0))
+        return [rows[at] if hit else None for at, hit in zip(first, hits.amax(dim=0).tolist())]
+
+    def _extent(self, row: int, most: int) -> int:
+        """The request's tokens that have slots."""
+        known = getattr(self._extents.get(row), "kv_allocated_len", None)
+        return most if known is None else int(known)
 
     def _named_anywhere(self, table, rows: List[int], one: Waiting) -> Optional[str]:
         for row in rows:
@@ -288,6 +360,7 @@ class Pools:
         kvcache = allocator.get_kvcache()
         full, swa = self.spaces(kvcache)
         self.maps[id(allocator)] = None
+        self._paired.append(allocator)
         name, mapping = f"{full}>{swa}", allocator.full_to_swa_index_mapping
         self.recorder.emit("map", map=name, **{"from": full, "to": swa}, unit="page")
         if id(allocator.full_attn_allocator) in self.owners:
@@ -303,7 +376,7 @@ class Pools:
             return
         there = self.map_pages.get(id(allocator))
         if there is not None:
-            self.settle()
+            self.settle(ends=False)
             with sys.modules["torch"].cuda.stream(self._stream_there):
                 return there.tell(allocator.full_to_swa_index_mapping)
         page_size = int(allocator.page_size)
@@ -315,7 +388,7 @@ class Pools:
         pairs = list(zip(ints(changed), ints(now[changed])))
         if not pairs:
             return
-        self.settle()
+        self.settle(ends=False)
         full, swa = self.spaces(allocator.get_kvcache())
         name = f"{full}>{swa}"
         gone = [page for page, target in pairs if target == 0]
