@@ -79,7 +79,8 @@ class Server(mtp.Engine):
 
     def _runner(self, pool, draft: bool):
         runner = super()._runner(pool, draft)
-        runner.server_args.enable_mis = False
+        vars(runner.server_args).update(enable_mis=False, enable_lean_attention=False,
+                                        triton_attention_split_tile_size=None)
         return runner
 
     def _cache(self):
@@ -115,10 +116,13 @@ class Server(mtp.Engine):
 
     def prefill(self, requests, chunk: int = 0) -> None:
         """As get_new_batch_prefill, run_batch and process_batch_result_prefill do."""
+        from sglang.srt.managers.schedule_policy import PrefillAdder
+
         for request in requests:
             if not request.kv.holds_kv:
                 request.init_next_round_input(self.cache)
-                request.lock_receipt = self.cache.inc_lock_ref(request.last_node).to_dec_params()
+                PrefillAdder._req_inc_lock_ref(
+                    SimpleNamespace(tree_cache=self.cache, is_hybrid_swa=SWA), request)
             else:
                 request.init_next_round_input()
             begin, end = len(request.prefix_indices), len(request.full_untruncated_fill_ids)

@@ -18,6 +18,27 @@ from .importhook import strict
 IDS = (1 - (1 << 31), (1 << 31) - 1)  # One beyond them is told as the nearest, which no pool holds.
 
 
+_told_rank: Optional[int] = None
+
+
+def rank_is(number: int) -> None:
+    """Which one this process is of several that serve one model, as its engine knows: for a trace
+    that is opened from here on."""
+    global _told_rank
+    _told_rank = number
+
+
+def rank() -> int:
+    """As the engine told, else by $RANK or $LOCAL_RANK; -1: it is not known."""
+    if _told_rank is not None:
+        return _told_rank
+    for name in ("RANK", "LOCAL_RANK"):
+        given = os.environ.get(name, "")
+        if given.isdecimal():
+            return int(given)
+    return -1
+
+
 class Written(str):
     """A field's value as JSON text already: what many events repeat is made once."""
 
@@ -397,4 +418,4 @@ def _open_sink(path: str, timestamps: bool):
     library = _abi.load()
     if library is None:
         return TextRecorder(path + ".jsonl")
-    return _abi.NativeRecorder(library, path, timestamps=timestamps)
+    return _abi.NativeRecorder(library, path, rank=rank(), timestamps=timestamps)

@@ -18,6 +18,7 @@ from .sglang_backends import Backends
 from .sglang_hooks import PoolHooks
 from .sglang_kernels import Kernels
 from .sglang_pools import Pools
+from .sglang_scheduler import SchedulerHooks
 
 DRIVEN = ("0.5.19", "0.5.20")  # Releases that it was run with.
 
@@ -29,8 +30,8 @@ RECORDS = ["pool", "pool_layer", "pool_set", "map", "backend", "pool_swap", "swa
 
 
 class Adapter:
-    """State of one process's recording. The engine's scheduler tells what no class method shows:
-    `step`, `accepted`."""
+    """State of one process's recording. A server's scheduler tells steps and what was accepted
+    (sglang_scheduler.py); who drives the classes himself calls `step` and `accepted`."""
 
     def __init__(self, recorder) -> None:
         addresses = os.environ.get("PAGETAPE_ADDRESSES", "1") not in ("", "0")
@@ -88,6 +89,7 @@ def install(hooks: PostImportHooks, recorder) -> Adapter:
     adapter.guard = sglang_guard.install(hooks, adapter.backends)
     pools = PoolHooks(adapter.pools)
     kernels = Kernels(adapter.backends)
+    scheduler = SchedulerHooks(adapter)
     backends = adapter.backends
 
     def header(module):
@@ -121,7 +123,7 @@ def install(hooks: PostImportHooks, recorder) -> Adapter:
     places = (
         ("sglang", header, ("header",)),
         (cache + "memory_pool", pools.memory_pool,
-         ("pool", "pool.reserved", "pool.page_bytes", "pool_layer", "request")),
+         ("pool", "pool.reserved", "pool.page_bytes", "pool_layer", "request", "share")),
         (cache + "memory_pool", kernels.pool_store, store),
         (cache + "swa_memory_pool", pools.swa_memory_pool, ("pool_set",)),
         (cache + "swa_memory_pool", kernels.set_store, store),
@@ -142,6 +144,8 @@ def install(hooks: PostImportHooks, recorder) -> Adapter:
         ("sglang.srt.speculative.eagle_utils", pools.drafts, ()),
         ("sglang.srt.speculative.dflash_info_v2", pools.drafts, ()),
         ("sglang.srt.speculative.uno_info", pools.drafts, ()),
+        ("sglang.srt.managers.scheduler", scheduler.rank, ()),
+        ("sglang.srt.managers.scheduler", scheduler.scheduler, ("step", "accept", "launch_done")),
         ("sglang.srt.model_executor.model_runner", backends.passes, ()),
         ("flashinfer.decode", kernels.flashinfer_decode, reads),
         ("flashinfer.prefill", kernels.flashinfer_prefill, reads),

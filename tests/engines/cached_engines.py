@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SGLang's prefix caches, driven live: what they keep and give again is told, and judged without a
+false finding; and one page that the allocator gets behind a cache's back is found."""
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+from concurrent.futures import ThreadPoolExecutor
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+import run_engines as live  # noqa: E402
+
+# Cache, page size, release, fault.
+RUNS = (("radix", 64, "fixed", ""), ("swa", 64, "fixed", ""), ("unified_swa", 64, "fixed", ""),
+        ("swa", 64, "defect", ""), ("unified_swa", 64, "defect", ""),
+        ("radix", 1, "defect", ""), ("swa", 1, "fixed", ""),
+        ("radix", 64, "fixed", "freed"), ("swa", 1, "fixed", "freed"))
+LAUNCHES = {("radix", 64): 320, ("swa", 64): 480, ("unified_swa", 64): 480, ("radix", 1): 104,
+            ("swa", 1): 156}
+JUDGED = ("OOB_PAGE", "WRONG_SPACE", "STALE_BINDING", "SHORT_TABLE", "PAD_LANE", "FREED_PAGE",
+          "WRONG_OWNER", "ALIASED_WRITE", "UNINIT_READ", "FREELIST")
+
+
+def record(folder, cache, page, release, fault):
+    trace = os.path.join(folder, f"{cache}-{page}-{release}-{fault}.ptape")
+    done = subprocess.run(
+        ["bash", os.path.join(live.ROOT, "capture/python/record_sglang.sh"),
+         os.environ["PAGETAPE_ENGINES"], release, trace, "", fault],
+        env=dict(os.environ, PAGETAPE_LIBRARY=live.LIBRARY, PAGETAPE_STRICT="1",
+                 PAGETAPE_DRIVE="sglang_prefix_cache.py", PAGETAPE_CACHE=cache,
+                 PAGETAPE_PAGE=str(page)),
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=1500)
+    if done.returncode:
+        raise AssertionError(done.stdout)
+    return trace
+
+
+class CachedSglang(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(cls.folder.cleanup)
+        with ThreadPoolExecutor(2) as pool:
+            cls.traces = dict(zip(RUNS, pool.map(lambda run: record(cls.folder.name, *run), RUNS)))
+
+    def clean(self):
+        return [run for run in RUNS if not run[3]]
+
+    def test_no_finding_is_false(self):
+        for run in self.clean():
+            report = live.verify(self.traces[run])
+            self.assertEqual((report["verdict"], report["counts"]), ("pass", {}), run)
+            self.assertEqual(report["launches"], LAUNCHES[run[:2]], run)
+            for rule in JUDGED:
+                self.assertGreater(report["rules"][rule]["judged"], 0, (run, rule))
+
+    def test_what_is_found_in_a_cache_is_shared(self):
+        for run in self.clean():
+            cache, page, *_ = run
+            recorded = live.events(self.traces[run])
+            self.assertFalse({"gap", "note"} & {e["ev"] for e in recorded}, run)
+            self.assertFalse([e for e in recorded if e.get("req") == "#unresolved"], run)
+            units = 64 if page == 64 else 8
+            found = {(e["req"], e["pool"]): e for e in recorded
+                     if e["ev"] == "share" and e["req"] != "#cache"}
+            full = "full0" if "swa" in cache else "pool0"
+            # C finds the three units that A left, E those of B, as its row's first ones.
+            for request in "CE":
+                self.assertEqual((len(found[request, full]["pages"]) * page // units,
+                                  found[request, full]["first"]), (3, 0), run)
+            kept = [e for e in recorded if e["ev"] == "share" and e["req"] == "#cache"]
+            given_back = [e for e in recorded if e["ev"] == "free" and e["req"] == "#cache"]
+            self.assertTrue(kept and given_back, run)
+
+    def test_windows_move_over_what_was_found(self):
+        for run in self.clean():
+            if run[0] == "swa":
+                evicted = [e for e in live.events(self.traces[run]) if e["ev"] == "evict"]
+                self.assertIn(("C", "swa0", 0), [(e["req"], e["pool"], e["logical"])
+                                                 for e in evicted], run)
+
+    def test_a_retracted_request_finds_its_prompt_again(self):
+        for run in self.clean():
+            states = [e["state"] for e in live.events(self.traces[run])
+                      if e["ev"] == "request" and e["req"] == "E"]
+            self.assertEqual(states, ["arrive", "finish"] * 2, run)
+
+    def test_a_page_given_back_while_the_cache_offers_it(self):
+        for run in RUNS:
+            if run[3] == "freed":
+                report = live.verify(self.traces[run])
+                first = report["findings"][0]
+                self.assertEqual((first["rule"], first["req"]), ("FREED_PAGE", "E"), run)
+                self.assertEqual(report["verdict"], "fail", run)
+
+
+if __name__ == "__main__":
+    unittest.main()

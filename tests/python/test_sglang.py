@@ -1,0 +1,291 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SGLang's adapter where it needs no SGLang: who holds pages, what is told where they are on a GPU,
+and the scheduler's hooks on classes with the signatures of 0.5.19 and 0.5.20. The same with
+SGLang's own classes: tests/engines."""
+import os
+import sys
+import unittest
+from pathlib import Path
+from types import SimpleNamespace
+from unittest import mock
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "capture" / "python"))
+
+from pagetape import recording  # noqa: E402
+from pagetape.importhook import shield  # noqa: E402
+from pagetape.sglang_holders import CACHE, UNRESOLVED, Holders  # noqa: E402
+from pagetape.sglang_hooks import PoolHooks, _places_of  # noqa: E402
+from pagetape.sglang_owners import Lanes, heads_of  # noqa: E402
+from pagetape.sglang_pools import REUSED, Pools  # noqa: E402
+from pagetape.sglang_scheduler import SchedulerHooks  # noqa: E402
+
+
+class Events:
+    """A recorder that keeps what it is told."""
+
+    def __init__(self):
+        self.told, self.launch = [], 0
+
+    def emit(self, ev, **fields):
+        self.told.append((ev, *fields.values()))
+
+    def native(self):
+        return None
+
+    def last_launch(self):
+        return self.launch
+
+    def launch_done(self, ticket):
+        self.told.append(("launch_done", ticket))
+
+    def taken(self):
+        told, self.told = self.told, []
+        return told
+
+
+class HoldersTest(unittest.TestCase):
+    def setUp(self):
+        self.events = Events()
+        self.pages = Holders(self.events, "F")
+        for column, page in enumerate((1, 2, 3)):
+            self.pages.hold(page, "A", column)
+
+    def test_what_a_request_leaves_is_the_caches_and_at_no_time_no_ones(self):
+        self.pages.returned([3])
+        self.pages.left("A")
+        self.assertEqual(self.events.taken(), [
+            ("free", "F", "A", [3]), ("share", "F", CACHE, [1, 2]), ("free", "F", "A", [1, 2])])
+        self.pages.left("A")
+        self.assertEqual(self.events.taken(), [])
+
+    def test_a_row_that_names_the_caches_pages_shares_them_until_it_is_left(self):
+        self.pages.left("A")
+        self.events.taken()
+        self.pages.hold(7, "B", 3)
+        self.pages.named("B", [(0, 1), (1, 2), (3, 7)])
+        self.pages.left("B")
+        self.assertEqual(self.events.taken(), [
+            ("share", "F", "B", [1, 2], 0), ("share", "F", CACHE, [7]),
+            ("free", "F", "B", [7, 1, 2])])
+
+    def test_what_comes_back_is_freed_by_all_that_held_it(self):
+        self.pages.named("B", [(0, 1)])
+        self.pages.left("A")
+        self.events.taken()
+        self.pages.returned([1, 2, 9])
+        self.assertEqual(self.events.taken(), [
+            ("free", "F", "B", [1]), ("free", "F", CACHE, [1, 2]), ("free", "F", UNRESOLVED, [9])])
+
+    def test_what_left_the_window_is_evicted_from_requests_and_freed_by_the_cache(self):
+        self.pages.named("B", [(0, 1)])
+        self.pages.left("A")
+        self.events.taken()
+        self.pages.leave([1])
+        self.pages.returned([1])
+        self.assertEqual(self.events.taken(), [("evict", "F", "B", 0, 1), ("free", "F", CACHE, [1])])
+
+    def test_pages_that_are_not_side_by_side_are_told_apart(self):
+        self.pages.named("B", [(0, 1), (2, 3), (3, 9)])
+        self.assertEqual(self.events.taken(), [("share", "F", "B", [1], 0),
+                                               ("share", "F", "B", [3, 9], 2)])
+
+
+class Slots:
+    """As a tensor of slots on a GPU: how many there are is known, not which."""
+
+    def __init__(self, count):
+        self._count = count
+
+    def numel(self):
+        return self._count
+
+
+class Rows:
+    """As ReqToTokenPool."""
+
+    def alloc(self, reqs):
+        return [req.row for req in reqs]
+
+    def write(self, indices, values):
+        pass
+
+    def free(self, req):
+        pass
+
+
+class OnAGpuTest(unittest.TestCase):
+    """A page there has one owner: with the first one that is reused owners are no longer told."""
+
+    def setUp(self):
+        self.events, self.pools = Events(), None
+        self.pools = Pools(self.events, False)
+        self.pools.pages[1] = Holders(self.events, "F")
+        self.pools.owners[1] = object()
+        self.pools.there.afresh = mock.Mock()
+        module = SimpleNamespace(MHATokenToKVPool=type("MHATokenToKVPool", (), {}),
+                                 ReqToTokenPool=type("ReqToTokenPool", (Rows,), {}))
+        module.ReqToTokenPool.__init__ = lambda table: None
+        PoolHooks(self.pools).memory_pool(module)
+        self.rows = module.ReqToTokenPool()
+
+    def arrive(self, rid, row, found):
+        self.rows.alloc([SimpleNamespace(rid=rid, row=row, prefix_indices=Slots(found))])
+
+    gap = ("gap", REUSED, ["F"])
+
+    def test_a_request_that_is_found_nothing_for_changes_nothing(self):
+        self.arrive("A", 1, 0)
+        self.rows.write((1, slice(0, 64)), Slots(64))
+        self.assertEqual(self.events.taken(), [("request", "A", "arrive")])
+        self.assertFalse(self.pools.unowned)
+
+    def test_one_gap_for_all_that_is_found(self):
+        self.arrive("A", 1, 64)
+        self.arrive("B", 2, 64)
+        self.assertEqual(self.events.taken(), [("request", "A", "arrive"), self.gap,
+                                               ("request", "B", "arrive")])
+        self.pools.there.afresh.assert_called_once()
+
+    def test_a_row_that_is_written_after_its_own_pages_went_back(self):
+        self.arrive("A", 1, 0)
+        self.pools.freed_some = True
+        self.rows.write((1, slice(0, 64)), Slots(64))
+        self.assertEqual(self.events.taken()[1:], [self.gap])
+
+    def test_what_another_request_gave_back_as_it_ended_is_not_that(self):
+        self.arrive("A", 1, 0)
+        self.arrive("B", 2, 0)
+        self.pools.freed_some = True
+        self.rows.free(SimpleNamespace(req_pool_idx=2))
+        self.rows.write((1, slice(0, 64)), Slots(64))
+        self.assertEqual([told[0] for told in self.events.taken()], ["request"] * 3)
+
+
+class LanesTest(unittest.TestCase):
+    lanes = Lanes(["A", "B"], [3, 0], [5, 1])
+
+    def test_pages_of_one_token(self):
+        self.assertEqual(_places_of([7, 8, 9], self.lanes), {7: (0, 3), 8: (0, 4), 9: (1, 0)})
+        self.assertEqual(_places_of([7, 8], self.lanes), {})  # It was for something else.
+        self.assertEqual(_places_of([7], None), {})
+
+    def test_on_a_gpu(self):
+        heads = heads_of("alloc", Slots(3), 1, (), {}, self.lanes)
+        self.assertEqual((heads.at, heads.lanes, heads.columns), ([0, 1, 2], [0, 0, 1], [3, 4, 0]))
+
+    def test_functions_that_allocate_say_for_whom(self):
+        seen = []
+
+        def alloc_for_extend(batch):
+            seen.append(pools.lanes)
+
+        def alloc_for_decode(batch, token_per_req):
+            seen.append(pools.lanes)
+
+        def alloc_for_spec_decode(tree_cache, req_to_token_pool, *, reqs, req_pool_indices,
+                                  cur_kv_lens, cur_kv_lens_cpu, nxt_kv_lens, nxt_kv_lens_cpu,
+                                  num_needed_tokens, batch=None):
+            seen.append(pools.lanes)
+
+        module = SimpleNamespace(alloc_for_extend=alloc_for_extend,
+                                 alloc_for_decode=alloc_for_decode,
+                                 alloc_for_spec_decode=alloc_for_spec_decode)
+        pools = Pools(Events(), False)
+        hooks = PoolHooks(pools)
+        hooks.batches(module)
+        hooks.drafts(module)
+        reqs, lens = [SimpleNamespace(rid="A")], SimpleNamespace(tolist=lambda: [5])
+        batch = SimpleNamespace(reqs=reqs, prefix_lens=[2], seq_lens_cpu=lens)
+        module.alloc_for_extend(batch)
+        module.alloc_for_decode(batch, token_per_req=1)
+        module.alloc_for_spec_decode(None, None, reqs=reqs, req_pool_indices=None, cur_kv_lens=None,
+                                     cur_kv_lens_cpu=lens, nxt_kv_lens=None, nxt_kv_lens_cpu=lens,
+                                     num_needed_tokens=0)
+        module.alloc_for_extend(SimpleNamespace(**vars(batch), is_dllm=lambda: True))
+        self.assertEqual(seen, [Lanes(["A"], [2], [5]), Lanes(["A"], [5], [6]),
+                                Lanes(["A"], [5], [5]), None])
+        self.assertIsNone(pools.lanes)
+
+
+class Mode:
+    def __init__(self, name):
+        self.name = name
+
+    def is_idle(self):
+        return self.name == "IDLE"
+
+    def is_decode(self):
+        return self.name == "DECODE"
+
+
+class SchedulerTest(unittest.TestCase):
+    def setUp(self):
+        self.addCleanup(setattr, shield, "stopped", False)
+        self.addCleanup(setattr, recording, "_told_rank", None)
+        self.events = Events()
+        adapter = SimpleNamespace(
+            recorder=self.events,
+            step=lambda number, mode, batch: self.events.emit("step", n=number, m=mode, b=batch))
+        events = self.events
+
+        class Scheduler:
+            def __init__(self, server_args, port_args, gpu_id, tp_rank, moe_ep_rank, pp_rank,
+                         attn_cp_rank, moe_dp_rank, dp_rank):
+                self.forward_ct = 0
+
+            def run_batch(self, batch, pp_proxy_tensors=None):
+                self.forward_ct += 1
+                events.launch += 10
+                return batch.result
+
+            def process_batch_result(self, batch, result):
+                pass
+
+        hooks = SchedulerHooks(adapter)
+        module = SimpleNamespace(Scheduler=Scheduler)
+        hooks.rank(module)
+        hooks.scheduler(module)
+        self.cls = Scheduler
+
+    def scheduler(self, tensor=1, pipeline=1, tp_rank=0, pp_rank=0):
+        return self.cls(SimpleNamespace(tp_size=tensor, pp_size=pipeline), None, 0, tp_rank, 0,
+                        pp_rank, 0, 0, None)
+
+    @staticmethod
+    def batch(mode="DECODE", **result):
+        return SimpleNamespace(forward_mode=Mode(mode), result=SimpleNamespace(**result),
+                               reqs=[SimpleNamespace(rid="A"), SimpleNamespace(rid="B")])
+
+    def test_steps_and_what_is_complete_once_results_are_read(self):
+        scheduler, first, second = self.scheduler(), self.batch("EXTEND"), self.batch()
+        ran = scheduler.run_batch(first), scheduler.run_batch(second)
+        # Where steps overlap, results of one are processed when the next one was launched.
+        scheduler.process_batch_result(first, ran[0])
+        scheduler.process_batch_result(second, ran[1])
+        self.assertEqual(self.events.taken(), [
+            ("step", 1, "extend", 2), ("step", 2, "decode", 2), ("launch_done", 10),
+            ("launch_done", 20)])
+
+    def test_what_has_no_results_here_completes_nothing(self):
+        scheduler = self.scheduler()
+        for batch in (self.batch("IDLE"), self.batch(pp_hidden_states_proxy_tensors={})):
+            scheduler.process_batch_result(batch, scheduler.run_batch(batch))
+        self.assertEqual([told[0] for told in self.events.taken()], ["step", "step"])
+
+    def test_drafts_that_were_accepted(self):
+        scheduler = self.scheduler()
+        batch = self.batch(accept_lens=SimpleNamespace(tolist=lambda: [4, 1]),
+                           speculative_num_draft_tokens=4)
+        scheduler.process_batch_result(batch, scheduler.run_batch(batch))
+        self.assertEqual(self.events.taken()[2:], [("accept", "A", 3, 3), ("accept", "B", 3, 0)])
+
+    def test_a_rank_is_told_where_there_are_several(self):
+        with mock.patch.dict(os.environ, clear=True):
+            self.scheduler()
+            self.assertEqual(recording.rank(), -1)
+            self.scheduler(tensor=4, pipeline=2, tp_rank=1, pp_rank=1)
+            self.assertEqual(recording.rank(), 5)
+
+
+if __name__ == "__main__":
+    unittest.main()
