@@ -17,10 +17,27 @@ RUNS = (("radix", 64, "fixed", ""), ("swa", 64, "fixed", ""), ("unified_swa", 64
         ("swa", 64, "defect", ""), ("unified_swa", 64, "defect", ""),
         ("radix", 1, "defect", ""), ("swa", 1, "fixed", ""),
         ("radix", 64, "fixed", "freed"), ("swa", 1, "fixed", "freed"))
-LAUNCHES = {("radix", 64): 320, ("swa", 64): 480, ("unified_swa", 64): 480, ("radix", 1): 104,
-            ("swa", 1): 156}
+LAUNCHES = {("radix", 64): 320, ("swa", 64): 480, ("unified_swa", 64): 480, ("radix", 1): 306,
+            ("swa", 1): 459}
 JUDGED = ("OOB_PAGE", "WRONG_SPACE", "STALE_BINDING", "SHORT_TABLE", "PAD_LANE", "FREED_PAGE",
           "WRONG_OWNER", "ALIASED_WRITE", "UNINIT_READ", "FREELIST")
+
+
+SCHEDULER = """
+import importlib
+import standins
+from pagetape import sglang
+from pagetape.importhook import PostImportHooks
+from pagetape.recording import Nowhere, Recorder
+
+hooks = PostImportHooks()
+sglang.install(hooks, Recorder(Nowhere()))
+hooks.install()
+standins.install_absent("setproctitle", "uvicorn", "fastapi")
+place = "sglang.srt.managers.scheduler"
+importlib.import_module(place)
+print(*(one.split(":")[1] for one in hooks.applied if one.startswith(place + ":")))
+"""
 
 
 def record(folder, cache, page, release, fault):
@@ -80,6 +97,20 @@ class CachedSglang(unittest.TestCase):
                 evicted = [e for e in live.events(self.traces[run]) if e["ev"] == "evict"]
                 self.assertIn(("C", "swa0", 0), [(e["req"], e["pool"], e["logical"])
                                                  for e in evicted], run)
+
+    def test_the_schedulers_hooks_fit(self):
+        """Its module itself; of a server's packages those that are not there are stand-ins."""
+        for release in ("defect", "fixed"):
+            done = subprocess.run(
+                [os.path.join(os.environ["PAGETAPE_ENGINES"], "venv/bin/python"), "-W", "ignore",
+                 "-c", SCHEDULER],
+                env=dict(os.environ, TRITON_INTERPRET="1", PAGETAPE_STRICT="1",
+                         PYTHONPATH=":".join([
+                             os.path.join(live.ROOT, "capture/python"),
+                             os.path.join(live.ROOT, "capture/python/drives"),
+                             os.path.join(os.environ["PAGETAPE_ENGINES"], "sglang-" + release)])),
+                stdout=subprocess.PIPE, text=True, check=True, timeout=1500)
+            self.assertEqual(done.stdout.splitlines()[-1], "rank scheduler", release)
 
     def test_a_retracted_request_finds_its_prompt_again(self):
         for run in self.clean():

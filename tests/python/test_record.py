@@ -301,6 +301,25 @@ if __name__ == "__main__":
 """
 
 
+# An engine that knows which of several ranks it is, and processes to which a launcher says it.
+RANKS = """
+import os, subprocess, sys
+import pagetape
+from pagetape import recording
+if sys.argv[1:] == ["engine"]:
+    recording.rank_is(5)
+else:
+    for given, what in (({"RANK": "3", "LOCAL_RANK": "1"}, "told"), ({"LOCAL_RANK": "1"}, "told"),
+                        ({"RANK": "3"}, "engine")):
+        if not sys.argv[1:]:
+            environment = {**os.environ, **given}
+            subprocess.run([sys.executable, __file__, what], env=environment, check=True)
+recorder = pagetape.active().recorder
+recorder.emit("header", format=1)
+recorder.emit("step", step=1)
+"""
+
+
 # A process that records, and is another program from then on.
 EXEC = """
 import os, pagetape
@@ -358,6 +377,19 @@ class Python(Recording):
         steps = [[e["step"] for e in self.events(trace) if e["ev"] == "step"]
                  for trace in self.traces()]
         self.assertEqual(sorted(steps), [[0], [1]])
+
+    def test_ranks_are_in_the_names_of_traces_and_in_their_events(self):
+        self.script_of(RANKS)
+        environment = {name: value for name, value in os.environ.items()
+                       if name not in ("RANK", "LOCAL_RANK")}
+        done = self.record("python3", self.script, env=environment)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        ranks = {}
+        for trace in self.traces():
+            named = re.search(r"-rank(\d+)\.ptape$", trace)
+            step = [e for e in self.events(trace) if e["ev"] == "step"][0]
+            ranks[named and int(named.group(1))] = step.get("rank")
+        self.assertEqual(ranks, {3: 3, 1: 1, 5: 5, None: None})
 
     def script_of(self, text):
         with open(self.script, "w", encoding="utf-8") as f:

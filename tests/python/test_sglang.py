@@ -82,7 +82,8 @@ class HoldersTest(unittest.TestCase):
         self.events.taken()
         self.pages.leave([1])
         self.pages.returned([1])
-        self.assertEqual(self.events.taken(), [("evict", "F", "B", 0, 1), ("free", "F", CACHE, [1])])
+        self.assertEqual(self.events.taken(), [
+            ("evict", "F", "B", 0, 1), ("free", "F", CACHE, [1])])
 
     def test_pages_that_are_not_side_by_side_are_told_apart(self):
         self.pages.named("B", [(0, 1), (2, 3), (3, 9)])
@@ -159,6 +160,25 @@ class OnAGpuTest(unittest.TestCase):
         self.rows.free(SimpleNamespace(req_pool_idx=2))
         self.rows.write((1, slice(0, 64)), Slots(64))
         self.assertEqual([told[0] for told in self.events.taken()], ["request"] * 3)
+
+
+class DraftsPoolTest(unittest.TestCase):
+    """A draft model's own pool is addressed by the target's ids, for which alone is allocated."""
+
+    def test_it_has_the_targets_space_where_it_is_as_large(self):
+        events = Events()
+        pools = Pools(events, False)
+
+        def pool(slots):
+            view = mock.Mock(shape=(slots, 1, 16), dtype="torch.bfloat16")
+            view.stride.return_value = view.element_size.return_value = 1
+            return SimpleNamespace(page_size=64, k_buffer=[view], v_buffer=[view])
+
+        events.name = lambda pool, kind: f"{kind}{len(events.told)}"
+        for kind, slots in (("full", 512), ("swa", 128), ("pool", 512), ("pool", 128)):
+            pools.declare_pool(pool(slots), kind, [])
+        self.assertEqual([told[1:3] + told[10:] for told in events.taken()], [
+            ("full0", 8), ("swa1", 2), ("pool2", 8, "full0"), ("pool3", 2)])
 
 
 class LanesTest(unittest.TestCase):

@@ -212,7 +212,7 @@ def run(server: Server) -> None:
     b = server.request("B", prompt(1, 2, 4), 6)
     server.prefill([a, b])  # At once: both store units 1 and 2, the cache keeps A's.
     server.decode(3)  # A ends, what it had is the cache's.
-    c = server.request("C", prompt(1, 2, 3, 5), SCALE)
+    c = server.request("C", prompt(1, 2, 3, 5), 64)
     server.prefill([c])  # It finds all of A's whole pages, and B holds two of them as well.
     server.decode(2)  # B ends.
     d = server.request("D", prompt(6, 7, 8, 9) + [9], 3)
@@ -231,7 +231,7 @@ def run(server: Server) -> None:
         server.prefill([server.request(f"F{i}", prompt(20 + i, 30 + i, 40 + i, 50 + i) + [i], 2)])
         server.decode(1)
     server.prefill([server.request("G", prompt(1, 2, 3, 5) + [3], 2)])
-    server.decode(SCALE)
+    server.decode(64)  # With pages of one token C's window moves over its own ones.
 
 
 def plant(server: Server) -> None:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The SGLang adapter: which hook stands on which module.
 
-Driven with SGLang 0.5.19 and 0.5.20 on a CPU (aiter, triton and trtllm_mha backends); the hooks
-for releases to 0.5.13 were written from their sources and have not run. Modules that moved are
+Driven with SGLang 0.5.19 and 0.5.20 on a CPU (aiter, triton and trtllm_mha backends, prefix
+caches); the hooks for releases to 0.5.13 and those of a server's scheduler were written from
+sources and have not run. Modules that moved are
 named at their old and new place; a class that is reached through both is patched once
 (importhook.wrap).
 """
@@ -22,8 +23,8 @@ from .sglang_scheduler import SchedulerHooks
 
 DRIVEN = ("0.5.19", "0.5.20")  # Releases that it was run with.
 
-# What this adapter writes. CUDA graphs, prefix caches, transfers and host copies are not recorded:
-# the rules that need them are not checked.
+# What this adapter writes. CUDA graphs, keys of prefix caches, transfers and host copies are not
+# recorded: the rules that need them are not checked.
 RECORDS = ["pool", "pool_layer", "pool_set", "map", "backend", "pool_swap", "swa_state",
            "layer_remap", "request", "alloc", "free", "evict", "map_set", "map_clear", "buffer",
            "table", "attention", "store", "accept", "rewind", "step", "note", "end"]
@@ -84,12 +85,24 @@ def _where_defined(cls: str, hook):
     return only_there
 
 
+def _of_a_server(pools: PoolHooks, scheduler: SchedulerHooks) -> tuple:
+    """What a server's own loop calls: who drives the classes himself may do without."""
+    managers, drafts = "sglang.srt.managers.", "sglang.srt.speculative."
+    return (
+        (managers + "schedule_batch", pools.batches, ()),
+        (drafts + "eagle_utils", pools.drafts, ()),
+        (drafts + "dflash_info_v2", pools.drafts, ()),
+        (drafts + "uno_info", pools.drafts, ()),
+        (managers + "scheduler", scheduler.rank, ()),
+        (managers + "scheduler", scheduler.scheduler, ("step", "accept", "launch_done")),
+    )
+
+
 def install(hooks: PostImportHooks, recorder) -> Adapter:
     adapter = Adapter(recorder)
     adapter.guard = sglang_guard.install(hooks, adapter.backends)
     pools = PoolHooks(adapter.pools)
     kernels = Kernels(adapter.backends)
-    scheduler = SchedulerHooks(adapter)
     backends = adapter.backends
 
     def header(module):
@@ -140,18 +153,12 @@ def install(hooks: PostImportHooks, recorder) -> Adapter:
         (attention + "triton_backend", triton, bound),
         ("sglang.kernels.ops.attention.decode_attention", kernels.triton_decode, reads),
         ("sglang.kernels.ops.attention.extend_attention", kernels.triton_extend, reads),
-        ("sglang.srt.managers.schedule_batch", pools.batches, ()),
-        ("sglang.srt.speculative.eagle_utils", pools.drafts, ()),
-        ("sglang.srt.speculative.dflash_info_v2", pools.drafts, ()),
-        ("sglang.srt.speculative.uno_info", pools.drafts, ()),
-        ("sglang.srt.managers.scheduler", scheduler.rank, ()),
-        ("sglang.srt.managers.scheduler", scheduler.scheduler, ("step", "accept", "launch_done")),
         ("sglang.srt.model_executor.model_runner", backends.passes, ()),
         ("flashinfer.decode", kernels.flashinfer_decode, reads),
         ("flashinfer.prefill", kernels.flashinfer_prefill, reads),
         ("flashinfer.prefill", kernels.flashinfer_fmha_v2, reads),
     )
-    for module, hook, gives in places:
+    for module, hook, gives in places + _of_a_server(pools, SchedulerHooks(adapter)):
         hooks.on(module, hook, gives)
     # Where the classes stood to 0.5.12; later releases keep the modules without them.
     for module, cls, hook, gives in (

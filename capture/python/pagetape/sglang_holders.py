@@ -65,7 +65,8 @@ class Holders:
             self._recorder.emit("free", pool=self.pool, req=holder, pages=those)
 
     def left(self, holder: str) -> None:
-        """A request left its row: what it still holds the cache keeps. At no time it is no one's."""
+        """A request left its row: what it still holds the cache keeps. At no time is it no one's.
+        """
         pages = list(self._pages.pop(holder, ()))
         if not pages:
             return

@@ -45,7 +45,7 @@ class PoolHooks:
         def written(_table, _result, indices, values):
             """What a cache puts in the place of a request's own: write((row, from:to), slots)."""
             if not isinstance(indices, tuple) or not isinstance(indices[1], slice) or \
-                    int(indices[0]) not in pools.rows:
+                    not hasattr(values, "numel") or int(indices[0]) not in pools.rows:
                 return
             if pools.freed_some and values.numel():
                 pools.reused()

@@ -47,6 +47,7 @@ class Pools:
         self.lanes: Optional[Lanes] = None  # of the call that is under way
         self.pages: Dict[int, Holders] = {}  # id(allocator of one pool) -> its pages' holders
         self.kept: list = []
+        self._sized: Dict[Tuple[int, int], str] = {}  # slots and page size -> the first such pool
         self._others: Dict[int, object] = {}  # allocators that are not followed
         self.maps: Dict[int, object] = {}  # id(composite allocator) -> page map as last written
         self._paired: list = []  # the composite allocators
@@ -69,17 +70,22 @@ class Pools:
 
     def declare_pool(self, pool, kind: str, layers: List[int]) -> str:
         """Pages of the bound: the first dimension of the view a kernel gets, page 0 included
-        (MHATokenToKVPool allocates size + page_size slots)."""
+        (MHATokenToKVPool allocates size + page_size slots). A second pool of as many is a draft
+        model's, that has the same ids: SGLang allocates for both at once."""
         name = self.recorder.name(pool, kind)
         page_size = int(pool.page_size)
         self.page_size = self.page_size or page_size
         first = pool.k_buffer[0]
+        size = int(first.shape[0]), page_size
+        space = {"space": self._sized[size]} if kind == "pool" and size in self._sized else {}
+        if kind != "swa":
+            self._sized.setdefault(size, name)
         self.recorder.emit(
             "pool", pool=name, pages=int(first.shape[0]) // page_size, page_size=page_size,
             kind="swa" if kind == "swa" else "full", reserved=[{"page": 0, "role": "pad"}],
             page_bytes=page_size * first.stride(0) * first.element_size(),
             kv_heads=int(first.shape[1]), head_dim=int(first.shape[2]),
-            dtype=str(first.dtype).replace("torch.", ""))
+            dtype=str(first.dtype).replace("torch.", ""), **space)
         for index, layer in enumerate(layers):
             k, v = pool.k_buffer[index], pool.v_buffer[index]
             self.tensors[k.data_ptr()] = (name, pool, layer)
@@ -247,7 +253,8 @@ class Pools:
 
     def settle(self, ends: bool = True) -> None:
         """Writes what waits: allocs, pages of one owner in ascending columns as one event, the
-        map's entries, what rows name; and unless a group of frees is under way that requests left."""
+        map's entries, what rows name; and, unless a group of frees is under way, that requests
+        left."""
         if self.waiting_there:
             self._settle_there()
         if self.waiting_there:

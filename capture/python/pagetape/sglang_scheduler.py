@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What SGLang's scheduler knows of a server: steps, the drafts that were accepted, launches that are
-complete, and the rank. Written from the sources of 0.5.19 and 0.5.20; no server has run with it.
+"""What SGLang's scheduler knows of a server: steps, the drafts that were accepted, launches that
+are complete, and the rank. Written from the sources of 0.5.19 and 0.5.20; no server has run with
+it.
 
 Of rejected drafts no `rewind` is told: where steps overlap, the next one has written behind them
 before it is known what was accepted.
@@ -29,8 +30,8 @@ class SchedulerHooks:
         after(cls, "process_batch_result", self._processed)
 
     def rank(self, module) -> None:
-        """Before the scheduler has made anything that is recorded. Its parallel state is known to it
-        alone later: ranks are counted as its processes are, by pipeline stage, then tensor part."""
+        """Before the scheduler has made anything that is recorded, when it has no parallel state
+        yet. Ranks are counted by pipeline stage, then tensor part."""
         cls = module.Scheduler
         expect(cls.__init__, "server_args", "tp_rank", "pp_rank")
         signature = inspect.signature(cls.__init__)
@@ -50,7 +51,7 @@ class SchedulerHooks:
 
     def _begin(self, scheduler, batch, *_args, **_kwargs) -> bool:
         self._adapter.step(int(getattr(scheduler, "forward_ct", 0)) + 1,
-                           batch.forward_mode.name.lower(), len(batch.reqs))
+                           batch.forward_mode.name.lower(), len(batch.reqs or ()))
         return True
 
     def _launched(self, _scheduler, result, _begun, *_args, **_kwargs) -> None:

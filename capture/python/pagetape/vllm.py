@@ -18,8 +18,8 @@ import inspect
 import os
 from importlib import metadata
 
-from . import vllm_guard
-from .importhook import PostImportHooks, expect, observe, shield, wrap
+from . import recording, vllm_guard
+from .importhook import PostImportHooks, around, expect, observe, shield, wrap
 from .vllm_blocks import Blocks
 from .vllm_launches import Launches
 
@@ -222,6 +222,19 @@ class Hooks:
         expect(cls.execute_model, "scheduler_output")
         wrap(cls, "execute_model", make)
 
+    # worker/worker_base.py
+    def rank(self, module) -> None:
+        """Before the worker has made anything that is recorded."""
+        signature = inspect.signature(module.WorkerBase.__init__)
+
+        def begins(worker, *args, **kwargs):
+            given = signature.bind(worker, *args, **kwargs).arguments
+            if int(given["vllm_config"].parallel_config.world_size) > 1:
+                recording.rank_is(int(given["rank"]))
+
+        expect(module.WorkerBase.__init__, "vllm_config", "rank")
+        around(module.WorkerBase, "__init__", begins, None)
+
     # worker/gpu/model_runner.py: the runner that releases of 2026 take where there is Triton
     def second_runner(self, module) -> None:
         def ran(_runner, _result, scheduler_output):
@@ -327,6 +340,7 @@ def install(hooks: PostImportHooks, recorder) -> Hooks:
             (core + "kv_cache_coordinator", adapter.external, ("gap",)),
             (core + "sched.scheduler", adapter.requests, ("request",)),
             (core + "sched.scheduler", adapter.drafts, ("accept", "rewind")),
+            (worker + "worker_base", adapter.rank, ()),
             (worker + "gpu_model_runner", adapter.runner, launches),
             (worker + "gpu.model_runner", adapter.second_runner, ("gap",)),
             (worker + "utils", adapter.kernel_blocks, ()),
