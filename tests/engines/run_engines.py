@@ -248,6 +248,9 @@ class LiveVllm(LiveEngine, unittest.TestCase):
         self.assertTrue(any(accepted for _, accepted in drafts))
         self.assertTrue(any(accepted < drafted for drafted, accepted in drafts))
 
+    def test_launches_whose_output_was_read_are_complete(self):
+        self.assertEqual(verify(self.clean)["suspects"]["total"], 0)
+
     def test_no_token_is_in_the_recording(self):
         keys = [e["key"] for e in events(self.clean) if e["ev"] == "prefix_key"]
         self.assertTrue(all(len(key) == 16 for key in keys))

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""vLLM's hooks that need no vLLM, on classes with the signatures of 0.32.0: the rank."""
+"""vLLM's hooks that need no vLLM, on classes with the signatures of 0.32.0: which launches are
+complete, and the rank."""
 import os
 import sys
 import unittest
@@ -11,6 +12,53 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "capture" / "python
 
 from pagetape import recording  # noqa: E402
 from pagetape.vllm import Hooks  # noqa: E402
+
+
+class CompleteTest(unittest.TestCase):
+    def setUp(self):
+        self.done, done = [], self.done_of
+        self.recorder = mock.Mock(launch_done=done, last_launch=lambda: self.launch)
+        self.launch = 0
+        hooks = Hooks(self.recorder)
+        hooks.launches.begin = hooks.launches.end = lambda *_args: None
+        test = self
+
+        class GPUModelRunner:
+            def initialize_kv_cache(self, kv_cache_config):
+                pass
+
+            def _dummy_run(self, tokens):
+                pass
+
+            def execute_model(self, scheduler_output, intermediate_tensors=None):
+                test.launch += 1
+
+        class Scheduler:
+            def update_from_output(self, scheduler_output, model_runner_output):
+                return {}
+
+        hooks._drafted = lambda *_args: None
+        hooks.runner(SimpleNamespace(GPUModelRunner=GPUModelRunner))
+        hooks.drafts(SimpleNamespace(Scheduler=Scheduler))
+        self.runner, self.scheduler = GPUModelRunner(), Scheduler()
+
+    def done_of(self, ticket):
+        self.done.append(ticket)
+
+    def test_a_steps_launches_are_complete_once_its_output_is_there(self):
+        steps = [SimpleNamespace(num_scheduled_tokens={"A": 1}) for _ in range(2)]
+        for step in steps:  # The second one is launched before the first one's output is read.
+            self.runner.execute_model(step)
+        for step in steps:
+            self.scheduler.update_from_output(step, SimpleNamespace(sampled_token_ids=[[7]]))
+        self.assertEqual(self.done, [1, 2])
+
+    def test_without_output_and_in_another_process_nothing_is_known(self):
+        step = SimpleNamespace(num_scheduled_tokens={"A": 1})
+        self.scheduler.update_from_output(step, SimpleNamespace(sampled_token_ids=[[7]]))
+        self.runner.execute_model(step)
+        self.scheduler.update_from_output(step, SimpleNamespace(sampled_token_ids=[]))
+        self.assertEqual(self.done, [])
 
 
 class RankTest(unittest.TestCase):

@@ -26,8 +26,9 @@ DRIVEN = ("0.5.19", "0.5.20")  # Releases that it was run with.
 # What this adapter writes. CUDA graphs, keys of prefix caches, transfers and host copies are not
 # recorded: the rules that need them are not checked.
 RECORDS = ["pool", "pool_layer", "pool_set", "map", "backend", "pool_swap", "swa_state",
-           "layer_remap", "request", "alloc", "free", "evict", "map_set", "map_clear", "buffer",
-           "table", "attention", "store", "accept", "rewind", "step", "note", "end"]
+           "layer_remap", "request", "alloc", "share", "free", "evict", "map_set", "map_clear",
+           "buffer", "table", "attention", "store", "launch_done", "accept", "rewind", "step",
+           "note", "gap", "end"]
 
 
 class Adapter:

@@ -26,7 +26,7 @@ from .vllm_launches import Launches
 DRIVEN = ("0.32.0",)  # Releases that it was run with.
 RECORDS = ["pool", "pool_layer", "backend", "pool_swap", "request", "alloc", "share", "free",
            "evict", "prefix_key", "prefix_hit", "prefix_drop", "accept", "rewind", "buffer",
-           "table", "slots", "attention", "store", "step", "note", "gap", "end"]
+           "table", "slots", "attention", "store", "launch_done", "step", "note", "gap", "end"]
 
 
 class Hooks:
@@ -160,6 +160,7 @@ class Hooks:
 
         def make(original):
             def update(scheduler, scheduler_output, model_runner_output, *args, **kwargs):
+                self._complete(scheduler_output, model_runner_output)
                 drafted(scheduler, scheduler_output, model_runner_output)
                 return original(scheduler, scheduler_output, model_runner_output, *args, **kwargs)
 
@@ -167,6 +168,14 @@ class Hooks:
 
         expect(cls.update_from_output, "scheduler_output", "model_runner_output")
         wrap(cls, "update_from_output", make)
+
+    def _complete(self, scheduled, output) -> None:
+        """What was sampled is on the host: the model's launches before it are complete. Those of
+        workers in processes of their own are not known here."""
+        ticket = getattr(scheduled, "pagetape_launch", 0)
+        if ticket and len(output.sampled_token_ids):
+            scheduled.pagetape_launch = 0
+            self.recorder.launch_done(ticket)
 
     def _drafted(self, scheduler, scheduled, output) -> None:
         """What became of drafts, by their number: of what was sampled one is the model's own. A
@@ -207,6 +216,8 @@ class Hooks:
                     return original(runner, scheduler_output, *args, **kwargs)
                 finally:
                     end(scheduler_output)
+                    if scheduler_output.num_scheduled_tokens:
+                        scheduler_output.pagetape_launch = self.recorder.last_launch()
 
             return execute_model
 
@@ -339,7 +350,7 @@ def install(hooks: PostImportHooks, recorder) -> Hooks:
             (core + "single_type_kv_cache_manager", adapter.copies, ("gap",)),
             (core + "kv_cache_coordinator", adapter.external, ("gap",)),
             (core + "sched.scheduler", adapter.requests, ("request",)),
-            (core + "sched.scheduler", adapter.drafts, ("accept", "rewind")),
+            (core + "sched.scheduler", adapter.drafts, ("accept", "rewind", "launch_done")),
             (worker + "worker_base", adapter.rank, ()),
             (worker + "gpu_model_runner", adapter.runner, launches),
             (worker + "gpu.model_runner", adapter.second_runner, ("gap",)),
