@@ -263,7 +263,7 @@ class LiveVllm(LiveEngine, unittest.TestCase):
         self.assertGreater(report["launches"], 1000)
 
     def test_the_recording_without_drafts_is_the_one_that_is_shipped(self):
-        """But for the keys: a processor's arithmetic decides between tokens that are about alike."""
+        """But for keys: a processor's arithmetic decides between tokens about alike."""
         shipped = os.path.join(GOLDEN, "vllm-0.32.0-plain.ptape")
         told, expected = ([{**e, "key": None} for e in events(trace)]
                           for trace in (record_vllm(self.folder.name, "plain"), shipped))
