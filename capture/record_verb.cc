@@ -115,7 +115,9 @@ void add_record_verb(CLI::App& app, int& exit_code, CompanionFactory companion,
       throw CLI::ValidationError("--trigger", "finding needs --check");
     }
     // Who raises asks what led to it.
-    if (options->guard == "raise" && options->last.any()) {
+    const bool asked = std::ranges::any_of(options->triggers,
+                                           [](const Trigger& t) { return t.cause == kGuardCause; });
+    if (options->guard == "raise" && options->last.any() && !asked) {
       options->triggers.push_back({std::string(kGuardCause), Trigger::Act::kDump});
     }
     exit_code = collect(*options);

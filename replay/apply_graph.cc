@@ -7,7 +7,7 @@
 namespace pagetape {
 
 // Cells so far beyond a row's others are kept apart, so that a number costs no memory.
-static constexpr std::int64_t kFarCells = 1 << 10;
+static constexpr std::int64_t kFarCells = 1 << 12;
 
 static std::uint32_t tag_of(World& world, Name space, Name unit) {
   const Tag tag{space, unit};
@@ -15,6 +15,14 @@ static std::uint32_t tag_of(World& world, Name space, Name unit) {
   if (at != world.tags.end()) return static_cast<std::uint32_t>(at - world.tags.begin());
   world.tags.push_back(tag);
   return static_cast<std::uint32_t>(world.tags.size() - 1);
+}
+
+// Cells that were far, and are not beyond the others any more.
+static void take_near(TableRow& row) {
+  const auto end = row.far.lower_bound(static_cast<std::int64_t>(row.cells.size()));
+  for (auto it = row.far.begin(); it != end; it = row.far.erase(it)) {
+    row.cells[static_cast<std::size_t>(it->first)] = it->second;
+  }
 }
 
 Outcome Applier::on(const ev::Table& e) {
@@ -29,7 +37,10 @@ Outcome Applier::on(const ev::Table& e) {
   const auto size = static_cast<std::int64_t>(row.cells.size());
   const bool is_far = e.col > size + kFarCells;
   std::int64_t changed = INT64_MAX, changed_end = 0;
-  if (!is_far && end > size) row.cells.resize(static_cast<std::size_t>(end));
+  if (!is_far && end > size) {
+    row.cells.resize(static_cast<std::size_t>(end));
+    take_near(row);
+  }
   for (std::size_t i = 0; i < e.pages.size(); ++i) {
     const std::int64_t col = e.col + static_cast<std::int64_t>(i);
     Cell& cell = is_far ? row.far[col] : row.cells[static_cast<std::size_t>(col)];

@@ -127,7 +127,7 @@ struct Cell {
 
 struct TableRow {
   std::vector<Cell> cells;
-  std::map<std::int64_t, Cell> far;  // Written far beyond the others (a number in a file).
+  std::map<std::int64_t, Cell> far;  // Written far beyond those (a number in a file).
   ChangeLog changes;                 // By column.
 
   const Cell* find(std::int64_t col) const {

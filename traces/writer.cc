@@ -2,6 +2,7 @@
 #include "traces/writer.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -345,6 +346,9 @@ std::unique_ptr<Writer> create_trace(const std::string& path, const Names& names
         system_error(path + ": cannot be created: " + std::strerror(errno) + advice(path, errno));
     return nullptr;
   }
+  struct stat file {};
+  if (::fstat(fd, &file) == 0 && S_ISREG(file.st_mode))
+    (void)::fchmod(fd, 0600);  // Of another one.
   auto writer = std::make_unique<FileWriter>(fd, path, names, options);
   status = writer->begin();
   if (!status.ok()) return nullptr;

@@ -118,7 +118,7 @@ std::vector<NotChecked> Coverage::not_checked(const Names& names) const {
       applicable = true;
       needs = rule.scope == Scope::kBackend ? kUnknownTables : kUnknownPages;
     }
-    out.push_back({rule.rule, key.first, key.second, std::move(needs), applicable});
+    out.push_back({rule.rule, key.first, key.second, std::move(needs), applicable, !known});
   };
   for (const RuleInfo& rule : kRules) {
     const std::size_t begin = out.size();

@@ -23,6 +23,7 @@ struct NotChecked {
   Name object = kNone;  // Backend, pool or graph; kNone: the trace.
   std::string needs;
   bool applicable = true;  // False: there was nothing to judge.
+  bool unknown = false;    // The events are there, but of something they did not tell.
 };
 
 // Facts about one object (a pool or a backend) that decide which rules can be judged of it.

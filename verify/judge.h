@@ -202,7 +202,8 @@ class Judge : public Observer {
       return lane.entries < 0 ? cols : std::min(lane.entries, cols);
     }
     void miss(const Lane& lane) {
-      if (lane.req == kNone) return;
+      // What stands with the launch is all there: a list too short is another rule's.
+      if (lane.req == kNone || (lane.pages != nullptr && lane.len >= 0)) return;
       (lane.len < 0 ? missed.lengths : missed.entries) = true;
     }
     bool claimed(std::uint32_t tag) const {
@@ -314,7 +315,8 @@ class Judge : public Observer {
   std::string why_stale(const World& world, const Fact& fact, const Binding& binding) const;
   void judge_group(World& world, const LaunchView& view, std::uint32_t group);
   static void count_skipped(Ground& ground);
-  void judge_bounds_alone(const LaunchView& view, std::uint32_t group);
+  void judge_bounds_alone(const World& world, const LaunchView& view, std::uint32_t group);
+  void miss_slots(const World& world, const LaunchView& view);
   void judge_lanes(Ground& ground);
   void judge_lane(Ground& ground, std::size_t row, const Live& live);
   void report_width(Ground& ground, std::size_t row, std::int64_t lo, std::int64_t hi);

@@ -89,6 +89,14 @@ void Judge::miss_operations(const World& world) {
   for (std::uint32_t p = 0; p < world.pools.size(); ++p) miss_operations(world.pool(p).name);
 }
 
+// Has the map an entry of the event's that was never set since a gap?
+static bool leads_nowhere_known(const MapState& map, const ev::MapFree& e) {
+  return std::ranges::any_of(e.from, [&](std::int64_t from) {
+    const MapEntry* entry = map.entries.find(static_cast<std::uint64_t>(from));
+    return entry == nullptr || entry->by == kNever;
+  });
+}
+
 // Most kinds are nothing to the rules as whole events.
 template <class T>
 void Judge::judge_whole(const World& world, const T& e) {
@@ -120,6 +128,11 @@ void Judge::judge_whole(const World& world, const T& e) {
   } else if constexpr (std::is_same_v<T, ev::MapSet> || std::is_same_v<T, ev::MapFree>) {
     if (const MapState* map = world.maps.find(e.map)) {
       note_pool(world, world.pool(map->to).name, &Seen::free);
+      if constexpr (std::is_same_v<T, ev::MapFree>) {
+        if (map->unknown && leads_nowhere_known(*map, e)) {
+          seen_pool(world, map->to).miss({Rule::kFreelist});
+        }
+      }
     }
   } else if constexpr (std::is_same_v<T, ev::Gap>) {
     // Operations may have begun that were never seen to.

@@ -392,7 +392,7 @@ void Judge::judge_lanes(Ground& ground) {
     }
     live.hi = std::max(live.lo, live.hi);
     if (lane.pages == nullptr && lane.table == nullptr) {
-      ground.miss(lane);
+      if (live.lo < live.hi) ground.miss(lane);
       continue;
     }
     judge_lane(ground, i, live);

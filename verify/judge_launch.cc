@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Launches: bindings, table widths, and which entries of a lane have to be judged (again).
 #include <algorithm>
+#include <span>
 #include <utility>
 
 #include "verify/judge.h"
@@ -16,6 +17,7 @@ void Judge::on_launch(World& world, const LaunchView& view) {
   if (view.store != nullptr) {
     store_unit_ = unit_of(*view.store);
     store_ = view.targets == nullptr ? UsualStore() : usual_store(world, view);
+    if (view.targets != nullptr && view.slot_lanes == nullptr) miss_slots(world, view);
   }
   if (view.targets == nullptr) return;  // A copy: its pages are judged one by one.
   launches_ += view.targets->list.size();
@@ -30,7 +32,7 @@ void Judge::on_launch(World& world, const LaunchView& view) {
                        view.attention->page_size.has_value();
     (known || alone ? seen.bound : seen.unbound) = true;
     if (view.attention != nullptr) {
-      known ? judge_group(world, view, g) : judge_bounds_alone(view, g);
+      known ? judge_group(world, view, g) : judge_bounds_alone(world, view, g);
     }
     if (view.store != nullptr && view.claim != kNoSpace) seen.space = true;
   }
@@ -64,6 +66,21 @@ static std::pair<std::uint32_t, EventIndex> today(const World& world, const Fact
       break;
   }
   return {fact.version, kNever};
+}
+
+// Slots of a request's that nobody said: no page is known to be written by them.
+void Judge::miss_slots(const World& world, const LaunchView& view) {
+  const bool unknown = std::ranges::any_of(view.lanes, [&](const Lane& lane) {
+    const auto slots = std::span(view.slots).subspan(lane.slots_begin, lane.slots_count);
+    return lane.req != kNone && std::ranges::find(slots, SlotId{INT64_MIN}) != slots.end();
+  });
+  if (!unknown) return;
+  seen_backend(world, view.backend->name).miss({Rule::kOobPage, Rule::kWrongSpace});
+  for (const Targets::Group& group : view.targets->groups) {
+    if (group.pool == kNoPool) continue;
+    seen_pool(world, group.pool)
+        .miss({Rule::kPadLane, Rule::kFreedPage, Rule::kWrongOwner, Rule::kAliasedWrite});
+  }
 }
 
 static bool rebuilt_since(const World& world, const Fact& fact) {
@@ -115,8 +132,11 @@ void Judge::judge_binding(World& world, const LaunchView& view) {
       by = stale->by;
       again = said_again(world, *stale);
     }
-    if (by == kNever && bound && binding.pool != kNoPool) {
-      const Pool& pool = world.pool(binding.pool);
+    // Where no binding is known, the tensor's pool stands for it.
+    const std::uint32_t p =
+        bound && binding.pool == kNoPool ? world.pools.index(bound->pool) : binding.pool;
+    if (by == kNever && bound && p != kNoPool) {
+      const Pool& pool = world.pool(p);
       const bool other = bound->pool != kNone && bound->pool != pool.name;
       const std::int64_t tokens = view.attention != nullptr
                                       ? view.attention->page_size.value_or(pool.page_size)
@@ -216,6 +236,9 @@ void Judge::judge_group(World& world, const LaunchView& view, std::uint32_t g) {
   if (ground.missed.entries || ground.missed.lengths) {
     seen.miss({Rule::kOobPage, Rule::kWrongSpace});
     if (ground.missed.lengths) seen.miss({Rule::kShortTable});
+    seen_pool(world, targets.pool)
+        .miss({Rule::kFreedPage, Rule::kWrongOwner, Rule::kUninitRead, Rule::kWindowEvicted,
+               Rule::kAliasedWrite});
   }
   for (std::size_t r = 0; r < kRuleCount; ++r) {
     coverage_.judged(kRules[r].rule, ground.counts[r] * targets.members.size());
@@ -224,23 +247,32 @@ void Judge::judge_group(World& world, const LaunchView& view, std::uint32_t g) {
 
 // Nothing is bound that the trace knows, but the tensor's page count and page size: ids can be
 // judged against that, and nothing else.
-void Judge::judge_bounds_alone(const LaunchView& view, std::uint32_t g) {
+void Judge::judge_bounds_alone(const World& world, const LaunchView& view, std::uint32_t g) {
   const ev::Attention& e = *view.attention;
   if (!e.bound || !e.bound->pages.has_value() || !e.page_size.has_value()) return;
   const std::int64_t tokens = *e.page_size, bound = *e.bound->pages;
+  bool known = true;  // Each live entry of a request's lane.
   for (std::size_t i = 0; i < view.lanes.size(); ++i) {
     view.refresh(i);
     const Lane& lane = view.lanes[i];
-    if (lane.len < 0 || (lane.pages == nullptr && lane.table == nullptr)) continue;
-    const std::int64_t held = lane.pages != nullptr
-                                  ? static_cast<std::int64_t>(lane.pages->size())
-                                  : static_cast<std::int64_t>(lane.table->cells.size());
+    if (lane.len < 0 || (lane.pages == nullptr && lane.table == nullptr)) {
+      known = known && lane.req == kNone;
+      continue;
+    }
     const std::int64_t live =
         e.window.has_value() ? std::max<std::int64_t>(0, lane.q_pos + 1 - *e.window) : 0;
-    const std::int64_t end = std::min((lane.len + tokens - 1) / tokens - lane.first, held);
+    const std::int64_t all = (lane.len + tokens - 1) / tokens - lane.first;
+    // Cells far beyond the others are left out: how far they are is a number in a file.
+    const std::int64_t end =
+        std::min(all, lane.pages != nullptr ? lane.held()
+                                            : static_cast<std::int64_t>(lane.table->cells.size()));
+    known = known && (end == all || lane.req == kNone || lane.pages != nullptr);
     for (std::int64_t j = std::max<std::int64_t>(live / tokens - lane.first, 0); j < end; ++j) {
       Cell cell;
-      if (!lane.entry(j, cell)) continue;
+      if (!lane.entry(j, cell)) {
+        known = known && lane.req == kNone;
+        continue;
+      }
       coverage_.judged(Rule::kOobPage, view.targets->groups[g].members.size());
       if (raw(cell.page) >= 0 && raw(cell.page) < bound) continue;
       for (std::uint32_t member : view.targets->groups[g].members) {
@@ -255,6 +287,7 @@ void Judge::judge_bounds_alone(const LaunchView& view, std::uint32_t g) {
       }
     }
   }
+  if (!known) seen_backend(world, view.backend->name).miss({Rule::kOobPage});
 }
 
 // Within one graph launch nothing changes between two attentions: the same lanes of the same table

@@ -185,7 +185,9 @@ void Judge::miss_page(const World& world, const PageAct& act) {
     case Kind::kGive:
       return seen.miss({Rule::kAliasedWrite});
     case Kind::kJoin:
-      return seen.miss({Rule::kFreedPage, Rule::kUninitRead, Rule::kStaleContent});
+      seen.miss({Rule::kFreedPage});
+      if (act.act == Act::kPrefixHit) seen.miss({Rule::kUninitRead, Rule::kStaleContent});
+      return;
     case Kind::kTake:
       return seen.miss({Rule::kFreelist});
     case Kind::kWrite:

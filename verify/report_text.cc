@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <map>
 #include <set>
+#include <tuple>
 
 #include "verify/blame_trace.h"
 #include "verify/fetch.h"
@@ -136,29 +137,33 @@ std::string by_rule(const Report& r) {
 }
 
 std::string unchecked(const Report& r) {
-  // One line a rule: objects that lack the same events together.
-  std::map<std::pair<Rule, bool>, std::vector<std::string>> lines;
+  enum class Why : std::uint8_t { kNoEvents, kUnknown, kNothing };
+  constexpr std::pair<Why, const char*> kHeads[] = {
+      {Why::kNoEvents, "\nNot checked (the trace holds no such events there):\n"},
+      {Why::kUnknown, "\nNot checked in part (unknown there, since a gap or for good):\n"},
+      {Why::kNothing, "\nNot applicable (nothing to judge):\n"}};
+  // One line a rule: objects that lack the same together.
+  std::map<std::tuple<Rule, Why, std::string>, std::vector<std::string>> lines;
   for (const NotChecked& n : r.not_checked) {
     std::string object = n.object == kNone ? "the trace" : std::string(r.names->text(n.object));
     if (n.rank != INT64_MIN) object += " (rank " + std::to_string(n.rank) + ')';
-    lines[{n.rule, n.applicable}].push_back(object);
+    const Why why = !n.applicable ? Why::kNothing : n.unknown ? Why::kUnknown : Why::kNoEvents;
+    lines[{n.rule, why, n.needs}].push_back(object);
   }
   std::string out;
-  for (const bool applicable : {true, false}) {
+  for (const auto& [why, head] : kHeads) {
     std::string part;
     for (const auto& [key, objects] : lines) {
-      if (key.second != applicable) continue;
-      std::string name(info(key.first).name);
+      const auto& [rule, of, needs] = key;
+      if (of != why) continue;
+      std::string name(info(rule).name);
       name.resize(16, ' ');
       part += "  " + name;
       for (std::size_t i = 0; i < objects.size(); ++i) part += (i == 0 ? "" : ", ") + objects[i];
-      if (applicable) part += "  (needs " + std::string(info(key.first).needs) + ')';
+      if (why != Why::kNothing) part += "  (needs " + needs + ')';
       part += '\n';
     }
-    if (part.empty()) continue;
-    out += (applicable ? "\nNot checked (the trace holds no such events there):\n"
-                       : "\nNot applicable (nothing to judge):\n") +
-           part;
+    if (!part.empty()) out += head + part;
   }
   return out;
 }

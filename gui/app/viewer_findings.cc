@@ -160,10 +160,9 @@ void Viewer::say_what_was_not_checked() {
     }
     const std::string object = n.object == kNone ? "the trace" : text(n.object);
     std::vector<Line>& lines = not_checked_.lines;
-    if (lines.empty() || lines.back()[0].text != rule.name) {
-      lines.push_back({{std::string(rule.name)},
-                       {"  " + object},
-                       {"  (needs " + std::string(rule.needs) + ')', Tone::kDim}});
+    const std::string needs = "  (needs " + n.needs + ')';
+    if (lines.empty() || lines.back()[0].text != rule.name || lines.back()[2].text != needs) {
+      lines.push_back({{std::string(rule.name)}, {"  " + object}, {needs, Tone::kDim}});
     } else if (lines.back()[1].text.find(object) == std::string::npos) {
       lines.back()[1].text += ", " + object;
     }

@@ -156,6 +156,36 @@ TEST(Coverage, WhatAGapMadeUnknownIsNotCheckedWhereItWasLookedAt) {
   EXPECT_TRUE(contains(unchecked_of(gap + kSmallTrace + begun + '\n'), "INFLIGHT_HAZARD F"));
 }
 
+TEST(Coverage, SharesOfUnknownPagesLeaveWhatTheyDoNotUseChecked) {
+  const std::string head = std::string(kSmallTrace) + "{\"ev\":\"gap\",\"why\":\"ring\"}\n" +
+                           R"({"ev":"share","pool":"F","req":"B","pages":[1]})" + '\n';
+  EXPECT_TRUE(contains(unchecked_of(head), "FREED_PAGE F"));
+  EXPECT_FALSE(contains(unchecked_of(head), "UNINIT_READ F"));
+}
+
+TEST(Coverage, SlotsThatNobodySaidAreNotChecked) {
+  const auto stored = [](const char* slots) {
+    return unchecked_of(std::string(kSmallTrace) + R"({"ev":"buffer","buffer":"s"})" + '\n' +
+                        slots + R"({"ev":"store","backend":"t","layer":0,"slots":"s",)" +
+                        R"("rows":[{"req":"A","row":0,"n":1}]})" + '\n');
+  };
+  const char* said = "{\"ev\":\"slots\",\"buffer\":\"s\",\"values\":[4]}\n";
+  for (const char* line : {"OOB_PAGE t", "WRONG_OWNER F", "ALIASED_WRITE F"}) {
+    EXPECT_FALSE(contains(stored(said), line)) << line;
+    EXPECT_TRUE(contains(stored(""), line)) << line;
+  }
+}
+
+TEST(Coverage, TheReportTellsWhatIsUnknownFromWhatIsNotRecorded) {
+  const std::string text = report_text(
+      verify_lines(std::string(kSmallTrace) + "{\"ev\":\"gap\",\"why\":\"ring\"}\n" + kGoodLaunch));
+  EXPECT_NE(text.find("Not checked in part"), std::string::npos) << text;
+  EXPECT_NE(text.find("WRONG_OWNER     F  (needs what a gap made unknown of its pages)"),
+            std::string::npos)
+      << text;
+  EXPECT_NE(text.find("INFLIGHT_HAZARD F  (needs "), std::string::npos) << text;
+}
+
 TEST(Coverage, LiveCellsAndLengthsThatWereNeverSaidAreNotChecked) {
   const std::string buffer = std::string(kSmallTrace) + R"({"ev":"buffer","buffer":"b"}
 {"ev":"buffer","buffer":"n"}
@@ -174,6 +204,13 @@ TEST(Coverage, LiveCellsAndLengthsThatWereNeverSaidAreNotChecked) {
   EXPECT_TRUE(contains(launch("", R"({"req":"A","len":8,"row":0})"), "OOB_PAGE t"));
   EXPECT_TRUE(contains(launch(cells, R"({"req":"A","row":0})"), "OOB_PAGE t"));
   EXPECT_TRUE(contains(launch(cells, R"({"req":"A","row":0})"), "SHORT_TABLE t"));
+  for (const char* line : {"FREED_PAGE F", "WRONG_OWNER F", "UNINIT_READ F", "ALIASED_WRITE F"}) {
+    EXPECT_FALSE(contains(launch(cells, R"({"req":"A","len":8,"row":0})"), line)) << line;
+    EXPECT_TRUE(contains(launch(one, R"({"req":"A","len":8,"row":0})"), line)) << line;
+  }
+  // None of them is live; a list that stands with the launch is all there is.
+  EXPECT_FALSE(contains(launch("", R"({"req":"A","len":0,"row":0})"), "OOB_PAGE t"));
+  EXPECT_FALSE(contains(launch("", R"({"req":"A","len":8,"pages":[1]})"), "OOB_PAGE t"));
   // Of padding nobody need tell.
   EXPECT_FALSE(
       contains(launch(cells, R"({"req":"A","len":8,"row":0},{"req":null,"row":1})"), "OOB_PAGE t"));

@@ -238,6 +238,31 @@ TEST(Verify, AStoreIsOutsideWhereTheTensorEndsThatItGot) {
   EXPECT_EQ(count_of(large, Rule::kOobPage), 0u);
   EXPECT_EQ(count_of(large, Rule::kStaleBinding), 1u);
   EXPECT_EQ(count_of(stored(40, 10), Rule::kOobPage), 1u);
+  // Where no binding is known, the tensor's pool stands for it.
+  const Report unbound = verify_lines(R"({"ev":"pool","pool":"F","pages":8,"page_size":4}
+{"ev":"backend","backend":"t"}
+{"ev":"store","backend":"t","layer":0,"rows":[{"req":"A","slots":[36]}],"bound":{"pool":"F","pages":10}}
+)");
+  EXPECT_EQ(count_of(unbound, Rule::kStaleBinding), 1u);
+}
+
+TEST(Verify, CellsThatWereFarAreJudgedWithThoseThatReachThemLater) {
+  const auto table = [](int col, int cells, int bad) {
+    std::string pages;
+    for (int i = 0; i < cells; ++i) pages += (i == 0 ? "" : ",") + std::to_string(i == bad ? 9 : 1);
+    return R"({"ev":"table","buffer":"b","row":0,"col":)" + std::to_string(col) + ",\"pages\":[" +
+           pages + "]}\n";
+  };
+  const auto found = [&](const std::string& tables) {
+    return count_of(
+        verify_lines(std::string(kSmallTrace) + R"({"ev":"buffer","buffer":"b"})" + '\n' + tables +
+                     R"({"ev":"attention","backend":"t","layer":0,"table":"b",)" +
+                     R"("rows":[{"req":"A","len":24000,"row":0}]})" + '\n'),
+        Rule::kOobPage);
+  };
+  EXPECT_EQ(found(table(5000, 1, 0) + table(0, 5500, -1)), 0u);     // Written over.
+  EXPECT_EQ(found(table(5000, 1, -1) + table(0, 5900, 5800)), 1u);  // Beyond it.
+  EXPECT_EQ(found(table(5000, 1, 0) + table(0, 4900, -1) + table(5001, 10, -1)), 1u);
 }
 
 TEST(Verify, ALaunchOfSeveralLayersIsOneLaunchEach) {
