@@ -22,7 +22,7 @@ struct ptape_device_table {
   std::unique_ptr<pagetape::HostCompare> on_host;  // One of the two.
   std::unique_ptr<pagetape::DeviceCompare> on_device;
   std::int64_t steps = 0;
-  std::uint64_t seen = 0;     // Of the recorder's `dropped`, before the compare at hand …
+  std::uint64_t seen = 0;     // Of the recorder's `losses`, before the compare at hand …
   std::uint64_t dropped = 0;  // … and when all cells were last told.
 };
 
@@ -79,7 +79,7 @@ int compare_and_tell(std::span<const Part> parts, const ptape_at* at, void* stre
   std::size_t n = 0;
   for (const Part& part : parts) {
     ptape_device_table& table = *part.table;
-    table.seen = table.recorder.dropped();
+    table.seen = table.recorder.losses();
     const bool resend = table.seen != table.dropped;
     if (table.on_device != nullptr) {
       on_device[n++] = {table.on_device.get(), part.view, resend};
@@ -196,6 +196,11 @@ int ptape_table_replayed(ptape_device_table* table, const ptape_at* at, std::uin
   if (compares == 0) return PTAPE_OK;
   table->steps += compares;
   return tell(*table, at);
+}
+
+int ptape_table_stands(const ptape_device_table* table) {
+  if (table == nullptr) return argument_error("the table is null");
+  return table->dropped == table->recorder.losses() ? 1 : 0;
 }
 
 int ptape_table_close(ptape_device_table* table) {

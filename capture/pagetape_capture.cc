@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstring>
 #include <exception>
+#include <initializer_list>
 #include <memory>
 #include <new>
 #include <optional>
@@ -76,14 +77,15 @@ int append_ticketed(ptape_recorder* recorder, Record& record, std::size_t bytes,
   return error;
 }
 
-// Whether a line of the text form, `ev` first, is a launch.
-bool names_launch(std::string_view line) {
+// Whether a line of the text form, `ev` first, is an event of one of these kinds.
+bool names_one(std::string_view line, std::initializer_list<std::string_view> kinds) {
   line = line.substr(0, 32);
-  for (const std::string_view kind :
-       {"\"attention\"", "\"store\"", "\"copy\"", "\"graph_launch\"", "\"graph_step\""}) {
-    if (line.find(kind) != line.npos) return true;
-  }
-  return false;
+  return std::ranges::any_of(kinds,
+                             [&](std::string_view kind) { return line.find(kind) != line.npos; });
+}
+bool names_launch(std::string_view line) {
+  return names_one(
+      line, {"\"attention\"", "\"store\"", "\"copy\"", "\"graph_launch\"", "\"graph_step\""});
 }
 
 // Callers of ABI 1.5 and before have no lanes by column.
@@ -243,7 +245,9 @@ int ptape_json(ptape_recorder* recorder, const char* line, std::size_t bytes) {
     if (bytes > 0) std::memcpy(to, line, bytes);
   };
   if (names_launch({line, bytes})) return append_ticketed(recorder, record, bytes, fill);
-  return recorder->recorder->append(record, bytes, fill);
+  const int error = recorder->recorder->append(record, bytes, fill);
+  if (names_one({line, bytes}, {"\"gap\""})) recorder->recorder->note_gap();
+  return error;
 }
 
 int ptape_alloc(ptape_recorder* recorder, const ptape_at* at, ptape_name pool, ptape_name req,

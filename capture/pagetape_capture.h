@@ -30,7 +30,7 @@ extern "C" {
 #endif
 
 #define PTAPE_ABI_MAJOR 1
-#define PTAPE_ABI_MINOR 9
+#define PTAPE_ABI_MINOR 10
 #define PTAPE_API __attribute__((visibility("default")))
 
 /* An optional integer argument left out. */
@@ -237,7 +237,8 @@ PTAPE_API int ptape_launch_done(ptape_recorder*, const ptape_at*, ptape_ticket t
  * it writes the cells that changed since the last one into memory of the host, and what they are is
  * told in the trace where ptape_table_compare was called. The first one tells of all cells. It
  * waits for nothing and takes no memory. Changes for which there is no room are told by `dropped`,
- * and the next compare tells of all cells again; so does the next one after events were dropped.
+ * and the next compare tells of all cells again; so does the next one after events were dropped, or
+ * after a line of the recorder's said `gap`.
  * One thread and one stream at a time a table.
  *
  * In CUDA graphs: what is captured runs at each launch of the graph, so the trace is told by
@@ -303,6 +304,9 @@ PTAPE_API int ptape_tables_compare(const ptape_table_part* parts, size_t n, cons
                                    void* stream);
 /* A graph is launched that has so many compares of this table in it. */
 PTAPE_API int ptape_table_replayed(ptape_device_table*, const ptape_at*, uint32_t compares);
+/* 1 while what compares told of the table is known; 0: the next one has to tell of all cells, which
+ * one in a graph does not: compare behind it. Since ABI 1.10. */
+PTAPE_API int ptape_table_stands(const ptape_device_table*);
 /* After the last compare has run, before ptape_close. What it captured must not run again. */
 PTAPE_API int ptape_table_close(ptape_device_table*);
 

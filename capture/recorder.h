@@ -94,8 +94,12 @@ class Recorder {
   // ring finds it. Null on failure.
   std::shared_ptr<TableMemory> add_table(TableKind kind, const TableView& view,
                                          std::uint32_t& number, Status& status);
-  // Records left out so far, for want of room.
-  std::uint64_t dropped() const { return ring_.header().dropped.load(std::memory_order_relaxed); }
+  // How often what was told was lost so far: records left out for want of room, and gaps.
+  std::uint64_t losses() const {
+    return ring_.header().dropped.load(std::memory_order_relaxed) +
+           gaps_.load(std::memory_order_relaxed);
+  }
+  void note_gap() { gaps_.fetch_add(1, std::memory_order_relaxed); }
   Status flush();
   Status close();
   std::string last_error() const;
@@ -126,6 +130,7 @@ class Recorder {
   RingWriter ring_;
 
   // What stands in no record yet: names, and how many events found no room.
+  std::atomic<std::uint64_t> gaps_{0};
   std::atomic<std::uint32_t> undone_{0};
   mutable std::mutex mutex_;  // Of the names, and of saying what was dropped.
   std::unordered_map<std::string, ptape_name> ids_;

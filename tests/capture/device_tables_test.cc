@@ -282,6 +282,28 @@ TEST_F(DeviceTablesTest, ACompareThatNeverRanIsToldAsDropped) {
                                    R"({"ev": "step", "step": 1, "batch": 1})"));
 }
 
+TEST_F(DeviceTablesTest, BehindAGapAllIsToldAgain) {
+  view_.rows = 1;
+  ptape_device_table* table = open();
+  ptape_table_compare(table, nullptr, nullptr);
+  EXPECT_EQ(ptape_table_stands(table), 1);
+  line(R"({"ev": "note", "text": "no gap"})");
+  EXPECT_EQ(ptape_table_stands(table), 1);
+  line(R"({"ev": "gap", "why": "lost"})");
+  EXPECT_EQ(ptape_table_stands(table), 0);
+  cells_[1] = 9;
+  ptape_table_replayed(table, nullptr, 0);
+  EXPECT_EQ(ptape_table_stands(table), 0);
+  ptape_table_compare(table, nullptr, nullptr);
+  EXPECT_EQ(ptape_table_stands(table), 1);
+  ptape_table_close(table);
+  EXPECT_THAT(
+      close(),
+      ElementsAre(R"({"ev": "table", "buffer": "t", "row": 0, "col": 0, "pages": [0, 1, 2, 3]})",
+                  R"({"ev": "note", "text": "no gap"})", R"({"ev": "gap", "why": "lost"})",
+                  R"({"ev": "table", "buffer": "t", "row": 0, "col": 0, "pages": [0, 9, 2, 3]})"));
+}
+
 // `starts` counts entries side by side, whatever a tensor's stride is.
 TEST_F(DeviceTablesTest, IndexListsWithGapsAreRefused) {
   const std::int32_t starts[] = {0, 2, 4};

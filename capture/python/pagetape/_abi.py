@@ -93,7 +93,7 @@ def _sign_events(library) -> None:
 
 
 def _sign_devices(library) -> None:
-    """Tables and guards: since ABI 1.4; streams: since 1.5."""
+    """Tables and guards: since ABI 1.4; streams: since 1.5; whether a table stands: 1.10."""
     handle, at, view = ctypes.c_void_p, ctypes.POINTER(PtapeAt), ctypes.POINTER(PtapeTableView)
     _sign(library, "ptape_table_open", handle, handle, view, ctypes.c_int,
           *[ctypes.c_uint32] * 4)
@@ -109,6 +109,7 @@ def _sign_devices(library) -> None:
           ctypes.POINTER(PtapeGuardLaunch), handle)
     _sign(library, "ptape_guard_poll", ctypes.c_int, handle, ctypes.POINTER(PtapeGuardFinding))
     _sign(library, "ptape_table_replayed", ctypes.c_int, handle, at, ctypes.c_uint32)
+    _sign(library, "ptape_table_stands", ctypes.c_int, handle)
     for closing in ("ptape_table_close", "ptape_guarded_close", "ptape_guard_close"):
         _sign(library, closing, ctypes.c_int, handle)
     _sign(library, "ptape_stream", ctypes.c_int32, handle)

@@ -77,6 +77,7 @@ class DeviceTable:
     def __init__(self, native: NativeRecorder, view: PtapeTableView, buffer: str, space: str = "",
                  unit: str = "", slots: bool = False, kind: int = PAGES, lens: str = "") -> None:
         self._native = native
+        self.in_graph = False  # A compare of it is in a graph, which may run as long as that lives.
         self.buffer, self.rows, self.cols = buffer, view.rows, view.cols
         names = (native.name(text or None) for text in (buffer, lens, space, unit))
         self._handle = native.library.ptape_table_open(
@@ -102,6 +103,10 @@ class DeviceTable:
         """A graph with a compare of it in it was launched on the stream at this address."""
         self._native.recorded(self._native.library.ptape_table_replayed(
             self._handle, self._native.at(stream), 1))
+
+    def stands(self) -> bool:
+        """Is what was told of it known, so that a graph's compare, which tells of changes, will do?"""
+        return self._native.library.ptape_table_stands(self._handle) == 1
 
     @property
     def handle(self) -> Optional[int]:
@@ -178,6 +183,7 @@ class Guarded:
 
     def __init__(self, guard: Guard, cells, starts, reserved: int) -> None:
         self._library = guard.library
+        self.in_graph = False  # As of a DeviceTable.
         rows = starts.numel() - 1
         cols = min(cells.numel(), (MOST_CELLS - rows) // rows)
         view = view_of(cells, cols, starts)

@@ -179,6 +179,10 @@ class Buffers:
             one.close()
 
     def close(self) -> None:
+        """The engine may go on: what its graphs compare or check stays open as long as it has the
+        tensors, and is closed by their end."""
+        if any(one.in_graph for opened in self._open.values() for one in opened):
+            return
         for key in list(self._open):
             self._remove(key, [])
         self.lines.clear()
@@ -198,7 +202,11 @@ class Buffers:
                 line.view.rows = table.rows
         together = TogetherCompared(self.recorder.native(), list(lines),
                                     [line.view for line in lines.values()])
-        return list(lines) if together.compare(stream) else []
+        if not together.compare(stream):
+            return []
+        for table in lines:
+            table.in_graph = True
+        return list(lines)
 
     def _graph_has(self, known: Cache, addresses: List[int], counts: List[int]) -> bool:
         lines = [self.lines.get(address) for address, count in zip(addresses, counts) if count]
@@ -258,6 +266,8 @@ class Buffers:
             line.starts.of_batch(known.batches, known.prepared)
         elif not line.starts.are_of(known.batches):
             return indices
+        else:
+            line.guarded.in_graph = True
         checked = line.guarded.check(layer, bound, stream_of(cells))
         if not checked or line.guarded.copy is None:
             return indices

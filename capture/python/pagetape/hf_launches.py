@@ -91,11 +91,13 @@ class Launches:
 
     def _graph_launched(self, captured: List[tuple]) -> None:
         """It has its work: what is told of it costs it nothing."""
-        for tables, *what in captured:
-            if tables:
-                known, cache, *_ = what
-                known.compare_ahead(tables)
-                self.recorder.replayed(tables, stream_of(cache.key_cache[0]))
+        tables, known, cache, *_ = captured[0]
+        if not tables or self.recorder.native() is None:
+            return  # Reading them by copies would wait for the graph: the step is a gap.
+        if all(table.stands() for table in tables):
+            known.compare_ahead(tables)  # Else they are compared once more, behind it.
+        self.recorder.replayed(tables, stream_of(cache.key_cache[0]))
+        for _, *what in captured:
             self._tell(*what)
 
     def _tell(self, known: Cache, cache, layer: int, read_index, write_index) -> Tuple[Pair, bool]:

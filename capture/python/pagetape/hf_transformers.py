@@ -319,7 +319,8 @@ class Hooks:
                         launches.ended(known, known.updates != before)
                         if known.updates == before:
                             blocks.gap(known.groups, "a step ran without PagedAttentionCache."
-                                       "update: decoding by block table")
+                                       "update: decoding by block table, or a CUDA graph whose "
+                                       "lists are not compared")
                     except Exception as error:  # pylint: disable=broad-except
                         shield.stop(place, error)
                 return result

@@ -12,7 +12,7 @@ from json.encoder import encode_basestring_ascii
 from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
 from ._abi import ABSENT, NUMBERS, Bound, LayerLaunches, Rows
-from .importhook import strict
+from .importhook import shield, strict
 
 
 IDS = (1 - (1 << 31), (1 << 31) - 1)  # One beyond them is told as the nearest, which no pool holds.
@@ -164,6 +164,7 @@ class LateSink:
             if strict():
                 raise
             print(f"pagetape: process {os.getpid()} is not recorded: {error}", file=sys.stderr)
+            shield.stopped = True  # What hooks would find out is told nobody.
             return Nowhere()
 
     def flush(self) -> None:
@@ -359,6 +360,8 @@ class Recorder:
 
     def replayed(self, tables, stream: int) -> None:
         """Tells what DeviceTables held in a graph that compares them and was launched there."""
+        if self.native() is None:
+            return
         with self._lock:
             self.events += len(tables)
             for table in tables:
