@@ -101,6 +101,48 @@ class Slots:
         return self._count
 
 
+class TokenAllocator:
+    """As TokenToKVPoolAllocator, which hands out pages of one token."""
+
+    def __init__(self):
+        self.free_group, self.free_pages = None, 0
+
+    def alloc(self, need_size):
+        return Slots(need_size)
+
+    def free(self, free_index):
+        if self.free_group is not None:
+            self.free_group.append(free_index)
+
+    def free_group_begin(self):
+        self.free_group = []
+
+    def free_group_end(self):
+        pending, self.free_group = self.free_group, None
+        if pending:
+            self.free(Slots(sum(one.numel() for one in pending)))
+
+    def clear(self):
+        self.free_group = None
+
+
+class SwaAllocator:
+    """As 0.5.19's SWATokenToKVPoolAllocator within a group of frees."""
+
+    def __init__(self, full):
+        self.full_attn_allocator, self.swa_attn_allocator = full, object()
+
+    def alloc(self, need_size):
+        return Slots(need_size)
+
+    alloc_extend = alloc_extend_swa_tail = alloc_decode = alloc
+
+    def free(self, free_index):
+        pass
+
+    free_full = free
+
+
 class Rows:
     """As ReqToTokenPool."""
 
@@ -120,14 +162,23 @@ class OnAGpuTest(unittest.TestCase):
     def setUp(self):
         self.events, self.pools = Events(), None
         self.pools = Pools(self.events, False)
-        self.pools.pages[1] = Holders(self.events, "F")
-        self.pools.owners[1] = object()
         self.pools.there.afresh = mock.Mock()
         module = SimpleNamespace(MHATokenToKVPool=type("MHATokenToKVPool", (), {}),
                                  ReqToTokenPool=type("ReqToTokenPool", (Rows,), {}))
         module.ReqToTokenPool.__init__ = lambda table: None
-        PoolHooks(self.pools).memory_pool(module)
+        self.hooks = PoolHooks(self.pools)
+        self.hooks.memory_pool(module)
         self.rows = module.ReqToTokenPool()
+        tokens = SimpleNamespace(
+            TokenToKVPoolAllocator=type("TokenToKVPoolAllocator", (TokenAllocator,), {}))
+        self.hooks.token_allocator(tokens)
+        self.tokens = self.follow(tokens.TokenToKVPoolAllocator(), "F")
+
+    def follow(self, allocator, pool):
+        self.pools.pages[id(allocator)] = Holders(self.events, pool)
+        self.pools.owners[id(allocator)] = mock.Mock()
+        self.pools.kept.append(allocator)
+        return allocator
 
     def arrive(self, rid, row, found):
         self.rows.alloc([SimpleNamespace(rid=rid, row=row, prefix_indices=Slots(found))])
@@ -149,14 +200,37 @@ class OnAGpuTest(unittest.TestCase):
 
     def test_a_row_that_is_written_after_its_own_pages_went_back(self):
         self.arrive("A", 1, 0)
-        self.pools.freed_some = True
+        self.tokens.free(Slots(64))
         self.rows.write((1, slice(0, 64)), Slots(64))
         self.assertEqual(self.events.taken()[1:], [self.gap])
+
+    def test_the_same_while_frees_are_held_back(self):
+        self.arrive("A", 1, 0)
+        self.tokens.free_group_begin()
+        self.tokens.free(Slots(0))
+        self.rows.write((1, slice(0, 64)), Slots(64))
+        self.assertEqual(self.events.taken()[1:], [])
+        self.tokens.free(Slots(64))
+        self.pools.owners[id(self.tokens)].freed.assert_not_called()
+        self.rows.write((1, slice(0, 64)), Slots(64))
+        self.assertEqual(self.events.taken(), [self.gap])
+
+    def test_the_same_where_a_pair_of_pools_holds_them_back(self):
+        pair = SwaAllocator(self.tokens)
+        module = SimpleNamespace(SWATokenToKVPoolAllocator=type(pair))
+        self.hooks.swa_allocator(module)
+        self.pools.maps[id(pair)] = None
+        self.pools.write_map = mock.Mock()
+        self.arrive("A", 1, 0)
+        for free in (pair.free, pair.free_full):
+            self.pools.freed_some = False
+            free(Slots(64))
+            self.assertTrue(self.pools.freed_some)
 
     def test_what_another_request_gave_back_as_it_ended_is_not_that(self):
         self.arrive("A", 1, 0)
         self.arrive("B", 2, 0)
-        self.pools.freed_some = True
+        self.tokens.free(Slots(64))
         self.rows.free(SimpleNamespace(req_pool_idx=2))
         self.rows.write((1, slice(0, 64)), Slots(64))
         self.assertEqual([told[0] for told in self.events.taken()], ["request"] * 3)

@@ -148,9 +148,10 @@ class PoolHooks:
 
         def make_free(original):
             def free(allocator, free_index):
-                if id(allocator) in pools.pages and allocator.free_group is None and \
-                        free_index.numel():
-                    self._free(allocator, free_index)
+                if id(allocator) in pools.pages and free_index.numel():
+                    pools.freed_some = True
+                    if allocator.free_group is None:
+                        self._free(allocator, free_index)
                 result = original(allocator, free_index)
                 pools.settle()
                 return result
@@ -165,7 +166,6 @@ class PoolHooks:
         """Of a pool whose pages are tokens."""
         pools = self.pools
         pools.settle(ends=False)
-        pools.freed_some = True
         there = pools.owners.get(id(allocator))
         if there is None:
             pools.returned(allocator, ints(pages))
@@ -216,8 +216,7 @@ class PoolHooks:
             if id(allocator) not in pools.pages or id(allocator) in self._freeing:
                 return original(allocator, *args, **kwargs)
             pools.settle(ends=False)
-            pools.freed_some = pools.freed_some or any(
-                one.numel() for one in (*args, *kwargs.values()) if hasattr(one, "numel"))
+            pools.freed_some = pools.freed_some or _some(args, kwargs)
             there = pools.owners.get(id(allocator))
             before = None if there is not None else pools.free_list(allocator)
             self._freeing.add(id(allocator))
@@ -260,6 +259,10 @@ class PoolHooks:
                     pools.track(allocator.swa_attn_allocator, kvcache.swa_kv_pool):
                 pools.declare_map(allocator)
 
+        def given_back(allocator, _result, free_index):
+            if id(allocator) in pools.maps and free_index.numel():
+                pools.freed_some = True
+
         after(cls, "__init__", built)
         for name in ("alloc", "alloc_extend", "alloc_extend_swa_tail", "alloc_decode"):
             wrap(cls, name, self._make_pairing)
@@ -267,6 +270,8 @@ class PoolHooks:
                              ("clear", False), ("free_swa", True), ("free_swa_segment", True)):
             if hasattr(cls, name):
                 wrap(cls, name, lambda original, e=evicts: self._then_map(original, e))
+        if hasattr(cls, "free_full"):
+            after(cls, "free_full", given_back)
 
         def mapped(allocator, _result, *_args, **_kwargs):
             """A cache gives full pages other SWA pages; freeing methods have their own place."""
@@ -311,6 +316,8 @@ class PoolHooks:
             if id(allocator) not in pools.maps:
                 return original(allocator, *args, **kwargs)
             pools.settle(ends=False)
+            # 0.5.19 holds them back here: the allocators of its pools hear of it at a group's end.
+            pools.freed_some = pools.freed_some or not evicts and _some(args, kwargs)
             if evicts and not pools.freeing:
                 self._mark_leaving(allocator, args[0] if args else kwargs["free_index"])
             pools.freeing += 1
@@ -333,6 +340,11 @@ class PoolHooks:
         slots = ints(slots)
         self.pools.pages[id(allocator.swa_attn_allocator)].leave(
             slot // int(allocator.page_size) for slot in slots if slot > 0)
+
+
+def _some(args, kwargs) -> bool:
+    """Whether a tensor among them has entries."""
+    return any(one.numel() for one in (*args, *kwargs.values()) if hasattr(one, "numel"))
 
 
 def _rids(reqs) -> List[str]:
