@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "capture" / "python
 
 from pagetape import recording  # noqa: E402
 from pagetape.importhook import shield  # noqa: E402
+from pagetape.sglang import Adapter  # noqa: E402
 from pagetape.sglang_holders import CACHE, UNRESOLVED, Holders  # noqa: E402
 from pagetape.sglang_hooks import PoolHooks, _places_of  # noqa: E402
 from pagetape.sglang_owners import Lanes, heads_of  # noqa: E402
@@ -99,6 +100,11 @@ class Slots:
 
     def numel(self):
         return self._count
+
+
+class Lengths:
+    def tolist(self):
+        return []
 
 
 class TokenAllocator:
@@ -223,9 +229,44 @@ class OnAGpuTest(unittest.TestCase):
         self.pools.write_map = mock.Mock()
         self.arrive("A", 1, 0)
         for free in (pair.free, pair.free_full):
-            self.pools.freed_some = False
             free(Slots(64))
-            self.assertTrue(self.pools.freed_some)
+            self.rows.write((1, slice(0, 64)), Slots(64))
+            self.assertTrue(self.pools.unowned)
+            self.pools.unowned = False
+
+    def test_what_the_cache_or_a_window_gave_up_is_not_that(self):
+        def alloc_for_extend(batch):
+            self.tokens.free(Slots(64))
+            self.rows.write((1, slice(0, 64)), Slots(64))
+            self.tokens.free(Slots(64))
+
+        def alloc_for_decode(batch, token_per_req):
+            pass
+
+        module = SimpleNamespace(alloc_for_extend=alloc_for_extend,
+                                 alloc_for_decode=alloc_for_decode)
+        self.hooks.batches(module)
+        window = self.follow(type(self.tokens)(), "S")
+        self.pools._paired.append(SimpleNamespace(swa_attn_allocator=window))
+        self.arrive("A", 1, 0)
+        module.alloc_for_extend(SimpleNamespace(reqs=[], prefix_lens=[], seq_lens_cpu=Lengths()))
+        self.rows.write((1, slice(0, 64)), Slots(64))
+        window.free(Slots(64))
+        self.rows.write((1, slice(0, 64)), Slots(64))
+        self.assertEqual(self.events.taken()[1:], [])
+
+    def test_nor_is_what_was_freed_before_a_group_ended_or_a_step_began(self):
+        adapter = Adapter.__new__(Adapter)
+        adapter.pools, adapter.recorder = self.pools, self.events
+        self.arrive("A", 1, 0)
+        self.tokens.free(Slots(64))
+        adapter.step(1, "decode", 1)
+        self.rows.write((1, slice(0, 64)), Slots(64))
+        self.tokens.free_group_begin()
+        self.tokens.free(Slots(64))
+        self.tokens.free_group_end()
+        self.rows.write((1, slice(0, 64)), Slots(64))
+        self.assertEqual([told[0] for told in self.events.taken()], ["request", "step"])
 
     def test_what_another_request_gave_back_as_it_ended_is_not_that(self):
         self.arrive("A", 1, 0)

@@ -47,7 +47,7 @@ class PoolHooks:
             if not isinstance(indices, tuple) or not isinstance(indices[1], slice) or \
                     not hasattr(values, "numel") or int(indices[0]) not in pools.rows:
                 return
-            if pools.freed_some and values.numel():
+            if pools.freed_some and values.numel() and not pools.allocating:
                 pools.reused()
             pools.freed_some = False
             pools.named(int(indices[0]), int(indices[1].start or 0), values)
@@ -118,10 +118,12 @@ class PoolHooks:
                     lanes = lanes_of(**{one: given[one] for one in parameters})
                 if lanes is not None and len(lanes.reqs) == len(lanes.begins) == len(lanes.ends):
                     pools.lanes = lanes
+                pools.allocating = True
                 try:
                     return original(*args, **kwargs)
                 finally:
-                    pools.lanes = None
+                    # What was freed in there the prefix cache or a window gave up.
+                    pools.lanes, pools.allocating, pools.freed_some = None, False, False
 
             return allocate
 
@@ -149,7 +151,7 @@ class PoolHooks:
         def make_free(original):
             def free(allocator, free_index):
                 if id(allocator) in pools.pages and free_index.numel():
-                    pools.freed_some = True
+                    pools.gave_back(allocator)
                     if allocator.free_group is None:
                         self._free(allocator, free_index)
                 result = original(allocator, free_index)
@@ -161,6 +163,12 @@ class PoolHooks:
         wrap(cls, "alloc", make_alloc)
         wrap(cls, "free", make_free)
         wrap(cls, "clear", self._make_free)
+        after(cls, "free_group_end", lambda _allocator, _result: self._ended("free_group_end"))
+
+    def _ended(self, name: str) -> None:
+        """What a group of frees held back was for rows that were written before its end."""
+        if name == "free_group_end":
+            self.pools.freed_some = False
 
     def _free(self, allocator, pages) -> None:
         """Of a pool whose pages are tokens."""
@@ -216,7 +224,8 @@ class PoolHooks:
             if id(allocator) not in pools.pages or id(allocator) in self._freeing:
                 return original(allocator, *args, **kwargs)
             pools.settle(ends=False)
-            pools.freed_some = pools.freed_some or _some(args, kwargs)
+            if _some(args, kwargs):
+                pools.gave_back(allocator)
             there = pools.owners.get(id(allocator))
             before = None if there is not None else pools.free_list(allocator)
             self._freeing.add(id(allocator))
@@ -231,6 +240,7 @@ class PoolHooks:
             # Most give pages back by _release_page_ids.
             elif original.__name__ in ("clear", "restore_state") and not pools.unowned:
                 there.all_free(pools.free_list(allocator))
+            self._ended(original.__name__)
             pools.settle()
             return result
 
@@ -261,7 +271,7 @@ class PoolHooks:
 
         def given_back(allocator, _result, free_index):
             if id(allocator) in pools.maps and free_index.numel():
-                pools.freed_some = True
+                pools.gave_back(allocator)
 
         after(cls, "__init__", built)
         for name in ("alloc", "alloc_extend", "alloc_extend_swa_tail", "alloc_decode"):
@@ -317,7 +327,8 @@ class PoolHooks:
                 return original(allocator, *args, **kwargs)
             pools.settle(ends=False)
             # 0.5.19 holds them back here: the allocators of its pools hear of it at a group's end.
-            pools.freed_some = pools.freed_some or not evicts and _some(args, kwargs)
+            if not evicts and _some(args, kwargs):
+                pools.gave_back(allocator)
             if evicts and not pools.freeing:
                 self._mark_leaving(allocator, args[0] if args else kwargs["free_index"])
             pools.freeing += 1
@@ -326,6 +337,7 @@ class PoolHooks:
             finally:
                 pools.freeing -= 1
                 pools.write_map(allocator)
+                self._ended(original.__name__)
 
         return free
 

@@ -56,7 +56,8 @@ class Pools:
         self._named: List[Tuple[str, int, object]] = []  # request, first token, slots in its row
         self._left: List[str] = []  # requests that left their row while frees are held back
         self.there = Tensors(recorder)
-        self.freed_some = False  # Since a row was last written or left.
+        self.freed_some = False  # For a row that is now written, as far as is known.
+        self.allocating = False  # Within a call that has lanes.
         self.unowned = False  # On a GPU: who holds pages is no longer told.
         self.owners: Dict[int, Owners] = {}  # id(allocator of one pool), of those on a GPU
         self.map_pages: Dict[int, MapPages] = {}  # id(composite allocator), of those
@@ -144,6 +145,12 @@ class Pools:
         self.unowned = True
         self.recorder.emit("gap", why=REUSED, pools=[one.pool for one in self.pages.values()])
         self.there.afresh()
+
+    def gave_back(self, allocator) -> None:
+        """Pages, at once or when a group of frees ends. Where that is for cached ones that are the
+        same, the row is written next; rows name those of the full pool."""
+        if not any(allocator is pair.swa_attn_allocator for pair in self._paired):
+            self.freed_some = True
 
     def leave(self, row: int) -> None:
         """What the request gave back may be held until a group of frees ends: so is its end."""
