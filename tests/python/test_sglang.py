@@ -86,6 +86,18 @@ class HoldersTest(unittest.TestCase):
         self.assertEqual(self.events.taken(), [
             ("evict", "F", "B", 0, 1), ("free", "F", CACHE, [1])])
 
+    def test_what_moves_is_at_no_time_no_ones_and_never_the_caches(self):
+        self.pages.hold(9, "A", None)
+        self.pages.named("B", [(1, 2)])
+        self.events.taken()
+        self.pages.moved("A", "B")
+        self.assertEqual(self.events.taken(), [
+            ("share", "F", "B", [1], 0), ("share", "F", "B", [3], 2), ("share", "F", "B", [9]),
+            ("free", "F", "A", [1, 2, 3, 9])])
+        self.pages.returned([3])
+        self.pages.moved("A", "B")
+        self.assertEqual(self.events.taken(), [("free", "F", "B", [3])])
+
     def test_pages_that_are_not_side_by_side_are_told_apart(self):
         self.pages.named("B", [(0, 1), (2, 3), (3, 9)])
         self.assertEqual(self.events.taken(), [("share", "F", "B", [1], 0),
@@ -267,6 +279,15 @@ class OnAGpuTest(unittest.TestCase):
         self.tokens.free_group_end()
         self.rows.write((1, slice(0, 64)), Slots(64))
         self.assertEqual([told[0] for told in self.events.taken()], ["request", "step"])
+
+    def test_a_sessions_next_request_has_the_row_of_the_one_before(self):
+        self.arrive("A", 1, 0)
+        self.arrive("A", 1, 0)  # Its next chunk.
+        self.arrive("B", 1, 0)
+        self.rows.free(SimpleNamespace(req_pool_idx=1))
+        self.assertEqual(self.events.taken(), [
+            ("request", "A", "arrive"), ("request", "B", "arrive"), self.gap,
+            ("request", "A", "finish"), ("request", "B", "finish")])
 
     def test_what_another_request_gave_back_as_it_ended_is_not_that(self):
         self.arrive("A", 1, 0)

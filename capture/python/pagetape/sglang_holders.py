@@ -43,6 +43,20 @@ class Holders:
         for first, run in runs:
             self._recorder.emit("share", pool=self.pool, req=holder, pages=run, first=first)
 
+    def moved(self, holder: str, to: str) -> None:
+        """What a request holds another one does from here on, at the same places."""
+        pages = list(self._pages.pop(holder, ()))
+        placed = [(self._held[page].pop(holder), page) for page in pages]
+        self.named(to, sorted(one for one in placed if one[0] is not None))
+        rest = [page for column, page in placed
+                if column is None and to not in self._held[page]]
+        for page in rest:
+            self.hold(page, to, None)
+        if rest:
+            self._recorder.emit("share", pool=self.pool, req=to, pages=rest)
+        if pages:
+            self._recorder.emit("free", pool=self.pool, req=holder, pages=pages)
+
     def leave(self, pages) -> None:
         """These will come back because they left the window."""
         self._leaving.update(pages)

@@ -37,7 +37,7 @@ class PoolHooks:
 
         def taken(table, result, reqs, *args, **kwargs):
             for req, row in zip(reqs, result or []):
-                if int(row) not in pools.rows:
+                if pools.request_of(int(row)) != str(req.rid):
                     pools.arrive(int(row), req)
 
         after(rows, "alloc", taken)

@@ -119,15 +119,24 @@ class Pools:
     def arrive(self, row: int, req) -> None:
         """The request has a row, and what it was found in the prefix cache beside it."""
         self.settle()
-        request = str(req.rid)
+        request, before = str(req.rid), self.rows.get(row)
         self.rows[row] = request
         self._extents[row] = getattr(req, "kv", None)
         self.recorder.emit("request", req=request, state="arrive")
+        if before is not None:
+            self._succeed(before, request)
         found = getattr(req, "prefix_indices", None)
         if found is not None and found.numel():
             self.reused()
             self.named(row, 0, found)
             self.settle()
+
+    def _succeed(self, before: str, request: str) -> None:
+        """The next request of a session has its row, and with it all that the one before held."""
+        self.reused()
+        for holders in self.pages.values():
+            holders.moved(before, request)
+        self.recorder.emit("request", req=before, state="finish")
 
     def named(self, row: int, begin: int, slots) -> None:
         """The row's tokens from `begin` on stand in these slots: told once what waits is told. On
