@@ -36,7 +36,8 @@ hooks.install()
 standins.install_absent("setproctitle", "uvicorn", "fastapi")
 place = "sglang.srt.managers.scheduler"
 importlib.import_module(place)
-print(*(one.split(":")[1] for one in hooks.applied if one.startswith(place + ":")))
+ours = (place, "sglang.srt.disaggregation.decode")
+print(*(one.split(":")[1] for one in hooks.applied if one.split(":")[0] in ours))
 """
 
 
@@ -99,7 +100,7 @@ class CachedSglang(unittest.TestCase):
                                                  for e in evicted], run)
 
     def test_the_schedulers_hooks_fit(self):
-        """Its module itself; of a server's packages those that are not there are stand-ins."""
+        """Its module itself, and that of a server for decoding alone, which it imports; of a server's packages those that are not there are stand-ins."""
         for release in ("defect", "fixed"):
             done = subprocess.run(
                 [os.path.join(os.environ["PAGETAPE_ENGINES"], "venv/bin/python"), "-W", "ignore",
@@ -110,7 +111,7 @@ class CachedSglang(unittest.TestCase):
                              os.path.join(live.ROOT, "capture/python/drives"),
                              os.path.join(os.environ["PAGETAPE_ENGINES"], "sglang-" + release)])),
                 stdout=subprocess.PIPE, text=True, check=True, timeout=1500)
-            self.assertEqual(done.stdout.splitlines()[-1], "rank scheduler", release)
+            self.assertEqual(done.stdout.splitlines()[-1], "decode_server rank scheduler", release)
 
     def test_a_retracted_request_finds_its_prompt_again(self):
         for run in self.clean():

@@ -98,6 +98,12 @@ class HoldersTest(unittest.TestCase):
         self.pages.moved("A", "B")
         self.assertEqual(self.events.taken(), [("free", "F", "B", [3])])
 
+    def test_who_holds_nothing_more_is_forgotten(self):
+        self.pages.returned([1, 2])
+        self.assertEqual(list(self.pages._pages), ["A"])
+        self.pages.returned([3])
+        self.assertEqual(self.pages._pages, {})
+
     def test_pages_that_are_not_side_by_side_are_told_apart(self):
         self.pages.named("B", [(0, 1), (2, 3), (3, 9)])
         self.assertEqual(self.events.taken(), [("share", "F", "B", [1], 0),
@@ -296,6 +302,50 @@ class OnAGpuTest(unittest.TestCase):
         self.rows.free(SimpleNamespace(req_pool_idx=2))
         self.rows.write((1, slice(0, 64)), Slots(64))
         self.assertEqual([told[0] for told in self.events.taken()], ["request"] * 3)
+
+
+class DecodeServerTest(unittest.TestCase):
+    """What others prefilled has rows and pages before it comes."""
+
+    def setUp(self):
+        self.events = Events()
+        self.pools = Pools(self.events, False)
+        self.pools.there.afresh = mock.Mock()
+        self.pools.pages[1] = Holders(self.events, "F")
+        self.seen = []
+
+        def alloc_for_decode_prealloc(allocator, *, req, fill_len, delta_len, prefix_len,
+                                      total_prefix_len, prefix_indices, uses_swa_tail,
+                                      swa_tail_len, req_to_token_pool=None):
+            self.seen.append(self.pools.lanes)
+
+        self.module = SimpleNamespace(
+            DecodeReqToTokenPool=type("DecodeReqToTokenPool", (Rows,), {}),
+            alloc_for_decode_prealloc=alloc_for_decode_prealloc)
+        self.module.DecodeReqToTokenPool.__init__ = lambda table: None
+        PoolHooks(self.pools).decode_server(self.module)
+
+    def allocate(self, req, found):
+        self.module.alloc_for_decode_prealloc(
+            None, req=req, fill_len=9, delta_len=9 - found, prefix_len=found,
+            total_prefix_len=found, prefix_indices=None, uses_swa_tail=False, swa_tail_len=0)
+
+    def test_its_rows_are_followed_and_it_says_for_whom_it_allocates(self):
+        rows = self.module.DecodeReqToTokenPool()
+        self.assertEqual(self.pools.row_tables, [rows])
+        req = SimpleNamespace(rid="A", row=1, req_pool_idx=1)
+        rows.alloc([req])
+        self.allocate(req, 0)
+        rows.free(req)
+        self.assertEqual(self.seen, [Lanes(["A"], [0], [9])])
+        self.assertEqual(self.events.taken(), [("request", "A", "arrive"),
+                                               ("request", "A", "finish")])
+
+    def test_what_it_finds_in_its_own_cache_is_reused(self):
+        self.pools.owners[1] = mock.Mock()
+        self.allocate(SimpleNamespace(rid="A"), 4)
+        self.assertEqual(self.seen, [Lanes(["A"], [4], [9])])
+        self.assertEqual(self.events.taken(), [("gap", REUSED, ["F"])])
 
 
 class DraftsPoolTest(unittest.TestCase):

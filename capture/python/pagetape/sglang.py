@@ -95,6 +95,7 @@ def _of_a_server(pools: PoolHooks, scheduler: SchedulerHooks) -> tuple:
         (drafts + "eagle_utils", pools.drafts, ()),
         (drafts + "dflash_info_v2", pools.drafts, ()),
         (drafts + "uno_info", pools.drafts, ()),
+        ("sglang.srt.disaggregation.decode", pools.decode_server, ()),
         (managers + "scheduler", scheduler.rank, ()),
         (managers + "scheduler", scheduler.scheduler, ("step", "accept", "launch_done")),
     )

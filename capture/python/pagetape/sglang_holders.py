@@ -68,7 +68,7 @@ class Holders:
         for page in pages:
             # Nobody: taken before the recorder was there.
             for holder, column in (self._held.pop(page, None) or {UNRESOLVED: None}).items():
-                self._pages.get(holder, {}).pop(page, None)
+                self._let_go(holder, page)
                 if page in self._leaving and column is not None:
                     self._recorder.emit("evict", pool=self.pool, req=holder, logical=column,
                                         page=page)
@@ -77,6 +77,12 @@ class Holders:
         self._leaving.difference_update(pages)
         for holder, those in freed.items():
             self._recorder.emit("free", pool=self.pool, req=holder, pages=those)
+
+    def _let_go(self, holder: str, page: int) -> None:
+        pages = self._pages.get(holder, {})
+        pages.pop(page, None)
+        if not pages:
+            self._pages.pop(holder, None)
 
     def left(self, holder: str) -> None:
         """A request left its row: what it still holds the cache keeps. At no time is it no one's.

@@ -32,7 +32,25 @@ class PoolHooks:
                 pools.declare_pool(pool, "pool", layers)
 
         after(module.MHATokenToKVPool, "__init__", built)
-        rows = module.ReqToTokenPool
+        self._watch_rows(module.ReqToTokenPool)
+
+    # disaggregation/decode.py: a server that gets what others prefilled
+    def decode_server(self, module) -> None:
+        """Its rows, and for whom it allocates before what was prefilled comes. A hybrid pool of
+        rows takes just __init__ from it."""
+        self._watch_rows(module.DecodeReqToTokenPool)
+        pools = self.pools
+
+        def lanes(req, fill_len, total_prefix_len):
+            if total_prefix_len > 0:
+                pools.reused()
+            return Lanes(_rids([req]), [int(total_prefix_len)], [int(fill_len)])
+
+        self._watch_lanes(module, "alloc_for_decode_prealloc", lanes, "req", "fill_len",
+                          "total_prefix_len")
+
+    def _watch_rows(self, rows) -> None:
+        pools = self.pools
         after(rows, "__init__", lambda table, _r, *a, **k: pools.row_tables.append(table))
 
         def taken(table, result, reqs, *args, **kwargs):
