@@ -100,7 +100,8 @@ class CachedSglang(unittest.TestCase):
                                                  for e in evicted], run)
 
     def test_the_schedulers_hooks_fit(self):
-        """Its module itself, and that of a server for decoding alone, which it imports; of a server's packages those that are not there are stand-ins."""
+        """Its module itself, and that of a server for decoding alone, which it imports;
+        of a server's packages those that are not there are stand-ins."""
         for release in ("defect", "fixed"):
             done = subprocess.run(
                 [os.path.join(os.environ["PAGETAPE_ENGINES"], "venv/bin/python"), "-W", "ignore",

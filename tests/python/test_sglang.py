@@ -17,7 +17,7 @@ from pagetape.sglang import Adapter  # noqa: E402
 from pagetape.sglang_holders import CACHE, UNRESOLVED, Holders  # noqa: E402
 from pagetape.sglang_hooks import PoolHooks, _places_of  # noqa: E402
 from pagetape.sglang_owners import Lanes, heads_of  # noqa: E402
-from pagetape.sglang_pools import REUSED, Pools  # noqa: E402
+from pagetape.sglang_pools import REUSED, Pools, in_group  # noqa: E402
 from pagetape.sglang_scheduler import SchedulerHooks  # noqa: E402
 
 
@@ -302,6 +302,32 @@ class OnAGpuTest(unittest.TestCase):
         self.rows.free(SimpleNamespace(req_pool_idx=2))
         self.rows.write((1, slice(0, 64)), Slots(64))
         self.assertEqual([told[0] for told in self.events.taken()], ["request"] * 3)
+
+
+class GroupsTest(unittest.TestCase):
+    def test_of_all_releases(self):
+        for held_back, fields in ((False, {}), (False, {"free_group": None}),
+                                  (True, {"free_group": []})):
+            self.assertEqual(in_group(SimpleNamespace(**fields)), held_back)
+        for outside in (True, False):
+            older = SimpleNamespace(free_group=[], is_not_in_free_group=outside)
+            self.assertEqual(in_group(older), not outside)
+
+    def test_an_older_release_frees_at_once_and_its_requests_end(self):
+        events = Events()
+        pools = Pools(events, False)
+        module = SimpleNamespace(TokenToKVPoolAllocator=type("Older", (TokenAllocator,), {}))
+        PoolHooks(pools).token_allocator(module)
+        allocator = module.TokenToKVPoolAllocator()
+        allocator.free_group, allocator.is_not_in_free_group = [], True
+        pools.pages[id(allocator)] = Holders(events, "F")
+        pools.kept.append(allocator)
+        pools.rows[1] = "A"
+        pools.leave(1)
+        pages = mock.Mock(**{"numel.return_value": 1, "tolist.return_value": [7]})
+        allocator.free(pages)
+        self.assertEqual(events.taken(), [("request", "A", "finish"),
+                                          ("free", "F", UNRESOLVED, [7])])
 
 
 class DecodeServerTest(unittest.TestCase):

@@ -11,7 +11,7 @@ from typing import Dict, List, Optional, Tuple
 from .importhook import NotHere, after, expect, wrap
 from .recording import ints
 from .sglang_owners import Lanes
-from .sglang_pools import Pools
+from .sglang_pools import Pools, in_group
 from .sglang_tensors import not_in
 
 
@@ -170,7 +170,7 @@ class PoolHooks:
             def free(allocator, free_index):
                 if id(allocator) in pools.pages and free_index.numel():
                     pools.gave_back(allocator)
-                    if allocator.free_group is None:
+                    if not in_group(allocator):
                         self._free(allocator, free_index)
                 result = original(allocator, free_index)
                 pools.settle()

@@ -25,6 +25,12 @@ REUSED = ("SGLang reused cached pages that are on a GPU: who holds pages is not 
           "on")
 
 
+def in_group(allocator) -> bool:
+    """Whether it holds back what is freed. Releases to May 2026 keep an empty list otherwise."""
+    return not getattr(allocator, "is_not_in_free_group",
+                       getattr(allocator, "free_group", None) is None)
+
+
 class Waiting(NamedTuple):
     pages: Holders
     page: int
@@ -281,8 +287,7 @@ class Pools:
             named, self._named = self._named, []
             for request, begin, slots in named:
                 self._name(request, begin, slots)
-        if self._left and ends and not any(getattr(one, "free_group", None) is not None
-                                           for one in self.kept):
+        if self._left and ends and not any(in_group(one) for one in self.kept):
             left, self._left = self._left, []
             for request in left:
                 for holders in self.pages.values():
