@@ -479,9 +479,9 @@ class SchedulerTest(unittest.TestCase):
         hooks.scheduler(module)
         self.cls = Scheduler
 
-    def scheduler(self, tensor=1, pipeline=1, tp_rank=0, pp_rank=0):
-        return self.cls(SimpleNamespace(tp_size=tensor, pp_size=pipeline), None, 0, tp_rank, 0,
-                        pp_rank, 0, 0, None)
+    def scheduler(self, tensor=1, pipeline=1, tp_rank=0, pp_rank=0, dp_rank=None, **args):
+        return self.cls(SimpleNamespace(tp_size=tensor, pp_size=pipeline, **args), None, 0,
+                        tp_rank, 0, pp_rank, 0, 0, dp_rank)
 
     @staticmethod
     def batch(mode="DECODE", **result):
@@ -517,6 +517,23 @@ class SchedulerTest(unittest.TestCase):
             self.assertEqual(recording.rank(), -1)
             self.scheduler(tensor=4, pipeline=2, tp_rank=1, pp_rank=1)
             self.assertEqual(recording.rank(), 5)
+
+    def test_no_two_of_a_server_have_one_rank(self):
+        told = []
+        with mock.patch.object(recording, "rank_is", told.append):
+            for replica in range(2):
+                for stage in range(2):
+                    for part in range(3):
+                        self.scheduler(3, 2, part, stage, replica, dp_size=2)
+            self.assertEqual(told, list(range(12)))
+            told.clear()
+            for replica in range(2):
+                self.scheduler(dp_rank=replica, dp_size=2, enable_dp_attention=False)
+            for part in range(4):  # Replicas of the attention alone are parts of one group.
+                self.scheduler(4, 1, part, 0, part // 2, dp_size=2, enable_dp_attention=True)
+            self.scheduler(ep_join_rank_offset=4)  # It joins the four.
+            self.scheduler(dp_size=2)  # Which one it is was not told.
+        self.assertEqual(told, [0, 1, 0, 1, 2, 3, 4])
 
 
 if __name__ == "__main__":
