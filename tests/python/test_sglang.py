@@ -16,7 +16,7 @@ from pagetape.importhook import shield  # noqa: E402
 from pagetape.sglang import Adapter  # noqa: E402
 from pagetape.sglang_holders import CACHE, UNRESOLVED, Holders  # noqa: E402
 from pagetape.sglang_hooks import PoolHooks, _places_of  # noqa: E402
-from pagetape.sglang_owners import Lanes, heads_of  # noqa: E402
+from pagetape.sglang_owners import Heads, Lanes, Waiting, heads_of  # noqa: E402
 from pagetape.sglang_pools import REUSED, Pools, in_group  # noqa: E402
 from pagetape.sglang_scheduler import SchedulerHooks  # noqa: E402
 
@@ -159,7 +159,10 @@ class SwaAllocator:
     def alloc(self, need_size):
         return Slots(need_size)
 
-    alloc_extend = alloc_extend_swa_tail = alloc_decode = alloc
+    alloc_extend = alloc_decode = alloc
+
+    def alloc_extend_swa_tail(self, take, seq_lens_cpu, swa_tail_len):
+        take()
 
     def free(self, free_index):
         pass
@@ -240,7 +243,7 @@ class OnAGpuTest(unittest.TestCase):
         self.assertEqual(self.events.taken(), [self.gap])
 
     def test_the_same_where_a_pair_of_pools_holds_them_back(self):
-        pair = SwaAllocator(self.tokens)
+        pair = type("Pair", (SwaAllocator,), {})(self.tokens)
         module = SimpleNamespace(SWATokenToKVPoolAllocator=type(pair))
         self.hooks.swa_allocator(module)
         self.pools.maps[id(pair)] = None
@@ -372,6 +375,34 @@ class DecodeServerTest(unittest.TestCase):
         self.allocate(SimpleNamespace(rid="A"), 4)
         self.assertEqual(self.seen, [Lanes(["A"], [4], [9])])
         self.assertEqual(self.events.taken(), [("gap", REUSED, ["F"])])
+
+
+class TailTest(unittest.TestCase):
+    """Of a prompt that comes from elsewhere the window's part alone has SWA pages."""
+
+    def test_its_pages_stand_behind_those_that_have_none(self):
+        pools = Pools(Events(), False)
+        full, swa = object(), object()
+        pair = type("Pair", (SwaAllocator,), {})(full)
+        pair.page_size = 64
+        PoolHooks(pools).swa_allocator(SimpleNamespace(SWATokenToKVPoolAllocator=type(pair)))
+        pools.maps[id(pair)] = None
+        pools.pages = {id(full): Holders(None, "F"), id(swa): Holders(None, "S")}
+        pools.pair_there = mock.Mock()
+        pools.lanes = Lanes(["A"], [0], [256])
+
+        def take():
+            pools.taken(full, [1, 2, 3, 4], {page: (0, page - 1) for page in (1, 2, 3, 4)})
+            pools.taken(swa, [7, 8], {7: (0, 0), 8: (0, 1)})
+            pools.waiting_there.append(Waiting(
+                SimpleNamespace(pool="S"), None, None, 0, Heads([0], [0], [0]), None, None))
+
+        pair.alloc_extend_swa_tail(take, seq_lens_cpu=mock.Mock(
+            **{"tolist.return_value": [256]}), swa_tail_len=128)
+        self.assertEqual([(one.column, one.page, one.full_page, one.owner)
+                          for one in pools.waiting[4:]], [(2, 7, 3, "A"), (3, 8, 4, "A")])
+        [there] = pools.waiting_there
+        self.assertEqual((there.columns, there.heads.columns), (2, [2]))
 
 
 class DraftsPoolTest(unittest.TestCase):

@@ -320,9 +320,11 @@ class PoolHooks:
                 return original(allocator, *args, **kwargs)
             begin, begin_there = len(pools.waiting), len(pools.waiting_there)
             result = original(allocator, *args, **kwargs)
+            full = pools.pages[id(allocator.full_attn_allocator)]
+            if original.__name__ == "alloc_extend_swa_tail":
+                pools.move_tail(begin, begin_there, full, _tail_begins(allocator, args, kwargs))
             pools.pair_there(begin_there, allocator)
             new = pools.waiting[begin:]
-            full = pools.pages[id(allocator.full_attn_allocator)]
             at = {(w.lane, w.column): w.page for w in new if w.pages is full}
             in_turn = iter([w.page for w in new if w.pages is full])
             for index, one in enumerate(new):
@@ -375,6 +377,14 @@ class PoolHooks:
 def _some(args, kwargs) -> bool:
     """Whether a tensor among them has entries."""
     return any(one.numel() for one in (*args, *kwargs.values()) if hasattr(one, "numel"))
+
+
+def _tail_begins(allocator, args, kwargs) -> int:
+    """At which logical page of its request: alloc_extend_swa_tail(prefix_lens, prefix_lens_cpu,
+    seq_lens, seq_lens_cpu, last_loc, extend_num_tokens, swa_tail_len), of one request."""
+    ends = kwargs.get("seq_lens_cpu", args[3] if len(args) > 3 else None)
+    tail = kwargs.get("swa_tail_len", args[6] if len(args) > 6 else None)
+    return (ints(ends)[0] - int(tail)) // int(allocator.page_size)
 
 
 def _rids(reqs) -> List[str]:

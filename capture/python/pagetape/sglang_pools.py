@@ -242,6 +242,18 @@ class Pools:
         self.waiting_there.append(WaitingThere(self.owners[id(allocator)], pages, pages, columns,
                                                heads, self._stream_there, self.lanes))
 
+    def move_tail(self, begin: int, begin_there: int, full: Holders, by: int) -> None:
+        """Of what waits from there on, SWA pages that were asked for as if their request began with
+        them: it has so many logical pages before."""
+        for index, one in enumerate(self.waiting[begin:], begin):
+            if one.pages is not full and one.column is not None:
+                self.waiting[index] = one._replace(column=one.column + by)
+        for index, one in enumerate(self.waiting_there[begin_there:], begin_there):
+            if one.owners.pool != full.pool:
+                columns = [column + by for column in one.heads.columns]
+                self.waiting_there[index] = one._replace(
+                    columns=one.columns + by, heads=one.heads._replace(columns=columns))
+
     def pair_there(self, begin: int, allocator) -> None:
         """Of what waits from there on: the SWA pages stand at the columns of the full ones."""
         new = self.waiting_there[begin:]
