@@ -74,7 +74,8 @@ class SchedulerHooks:
 
     def _processed(self, _scheduler, _result, batch, result, *_args, **_kwargs) -> None:
         """The results were read on the host, so what came before them on their stream is complete;
-        but for a pipeline's stages that hand theirs on, and batches without results."""
+        but for a pipeline's stages that hand theirs on, and batches without results. A pipeline
+        makes its results anew, which go with no launch."""
         ticket = getattr(result, "pagetape_launch", 0)
         handed_on = getattr(result, "pp_hidden_states_proxy_tensors", None) is not None
         if ticket and ticket != self._done and not handed_on and not batch.forward_mode.is_idle():
