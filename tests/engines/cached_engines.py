@@ -36,17 +36,18 @@ hooks.install()
 standins.install_absent("setproctitle", "uvicorn", "fastapi")
 place = "sglang.srt.managers.scheduler"
 importlib.import_module(place)
-print(*(one.split(":")[1] for one in hooks.applied if one.startswith(place + ":")))
+ours = (place, "sglang.srt.disaggregation.decode")
+print(*(one.split(":")[1] for one in hooks.applied if one.split(":")[0] in ours))
 """
 
 
-def record(folder, cache, page, release, fault):
+def record(folder, cache, page, release, fault, drive="sglang_prefix_cache.py"):
     trace = os.path.join(folder, f"{cache}-{page}-{release}-{fault}.ptape")
     done = subprocess.run(
         ["bash", os.path.join(live.ROOT, "capture/python/record_sglang.sh"),
          os.environ["PAGETAPE_ENGINES"], release, trace, "", fault],
         env=dict(os.environ, PAGETAPE_LIBRARY=live.LIBRARY, PAGETAPE_STRICT="1",
-                 PAGETAPE_DRIVE="sglang_prefix_cache.py", PAGETAPE_CACHE=cache,
+                 PAGETAPE_DRIVE=drive, PAGETAPE_CACHE=cache,
                  PAGETAPE_PAGE=str(page)),
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=1500)
     if done.returncode:
@@ -99,7 +100,8 @@ class CachedSglang(unittest.TestCase):
                                                  for e in evicted], run)
 
     def test_the_schedulers_hooks_fit(self):
-        """Its module itself; of a server's packages those that are not there are stand-ins."""
+        """Its module itself, and that of a server for decoding alone, which it imports;
+        of a server's packages those that are not there are stand-ins."""
         for release in ("defect", "fixed"):
             done = subprocess.run(
                 [os.path.join(os.environ["PAGETAPE_ENGINES"], "venv/bin/python"), "-W", "ignore",
@@ -110,7 +112,7 @@ class CachedSglang(unittest.TestCase):
                              os.path.join(live.ROOT, "capture/python/drives"),
                              os.path.join(os.environ["PAGETAPE_ENGINES"], "sglang-" + release)])),
                 stdout=subprocess.PIPE, text=True, check=True, timeout=1500)
-            self.assertEqual(done.stdout.splitlines()[-1], "rank scheduler", release)
+            self.assertEqual(done.stdout.splitlines()[-1], "decode_server rank scheduler", release)
 
     def test_a_retracted_request_finds_its_prompt_again(self):
         for run in self.clean():
@@ -125,6 +127,30 @@ class CachedSglang(unittest.TestCase):
                 first = report["findings"][0]
                 self.assertEqual((first["rule"], first["req"]), ("FREED_PAGE", "E"), run)
                 self.assertEqual(report["verdict"], "fail", run)
+
+
+class SessionsOfSglang(unittest.TestCase):
+    """The next request of a streaming session goes on in the row and the pages of the last one."""
+
+    def test_what_one_request_held_the_next_one_does(self):
+        for page, release, launches in ((64, "fixed", 72), (1, "defect", 70)):
+            with tempfile.TemporaryDirectory() as folder:
+                trace = record(folder, "session", page, release, "", "sglang_sessions.py")
+                report, recorded = live.verify(trace), live.events(trace)
+            self.assertEqual((report["verdict"], report["counts"]), ("pass", {}), page)
+            self.assertEqual(report["launches"], launches)
+            self.assertFalse([e for e in recorded if e["ev"] in ("gap", "note")
+                              or e.get("req") == "#unresolved"], page)
+            changes = [(e["req"], e["state"]) for e in recorded if e["ev"] == "request"
+                       and e["req"] in ("A", "B", "C")]
+            self.assertEqual(changes, [("A", "arrive"), ("B", "arrive"), ("A", "finish"),
+                                       ("C", "arrive"), ("B", "finish"), ("C", "finish")])
+            for last, following in ("AB", "BC"):
+                moved = [(e["ev"], e["req"], e["pages"]) for e in recorded
+                         if e["ev"] == "free" and e["req"] == last
+                         or e["ev"] == "share" and e["req"] == following]
+                self.assertEqual([e[:2] for e in moved], [("share", following), ("free", last)])
+                self.assertCountEqual(moved[0][2], moved[1][2])
 
 
 if __name__ == "__main__":

@@ -13,10 +13,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "capture" / "python
 
 from pagetape import recording  # noqa: E402
 from pagetape.importhook import shield  # noqa: E402
+from pagetape.sglang import Adapter  # noqa: E402
 from pagetape.sglang_holders import CACHE, UNRESOLVED, Holders  # noqa: E402
 from pagetape.sglang_hooks import PoolHooks, _places_of  # noqa: E402
-from pagetape.sglang_owners import Lanes, heads_of  # noqa: E402
-from pagetape.sglang_pools import REUSED, Pools  # noqa: E402
+from pagetape.sglang_owners import Heads, Lanes, Waiting, heads_of  # noqa: E402
+from pagetape.sglang_pools import REUSED, Pools, in_group  # noqa: E402
 from pagetape.sglang_scheduler import SchedulerHooks  # noqa: E402
 
 
@@ -85,6 +86,24 @@ class HoldersTest(unittest.TestCase):
         self.assertEqual(self.events.taken(), [
             ("evict", "F", "B", 0, 1), ("free", "F", CACHE, [1])])
 
+    def test_what_moves_is_at_no_time_no_ones_and_never_the_caches(self):
+        self.pages.hold(9, "A", None)
+        self.pages.named("B", [(1, 2)])
+        self.events.taken()
+        self.pages.moved("A", "B")
+        self.assertEqual(self.events.taken(), [
+            ("share", "F", "B", [1], 0), ("share", "F", "B", [3], 2), ("share", "F", "B", [9]),
+            ("free", "F", "A", [1, 2, 3, 9])])
+        self.pages.returned([3])
+        self.pages.moved("A", "B")
+        self.assertEqual(self.events.taken(), [("free", "F", "B", [3])])
+
+    def test_who_holds_nothing_more_is_forgotten(self):
+        self.pages.returned([1, 2])
+        self.assertEqual(list(self.pages._pages), ["A"])
+        self.pages.returned([3])
+        self.assertEqual(self.pages._pages, {})
+
     def test_pages_that_are_not_side_by_side_are_told_apart(self):
         self.pages.named("B", [(0, 1), (2, 3), (3, 9)])
         self.assertEqual(self.events.taken(), [("share", "F", "B", [1], 0),
@@ -99,6 +118,56 @@ class Slots:
 
     def numel(self):
         return self._count
+
+
+class Lengths:
+    def tolist(self):
+        return []
+
+
+class TokenAllocator:
+    """As TokenToKVPoolAllocator, which hands out pages of one token."""
+
+    def __init__(self):
+        self.free_group, self.free_pages = None, 0
+
+    def alloc(self, need_size):
+        return Slots(need_size)
+
+    def free(self, free_index):
+        if self.free_group is not None:
+            self.free_group.append(free_index)
+
+    def free_group_begin(self):
+        self.free_group = []
+
+    def free_group_end(self):
+        pending, self.free_group = self.free_group, None
+        if pending:
+            self.free(Slots(sum(one.numel() for one in pending)))
+
+    def clear(self):
+        self.free_group = None
+
+
+class SwaAllocator:
+    """As 0.5.19's SWATokenToKVPoolAllocator within a group of frees."""
+
+    def __init__(self, full):
+        self.full_attn_allocator, self.swa_attn_allocator = full, object()
+
+    def alloc(self, need_size):
+        return Slots(need_size)
+
+    alloc_extend = alloc_decode = alloc
+
+    def alloc_extend_swa_tail(self, take, seq_lens_cpu, swa_tail_len):
+        take()
+
+    def free(self, free_index):
+        pass
+
+    free_full = free
 
 
 class Rows:
@@ -120,14 +189,23 @@ class OnAGpuTest(unittest.TestCase):
     def setUp(self):
         self.events, self.pools = Events(), None
         self.pools = Pools(self.events, False)
-        self.pools.pages[1] = Holders(self.events, "F")
-        self.pools.owners[1] = object()
         self.pools.there.afresh = mock.Mock()
         module = SimpleNamespace(MHATokenToKVPool=type("MHATokenToKVPool", (), {}),
                                  ReqToTokenPool=type("ReqToTokenPool", (Rows,), {}))
         module.ReqToTokenPool.__init__ = lambda table: None
-        PoolHooks(self.pools).memory_pool(module)
+        self.hooks = PoolHooks(self.pools)
+        self.hooks.memory_pool(module)
         self.rows = module.ReqToTokenPool()
+        tokens = SimpleNamespace(
+            TokenToKVPoolAllocator=type("TokenToKVPoolAllocator", (TokenAllocator,), {}))
+        self.hooks.token_allocator(tokens)
+        self.tokens = self.follow(tokens.TokenToKVPoolAllocator(), "F")
+
+    def follow(self, allocator, pool):
+        self.pools.pages[id(allocator)] = Holders(self.events, pool)
+        self.pools.owners[id(allocator)] = mock.Mock()
+        self.pools.kept.append(allocator)
+        return allocator
 
     def arrive(self, rid, row, found):
         self.rows.alloc([SimpleNamespace(rid=rid, row=row, prefix_indices=Slots(found))])
@@ -149,17 +227,182 @@ class OnAGpuTest(unittest.TestCase):
 
     def test_a_row_that_is_written_after_its_own_pages_went_back(self):
         self.arrive("A", 1, 0)
-        self.pools.freed_some = True
+        self.tokens.free(Slots(64))
         self.rows.write((1, slice(0, 64)), Slots(64))
         self.assertEqual(self.events.taken()[1:], [self.gap])
+
+    def test_the_same_while_frees_are_held_back(self):
+        self.arrive("A", 1, 0)
+        self.tokens.free_group_begin()
+        self.tokens.free(Slots(0))
+        self.rows.write((1, slice(0, 64)), Slots(64))
+        self.assertEqual(self.events.taken()[1:], [])
+        self.tokens.free(Slots(64))
+        self.pools.owners[id(self.tokens)].freed.assert_not_called()
+        self.rows.write((1, slice(0, 64)), Slots(64))
+        self.assertEqual(self.events.taken(), [self.gap])
+
+    def test_the_same_where_a_pair_of_pools_holds_them_back(self):
+        pair = type("Pair", (SwaAllocator,), {})(self.tokens)
+        module = SimpleNamespace(SWATokenToKVPoolAllocator=type(pair))
+        self.hooks.swa_allocator(module)
+        self.pools.maps[id(pair)] = None
+        self.pools.write_map = mock.Mock()
+        self.arrive("A", 1, 0)
+        for free in (pair.free, pair.free_full):
+            free(Slots(64))
+            self.rows.write((1, slice(0, 64)), Slots(64))
+            self.assertTrue(self.pools.unowned)
+            self.pools.unowned = False
+
+    def test_what_the_cache_or_a_window_gave_up_is_not_that(self):
+        def alloc_for_extend(batch):
+            self.tokens.free(Slots(64))
+            self.rows.write((1, slice(0, 64)), Slots(64))
+            self.tokens.free(Slots(64))
+
+        def alloc_for_decode(batch, token_per_req):
+            pass
+
+        module = SimpleNamespace(alloc_for_extend=alloc_for_extend,
+                                 alloc_for_decode=alloc_for_decode)
+        self.hooks.batches(module)
+        window = self.follow(type(self.tokens)(), "S")
+        self.pools._paired.append(SimpleNamespace(swa_attn_allocator=window))
+        self.arrive("A", 1, 0)
+        module.alloc_for_extend(SimpleNamespace(reqs=[], prefix_lens=[], seq_lens_cpu=Lengths()))
+        self.rows.write((1, slice(0, 64)), Slots(64))
+        window.free(Slots(64))
+        self.rows.write((1, slice(0, 64)), Slots(64))
+        self.assertEqual(self.events.taken()[1:], [])
+
+    def test_nor_is_what_was_freed_before_a_group_ended_or_a_step_began(self):
+        adapter = Adapter.__new__(Adapter)
+        adapter.pools, adapter.recorder = self.pools, self.events
+        self.arrive("A", 1, 0)
+        self.tokens.free(Slots(64))
+        adapter.step(1, "decode", 1)
+        self.rows.write((1, slice(0, 64)), Slots(64))
+        self.tokens.free_group_begin()
+        self.tokens.free(Slots(64))
+        self.tokens.free_group_end()
+        self.rows.write((1, slice(0, 64)), Slots(64))
+        self.assertEqual([told[0] for told in self.events.taken()], ["request", "step"])
+
+    def test_a_sessions_next_request_has_the_row_of_the_one_before(self):
+        self.arrive("A", 1, 0)
+        self.arrive("A", 1, 0)  # Its next chunk.
+        self.arrive("B", 1, 0)
+        self.rows.free(SimpleNamespace(req_pool_idx=1))
+        self.assertEqual(self.events.taken(), [
+            ("request", "A", "arrive"), ("request", "B", "arrive"), self.gap,
+            ("request", "A", "finish"), ("request", "B", "finish")])
 
     def test_what_another_request_gave_back_as_it_ended_is_not_that(self):
         self.arrive("A", 1, 0)
         self.arrive("B", 2, 0)
-        self.pools.freed_some = True
+        self.tokens.free(Slots(64))
         self.rows.free(SimpleNamespace(req_pool_idx=2))
         self.rows.write((1, slice(0, 64)), Slots(64))
         self.assertEqual([told[0] for told in self.events.taken()], ["request"] * 3)
+
+
+class GroupsTest(unittest.TestCase):
+    def test_of_all_releases(self):
+        for held_back, fields in ((False, {}), (False, {"free_group": None}),
+                                  (True, {"free_group": []})):
+            self.assertEqual(in_group(SimpleNamespace(**fields)), held_back)
+        for outside in (True, False):
+            older = SimpleNamespace(free_group=[], is_not_in_free_group=outside)
+            self.assertEqual(in_group(older), not outside)
+
+    def test_an_older_release_frees_at_once_and_its_requests_end(self):
+        events = Events()
+        pools = Pools(events, False)
+        module = SimpleNamespace(TokenToKVPoolAllocator=type("Older", (TokenAllocator,), {}))
+        PoolHooks(pools).token_allocator(module)
+        allocator = module.TokenToKVPoolAllocator()
+        allocator.free_group, allocator.is_not_in_free_group = [], True
+        pools.pages[id(allocator)] = Holders(events, "F")
+        pools.kept.append(allocator)
+        pools.rows[1] = "A"
+        pools.leave(1)
+        pages = mock.Mock(**{"numel.return_value": 1, "tolist.return_value": [7]})
+        allocator.free(pages)
+        self.assertEqual(events.taken(), [("request", "A", "finish"),
+                                          ("free", "F", UNRESOLVED, [7])])
+
+
+class DecodeServerTest(unittest.TestCase):
+    """What others prefilled has rows and pages before it comes."""
+
+    def setUp(self):
+        self.events = Events()
+        self.pools = Pools(self.events, False)
+        self.pools.there.afresh = mock.Mock()
+        self.pools.pages[1] = Holders(self.events, "F")
+        self.seen = []
+
+        def alloc_for_decode_prealloc(allocator, *, req, fill_len, delta_len, prefix_len,
+                                      total_prefix_len, prefix_indices, uses_swa_tail,
+                                      swa_tail_len, req_to_token_pool=None):
+            self.seen.append(self.pools.lanes)
+
+        self.module = SimpleNamespace(
+            DecodeReqToTokenPool=type("DecodeReqToTokenPool", (Rows,), {}),
+            alloc_for_decode_prealloc=alloc_for_decode_prealloc)
+        self.module.DecodeReqToTokenPool.__init__ = lambda table: None
+        PoolHooks(self.pools).decode_server(self.module)
+
+    def allocate(self, req, found):
+        self.module.alloc_for_decode_prealloc(
+            None, req=req, fill_len=9, delta_len=9 - found, prefix_len=found,
+            total_prefix_len=found, prefix_indices=None, uses_swa_tail=False, swa_tail_len=0)
+
+    def test_its_rows_are_followed_and_it_says_for_whom_it_allocates(self):
+        rows = self.module.DecodeReqToTokenPool()
+        self.assertEqual(self.pools.row_tables, [rows])
+        req = SimpleNamespace(rid="A", row=1, req_pool_idx=1)
+        rows.alloc([req])
+        self.allocate(req, 0)
+        rows.free(req)
+        self.assertEqual(self.seen, [Lanes(["A"], [0], [9])])
+        self.assertEqual(self.events.taken(), [("request", "A", "arrive"),
+                                               ("request", "A", "finish")])
+
+    def test_what_it_finds_in_its_own_cache_is_reused(self):
+        self.pools.owners[1] = mock.Mock()
+        self.allocate(SimpleNamespace(rid="A"), 4)
+        self.assertEqual(self.seen, [Lanes(["A"], [4], [9])])
+        self.assertEqual(self.events.taken(), [("gap", REUSED, ["F"])])
+
+
+class TailTest(unittest.TestCase):
+    """Of a prompt that comes from elsewhere the window's part alone has SWA pages."""
+
+    def test_its_pages_stand_behind_those_that_have_none(self):
+        pools = Pools(Events(), False)
+        full, swa = object(), object()
+        pair = type("Pair", (SwaAllocator,), {})(full)
+        pair.page_size = 64
+        PoolHooks(pools).swa_allocator(SimpleNamespace(SWATokenToKVPoolAllocator=type(pair)))
+        pools.maps[id(pair)] = None
+        pools.pages = {id(full): Holders(None, "F"), id(swa): Holders(None, "S")}
+        pools.pair_there = mock.Mock()
+        pools.lanes = Lanes(["A"], [0], [256])
+
+        def take():
+            pools.taken(full, [1, 2, 3, 4], {page: (0, page - 1) for page in (1, 2, 3, 4)})
+            pools.taken(swa, [7, 8], {7: (0, 0), 8: (0, 1)})
+            pools.waiting_there.append(Waiting(
+                SimpleNamespace(pool="S"), None, None, 0, Heads([0], [0], [0]), None, None))
+
+        pair.alloc_extend_swa_tail(take, seq_lens_cpu=mock.Mock(
+            **{"tolist.return_value": [256]}), swa_tail_len=128)
+        self.assertEqual([(one.column, one.page, one.full_page, one.owner)
+                          for one in pools.waiting[4:]], [(2, 7, 3, "A"), (3, 8, 4, "A")])
+        [there] = pools.waiting_there
+        self.assertEqual((there.columns, there.heads.columns), (2, [2]))
 
 
 class DraftsPoolTest(unittest.TestCase):
@@ -267,9 +510,9 @@ class SchedulerTest(unittest.TestCase):
         hooks.scheduler(module)
         self.cls = Scheduler
 
-    def scheduler(self, tensor=1, pipeline=1, tp_rank=0, pp_rank=0):
-        return self.cls(SimpleNamespace(tp_size=tensor, pp_size=pipeline), None, 0, tp_rank, 0,
-                        pp_rank, 0, 0, None)
+    def scheduler(self, tensor=1, pipeline=1, tp_rank=0, pp_rank=0, dp_rank=None, **args):
+        return self.cls(SimpleNamespace(tp_size=tensor, pp_size=pipeline, **args), None, 0,
+                        tp_rank, 0, pp_rank, 0, 0, dp_rank)
 
     @staticmethod
     def batch(mode="DECODE", **result):
@@ -305,6 +548,23 @@ class SchedulerTest(unittest.TestCase):
             self.assertEqual(recording.rank(), -1)
             self.scheduler(tensor=4, pipeline=2, tp_rank=1, pp_rank=1)
             self.assertEqual(recording.rank(), 5)
+
+    def test_no_two_of_a_server_have_one_rank(self):
+        told = []
+        with mock.patch.object(recording, "rank_is", told.append):
+            for replica in range(2):
+                for stage in range(2):
+                    for part in range(3):
+                        self.scheduler(3, 2, part, stage, replica, dp_size=2)
+            self.assertEqual(told, list(range(12)))
+            told.clear()
+            for replica in range(2):
+                self.scheduler(dp_rank=replica, dp_size=2, enable_dp_attention=False)
+            for part in range(4):  # Replicas of the attention alone are parts of one group.
+                self.scheduler(4, 1, part, 0, part // 2, dp_size=2, enable_dp_attention=True)
+            self.scheduler(ep_join_rank_offset=4)  # It joins the four.
+            self.scheduler(dp_size=2)  # Which one it is was not told.
+        self.assertEqual(told, [0, 1, 0, 1, 2, 3, 4])
 
 
 if __name__ == "__main__":

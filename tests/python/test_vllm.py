@@ -76,6 +76,12 @@ class RankTest(unittest.TestCase):
                 config = SimpleNamespace(parallel_config=SimpleNamespace(world_size=size))
                 WorkerBase(config, local_rank=1, rank=1, distributed_init_method="")
                 self.assertEqual(recording.rank(), rank)
+            for fields, rank in (({"data_parallel_index": 2}, 5), ({"data_parallel_rank": 2}, 5),
+                                 ({"data_parallel_index": 2, "data_parallel_size": 3,
+                                   "distributed_executor_backend": "external_launcher"}, 1)):
+                config = SimpleNamespace(parallel_config=SimpleNamespace(world_size=2, **fields))
+                WorkerBase(config, local_rank=1, rank=1, distributed_init_method="")
+                self.assertEqual(recording.rank(), rank, fields)
 
 
 if __name__ == "__main__":

@@ -49,6 +49,7 @@ class Adapter:
 
     def step(self, number: int, mode: str, batch: int) -> None:
         self.pools.settle()
+        self.pools.freed_some = False
         self.recorder.emit("step", step=number, mode=mode, batch=batch)
 
     def accepted(self, request: str, drafted: int, accepted: int, length: int) -> None:
@@ -94,6 +95,7 @@ def _of_a_server(pools: PoolHooks, scheduler: SchedulerHooks) -> tuple:
         (drafts + "eagle_utils", pools.drafts, ()),
         (drafts + "dflash_info_v2", pools.drafts, ()),
         (drafts + "uno_info", pools.drafts, ()),
+        ("sglang.srt.disaggregation.decode", pools.decode_server, ()),
         (managers + "scheduler", scheduler.rank, ()),
         (managers + "scheduler", scheduler.scheduler, ("step", "accept", "launch_done")),
     )

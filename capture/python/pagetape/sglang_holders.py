@@ -43,6 +43,20 @@ class Holders:
         for first, run in runs:
             self._recorder.emit("share", pool=self.pool, req=holder, pages=run, first=first)
 
+    def moved(self, holder: str, to: str) -> None:
+        """What a request holds another one does from here on, at the same places."""
+        pages = list(self._pages.pop(holder, ()))
+        placed = [(self._held[page].pop(holder), page) for page in pages]
+        self.named(to, sorted(one for one in placed if one[0] is not None))
+        rest = [page for column, page in placed
+                if column is None and to not in self._held[page]]
+        for page in rest:
+            self.hold(page, to, None)
+        if rest:
+            self._recorder.emit("share", pool=self.pool, req=to, pages=rest)
+        if pages:
+            self._recorder.emit("free", pool=self.pool, req=holder, pages=pages)
+
     def leave(self, pages) -> None:
         """These will come back because they left the window."""
         self._leaving.update(pages)
@@ -54,7 +68,7 @@ class Holders:
         for page in pages:
             # Nobody: taken before the recorder was there.
             for holder, column in (self._held.pop(page, None) or {UNRESOLVED: None}).items():
-                self._pages.get(holder, {}).pop(page, None)
+                self._let_go(holder, page)
                 if page in self._leaving and column is not None:
                     self._recorder.emit("evict", pool=self.pool, req=holder, logical=column,
                                         page=page)
@@ -63,6 +77,12 @@ class Holders:
         self._leaving.difference_update(pages)
         for holder, those in freed.items():
             self._recorder.emit("free", pool=self.pool, req=holder, pages=those)
+
+    def _let_go(self, holder: str, page: int) -> None:
+        pages = self._pages.get(holder, {})
+        pages.pop(page, None)
+        if not pages:
+            self._pages.pop(holder, None)
 
     def left(self, holder: str) -> None:
         """A request left its row: what it still holds the cache keeps. At no time is it no one's.

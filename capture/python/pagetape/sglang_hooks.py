@@ -11,7 +11,7 @@ from typing import Dict, List, Optional, Tuple
 from .importhook import NotHere, after, expect, wrap
 from .recording import ints
 from .sglang_owners import Lanes
-from .sglang_pools import Pools
+from .sglang_pools import Pools, in_group
 from .sglang_tensors import not_in
 
 
@@ -32,12 +32,30 @@ class PoolHooks:
                 pools.declare_pool(pool, "pool", layers)
 
         after(module.MHATokenToKVPool, "__init__", built)
-        rows = module.ReqToTokenPool
+        self._watch_rows(module.ReqToTokenPool)
+
+    # disaggregation/decode.py: a server that gets what others prefilled
+    def decode_server(self, module) -> None:
+        """Its rows, and for whom it allocates before what was prefilled comes. A hybrid pool of
+        rows takes just __init__ from it."""
+        self._watch_rows(module.DecodeReqToTokenPool)
+        pools = self.pools
+
+        def lanes(req, fill_len, total_prefix_len):
+            if total_prefix_len > 0:
+                pools.reused()
+            return Lanes(_rids([req]), [int(total_prefix_len)], [int(fill_len)])
+
+        self._watch_lanes(module, "alloc_for_decode_prealloc", lanes, "req", "fill_len",
+                          "total_prefix_len")
+
+    def _watch_rows(self, rows) -> None:
+        pools = self.pools
         after(rows, "__init__", lambda table, _r, *a, **k: pools.row_tables.append(table))
 
         def taken(table, result, reqs, *args, **kwargs):
             for req, row in zip(reqs, result or []):
-                if int(row) not in pools.rows:
+                if pools.request_of(int(row)) != str(req.rid):
                     pools.arrive(int(row), req)
 
         after(rows, "alloc", taken)
@@ -47,7 +65,7 @@ class PoolHooks:
             if not isinstance(indices, tuple) or not isinstance(indices[1], slice) or \
                     not hasattr(values, "numel") or int(indices[0]) not in pools.rows:
                 return
-            if pools.freed_some and values.numel():
+            if pools.freed_some and values.numel() and not pools.allocating:
                 pools.reused()
             pools.freed_some = False
             pools.named(int(indices[0]), int(indices[1].start or 0), values)
@@ -118,10 +136,12 @@ class PoolHooks:
                     lanes = lanes_of(**{one: given[one] for one in parameters})
                 if lanes is not None and len(lanes.reqs) == len(lanes.begins) == len(lanes.ends):
                     pools.lanes = lanes
+                pools.allocating = True
                 try:
                     return original(*args, **kwargs)
                 finally:
-                    pools.lanes = None
+                    # What was freed in there the prefix cache or a window gave up.
+                    pools.lanes, pools.allocating, pools.freed_some = None, False, False
 
             return allocate
 
@@ -148,9 +168,10 @@ class PoolHooks:
 
         def make_free(original):
             def free(allocator, free_index):
-                if id(allocator) in pools.pages and allocator.free_group is None and \
-                        free_index.numel():
-                    self._free(allocator, free_index)
+                if id(allocator) in pools.pages and free_index.numel():
+                    pools.gave_back(allocator)
+                    if not in_group(allocator):
+                        self._free(allocator, free_index)
                 result = original(allocator, free_index)
                 pools.settle()
                 return result
@@ -160,12 +181,17 @@ class PoolHooks:
         wrap(cls, "alloc", make_alloc)
         wrap(cls, "free", make_free)
         wrap(cls, "clear", self._make_free)
+        after(cls, "free_group_end", lambda _allocator, _result: self._ended("free_group_end"))
+
+    def _ended(self, name: str) -> None:
+        """What a group of frees held back was for rows that were written before its end."""
+        if name == "free_group_end":
+            self.pools.freed_some = False
 
     def _free(self, allocator, pages) -> None:
         """Of a pool whose pages are tokens."""
         pools = self.pools
         pools.settle(ends=False)
-        pools.freed_some = True
         there = pools.owners.get(id(allocator))
         if there is None:
             pools.returned(allocator, ints(pages))
@@ -216,8 +242,8 @@ class PoolHooks:
             if id(allocator) not in pools.pages or id(allocator) in self._freeing:
                 return original(allocator, *args, **kwargs)
             pools.settle(ends=False)
-            pools.freed_some = pools.freed_some or any(
-                one.numel() for one in (*args, *kwargs.values()) if hasattr(one, "numel"))
+            if _some(args, kwargs):
+                pools.gave_back(allocator)
             there = pools.owners.get(id(allocator))
             before = None if there is not None else pools.free_list(allocator)
             self._freeing.add(id(allocator))
@@ -232,6 +258,7 @@ class PoolHooks:
             # Most give pages back by _release_page_ids.
             elif original.__name__ in ("clear", "restore_state") and not pools.unowned:
                 there.all_free(pools.free_list(allocator))
+            self._ended(original.__name__)
             pools.settle()
             return result
 
@@ -260,6 +287,10 @@ class PoolHooks:
                     pools.track(allocator.swa_attn_allocator, kvcache.swa_kv_pool):
                 pools.declare_map(allocator)
 
+        def given_back(allocator, _result, free_index):
+            if id(allocator) in pools.maps and free_index.numel():
+                pools.gave_back(allocator)
+
         after(cls, "__init__", built)
         for name in ("alloc", "alloc_extend", "alloc_extend_swa_tail", "alloc_decode"):
             wrap(cls, name, self._make_pairing)
@@ -267,6 +298,8 @@ class PoolHooks:
                              ("clear", False), ("free_swa", True), ("free_swa_segment", True)):
             if hasattr(cls, name):
                 wrap(cls, name, lambda original, e=evicts: self._then_map(original, e))
+        if hasattr(cls, "free_full"):
+            after(cls, "free_full", given_back)
 
         def mapped(allocator, _result, *_args, **_kwargs):
             """A cache gives full pages other SWA pages; freeing methods have their own place."""
@@ -287,9 +320,11 @@ class PoolHooks:
                 return original(allocator, *args, **kwargs)
             begin, begin_there = len(pools.waiting), len(pools.waiting_there)
             result = original(allocator, *args, **kwargs)
+            full = pools.pages[id(allocator.full_attn_allocator)]
+            if original.__name__ == "alloc_extend_swa_tail":
+                pools.move_tail(begin, begin_there, full, _tail_begins(allocator, args, kwargs))
             pools.pair_there(begin_there, allocator)
             new = pools.waiting[begin:]
-            full = pools.pages[id(allocator.full_attn_allocator)]
             at = {(w.lane, w.column): w.page for w in new if w.pages is full}
             in_turn = iter([w.page for w in new if w.pages is full])
             for index, one in enumerate(new):
@@ -311,6 +346,9 @@ class PoolHooks:
             if id(allocator) not in pools.maps:
                 return original(allocator, *args, **kwargs)
             pools.settle(ends=False)
+            # 0.5.19 holds them back here: the allocators of its pools hear of it at a group's end.
+            if not evicts and _some(args, kwargs):
+                pools.gave_back(allocator)
             if evicts and not pools.freeing:
                 self._mark_leaving(allocator, args[0] if args else kwargs["free_index"])
             pools.freeing += 1
@@ -319,6 +357,7 @@ class PoolHooks:
             finally:
                 pools.freeing -= 1
                 pools.write_map(allocator)
+                self._ended(original.__name__)
 
         return free
 
@@ -333,6 +372,19 @@ class PoolHooks:
         slots = ints(slots)
         self.pools.pages[id(allocator.swa_attn_allocator)].leave(
             slot // int(allocator.page_size) for slot in slots if slot > 0)
+
+
+def _some(args, kwargs) -> bool:
+    """Whether a tensor among them has entries."""
+    return any(one.numel() for one in (*args, *kwargs.values()) if hasattr(one, "numel"))
+
+
+def _tail_begins(allocator, args, kwargs) -> int:
+    """At which logical page of its request: alloc_extend_swa_tail(prefix_lens, prefix_lens_cpu,
+    seq_lens, seq_lens_cpu, last_loc, extend_num_tokens, swa_tail_len), of one request."""
+    ends = kwargs.get("seq_lens_cpu", args[3] if len(args) > 3 else None)
+    tail = kwargs.get("swa_tail_len", args[6] if len(args) > 6 else None)
+    return (ints(ends)[0] - int(tail)) // int(allocator.page_size)
 
 
 def _rids(reqs) -> List[str]:

@@ -25,6 +25,12 @@ REUSED = ("SGLang reused cached pages that are on a GPU: who holds pages is not 
           "on")
 
 
+def in_group(allocator) -> bool:
+    """Whether it holds back what is freed. Releases to May 2026 keep an empty list otherwise."""
+    return not getattr(allocator, "is_not_in_free_group",
+                       getattr(allocator, "free_group", None) is None)
+
+
 class Waiting(NamedTuple):
     pages: Holders
     page: int
@@ -56,7 +62,8 @@ class Pools:
         self._named: List[Tuple[str, int, object]] = []  # request, first token, slots in its row
         self._left: List[str] = []  # requests that left their row while frees are held back
         self.there = Tensors(recorder)
-        self.freed_some = False  # Since a row was last written or left.
+        self.freed_some = False  # For a row that is now written, as far as is known.
+        self.allocating = False  # Within a call that has lanes.
         self.unowned = False  # On a GPU: who holds pages is no longer told.
         self.owners: Dict[int, Owners] = {}  # id(allocator of one pool), of those on a GPU
         self.map_pages: Dict[int, MapPages] = {}  # id(composite allocator), of those
@@ -118,15 +125,24 @@ class Pools:
     def arrive(self, row: int, req) -> None:
         """The request has a row, and what it was found in the prefix cache beside it."""
         self.settle()
-        request = str(req.rid)
+        request, before = str(req.rid), self.rows.get(row)
         self.rows[row] = request
         self._extents[row] = getattr(req, "kv", None)
         self.recorder.emit("request", req=request, state="arrive")
+        if before is not None:
+            self._succeed(before, request)
         found = getattr(req, "prefix_indices", None)
         if found is not None and found.numel():
             self.reused()
             self.named(row, 0, found)
             self.settle()
+
+    def _succeed(self, before: str, request: str) -> None:
+        """The next request of a session has its row, and with it all that the one before held."""
+        self.reused()
+        for holders in self.pages.values():
+            holders.moved(before, request)
+        self.recorder.emit("request", req=before, state="finish")
 
     def named(self, row: int, begin: int, slots) -> None:
         """The row's tokens from `begin` on stand in these slots: told once what waits is told. On
@@ -144,6 +160,12 @@ class Pools:
         self.unowned = True
         self.recorder.emit("gap", why=REUSED, pools=[one.pool for one in self.pages.values()])
         self.there.afresh()
+
+    def gave_back(self, allocator) -> None:
+        """Pages, at once or when a group of frees ends. Where that is for cached ones that are the
+        same, the row is written next; rows name those of the full pool."""
+        if not any(allocator is pair.swa_attn_allocator for pair in self._paired):
+            self.freed_some = True
 
     def leave(self, row: int) -> None:
         """What the request gave back may be held until a group of frees ends: so is its end."""
@@ -220,6 +242,18 @@ class Pools:
         self.waiting_there.append(WaitingThere(self.owners[id(allocator)], pages, pages, columns,
                                                heads, self._stream_there, self.lanes))
 
+    def move_tail(self, begin: int, begin_there: int, full: Holders, by: int) -> None:
+        """Of what waits from there on, SWA pages that were asked for as if their request began with
+        them: it has so many logical pages before."""
+        for index, one in enumerate(self.waiting[begin:], begin):
+            if one.pages is not full and one.column is not None:
+                self.waiting[index] = one._replace(column=one.column + by)
+        for index, one in enumerate(self.waiting_there[begin_there:], begin_there):
+            if one.owners.pool != full.pool:
+                columns = [column + by for column in one.heads.columns]
+                self.waiting_there[index] = one._replace(
+                    columns=one.columns + by, heads=one.heads._replace(columns=columns))
+
     def pair_there(self, begin: int, allocator) -> None:
         """Of what waits from there on: the SWA pages stand at the columns of the full ones."""
         new = self.waiting_there[begin:]
@@ -265,8 +299,7 @@ class Pools:
             named, self._named = self._named, []
             for request, begin, slots in named:
                 self._name(request, begin, slots)
-        if self._left and ends and not any(getattr(one, "free_group", None) is not None
-                                           for one in self.kept):
+        if self._left and ends and not any(in_group(one) for one in self.kept):
             left, self._left = self._left, []
             for request in left:
                 for holders in self.pages.values():

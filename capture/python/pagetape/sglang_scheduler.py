@@ -10,10 +10,23 @@ before it is known what was accepted.
 from __future__ import annotations
 
 import inspect
+from typing import Optional
 
 from . import recording
 from .importhook import after, around, expect, wrap
 from .recording import ints
+
+
+def _rank(server_args, tp_rank, pp_rank, dp_rank) -> Optional[int]:
+    """None where there is one only, or another could have the same."""
+    tensor, pipeline, replicas = (int(getattr(server_args, name, 1) or 1)
+                                  for name in ("tp_size", "pp_size", "dp_size"))
+    if getattr(server_args, "enable_dp_attention", False):
+        replicas, dp_rank = 1, None  # They are parts of the tensor group.
+    joined = int(getattr(server_args, "ep_join_rank_offset", 0) or 0)  # behind so many others
+    if dp_rank is None and (replicas > 1 or tensor * pipeline == 1 and not joined):
+        return None
+    return (int(dp_rank or 0) * pipeline + int(pp_rank)) * tensor + int(tp_rank) + joined
 
 
 class SchedulerHooks:
@@ -31,18 +44,18 @@ class SchedulerHooks:
 
     def rank(self, module) -> None:
         """Before the scheduler has made anything that is recorded, when it has no parallel state
-        yet. Ranks are counted by pipeline stage, then tensor part."""
+        yet. Ranks are counted by replica, then pipeline stage, then tensor part."""
         cls = module.Scheduler
-        expect(cls.__init__, "server_args", "tp_rank", "pp_rank")
+        expect(cls.__init__, "server_args", "tp_rank", "pp_rank", "dp_rank")
         signature = inspect.signature(cls.__init__)
 
         def make(original):
             def init(scheduler, *args, **kwargs):
                 given = signature.bind(scheduler, *args, **kwargs).arguments
-                tensor, pipeline = (int(getattr(given["server_args"], name, 1) or 1)
-                                    for name in ("tp_size", "pp_size"))
-                if tensor * pipeline > 1:
-                    recording.rank_is(int(given["pp_rank"]) * tensor + int(given["tp_rank"]))
+                number = _rank(**{one: given[one] for one in (
+                    "server_args", "tp_rank", "pp_rank", "dp_rank")})
+                if number is not None:
+                    recording.rank_is(number)
                 return original(scheduler, *args, **kwargs)
 
             return init
@@ -61,7 +74,8 @@ class SchedulerHooks:
 
     def _processed(self, _scheduler, _result, batch, result, *_args, **_kwargs) -> None:
         """The results were read on the host, so what came before them on their stream is complete;
-        but for a pipeline's stages that hand theirs on, and batches without results."""
+        but for a pipeline's stages that hand theirs on, and batches without results. A pipeline
+        makes its results anew, which go with no launch."""
         ticket = getattr(result, "pagetape_launch", 0)
         handed_on = getattr(result, "pp_hidden_states_proxy_tensors", None) is not None
         if ticket and ticket != self._done and not handed_on and not batch.forward_mode.is_idle():

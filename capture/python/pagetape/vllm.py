@@ -240,8 +240,16 @@ class Hooks:
 
         def begins(worker, *args, **kwargs):
             given = signature.bind(worker, *args, **kwargs).arguments
-            if int(given["vllm_config"].parallel_config.world_size) > 1:
-                recording.rank_is(int(given["rank"]))
+            parallel = given["vllm_config"].parallel_config
+            size = int(parallel.world_size)
+            # Of replicas of a dense model each has a group of its own. An outer launcher's ranks
+            # count them already.
+            replica = int(getattr(parallel, "data_parallel_index", None)
+                          or getattr(parallel, "data_parallel_rank", 0))
+            if getattr(parallel, "distributed_executor_backend", None) == "external_launcher":
+                replica = 0
+            if size > 1 or replica or int(getattr(parallel, "data_parallel_size", 1)) > 1:
+                recording.rank_is(replica * size + int(given["rank"]))
 
         expect(module.WorkerBase.__init__, "vllm_config", "rank")
         around(module.WorkerBase, "__init__", begins, None)
