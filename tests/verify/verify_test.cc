@@ -241,7 +241,8 @@ TEST(Verify, AStoreIsOutsideWhereTheTensorEndsThatItGot) {
   // Where no binding is known, the tensor's pool stands for it.
   const Report unbound = verify_lines(R"({"ev":"pool","pool":"F","pages":8,"page_size":4}
 {"ev":"backend","backend":"t"}
-{"ev":"store","backend":"t","layer":0,"rows":[{"req":"A","slots":[36]}],"bound":{"pool":"F","pages":10}}
+{"ev":"store","backend":"t","layer":0,"bound":{"pool":"F","pages":10},"rows":[{"req":"A",)"
+                                      R"("slots":[36]}]}
 )");
   EXPECT_EQ(count_of(unbound, Rule::kStaleBinding), 1u);
 }

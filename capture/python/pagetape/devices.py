@@ -105,7 +105,7 @@ class DeviceTable:
             self._handle, self._native.at(stream), 1))
 
     def stands(self) -> bool:
-        """Is what was told of it known, so that a graph's compare, which tells of changes, will do?"""
+        """Is what was told of it known, so that a compare in a graph, of changes alone, will do?"""
         return self._native.library.ptape_table_stands(self._handle) == 1
 
     @property
