@@ -132,11 +132,8 @@ void Judge::judge_binding(World& world, const LaunchView& view) {
       by = stale->by;
       again = said_again(world, *stale);
     }
-    // Where no binding is known, the tensor's pool stands for it.
-    const std::uint32_t p =
-        bound && binding.pool == kNoPool ? world.pools.index(bound->pool) : binding.pool;
-    if (by == kNever && bound && p != kNoPool) {
-      const Pool& pool = world.pool(p);
+    if (by == kNever && bound && binding.pool != kNoPool) {
+      const Pool& pool = world.pool(binding.pool);
       const bool other = bound->pool != kNone && bound->pool != pool.name;
       const std::int64_t tokens = view.attention != nullptr
                                       ? view.attention->page_size.value_or(pool.page_size)

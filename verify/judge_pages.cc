@@ -199,14 +199,21 @@ void Judge::miss_page(const World& world, const PageAct& act) {
   }
 }
 
+// Is a store outside the pool that the trace knows, but not outside the tensor that it got, which
+// is another one than the pool bound (STALE_BINDING)?
+static bool of_another_tensor(const World& world, const PageAct& act) {
+  const LaunchView& view = *act.launch;
+  const bool within = raw(act.page) >= 0 && raw(act.page) < view.bound_of(world.pool(act.pool));
+  return within &&
+         std::ranges::all_of(view.targets->groups[act.group].members, [&](std::uint32_t member) {
+           return view.targets->list[member].binding.pool != kNoPool;
+         });
+}
+
 void Judge::judge_fate(World& world, const PageAct& act) {
   if (act.fate == Fate::kUnknown) return miss_page(world, act);
   if (act.fate == Fate::kPad) return;
-  // Outside the pool that the trace knows, but not outside the tensor: the tensor is another one.
-  if (act.fate == Fate::kOutside && act.act == Act::kStore &&
-      raw(act.page) < act.launch->bound_of(world.pool(act.pool)) && raw(act.page) >= 0) {
-    return;
-  }
+  if (act.fate == Fate::kOutside && act.act == Act::kStore && of_another_tensor(world, act)) return;
   const Kind kind = kind_of(act.act);
   for (const FateRule& r : kFateRules) {
     if (r.kind != kind || r.fate != act.fate) continue;
@@ -231,7 +238,7 @@ void Judge::report_page(World& world, const PageAct& act, Rule rule, const char*
   f.row = act.row;
   f.column = act.column;
   f.page = raw(act.page);
-  f.bound = act.launch != nullptr ? act.launch->bound_of(pool) : pool.pages;
+  f.bound = act.launch != nullptr ? std::min(act.launch->bound_of(pool), pool.pages) : pool.pages;
   f.pool = pool.name;
   if (act.act == Act::kStore) f.slot = raw(act.slot);
   if (act.act == Act::kMapSet || act.act == Act::kMapFree) f.map = act.name;

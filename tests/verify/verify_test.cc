@@ -238,13 +238,13 @@ TEST(Verify, AStoreIsOutsideWhereTheTensorEndsThatItGot) {
   EXPECT_EQ(count_of(large, Rule::kOobPage), 0u);
   EXPECT_EQ(count_of(large, Rule::kStaleBinding), 1u);
   EXPECT_EQ(count_of(stored(40, 10), Rule::kOobPage), 1u);
-  // Where no binding is known, the tensor's pool stands for it.
+  // Where no binding is known, nothing else would tell.
   const Report unbound = verify_lines(R"({"ev":"pool","pool":"F","pages":8,"page_size":4}
 {"ev":"backend","backend":"t"}
 {"ev":"store","backend":"t","layer":0,"bound":{"pool":"F","pages":10},"rows":[{"req":"A",)"
                                       R"("slots":[36]}]}
 )");
-  EXPECT_EQ(count_of(unbound, Rule::kStaleBinding), 1u);
+  EXPECT_EQ(count_of(unbound, Rule::kOobPage), 1u);
 }
 
 TEST(Verify, CellsThatWereFarAreJudgedWithThoseThatReachThemLater) {
