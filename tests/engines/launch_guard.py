@@ -20,6 +20,7 @@ sys.path.insert(0, str(ROOT / "capture" / "python"))
 from pagetape import OutOfBounds, _abi, sglang_guard  # noqa: E402
 from pagetape.importhook import PostImportHooks  # noqa: E402
 from pagetape.recording import Recorder  # noqa: E402
+from pagetape.sglang_backends import Forward  # noqa: E402
 
 GPU = torch.cuda.is_available()
 DEVICE = "cuda" if GPU else "cpu"
@@ -52,28 +53,13 @@ def flash(q, k_cache, page_table, cache_seqlens, window_size=(-1, -1), **_kwargs
     return decode(q, (k_cache.transpose(1, 2),), page_table, cache_seqlens, window_size[0])
 
 
-class FlashAttentionBackend:
-    """Calls the kernel as SGLang's does, by the name in its own module."""
-
-    def __init__(self, module, case):
-        self.module, self.case = module, case
-
-    def forward_decode(self, q, k, v, layer, forward_batch):
-        return self.module.flash_attn_with_kvcache(
-            q=q, k_cache=self.case.k.transpose(1, 2), page_table=self.case.table,
-            cache_seqlens=self.case.lens, window_size=(layer.sliding_window_size, 0),
-            max_seqlen_q=1)
-
-    forward_extend = forward_decode
-
-
-class BatchDecodeWithPagedKVCacheWrapper:
+class PagedWrapper:
     """Keeps the lists that it was planned with, of pages, as FlashInfer's does."""
 
     def __init__(self, indptr, indices):
         self._paged_kv_indptr_buf, self._paged_kv_indices_buf = indptr, indices
 
-    def run(self, q, paged_kv_cache):
+    def forward(self, q, paged_kv_cache):
         pages = paged_kv_cache[0].sum((1, 2))[:, None]
         o = torch.empty(self._paged_kv_indptr_buf.numel() - 1, 1, DIM, device=DEVICE)
         listed(q, pages, None, o, self._paged_kv_indptr_buf, self._paged_kv_indices_buf)
@@ -102,12 +88,10 @@ class Launches(unittest.TestCase):
         self.triton.decode_attention_fwd = listed
         self.fa3 = types.ModuleType("sglang.srt.layers.attention.flashattention_backend")
         self.fa3.flash_attn_with_kvcache = flash
-        self.fa3.FlashAttentionBackend = type("FlashAttentionBackend", (FlashAttentionBackend,), {
-            "forward_decode": FlashAttentionBackend.forward_decode,
-            "forward_extend": FlashAttentionBackend.forward_extend})
-        self.flashinfer.BatchDecodeWithPagedKVCacheWrapper = type(
-            "Wrapper", (BatchDecodeWithPagedKVCacheWrapper,),
-            {"run": BatchDecodeWithPagedKVCacheWrapper.run})
+        self.wrappers = types.ModuleType("sglang.srt.layers.attention.flashinfer_backend")
+        for name in sglang_guard.WRAPPERS:
+            setattr(self.wrappers, name, type(name, (PagedWrapper,),
+                                              {"forward": PagedWrapper.forward}))
         torch.manual_seed(1)
         self.k = torch.randn(PAGES, HEADS, PAGE, DIM, device=DEVICE)
         self.k[0] = 0  # What stands in for a bad page counts for nothing.
@@ -123,9 +107,10 @@ class Launches(unittest.TestCase):
         """The hooks, before the kernels of a layer that is being called."""
         backends = types.SimpleNamespace(
             recorder=self.recorder,
-            launches=[sglang_guard.Called(types.SimpleNamespace(layer_id=7), self.batch)],
+            launches=[Forward(None, types.SimpleNamespace(layer_id=7), self.batch)],
             pools=types.SimpleNamespace(request_of=lambda row: f"r{row}"))
-        modules = {one.__name__: one for one in (self.flashinfer, self.triton, self.fa3)}
+        modules = {one.__name__: one for one in (self.flashinfer, self.wrappers, self.triton,
+                                                self.fa3)}
         with mock.patch.dict(sys.modules, modules), mock.patch.dict(os.environ,
                                                                     PAGETAPE_GUARD=mode,
                                                                     PAGETAPE_STRICT="1"):
@@ -240,31 +225,33 @@ class Launches(unittest.TestCase):
             self.notes.clear()
             self.triton.decode_attention_fwd = listed
 
-    def test_flash_attention_of_a_backend_that_is_not_recorded(self):
-        layer = types.SimpleNamespace(layer_id=2, sliding_window_size=-1)
-        backend = self.fa3.FlashAttentionBackend(self.fa3, self)
+    def test_flash_attention(self):
+        def launch():
+            return self.fa3.flash_attn_with_kvcache(
+                q=None, k_cache=self.k.transpose(1, 2), page_table=self.table,
+                cache_seqlens=self.lens, window_size=(-1, 0), max_seqlen_q=1)
+
         with_none = self.table.clone()
         with_none[1, 2] = 0
         wanted = decode(None, (self.k, self.k), with_none, self.lens)
         self.table[1, 2] = WIDE
         guard = self.guard("clamp")
-        for got in self.both_ways(
-                lambda: backend.forward_decode(None, None, None, layer, self.batch)):
+        for got in self.both_ways(launch):
             self.assert_same(got, wanted)
         guard.batch = self.batch
         guard.report()
-        self.assertIn("a read of request r4, layer 2, column 2: id", self.notes[-1])
+        self.assertIn("a read of request r4, layer 7, column 2: id", self.notes[-1])
 
     def test_lists_that_a_wrapper_keeps(self):
         indptr = torch.tensor([0, 2, 5], dtype=torch.int32, device=DEVICE)
         indices = torch.tensor([4, 9, 11, 12, 13], dtype=torch.int32, device=DEVICE)
-        wrapper = self.flashinfer.BatchDecodeWithPagedKVCacheWrapper(indptr, indices)
+        wrapper = self.wrappers.BatchDecodeWithPagedKVCacheWrapper(indptr, indices)
         kv = (self.k.transpose(1, 2), self.k.transpose(1, 2))
         indices[3] = 0
-        wanted = wrapper.run(None, kv)
+        wanted = wrapper.forward(None, kv)
         indices[3] = WIDE
         guard = self.guard("clamp")
-        for got in self.both_ways(lambda: wrapper.run(None, kv)):
+        for got in self.both_ways(lambda: wrapper.forward(None, kv)):
             self.assert_same(got, wanted)
         self.assertIs(wrapper._paged_kv_indices_buf, indices)
         guard.batch = self.batch

@@ -70,7 +70,7 @@ def there(tensor):
 class Engine:
     """The scheduler's and the workers' part, in the order of frozen_kv_mtp_worker.py."""
 
-    def __init__(self, backend_class, recording) -> None:
+    def __init__(self, backend_class, recording, with_draft: bool = True) -> None:
         from sglang.srt.mem_cache.allocator.swa import SWATokenToKVPoolAllocator
         from sglang.srt.mem_cache.chunk_cache import SWAChunkCache
         from sglang.srt.mem_cache.memory_pool import MHATokenToKVPool, ReqToTokenPool
@@ -85,18 +85,19 @@ class Engine:
                             full_attention_layer_ids=FULL_LAYERS, **shape)
         self.allocator = SWATokenToKVPoolAllocator(
             FULL_TOKENS, SWA_TOKENS, PAGE, torch.bfloat16, DEVICE, self.kv, need_sort=False)
-        # The draft owns no K/V: the worker gives it a dummy pool of one page.
-        self.draft_kv = MHATokenToKVPool(size=PAGE, page_size=PAGE, layer_num=4,
-                                         enable_memory_saver=False, **shape)
         self.cache = SWAChunkCache(SimpleNamespace(
             req_to_token_pool=self.rows, token_to_kv_pool_allocator=self.allocator,
             page_size=PAGE, sliding_window_size=WINDOW, chunked_prefill_size=-1))
+        # The draft owns no K/V: the worker gives it a dummy pool of one page.
+        draft_kv = MHATokenToKVPool(size=PAGE, page_size=PAGE, layer_num=4,
+                                    enable_memory_saver=False, **shape) if with_draft else None
         self.target = backend_class(self._runner(self.kv, draft=False))
-        self.draft = backend_class(self._runner(self.draft_kv, draft=True))
+        self.draft = backend_class(self._runner(draft_kv, draft=True)) if with_draft else None
         self.target_layers = [self._layer(i, i in SWA_LAYERS)
                               for i in sorted(SWA_LAYERS + FULL_LAYERS)]
-        self.assistant_layers = [self._layer(i, i < 3) for i in range(4)]
-        self.context = self._bind_assistant()
+        if with_draft:
+            self.assistant_layers = [self._layer(i, i < 3) for i in range(4)]
+            self.context = self._bind_assistant()
         self.running = []
         self.steps = 0
         self.outcomes = 0
@@ -112,15 +113,17 @@ class Engine:
             context_len=CONTEXT, attention_arch=AttentionArch.MHA, is_encoder_decoder=False,
             get_num_kv_heads=lambda *a: KV_HEADS, hf_config=PretrainedConfig(architectures=[]),
             get_max_num_attention_heads=lambda: Q_HEADS, swa_v_head_dim=HEAD_DIM,
-            linear_attn_registry_result=None)
+            linear_attn_registry_result=None, is_local_attention_model=False,
+            hf_text_config=SimpleNamespace(num_attention_heads=Q_HEADS))
         runner = SimpleNamespace(
             model_config=config, device=DEVICE, dtype=torch.bfloat16,
-            kv_cache_dtype=torch.bfloat16, page_size=PAGE, sliding_window_size=WINDOW,
+            kv_cache_dtype=torch.bfloat16, kv_cache_dtype_str="auto", page_size=PAGE,
+            ps=SimpleNamespace(attn_cp_size=1, tp_size=1), sliding_window_size=WINDOW,
             req_to_token_pool=self.rows, token_to_kv_pool=pool,
             token_to_kv_pool_allocator=self.allocator, is_draft_worker=draft,
             spec_algorithm=SpeculativeAlgorithm.FROZEN_KV_MTP, max_running_requests=ROWS,
             prefill_attention_backend_str="aiter", decode_attention_backend_str="aiter",
-            gpu_id=0, server_args=SimpleNamespace(dllm_algorithm=None),
+            gpu_id=0, server_args=SimpleNamespace(dllm_algorithm=None, enable_mis=False),
             model=SimpleNamespace(modules=lambda: []))
         runner.kv_index_translator = _translator(runner)
         return runner
@@ -186,25 +189,33 @@ class Engine:
 
     def prefill(self, prompts) -> None:
         from sglang.srt.managers.schedule_batch import ReqKvInfo
-        from sglang.srt.model_executor.forward_batch_info import ForwardMode
 
         requests = [SimpleNamespace(rid=rid, kv=ReqKvInfo(), seqlen=n, decode_batch_idx=0,
                                     extend_batch_idx=0, swa_prefix_lock_released=False,
                                     swa_uuid_for_lock=None, last_node=None)
                     for rid, n in prompts]
         self.rows.alloc(requests)
-        lens = [r.seqlen for r in requests]
-        self.step("extend", requests)
-        self.allocate(requests, lens)
-        batch = self.batch(requests, ForwardMode.EXTEND, lens, sum(lens),
-                           self.slots(requests, [0] * len(lens), lens))
-        batch.extend_prefix_lens = torch.zeros(len(lens), dtype=torch.int64, device=DEVICE)
-        batch.extend_prefix_lens_cpu = [0] * len(lens)
-        batch.extend_seq_lens = there(torch.tensor(lens))
-        batch.extend_seq_lens_cpu = lens
-        self.forward_target(batch, sum(lens))
+        self.extend(requests)
         self.running += requests
         self.seed(requests)
+
+    def extend(self, requests) -> None:
+        """What is allocated of them is their prefix."""
+        from sglang.srt.model_executor.forward_batch_info import ForwardMode
+
+        begins = [r.kv.kv_allocated_len for r in requests]
+        ends = [r.seqlen for r in requests]
+        new = [end - begin for begin, end in zip(begins, ends)]
+        self.step("extend", requests)
+        self.allocate(requests, ends)
+        batch = self.batch(requests, ForwardMode.EXTEND, ends, sum(new),
+                           self.slots(requests, begins, ends))
+        batch.extend_prefix_lens = there(torch.tensor(begins))
+        batch.extend_prefix_lens_cpu = begins
+        batch.extend_seq_lens = there(torch.tensor(new))
+        batch.extend_seq_lens_cpu = new
+        batch.extend_num_tokens = sum(new)
+        self.forward_target(batch, sum(new))
 
     def forward_target(self, batch, tokens: int) -> None:
         self.target.init_forward_metadata(batch)
@@ -222,7 +233,8 @@ class Engine:
 
     def seed(self, requests) -> None:
         """_run_assistant_seed_step: one eager forward after extend and after verify."""
-        self.draft_forwards(requests, 1)
+        if self.draft is not None:
+            self.draft_forwards(requests, 1)
 
     def draft_forwards(self, requests, count: int) -> None:
         from sglang.srt.model_executor.forward_batch_info import ForwardMode
@@ -243,12 +255,15 @@ class Engine:
 
     # --- one decode iteration: evict, draft, verify, accept, seed
 
-    def decode(self) -> None:
+    @staticmethod
+    def verify_input(_batch):
+        return SimpleNamespace(draft_token_num=DRAFT_TOKENS, custom_mask=None,
+                               ragged_verify_layout=None, is_draft_input=lambda: False)
+
+    def evict(self, requests) -> None:
         from sglang.srt.managers.schedule_batch import ScheduleBatch
         from sglang.srt.model_executor.forward_batch_info import ForwardMode
 
-        requests = list(self.running)
-        self.step("decode", requests)
         scheduled = SimpleNamespace(
             tree_cache=self.cache, token_to_kv_pool_allocator=self.allocator,
             req_to_token_pool=self.rows, reqs=requests, forward_mode=ForwardMode.DECODE,
@@ -257,15 +272,21 @@ class Engine:
         ScheduleBatch.maybe_evict_swa(scheduled)
         for request in requests:
             request.decode_batch_idx += 1
-        self.draft_forwards(requests, DRAFT_STEPS - 1)
+
+    def decode(self) -> None:
+        from sglang.srt.model_executor.forward_batch_info import ForwardMode
+
+        requests = list(self.running)
+        self.step("decode", requests)
+        self.evict(requests)
+        if self.draft is not None:
+            self.draft_forwards(requests, DRAFT_STEPS - 1)
         begins = [r.seqlen for r in requests]
         ends = [n + DRAFT_TOKENS for n in begins]
         self.allocate(requests, ends)
         batch = self.batch(requests, ForwardMode.TARGET_VERIFY, begins,
                            DRAFT_TOKENS * len(requests), self.slots(requests, begins, ends))
-        batch.spec_info = SimpleNamespace(draft_token_num=DRAFT_TOKENS, custom_mask=None,
-                                          ragged_verify_layout=None,
-                                          is_draft_input=lambda: False)
+        batch.spec_info = self.verify_input(batch)
         self.forward_target(batch, DRAFT_TOKENS * len(requests))
         for request in requests:
             self.accept(request)
@@ -367,8 +388,11 @@ def plant_outside(engine: Engine) -> None:
 
 
 PLANTS = {"stale": plant_stale, "row": plant_row, "outside": plant_outside}
-BACKENDS = {"aiter": "AiterAttnBackend", "triton": "TritonAttnBackend",
-            "trtllm_mha": "TRTLLMHAAttnBackend"}
+BACKENDS = {"aiter": "aiter_backend.AiterAttnBackend",
+            "triton": "triton_backend.TritonAttnBackend",
+            "trtllm_mha": "trtllm_mha_backend.TRTLLMHAAttnBackend",
+            "fa3": "flashattention_backend.FlashAttentionBackend",
+            "flashinfer": "flashinfer_backend.FlashInferAttnBackend"}
 
 
 def backend_class():
@@ -381,16 +405,18 @@ def backend_class():
         standins.install_aiter()
     if DEVICE != "cpu":
         standins.install_absent("sgl_kernel", "deep_gemm")
-        if kind != "trtllm_mha":
+        if kind not in ("trtllm_mha", "flashinfer"):
             standins.install_absent("flashinfer")
     held = publish_config()  # dropped, it would withdraw what it set
-    if kind == "trtllm_mha":
+    if kind == "fa3":
+        standins.install_flash_attention()
+    if kind in ("trtllm_mha", "flashinfer"):
         if DEVICE == "cpu":
             import sglang.srt.models.gemma4_mtp  # noqa: F401  What is there finds no FlashInfer.
 
         standins.install_flashinfer()
-    module = importlib.import_module(f"sglang.srt.layers.attention.{kind}_backend")
-    return getattr(module, BACKENDS[kind]), held
+    module, name = BACKENDS[kind].split(".")
+    return getattr(importlib.import_module("sglang.srt.layers.attention." + module), name), held
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ import sys
 import types
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 
 class _Name:
@@ -87,6 +88,26 @@ def install_aiter() -> None:
     }))
 
 
+def _flash_attn(q, *args, **kwargs):
+    if kwargs.get("return_softmax_lse"):
+        return torch.zeros_like(q), q.new_zeros(q.shape[1], q.shape[0], dtype=torch.float32)
+    return torch.zeros_like(q)
+
+
+def install_flash_attention() -> None:
+    """sgl_kernel, of which FlashAttentionBackend takes FlashAttention 3, needs CUDA, for which
+    SGLang looks."""
+    sys.meta_path.append(_Finder("sgl_kernel", {
+        "sgl_kernel": {"merge_state_v2": _merge_state},
+        "sgl_kernel.flash_attn": {"flash_attn_with_kvcache": _flash_attn,
+                                  "flash_attn_varlen_func": _flash_attn,
+                                  "get_scheduler_metadata": lambda *args, **kwargs: None},
+        "sgl_kernel.utils": {"is_arch_support_pdl": lambda: False}}))
+    from sglang.kernels.ops.attention import flash_attention_v3
+
+    flash_attention_v3._is_fa3_supported = lambda *args: True
+
+
 def install_absent(*packages: str) -> None:
     """On a GPU SGLang imports libraries of which the paths driven here call next to nothing."""
     for package in packages:
@@ -111,10 +132,53 @@ def install_vllm_kernels() -> None:
 
 
 class _Wrapper:
-    """An object that takes what it is built with and is not called on the paths driven here."""
+    """Keeps the lists that it is planned with, as FlashInfer's do where no CUDA graph is."""
+
+    is_cuda_graph_enabled = False
 
     def __init__(self, *args, **kwargs) -> None:
         pass
+
+    def forward(self, q, *args, **kwargs):
+        return torch.zeros_like(q)
+
+    def forward_return_lse(self, q, *args, **kwargs):
+        return torch.zeros_like(q), q.new_zeros(q.shape[:2], dtype=torch.float32)
+
+
+class _Decode(_Wrapper):
+    def begin_forward(self, indptr, indices, *args, **kwargs):
+        self._paged_kv_indptr_buf, self._paged_kv_indices_buf = indptr, indices
+
+
+class _Prefill(_Decode):
+    def begin_forward(self, qo_indptr, indptr, indices, *args, **kwargs):
+        super().begin_forward(indptr, indices)
+        self._qo_indptr_buf = qo_indptr
+
+
+class _Ragged(_Wrapper):
+    def begin_forward(self, *args, **kwargs):
+        pass
+
+
+def _merge_state(v_a, s_a, v_b, s_b):
+    return v_a, s_a
+
+
+class _OnCpu(TorchFunctionMode):
+    """FlashInferAttnBackend names CUDA where it makes a list."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        kwargs = dict(kwargs or {})
+        if kwargs.get("device") == "cuda":
+            kwargs["device"] = "cpu"
+        return function(*args, **kwargs)
+
+
+def keep_on_cpu() -> None:
+    """What torch is asked to make on CUDA by that word."""
+    _OnCpu().__enter__()
 
 
 def _trtllm_batch(query, *args, **kwargs):
@@ -130,10 +194,11 @@ def install_flashinfer() -> None:
     import sglang.srt.utils as utils
 
     utils.is_flashinfer_available = lambda: True
-    wrappers = {f"Batch{kind}Wrapper": _Wrapper for kind in (
-        "DecodeWithPagedKVCache", "PrefillWithPagedKVCache", "PrefillWithRaggedKVCache")}
     sys.meta_path.append(_Finder("flashinfer", {
-        "flashinfer": wrappers,
+        "flashinfer": {"BatchDecodeWithPagedKVCacheWrapper": _Decode,
+                       "BatchPrefillWithPagedKVCacheWrapper": _Prefill,
+                       "BatchPrefillWithRaggedKVCacheWrapper": _Ragged},
+        "flashinfer.cascade": {"merge_state": _merge_state},
         "flashinfer.decode": {"trtllm_batch_decode_with_kv_cache": _trtllm_batch,
                               "_grouped_size_compiled_for_decode_kernels": lambda *args: True},
         "flashinfer.prefill": {"trtllm_batch_context_with_kv_cache": _trtllm_batch,

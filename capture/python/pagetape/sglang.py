@@ -16,6 +16,7 @@ from importlib import metadata
 from . import sglang_guard
 from .importhook import NotHere, PostImportHooks, shield, wrap
 from .sglang_backends import Backends
+from .sglang_flash import FlashKernels
 from .sglang_hooks import PoolHooks
 from .sglang_kernels import Kernels
 from .sglang_pools import Pools
@@ -106,6 +107,7 @@ def install(hooks: PostImportHooks, recorder) -> Adapter:
     adapter.guard = sglang_guard.install(hooks, adapter.backends)
     pools = PoolHooks(adapter.pools)
     kernels = Kernels(adapter.backends)
+    flash = FlashKernels(adapter.backends)
     backends = adapter.backends
 
     def header(module):
@@ -131,6 +133,12 @@ def install(hooks: PostImportHooks, recorder) -> Adapter:
     def triton(module):
         backends.watch(module.TritonAttnBackend)
 
+    def flashattention(module):
+        backends.watch(module.FlashAttentionBackend)
+
+    def flashinfer(module):
+        backends.watch(module.FlashInferAttnBackend)
+
     cache, attention = "sglang.srt.mem_cache.", "sglang.srt.layers.attention."
     store, reads = ("store",), ("attention", "attention.rows", "attention.bound")
     pages = ("alloc", "free")
@@ -154,6 +162,11 @@ def install(hooks: PostImportHooks, recorder) -> Adapter:
         (attention + "aiter_backend", kernels.aiter_ragged, reads),
         (attention + "aiter_backend", kernels.aiter_store, store),
         (attention + "triton_backend", triton, bound),
+        (attention + "flashattention_backend", flashattention, bound),
+        (attention + "flashattention_backend", flash.flash_attention, reads),
+        (attention + "flashinfer_backend", flashinfer, bound),
+        (attention + "flashinfer_backend", flash.flashinfer_lists, ()),
+        (attention + "flashinfer_backend", flash.flashinfer_wrappers, reads),
         ("sglang.kernels.ops.attention.decode_attention", kernels.triton_decode, reads),
         ("sglang.kernels.ops.attention.extend_attention", kernels.triton_extend, reads),
         ("sglang.srt.model_executor.model_runner", backends.passes, ()),

@@ -48,6 +48,8 @@ class Backends:
         self.built: Dict[int, dict] = {}
         self.launches: List[Forward] = []
         self.tables: Dict[int, List[Table]] = {}
+        self.planned: Dict[int, Dict[int, Table]] = {}  # id(backend) -> id(wrapper) -> its lists
+        self.untold: set = set()
         self.logical: Dict[int, int] = {}  # id(RadixAttention) -> layer id it was built with
         self.kept: list = []
         self.remapped: set = set()
@@ -176,7 +178,9 @@ class Backends:
             self.built[id(backend)][buffer] = True
             self.recorder.emit("buffer", buffer=buffer)
         page_size, width = self.pools.page_size, int(tensor.shape[1])
-        columns = [min(-(-length // page_size), width) for length in self._covered(batch)]
+        lengths = getattr(backend.forward_metadata, "cache_seqlens_int32", None)
+        lengths = self._covered(batch) if lengths is None else self.reads.ints(lengths)
+        columns = [min(-(-length // page_size), width) for length in lengths]
         cells = tensor[:len(columns), :max(columns, default=0)].cpu().clamp(*IDS).int()
         self.recorder.table_rows(buffer, cells.contiguous(), columns, self._requests(batch), space)
 
@@ -189,6 +193,34 @@ class Backends:
             return lengths
         new = int(batch.input_ids.shape[0]) // int(batch.batch_size)
         return [length + new for length in lengths]
+
+    def listed(self, backend, wrapper, lists, translated: bool) -> None:
+        """A wrapper of FlashInfer's was given token lists for the next pass."""
+        if id(backend) not in self.built:
+            return
+        planned = self.planned.setdefault(id(backend), {})
+        space = self.built[id(backend)]["spaces"][translated]
+        planned[id(wrapper)] = Table(None, space, lists, "window" if translated else "full")
+        self.tables[id(backend)] = list(planned.values())
+
+    def owns(self, table) -> bool:
+        """Whether that is one of the tables of the backend that is called: what else kernels are
+        given is not told."""
+        if not self.launches:
+            return False
+        launch = self.launches[-1]
+        if capturing(table):
+            self._tables_of(launch.backend, launch.backend.forward_metadata, None)
+        if self.table_of(launch, table, None).tensor is not None:
+            return True
+        self.left_out(type(launch.backend).__name__)
+        return False
+
+    def left_out(self, of: str) -> None:
+        if of not in self.untold:
+            self.untold.add(of)
+            self.recorder.emit("note", text=f"{of}: launches by tables that are not those of a "
+                                            "batch's requests are not recorded")
 
     # --- launches
 

@@ -9,19 +9,13 @@ tokens the longest row's number is taken: of the others some columns more are lo
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Optional
+from typing import Optional
 
 from .guarding import LaunchGuard, Read
 from .importhook import NotHere, PostImportHooks, after, wrap
 
 MARK = "_pagetape_guard"
-
-
-class Called(NamedTuple):
-    """A layer's forward call."""
-
-    layer: Any
-    batch: Any
+WRAPPERS = ("BatchDecodeWithPagedKVCacheWrapper", "BatchPrefillWithPagedKVCacheWrapper")
 
 
 def _window(left) -> int:
@@ -32,7 +26,6 @@ class SglangGuard(LaunchGuard):
     def __init__(self, backends) -> None:
         super().__init__(backends.recorder, self._request)
         self._backends = backends
-        self._called: list = []  # of backends that are not recorded
 
     def _request(self, batch, row: int) -> Optional[str]:
         rows = getattr(batch, "req_pool_indices", None)
@@ -42,10 +35,9 @@ class SglangGuard(LaunchGuard):
 
     def given_in(self, table, **read):
         """Within a layer's forward call, whose the kernel is."""
-        calls = self._called or self._backends.launches
-        if not calls:
+        if not self._backends.launches:
             return table
-        call = calls[-1]
+        call = self._backends.launches[-1]
         return self.given(table, Read(layer=int(call.layer.layer_id), batch=call.batch, **read))
 
     # --- kernels
@@ -132,7 +124,6 @@ class SglangGuard(LaunchGuard):
     def flash_attention(self, module) -> None:
         """fa3: flash_attn_with_kvcache(q, k_cache [pages, page_size, heads, dim], …, page_table,
         cache_seqlens) as the backend's module has it."""
-        self._follow(module.FlashAttentionBackend)
 
         def make(original):
             def call(*args, **kwargs):
@@ -149,50 +140,28 @@ class SglangGuard(LaunchGuard):
 
         wrap(module, "flash_attn_with_kvcache", make, MARK)
 
-    def flashinfer_backend(self, module) -> None:
-        self._follow(module.FlashInferAttnBackend)
-
-    def flashinfer_wrapper(self, name: str):
-        """The class's `run`: its lists are what `plan` put into the wrapper, entries are pages."""
-
-        def hook(module) -> None:
-            if not isinstance(getattr(module, name, None), type):
-                raise NotHere
-
-            def make(original):
-                def run(wrapper, q, paged_kv_cache, *args, **kwargs):
-                    lists = wrapper._paged_kv_indices_buf
-                    k = paged_kv_cache[0] if isinstance(paged_kv_cache, tuple) else paged_kv_cache
-                    given = self.given_in(lists, bound=int(k.shape[0]),
-                                          starts=wrapper._paged_kv_indptr_buf)
-                    wrapper._paged_kv_indices_buf = given
-                    try:
-                        return original(wrapper, q, paged_kv_cache, *args, **kwargs)
-                    finally:
-                        wrapper._paged_kv_indices_buf = lists
-
-                return run
-
-            wrap(getattr(module, name), "run", make, MARK)
-
-        hook.__name__ = f"guard of {name}"
-        return hook
-
-    def _follow(self, cls) -> None:
-        """Of a backend that is not recorded: which layer calls."""
+    def flashinfer_wrappers(self, module) -> None:
+        """forward(q, (k, v), …) and forward_return_lse: their lists are what was planned into the
+        wrapper, entries are pages of its view."""
+        if not hasattr(module, WRAPPERS[0]):
+            raise NotHere
 
         def make(original):
-            def forward(backend, q, k, v, layer, forward_batch, *args, **kwargs):
-                self._called.append(Called(layer, forward_batch))
+            def call(wrapper, q, kv_cache, *args, **kwargs):
+                lists = wrapper._paged_kv_indices_buf
+                wrapper._paged_kv_indices_buf = self.given_in(
+                    lists, bound=int(kv_cache[0].shape[0]), starts=wrapper._paged_kv_indptr_buf)
                 try:
-                    return original(backend, q, k, v, layer, forward_batch, *args, **kwargs)
+                    return original(wrapper, q, kv_cache, *args, **kwargs)
                 finally:
-                    self._called.pop()
+                    wrapper._paged_kv_indices_buf = lists
 
-            return forward
+            return call
 
-        wrap(cls, "forward_decode", make, MARK)
-        wrap(cls, "forward_extend", make, MARK)
+        for name in WRAPPERS:
+            for method in ("forward", "forward_return_lse"):
+                if hasattr(getattr(module, name), method):
+                    wrap(getattr(module, name), method, make, MARK)
 
     # --- steps
 
@@ -224,15 +193,13 @@ def install(hooks: PostImportHooks, backends) -> SglangGuard:
     attention, ops = "sglang.srt.layers.attention.", "sglang.kernels.ops.attention."
     for module, hook in (
             ("flashinfer.decode", guard.flashinfer_decode),
-            ("flashinfer.decode", guard.flashinfer_wrapper("BatchDecodeWithPagedKVCacheWrapper")),
             ("flashinfer.prefill", guard.flashinfer_prefill),
-            ("flashinfer.prefill", guard.flashinfer_wrapper("BatchPrefillWithPagedKVCacheWrapper")),
             (ops + "decode_attention", guard.triton_decode),
             (ops + "extend_attention", guard.triton_extend),
             (attention + "aiter_backend", guard.aiter_unified),
             (attention + "aiter_backend", guard.aiter_lists),
             (attention + "flashattention_backend", guard.flash_attention),
-            (attention + "flashinfer_backend", guard.flashinfer_backend),
+            (attention + "flashinfer_backend", guard.flashinfer_wrappers),
             ("sglang.srt.model_executor.model_runner", guard.runner),
             ("sglang.srt.managers.scheduler", guard.scheduler)):
         hooks.on(module, hook)

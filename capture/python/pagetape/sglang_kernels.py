@@ -13,7 +13,8 @@ from .sglang_backends import Backends
 from .sglang_on_gpu import Read
 
 
-def _window(left: int):
+def window_of(left: int):
+    """What a window is in the trace that a kernel counts without the query's own token."""
     return left + 1 if left is not None and left >= 0 else None
 
 
@@ -27,7 +28,7 @@ class Kernels:
             def call(query, kv_cache, *args, **kwargs):
                 self.backends.attention(Read(
                     kv_cache[0], kwargs["block_tables"], "trtllm_batch_decode_with_kv_cache",
-                    int(kv_cache[0].shape[2]), _window(kwargs.get("window_left", -1)),
+                    int(kv_cache[0].shape[2]), window_of(kwargs.get("window_left", -1)),
                     kwargs["seq_lens"], q_len=int(kwargs.get("q_len_per_req") or 1)))
                 return original(query, kv_cache, *args, **kwargs)
 
@@ -40,7 +41,7 @@ class Kernels:
             def call(query, kv_cache, *args, **kwargs):
                 self.backends.attention(Read(
                     kv_cache[0], kwargs["block_tables"], "trtllm_batch_context_with_kv_cache",
-                    int(kv_cache[0].shape[2]), _window(kwargs.get("window_left", -1)),
+                    int(kv_cache[0].shape[2]), window_of(kwargs.get("window_left", -1)),
                     kwargs["seq_lens"], q_ends=kwargs["cum_seq_lens_q"]))
                 return original(query, kv_cache, *args, **kwargs)
 
@@ -62,7 +63,7 @@ class Kernels:
                     size = int(given[1].shape[2])
                     self.backends.attention(Read(
                         k.view(-1, size, *k.shape[-2:]), kwargs["block_tables"],
-                        "trtllm_fmha_v2_prefill", size, _window(kwargs.get("window_left", -1)),
+                        "trtllm_fmha_v2_prefill", size, window_of(kwargs.get("window_left", -1)),
                         kwargs["seq_lens"], q_ends=kwargs["cum_seq_lens_q"]))
                 return original(given, *args, **kwargs)
 
@@ -78,7 +79,7 @@ class Kernels:
             def call(*args, **kwargs):
                 self.backends.attention(Read(
                     kwargs["k"], kwargs["block_table"], "unified_attention",
-                    int(kwargs["k"].shape[1]), _window(kwargs["window_size"][0]),
+                    int(kwargs["k"].shape[1]), window_of(kwargs["window_size"][0]),
                     kwargs["seqused_k"], q_ends=kwargs["cu_seqlens_q"]))
                 return original(*args, **kwargs)
 
@@ -93,7 +94,7 @@ class Kernels:
         def make(original):
             def call(q, k, v, qo_indptr, kv_indptr, kv_indices, *args, **kwargs):
                 self.backends.attention(Read(
-                    k, kv_indices, "mha_batch_prefill_func", 1, _window(kwargs["window_size"][0]),
+                    k, kv_indices, "mha_batch_prefill_func", 1, window_of(kwargs["window_size"][0]),
                     q_ends=qo_indptr, indptr=kv_indptr))
                 return original(q, k, v, qo_indptr, kv_indptr, kv_indices, *args, **kwargs)
 
@@ -141,7 +142,7 @@ class Kernels:
             def call(q, k_buffer, v_buffer, o, kv_indptr, kv_indices, *args, **kwargs):
                 if self.backends.launches:
                     backend, layer, batch = self.backends.launches[-1]
-                    sliding = _window(layer.sliding_window_size) is not None
+                    sliding = window_of(layer.sliding_window_size) is not None
                     self.backends.attention(Read(
                         k_buffer, kv_indices, "decode_attention_fwd", 1,
                         backend.sliding_window_size if sliding else None, batch.seq_lens,
@@ -167,7 +168,7 @@ class Kernels:
                         batch.extend_prefix_lens, batch.extend_prefix_lens_cpu)
                     self.backends.attention(Read(
                         k_buffer, kv_indices, "extend_attention_fwd", 1,
-                        _window(layer.sliding_window_size), *lens, q_ends=qo_indptr,
+                        window_of(layer.sliding_window_size), *lens, q_ends=qo_indptr,
                         indptr=kv_indptr, cached=True))
                 return original(q, k, v, o, k_buffer, v_buffer, qo_indptr, kv_indptr, kv_indices,
                                 *args, **kwargs)
