@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the hooks of fa3 and of FlashInfer's wrappers take from a call, on functions and classes with
-the signatures of SGLang 0.5.19 and 0.5.20. The same with SGLang's own: tests/engines."""
+"""What the hooks of fa3 and of FlashInfer's wrappers take from a call, on functions and classes
+with the signatures of SGLang 0.5.19 and 0.5.20. The same with SGLang's own: tests/engines."""
 import sys
 import types
 import unittest
@@ -10,9 +10,11 @@ from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "capture" / "python"))
 
+from pagetape._abi import Rows  # noqa: E402
 from pagetape.importhook import NotHere  # noqa: E402
 from pagetape.sglang_backends import Backends, Forward  # noqa: E402
 from pagetape.sglang_flash import FlashKernels  # noqa: E402
+from pagetape.sglang_on_gpu import OnGpu, Read  # noqa: E402
 
 
 class Tensor(list):
@@ -103,9 +105,12 @@ class FlashInferTest(unittest.TestCase):
         self.backend = SimpleNamespace(dispatch_reason=SimpleNamespace(name="SLIDING_WINDOW"))
         self.batch = SimpleNamespace(
             batch_size=2, spec_info=None, forward_mode=mode(), seq_lens=Tensor([300, 40]),
-            seq_lens_cpu="on the host", extend_prefix_lens="prefixes",
+            seq_lens_cpu=Tensor([301, 41]), extend_prefix_lens="prefixes",
             extend_prefix_lens_cpu="prefixes on the host", input_ids=SimpleNamespace(shape=(8,)))
         self.told = Told(self.backend, self.batch)
+        capturing = mock.patch("pagetape.sglang_flash.capturing", lambda tensor: False)
+        capturing.start()
+        self.addCleanup(capturing.stop)
         self.module = types.ModuleType("flashinfer_backend")
         self.module.BatchDecodeWithPagedKVCacheWrapper = type("Decode", (Wrapper,), {})
         self.module.BatchPrefillWithPagedKVCacheWrapper = type("Prefill", (Wrapper,), {})
@@ -141,9 +146,12 @@ class FlashInferTest(unittest.TestCase):
     def test_a_sliding_layers_list_has_a_rows_last_tokens(self):
         read = self.launched()
         self.assertEqual((read.page_size, read.window, read.lens, read.lens_cpu, read.cached),
-                         (1, 129, [300, 40], "on the host", False))
+                         (1, 129, [300, 40], [301, 41], False))
         self.batch.forward_mode = mode(verify=True)
-        self.assertEqual(self.launched().lens, [304, 44])
+        for inside, on_host in ((False, [305, 45]), (True, None)):  # A graph that is captured.
+            with mock.patch("pagetape.sglang_flash.capturing", lambda _tensor, it=inside: it):
+                read = self.launched()
+            self.assertEqual((read.lens, read.lens_cpu), ([304, 44], on_host))
         read = self.launched("forward_return_lse")
         self.assertEqual((read.lens, read.lens_cpu, read.cached),
                          ("prefixes", "prefixes on the host", True))
@@ -180,6 +188,27 @@ class FlashInferTest(unittest.TestCase):
     def test_without_flashinfer_there_is_nothing_to_hook(self):
         with self.assertRaises(NotHere):
             FlashKernels(self.told).flashinfer_wrappers(types.ModuleType("flashinfer_backend"))
+
+
+class ListedOnAGpuTest(unittest.TestCase):
+    """Where the host has no list: how many entries rows have, and which token the first is."""
+
+    def listed(self, window, q_len, **read):
+        on_gpu = OnGpu(SimpleNamespace(recorder=None, pools=SimpleNamespace(there=None)))
+        read = Read(None, None, "kernel", 1, window, "lens", [300, 40], **read)
+        rows, _ = on_gpu._listed(None, read, Rows(["A", "B"], row=[0, 1], q_len=q_len))
+        return rows.n, rows.first, rows.q_pos
+
+    def test_a_decode_steps(self):
+        self.assertEqual(self.listed(129, [1, 1]), ([129, 40], [171, 0], None))
+
+    def test_a_chunks_with_its_tokens_and_without(self):
+        self.assertEqual(self.listed(129, [70, 10]), ([198, 40], [102, 0], None))
+        self.assertEqual(self.listed(129, [70, 10], cached=True),
+                         ([128, 40], [172, 0], [300, 40]))
+
+    def test_full_ones(self):
+        self.assertEqual(self.listed(None, [1, 1]), ([300, 40], [0, 0], None))
 
 
 class OwnTablesTest(unittest.TestCase):

@@ -147,13 +147,18 @@ class _Wrapper:
 
 
 class _Decode(_Wrapper):
+    # FlashInfer's classes have these each its own.
+    forward, forward_return_lse = _Wrapper.forward, _Wrapper.forward_return_lse
+
     def begin_forward(self, indptr, indices, *args, **kwargs):
         self._paged_kv_indptr_buf, self._paged_kv_indices_buf = indptr, indices
 
 
-class _Prefill(_Decode):
+class _Prefill(_Wrapper):
+    forward, forward_return_lse = _Wrapper.forward, _Wrapper.forward_return_lse
+
     def begin_forward(self, qo_indptr, indptr, indices, *args, **kwargs):
-        super().begin_forward(indptr, indices)
+        self._paged_kv_indptr_buf, self._paged_kv_indices_buf = indptr, indices
         self._qo_indptr_buf = qo_indptr
 
 

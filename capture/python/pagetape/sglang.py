@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The SGLang adapter: which hook stands on which module.
 
-Driven with SGLang 0.5.19 and 0.5.20 on a CPU (aiter, triton and trtllm_mha backends, prefix
-caches); the hooks for releases to 0.5.13 and those of a server's scheduler were written from
-sources and have not run. Modules that moved are
-named at their old and new place; a class that is reached through both is patched once
+Driven with SGLang 0.5.19 and 0.5.20 on a CPU (aiter, triton, trtllm_mha, fa3 and flashinfer
+backends, prefix caches); the hooks for releases to 0.5.13, those of a server's scheduler and what
+those of fa3 and flashinfer do on a GPU were written from sources and have not run. Modules that
+moved are named at their old and new place; a class that is reached through both is patched once
 (importhook.wrap).
 """
 
@@ -133,7 +133,7 @@ def install(hooks: PostImportHooks, recorder) -> Adapter:
     def triton(module):
         backends.watch(module.TritonAttnBackend)
 
-    def flashattention(module):
+    def fa3(module):
         backends.watch(module.FlashAttentionBackend)
 
     def flashinfer(module):
@@ -162,7 +162,7 @@ def install(hooks: PostImportHooks, recorder) -> Adapter:
         (attention + "aiter_backend", kernels.aiter_ragged, reads),
         (attention + "aiter_backend", kernels.aiter_store, store),
         (attention + "triton_backend", triton, bound),
-        (attention + "flashattention_backend", flashattention, bound),
+        (attention + "flashattention_backend", fa3, bound),
         (attention + "flashattention_backend", flash.flash_attention, reads),
         (attention + "flashinfer_backend", flashinfer, bound),
         (attention + "flashinfer_backend", flash.flashinfer_lists, ()),

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import inspect
 
+from .devices import capturing
 from .importhook import NotHere, expect, wrap
 from .sglang_backends import Backends
 from .sglang_guard import WRAPPERS
@@ -110,6 +111,10 @@ class FlashKernels:
             return None, None
         if cached:
             return batch.extend_prefix_lens, batch.extend_prefix_lens_cpu
+        lens, on_host = batch.seq_lens, batch.seq_lens_cpu
         if batch.forward_mode.is_target_verify():
-            return batch.seq_lens + batch.input_ids.shape[0] // batch.batch_size, None
-        return batch.seq_lens, batch.seq_lens_cpu
+            drafted = batch.input_ids.shape[0] // batch.batch_size
+            # Behind a graph's launch the host's would be taken of today's batch, without drafts.
+            known = on_host is not None and not capturing(lens)
+            lens, on_host = lens + drafted, on_host + drafted if known else None
+        return lens, on_host

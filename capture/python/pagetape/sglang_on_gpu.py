@@ -117,8 +117,9 @@ class OnGpu:
         lengths = lengths[:len(rows.req)]
         counts = lengths
         if read.window is not None:
-            held = read.window - (1 if read.cached else 0)
-            counts = [min(length, held) for length in lengths]
+            # The window of the first new token, and the new ones where they are read, too.
+            counts = [min(length, read.window - 1 + (0 if read.cached else count))
+                      for length, count in zip(lengths, rows.q_len)]
         first = [length - count for length, count in zip(lengths, counts)]
         rows = rows._replace(len=lengths, n=counts, first=first)
         return rows._replace(q_pos=lengths) if read.cached else rows, max(lengths, default=0)
