@@ -19,7 +19,7 @@ class LiveFlash(Guarded):
     def recorded(self, backend, fault="", release="fixed", guard="", **environment):
         done, notes, report = self.run_guarded(
             guard, "record_sglang.sh", release, None, backend, fault,
-            PAGETAPE_DRIVE="sglang_flash.py",
+            PAGETAPE_DRIVE="sglang_fa3_flashinfer.py",
             **{"SGLANG_FLASHINFER_USE_PAGED": "1", **environment})
         return done, notes, report
 

@@ -102,6 +102,14 @@ def _of_a_server(pools: PoolHooks, scheduler: SchedulerHooks) -> tuple:
     )
 
 
+def _watching(backends: Backends, name: str, cls: str):
+    def watch(module):
+        backends.watch(getattr(module, cls))
+
+    watch.__name__ = name
+    return watch
+
+
 def install(hooks: PostImportHooks, recorder) -> Adapter:
     adapter = Adapter(recorder)
     adapter.guard = sglang_guard.install(hooks, adapter.backends)
@@ -124,21 +132,6 @@ def install(hooks: PostImportHooks, recorder) -> Adapter:
 
         wrap(module.RadixAttention, "__setattr__", make)
 
-    def trtllm_mha(module):
-        backends.watch(module.TRTLLMHAAttnBackend)
-
-    def aiter(module):
-        backends.watch(module.AiterAttnBackend)
-
-    def triton(module):
-        backends.watch(module.TritonAttnBackend)
-
-    def fa3(module):
-        backends.watch(module.FlashAttentionBackend)
-
-    def flashinfer(module):
-        backends.watch(module.FlashInferAttnBackend)
-
     cache, attention = "sglang.srt.mem_cache.", "sglang.srt.layers.attention."
     store, reads = ("store",), ("attention", "attention.rows", "attention.bound")
     pages = ("alloc", "free")
@@ -155,16 +148,16 @@ def install(hooks: PostImportHooks, recorder) -> Adapter:
         (cache + "allocator.token", pools.token_allocator, pages),
         (cache + "allocator.swa", pools.swa_allocator, mapped),
         ("sglang.srt.layers.radix_attention", radix_attention, ("layer_remap",)),
-        (attention + "trtllm_mha_backend", trtllm_mha, bound),
-        (attention + "aiter_backend", aiter, bound),
+        (attention + "trtllm_mha_backend", _watching(backends, "trtllm_mha", "TRTLLMHAAttnBackend"), bound),
+        (attention + "aiter_backend", _watching(backends, "aiter", "AiterAttnBackend"), bound),
         (attention + "aiter_backend", kernels.aiter_unified, reads),
         (attention + "aiter_backend", kernels.aiter_prefill, reads),
         (attention + "aiter_backend", kernels.aiter_ragged, reads),
         (attention + "aiter_backend", kernels.aiter_store, store),
-        (attention + "triton_backend", triton, bound),
-        (attention + "flashattention_backend", fa3, bound),
+        (attention + "triton_backend", _watching(backends, "triton", "TritonAttnBackend"), bound),
+        (attention + "flashattention_backend", _watching(backends, "fa3", "FlashAttentionBackend"), bound),
         (attention + "flashattention_backend", flash.flash_attention, reads),
-        (attention + "flashinfer_backend", flashinfer, bound),
+        (attention + "flashinfer_backend", _watching(backends, "flashinfer", "FlashInferAttnBackend"), bound),
         (attention + "flashinfer_backend", flash.flashinfer_lists, ()),
         (attention + "flashinfer_backend", flash.flashinfer_wrappers, reads),
         ("sglang.kernels.ops.attention.decode_attention", kernels.triton_decode, reads),
