@@ -24,6 +24,13 @@ from .sglang_scheduler import SchedulerHooks
 
 DRIVEN = ("0.5.19", "0.5.20")  # Releases that it was run with.
 
+# Backends whose bindings, facts and tables are recorded: hook, module, class.
+WATCHED = (("trtllm_mha", "trtllm_mha_backend", "TRTLLMHAAttnBackend"),
+           ("aiter", "aiter_backend", "AiterAttnBackend"),
+           ("triton", "triton_backend", "TritonAttnBackend"),
+           ("fa3", "flashattention_backend", "FlashAttentionBackend"),
+           ("flashinfer", "flashinfer_backend", "FlashInferAttnBackend"))
+
 # What this adapter writes. CUDA graphs, keys of prefix caches, transfers and host copies are not
 # recorded: the rules that need them are not checked.
 RECORDS = ["pool", "pool_layer", "pool_set", "map", "backend", "pool_swap", "swa_state",
@@ -148,16 +155,11 @@ def install(hooks: PostImportHooks, recorder) -> Adapter:
         (cache + "allocator.token", pools.token_allocator, pages),
         (cache + "allocator.swa", pools.swa_allocator, mapped),
         ("sglang.srt.layers.radix_attention", radix_attention, ("layer_remap",)),
-        (attention + "trtllm_mha_backend", _watching(backends, "trtllm_mha", "TRTLLMHAAttnBackend"), bound),
-        (attention + "aiter_backend", _watching(backends, "aiter", "AiterAttnBackend"), bound),
         (attention + "aiter_backend", kernels.aiter_unified, reads),
         (attention + "aiter_backend", kernels.aiter_prefill, reads),
         (attention + "aiter_backend", kernels.aiter_ragged, reads),
         (attention + "aiter_backend", kernels.aiter_store, store),
-        (attention + "triton_backend", _watching(backends, "triton", "TritonAttnBackend"), bound),
-        (attention + "flashattention_backend", _watching(backends, "fa3", "FlashAttentionBackend"), bound),
         (attention + "flashattention_backend", flash.flash_attention, reads),
-        (attention + "flashinfer_backend", _watching(backends, "flashinfer", "FlashInferAttnBackend"), bound),
         (attention + "flashinfer_backend", flash.flashinfer_lists, ()),
         (attention + "flashinfer_backend", flash.flashinfer_wrappers, reads),
         ("sglang.kernels.ops.attention.decode_attention", kernels.triton_decode, reads),
@@ -167,6 +169,8 @@ def install(hooks: PostImportHooks, recorder) -> Adapter:
         ("flashinfer.prefill", kernels.flashinfer_prefill, reads),
         ("flashinfer.prefill", kernels.flashinfer_fmha_v2, reads),
     )
+    for name, module, cls in WATCHED:
+        hooks.on(attention + module, _watching(backends, name, cls), bound)
     for module, hook, gives in places + _of_a_server(pools, SchedulerHooks(adapter)):
         hooks.on(module, hook, gives)
     # Where the classes stood to 0.5.12; later releases keep the modules without them.
