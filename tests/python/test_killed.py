@@ -85,7 +85,7 @@ class Killed(Recording):
             collector = self.start(
                 "python3", "-c", ENGINE, told_at, str(THREADS),
                 # Room for all that is written while a busy machine lets the collector wait.
-                options=["--ring-size", "256MiB", "--python", "none"])
+                options=["--ring-size", "64MiB", "--python", "none"])
             engine = self.engine_of(collector)
             wait_for(lambda: min(told()))
             time.sleep(delay_s)
