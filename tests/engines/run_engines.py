@@ -14,6 +14,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 PAGETAPE = os.path.join(ROOT, "bazel-bin/pagetape")
 LIBRARY = os.path.join(ROOT, "bazel-bin/capture/libpagetape_capture.so")
 GOLDEN = os.path.join(ROOT, "traces/golden")
+LONG = os.environ.get("PAGETAPE_LONG") == "1"  # Every combination; else one of a kind.
 
 
 def script(name, folder, out, *arguments):
