@@ -94,20 +94,12 @@ def plant_stale(engine: Target) -> None:
 
 
 def plant_outside(engine: Target) -> None:
-    """The second verify step's lists or table, once built, hold an id far beyond the full pool."""
-    original, calls = engine.target.init_forward_metadata, [0]
+    def put(data) -> None:
+        if hasattr(data, "page_table"):
+            return mtp.put_outside(data)
+        data.prefill_wrappers[1]._paged_kv_indices_buf[1] = mtp.OUTSIDE
 
-    def init_forward_metadata(batch):
-        original(batch)
-        calls[0] += batch.forward_mode.is_target_verify()
-        if calls[0] == 2 and batch.forward_mode.is_target_verify():
-            data = engine.target.forward_metadata
-            if hasattr(data, "page_table"):
-                data.page_table[0, 1] = mtp.OUTSIDE
-            else:
-                data.prefill_wrappers[1]._paged_kv_indices_buf[1] = mtp.OUTSIDE
-
-    engine.target.init_forward_metadata = init_forward_metadata
+    mtp.plant_outside(engine, put)
 
 
 PLANTS = {"stale": plant_stale, "row": mtp.plant_row, "outside": plant_outside}

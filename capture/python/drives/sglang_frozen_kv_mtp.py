@@ -372,7 +372,12 @@ def plant_row(engine: Engine) -> None:
     engine.target.init_forward_metadata = init_forward_metadata
 
 
-def plant_outside(engine: Engine) -> None:
+def put_outside(data) -> None:
+    table = data.page_table if hasattr(data, "page_table") else data.kv_indices
+    table[(0,) * (table.dim() - 1) + (1,)] = OUTSIDE
+
+
+def plant_outside(engine: Engine, put=put_outside) -> None:
     """The second verify step's table, once built, holds an id far beyond the full layer's pool."""
     original, calls = engine.target.init_forward_metadata, [0]
 
@@ -380,9 +385,7 @@ def plant_outside(engine: Engine) -> None:
         original(batch)
         calls[0] += batch.forward_mode.is_target_verify()
         if calls[0] == 2 and batch.forward_mode.is_target_verify():
-            data = engine.target.forward_metadata
-            table = data.page_table if hasattr(data, "page_table") else data.kv_indices
-            table[(0,) * (table.dim() - 1) + (1,)] = OUTSIDE
+            put(engine.target.forward_metadata)
 
     engine.target.init_forward_metadata = init_forward_metadata
 
