@@ -25,6 +25,7 @@ ADAPTERS = os.path.join(live.ROOT, "capture/python")
 LAUNCHES = ("attention", "store", "copy")
 TOKENS = 5  # In a row, of which four differ, are no coincidence.
 PATIENCE_S = 600
+DUMPED = re.compile(r"-(finding-[A-Z_]+|guard)-\d{8}T\d{6}Z\.ptape$")
 
 
 class Run(NamedTuple):
@@ -81,10 +82,10 @@ class Done:
         with open(os.path.join(self._said, what + ".json"), encoding="utf-8") as file:
             return json.load(file)
 
-    def traces(self, rule=""):
-        """Those that the rule's first finding dumped, or else those that no finding did."""
-        return [trace for trace in glob.glob(self.out + "/*.ptape")
-                if (f"-finding-{rule}" in trace) == bool(rule)]
+    def traces(self, cause=""):
+        """Those that were dumped for that cause, or else those that were not dumped."""
+        named = {trace: DUMPED.search(trace) for trace in glob.glob(self.out + "/*.ptape")}
+        return [trace for trace, found in named.items() if (found[1] if found else "") == cause]
 
 
 class Recorded:
@@ -131,7 +132,7 @@ class Recorded:
     def test_a_planted_fault_is_found_while_it_is_served_and_dumped(self):
         done = self.done["fault"]
         self.only_trace("fault")
-        [dump] = done.traces("WRONG_OWNER")
+        [dump] = done.traces("finding-WRONG_OWNER")
         first = live.verify(dump)["findings"][0]
         self.assertEqual((first["rule"], first["layer"]), ("WRONG_OWNER", 5))
         self.assertRegex(done.logged,
@@ -249,9 +250,10 @@ class RecordedTransformers(Recorded, Planted, unittest.TestCase):
         done = self.done["raise"]
         self.only_trace("raise")
         self.assertRegex(done.logged, f"pagetape.devices.OutOfBounds: {self.where}")
-        [dump] = done.traces("OOB_PAGE")
-        self.assertEqual(live.verify(dump)["findings"][0]["rule"], "OOB_PAGE")
-        self.given_whole(done, dump)
+        for cause in ("finding-OOB_PAGE", "guard"):
+            [dump] = done.traces(cause)
+            self.assertEqual(live.verify(dump)["findings"][0]["rule"], "OOB_PAGE", cause)
+            self.given_whole(done, dump)
 
 
 class RecordedVllm(Recorded, unittest.TestCase):
