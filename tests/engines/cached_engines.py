@@ -26,6 +26,8 @@ JUDGED = ("OOB_PAGE", "WRONG_SPACE", "STALE_BINDING", "SHORT_TABLE", "PAD_LANE",
 
 SCHEDULER = """
 import importlib
+import sys
+from unittest import mock
 import standins
 from pagetape import sglang
 from pagetape.importhook import PostImportHooks
@@ -34,11 +36,14 @@ from pagetape.recording import Nowhere, Recorder
 hooks = PostImportHooks()
 sglang.install(hooks, Recorder(Nowhere()))
 hooks.install()
-standins.install_absent("setproctitle", "uvicorn", "fastapi")
+standins.install_absent("setproctitle", "uvicorn", "fastapi", "mori")
 place = "sglang.srt.managers.scheduler"
 importlib.import_module(place)
-ours = (place, "sglang.srt.disaggregation.decode")
-print(*(one.split(":")[1] for one in hooks.applied if one.split(":")[0] in ours))
+sys.modules["prometheus_client"] = mock.MagicMock()
+for kind in ("mooncake", "nixl", "mori", "fake"):
+    importlib.import_module(f"sglang.srt.disaggregation.{kind}.conn")
+print(*(one.split(":")[1] for one in hooks.applied
+        if "disaggregation" in one or one.split(":")[0] == place))
 """
 
 
@@ -101,8 +106,9 @@ class CachedSglang(unittest.TestCase):
                                                  for e in evicted], run)
 
     def test_the_schedulers_hooks_fit(self):
-        """Its module itself, and that of a server for decoding alone, which it imports;
-        of a server's packages those that are not there are stand-ins."""
+        """Its module itself, that of a server for decoding alone, which it imports, and those of
+        what such a server receives by; of a server's packages those that are not there are
+        stand-ins."""
         for release in ("defect", "fixed"):
             done = subprocess.run(
                 [os.path.join(os.environ["PAGETAPE_ENGINES"], "venv/bin/python"), "-W", "ignore",
@@ -113,7 +119,8 @@ class CachedSglang(unittest.TestCase):
                              os.path.join(live.ROOT, "capture/python/drives"),
                              os.path.join(os.environ["PAGETAPE_ENGINES"], "sglang-" + release)])),
                 stdout=subprocess.PIPE, text=True, check=True, timeout=1500)
-            self.assertEqual(done.stdout.splitlines()[-1], "decode_server rank scheduler", release)
+            self.assertCountEqual(done.stdout.splitlines()[-1].split(), [
+                "decode_server", "arrivals", "rank", "scheduler", *["receiver"] * 4], release)
 
     def test_a_retracted_request_finds_its_prompt_again(self):
         for run in self.clean():
@@ -152,6 +159,46 @@ class SessionsOfSglang(unittest.TestCase):
                          or e["ev"] == "share" and e["req"] == following]
                 self.assertEqual([e[:2] for e in moved], [("share", following), ("free", last)])
                 self.assertCountEqual(moved[0][2], moved[1][2])
+
+
+class PrefilledElsewhere(unittest.TestCase):
+    """A server that decodes what others prefilled, by its own queues; and what it keeps of a
+    retracted request in the host's memory."""
+
+    def recorded(self, cache="swa", page=64, release="fixed", fault=""):
+        with tempfile.TemporaryDirectory() as folder:
+            trace = record(folder, cache, page, release, fault, "sglang_decode_server.py")
+            return live.verify(trace), live.events(trace)
+
+    def test_what_comes_is_written(self):
+        runs = [("swa", 64, "defect", 396), ("radix", 1, "fixed", 264)]
+        if live.LONG:
+            runs += [("swa", 64, "fixed", 396), ("swa", 1, "defect", 396),
+                     ("radix", 64, "fixed", 264)]
+        for cache, page, release, launches in runs:
+            report, recorded = self.recorded(cache, page, release)
+            self.assertEqual((report["verdict"], report["counts"]), ("pass", {}), cache)
+            self.assertEqual(report["launches"], launches)
+            self.assertGreater(report["rules"]["UNINIT_READ"]["judged"], 200)
+            self.assertFalse([e for e in recorded if e["ev"] in ("gap", "note")
+                              or e.get("req") == "#unresolved"], cache)
+            # A's comes twice: from elsewhere, and back from the host's memory.
+            filled = [e["req"] for e in recorded if e["ev"] == "fill" and e["pool"] != "swa0"]
+            self.assertEqual(filled, ["A", "B", "C", "A", "D", "E"])
+            [tokens] = {sum(e.get("slots", [page] * len(e["pages"]))) for e in recorded
+                        if e["ev"] == "fill" and e["req"] == "E" and e["pool"] != "swa0"}
+            self.assertEqual(tokens, 96 if page == 64 else 12)
+
+    def test_one_decoded_before_it_came(self):
+        report, _ = self.recorded(fault="early")
+        self.assertEqual(set(report["counts"]), {"UNINIT_READ"})
+        self.assertEqual({f["req"] for f in report["findings"]}, {"E"})
+
+    def test_a_page_given_back_before_it_came(self):
+        report, recorded = self.recorded(fault="freed")
+        first = report["findings"][0]
+        self.assertEqual((first["rule"], first["req"]), ("FREED_PAGE", "E"))
+        self.assertEqual(recorded[first["event"]]["ev"], "fill")
 
 
 if __name__ == "__main__":

@@ -47,6 +47,7 @@ DRAFT_STEPS, DRAFT_TOKENS = 3, 4
 OUTSIDE = 1 << 24
 # Drafts accepted (of 3) in each verify step, over and over.
 ACCEPTED = [3, 3, 1, 3, 2, 0, 3, 3]
+ARGUMENTS: dict = {}  # What another drive's server has besides.
 
 
 def publish_config():
@@ -56,7 +57,8 @@ def publish_config():
     context = get_context()
     context.override_server_args(
         model_path="dummy", device=DEVICE, page_size=PAGE, speculative_num_steps=DRAFT_STEPS,
-        speculative_num_draft_tokens=DRAFT_TOKENS, speculative_eagle_topk=1).install()
+        speculative_num_draft_tokens=DRAFT_TOKENS, speculative_eagle_topk=1,
+        **ARGUMENTS).install()
     parallel = get_parallel().override(attn_tp_size=1, attn_dcp_size=1, attn_cp_size=1, tp_size=1)
     parallel.__enter__()
     return context, parallel

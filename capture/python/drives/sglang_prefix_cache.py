@@ -45,15 +45,15 @@ class Server(mtp.Engine):
         from sglang.srt.mem_cache.allocator.paged import PagedTokenToKVPoolAllocator
         from sglang.srt.mem_cache.allocator.swa import SWATokenToKVPoolAllocator
         from sglang.srt.mem_cache.allocator.token import TokenToKVPoolAllocator
-        from sglang.srt.mem_cache.memory_pool import MHATokenToKVPool, ReqToTokenPool
+        from sglang.srt.mem_cache.memory_pool import MHATokenToKVPool
         from sglang.srt.mem_cache.swa_memory_pool import SWAKVPool
 
         self.recording = recording
         self.steps = 0
         shape = dict(dtype=torch.bfloat16, head_num=mtp.KV_HEADS, head_dim=mtp.HEAD_DIM,
                      device="cpu")
-        self.rows = ReqToTokenPool(size=mtp.ROWS, max_context_len=mtp.CONTEXT, device="cpu",
-                                   enable_memory_saver=False)
+        self.rows = self._rows(size=mtp.ROWS, max_context_len=mtp.CONTEXT, device="cpu",
+                               enable_memory_saver=False)
         if SWA:
             self.kv = SWAKVPool(size=mtp.FULL_TOKENS, size_swa=mtp.SWA_TOKENS, page_size=PAGE,
                                 swa_attention_layer_ids=mtp.SWA_LAYERS,
@@ -82,6 +82,11 @@ class Server(mtp.Engine):
         vars(runner.server_args).update(enable_mis=False, enable_lean_attention=False,
                                         triton_attention_split_tile_size=None)
         return runner
+
+    def _rows(self, **shape):
+        from sglang.srt.mem_cache.memory_pool import ReqToTokenPool
+
+        return ReqToTokenPool(**shape)
 
     def _cache(self):
         from sglang.srt.mem_cache.cache_init_params import CacheInitParams

@@ -21,6 +21,7 @@ from .sglang_hooks import PoolHooks
 from .sglang_kernels import Kernels
 from .sglang_pools import Pools
 from .sglang_scheduler import SchedulerHooks
+from .sglang_transfers import Transfers
 
 DRIVEN = ("0.5.19", "0.5.20")  # Releases that it was run with.
 
@@ -31,12 +32,12 @@ WATCHED = (("trtllm_mha", "trtllm_mha_backend", "TRTLLMHAAttnBackend"),
            ("fa3", "flashattention_backend", "FlashAttentionBackend"),
            ("flashinfer", "flashinfer_backend", "FlashInferAttnBackend"))
 
-# What this adapter writes. CUDA graphs, keys of prefix caches, transfers and host copies are not
+# What this adapter writes. CUDA graphs, keys of prefix caches and operations under way are not
 # recorded: the rules that need them are not checked.
 RECORDS = ["pool", "pool_layer", "pool_set", "map", "backend", "pool_swap", "swa_state",
-           "layer_remap", "request", "alloc", "share", "free", "evict", "map_set", "map_clear",
-           "buffer", "table", "attention", "store", "launch_done", "accept", "rewind", "step",
-           "note", "gap", "end"]
+           "layer_remap", "request", "alloc", "share", "free", "evict", "fill", "map_set",
+           "map_clear", "buffer", "table", "attention", "store", "launch_done", "accept", "rewind",
+           "step", "note", "gap", "end"]
 
 
 class Adapter:
@@ -95,7 +96,7 @@ def _where_defined(cls: str, hook):
     return only_there
 
 
-def _of_a_server(pools: PoolHooks, scheduler: SchedulerHooks) -> tuple:
+def _of_a_server(pools: PoolHooks, scheduler: SchedulerHooks, transfers: Transfers) -> tuple:
     """What a server's own loop calls: who drives the classes himself may do without."""
     managers, drafts = "sglang.srt.managers.", "sglang.srt.speculative."
     return (
@@ -104,6 +105,10 @@ def _of_a_server(pools: PoolHooks, scheduler: SchedulerHooks) -> tuple:
         (drafts + "dflash_info_v2", pools.drafts, ()),
         (drafts + "uno_info", pools.drafts, ()),
         ("sglang.srt.disaggregation.decode", pools.decode_server, ()),
+        ("sglang.srt.disaggregation.decode", transfers.arrivals, ("fill",)),
+        (managers + "schedule_batch", transfers.restored, ()),
+        ("sglang.srt.mem_cache.unified_radix_cache", transfers.restored_by_cache, ()),
+        *transfers.receivers(),
         (managers + "scheduler", scheduler.rank, ()),
         (managers + "scheduler", scheduler.scheduler, ("step", "accept", "launch_done")),
     )
@@ -171,7 +176,8 @@ def install(hooks: PostImportHooks, recorder) -> Adapter:
     )
     for name, module, cls in WATCHED:
         hooks.on(attention + module, _watching(backends, name, cls), bound)
-    for module, hook, gives in places + _of_a_server(pools, SchedulerHooks(adapter)):
+    for module, hook, gives in places + _of_a_server(
+            pools, SchedulerHooks(adapter), Transfers(adapter.pools)):
         hooks.on(module, hook, gives)
     # Where the classes stood to 0.5.12; later releases keep the modules without them.
     for module, cls, hook, gives in (
