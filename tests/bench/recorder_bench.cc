@@ -2,6 +2,7 @@
 // What a recorded event costs its caller, through the C interface. Counters, each of one event:
 //   bytes      of its record in the ring
 //   copy_ns    of a plain copy of as many bytes, in bursts between those of the events
+//   of_copy    its time over that
 //   writer_ns  of the writer's thread, which makes the event, checks, encodes and compresses it
 // The file is /dev/null.
 #include <benchmark/benchmark.h>
@@ -42,12 +43,12 @@ class Copies {
   Copies(std::size_t bytes, std::size_t n) : from_(bytes, 1), to_(n * bytes) { run(); }
 
   void run() {
-    const double before = seconds(CLOCK_MONOTONIC);
+    const double before = seconds(CLOCK_THREAD_CPUTIME_ID);
     for (std::size_t at = 0; at < to_.size(); at += from_.size()) {
       std::memcpy(to_.data() + at, from_.data(), from_.size());
       benchmark::ClobberMemory();
     }
-    seconds_ += seconds(CLOCK_MONOTONIC) - before;
+    seconds_ += seconds(CLOCK_THREAD_CPUTIME_ID) - before;
     bytes_ += to_.size();
   }
   double ns_a_copy() const {
@@ -75,26 +76,32 @@ void record(benchmark::State& state, ptape_recorder* recorder, const Shape& shap
   const std::size_t burst = kBurstBytes / bytes;
   Copies copies(bytes, burst);
   const double before = seconds(CLOCK_PROCESS_CPUTIME_ID), mine = seconds(CLOCK_THREAD_CPUTIME_ID);
+  double taken = 0, begin = mine;  // By the bursts; the one at hand began.
   std::size_t left = burst;
   int failed = PTAPE_OK;
   for (auto _ : state) {
     failed |= event(recorder);
     if (--left == 0) {
       state.PauseTiming();
+      taken += seconds(CLOCK_THREAD_CPUTIME_ID) - begin;
       failed |= ptape_flush(recorder);
       copies.run();
       left = burst;
+      begin = seconds(CLOCK_THREAD_CPUTIME_ID);
       state.ResumeTiming();
     }
   }
+  taken += seconds(CLOCK_THREAD_CPUTIME_ID) - begin;
   failed |= ptape_flush(recorder);
   const double writer =
       seconds(CLOCK_PROCESS_CPUTIME_ID) - before - (seconds(CLOCK_THREAD_CPUTIME_ID) - mine);
   failed |= ptape_close(recorder);
   if (failed != PTAPE_OK) state.SkipWithError(ptape_last_error(nullptr));
+  const auto events = static_cast<double>(state.iterations());
   state.counters["bytes"] = static_cast<double>(bytes);
   state.counters["copy_ns"] = copies.ns_a_copy();
-  state.counters["writer_ns"] = writer * 1e9 / static_cast<double>(state.iterations());
+  state.counters["of_copy"] = taken * 1e9 / events / copies.ns_a_copy();
+  state.counters["writer_ns"] = writer * 1e9 / events;
 }
 
 ptape_recorder* open_recorder() {
@@ -118,6 +125,15 @@ void alloc(benchmark::State& state) {
   record(state, recorder, {2, 1, pages.size() * sizeof(pages[0])}, [&](ptape_recorder* to) {
     return ptape_alloc(to, nullptr, pool, req, pages.data(), pages.size(), 0);
   });
+}
+
+// For 1, 10 and 100 times the events. Counter: the time of all over that of the first.
+void alloc_more(benchmark::State& state) {
+  alloc(state);
+  const double event_ns = state.counters["of_copy"].value * state.counters["copy_ns"].value;
+  const double all = event_ns * static_cast<double>(state.iterations());
+  static const double least = all;
+  state.counters["growth"] = all / least;
 }
 
 void table(benchmark::State& state) {
@@ -263,6 +279,9 @@ void eight_threads(benchmark::State& state) {
 BENCHMARK(eight_threads)->Arg(1)->Arg(2)->Arg(5)->Iterations(1)->UseRealTime();
 BENCHMARK(claim)->ThreadRange(1, 8)->UseRealTime()->Iterations(kClaims);
 BENCHMARK(alloc)->Arg(1)->Arg(16)->Arg(128);
+BENCHMARK(alloc_more)->Arg(16)->Iterations(100'000);
+BENCHMARK(alloc_more)->Arg(16)->Iterations(1'000'000);
+BENCHMARK(alloc_more)->Arg(16)->Iterations(10'000'000);
 BENCHMARK(table)->Arg(64)->Arg(512);
 BENCHMARK(lens)->Arg(64);
 BENCHMARK(graph_launch)->Arg(1)->Arg(8)->Arg(64);
