@@ -41,10 +41,10 @@ void Applier::alloc_page(std::uint32_t p, PageId page, Name req, std::int64_t co
   }
   if (pool.reserved_page(page) != nullptr) {
     act.fate = Fate::kReserved;
-  } else if (!space.known(page)) {
-    act.fate = Fate::kUnknown;
   } else if (world_.allocated(space, page)) {
     act.fate = Fate::kTaken;
+  } else if (!world_.known(space, page)) {
+    act.fate = Fate::kUnknown;
   }
   tell(act);
   if (act.fate != Fate::kTaken) {
@@ -292,6 +292,9 @@ Outcome Applier::on(const ev::MapSet& e) {
   const auto lives = [&](std::int64_t page) {
     return page >= 0 && page <= INT32_MAX && space.owned(PageId{static_cast<std::int32_t>(page)});
   };
+  const auto known = [&](std::int64_t page) {
+    return page < 0 || page > INT32_MAX || space.known(PageId{static_cast<std::int32_t>(page)});
+  };
   Counted usual(*this, map->to, Act::kMapSet);
   Space::MapTouches touches(space);
   std::int64_t told_from = -1, told_to = -1, i = -1, touched = -1;
@@ -303,11 +306,14 @@ Outcome Applier::on(const ev::MapSet& e) {
       std::int64_t& back = map->back.at(static_cast<std::uint64_t>(to_page));
       const std::int64_t other = back - 1;
       const bool this_lives = lives(from_page), other_lives = other != from_page && lives(other);
+      const bool unknown = !known(from_page) || (other != from_page && !known(other));
       const bool twice = this_lives && other_lives &&
                          still_mapped(*map, other, to_page, from.page_size, to.page_size);
       if (to_page <= INT32_MAX && (told_from != from_page || told_to != to_page)) {
         usual.add({.act = Act::kMapSet,
-                   .fate = twice ? Fate::kShared : Fate::kOk,
+                   .fate = twice     ? Fate::kShared
+                           : unknown ? Fate::kUnknown
+                                     : Fate::kOk,
                    .pool = map->to,
                    .page = PageId{static_cast<std::int32_t>(to_page)},
                    .column = i,

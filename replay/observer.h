@@ -3,6 +3,7 @@
 // effect, each launch before it runs. The rules of verify/ listen here, and so do executors.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -98,6 +99,14 @@ struct Lane {
     if (table == nullptr) return 0;
     if (!table->far.empty()) return table->far.rbegin()->first + 1;
     return static_cast<std::int64_t>(table->cells.size());
+  }
+  // From entry j on the first that may be known. Far cells have nothing between them: how far they
+  // are is a number in a file.
+  std::int64_t next(std::int64_t j) const {
+    if (table == nullptr || j < static_cast<std::int64_t>(table->cells.size())) [[likely]]
+      return j;
+    const auto it = table->far.lower_bound(j);
+    return it == table->far.end() ? std::max(j, held()) : it->first;
   }
   // Entry j as the kernel gets it; null: never written, unknown.
   bool entry(std::int64_t j, Cell& out) const {

@@ -2,6 +2,7 @@
 // The state of one rank: every object by name.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -44,6 +45,11 @@ struct World {
       if (spaces[s].owned(page)) return true;
     }
     return false;
+  }
+  // Is it known in each space of its allocator who owns it?
+  bool known(const Space& space, PageId page) const {
+    return std::ranges::all_of(allocators[space.allocator].spaces,
+                               [&](std::uint32_t s) { return spaces[s].known(page); });
   }
   // Another space of the same allocator in which the page has an owner; null where none.
   const Space* owner_elsewhere(const Space& space, PageId page) const {

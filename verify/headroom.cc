@@ -214,7 +214,7 @@ void Headroom::use_lane(const Ground& ground, const Lane& lane, Table* table) {
     begin = 0;
     end = std::min(static_cast<std::int64_t>(lane.logical->size()), lane.held());
   }
-  for (std::int64_t j = begin; j < end; ++j) {
+  for (std::int64_t j = begin; j < end; j = lane.next(j + 1)) {
     Cell cell;
     if (!lane.entry(j, cell)) continue;
     std::int64_t logical = j + lane.first;

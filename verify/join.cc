@@ -158,7 +158,7 @@ class Joiner final : public Observer {
       }
       Cell cell;
       const std::int64_t begin = lane.logical == nullptr ? std::max<std::int64_t>(first, 0) : 0;
-      for (std::int64_t j = begin; j < end; ++j) {
+      for (std::int64_t j = begin; j < end; j = lane.next(j + 1)) {
         if (!lane.entry(j, cell) || !ids.hold(raw(cell.page))) continue;
         entry.table_row = lane.pages != nullptr ? -1 : lane.row;
         entry.page = tokens == pool.page_size ? raw(cell.page) : page;

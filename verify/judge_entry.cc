@@ -31,6 +31,7 @@ bool Judge::judge_entries(Ground& ground, std::size_t row, std::int64_t lo, std:
       clean = judge_entry(ground, row, entry, covered) && clean;
     } else {
       ground.miss(lane);
+      logical = lane.first + lane.next(entry.index + 1) - 1;
     }
   }
   return clean;
@@ -284,7 +285,7 @@ bool Judge::judge_distinct(Ground& ground, std::size_t row, std::int64_t lo, std
     end = static_cast<std::int64_t>(lane.logical->size());
   }
   end = std::min(end, lane.held());
-  for (std::int64_t j = std::max<std::int64_t>(begin, 0); j < end; ++j) {
+  for (std::int64_t j = std::max<std::int64_t>(begin, 0); j < end; j = lane.next(j + 1)) {
     Entry entry{.index = j, .logical = j + shift, .cell = {}};
     if (!lane.entry(j, entry.cell)) continue;
     const std::int64_t value = raw(entry.cell.page);

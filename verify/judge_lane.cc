@@ -309,7 +309,9 @@ bool Judge::judge_rest(Ground& ground, std::size_t row, std::int64_t live, std::
     Entry entry{.index = logical - lane.first, .logical = logical, .cell = {}};
     if (!lane.entry(entry.index, entry.cell)) {
       rest.in_place = false;
-      note_absent(ground, lane, rest, logical, logical + 1);
+      const std::int64_t next = std::min(lane.first + lane.next(entry.index + 1), end);
+      note_absent(ground, lane, rest, logical, next);
+      logical = next - 1;
       continue;
     }
     const bool right = judge_entry(ground, row, entry, rest.covered);

@@ -189,13 +189,12 @@ void Judge::miss_page(const World& world, const PageAct& act) {
       if (act.act == Act::kPrefixHit) seen.miss({Rule::kUninitRead, Rule::kStaleContent});
       return;
     case Kind::kTake:
+    case Kind::kMapSet:
       return seen.miss({Rule::kFreelist});
     case Kind::kWrite:
       return seen.miss({Rule::kFreedPage, Rule::kWrongOwner, Rule::kAliasedWrite});
     case Kind::kRead:
       return seen.miss({Rule::kFreedPage});
-    case Kind::kMapSet:
-      return;
   }
 }
 

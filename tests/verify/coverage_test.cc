@@ -163,6 +163,41 @@ TEST(Coverage, SharesOfUnknownPagesLeaveWhatTheyDoNotUseChecked) {
   EXPECT_FALSE(contains(unchecked_of(head), "UNINIT_READ F"));
 }
 
+// Two groups of one block pool: a page of the one is never the other's.
+TEST(Coverage, WhetherAPageWasTakenIsKnownOfAllPoolsOfItsAllocatorOrNotAtAll) {
+  const std::string pools = R"({"ev":"pool","pool":"G","pages":8,"page_size":4,"allocator":"a"}
+{"ev":"pool","pool":"H","pages":8,"page_size":4,"allocator":"a"}
+{"ev":"alloc","pool":"G","req":"A","pages":[1]}
+)";
+  const std::string gap = R"({"ev":"gap","why":"ring","pools":["G"]})"
+                          "\n";
+  const std::string given = R"({"ev":"alloc","pool":"H","req":"B","pages":[1]})"
+                            "\n";
+  const std::string again = R"({"ev":"alloc","pool":"G","req":"C","pages":[1]})"
+                            "\n";
+  EXPECT_EQ(count_of(verify_lines(pools + given), Rule::kAliasedWrite), 1u);
+  EXPECT_FALSE(contains(unchecked_of(pools + given), "ALIASED_WRITE H"));
+  EXPECT_TRUE(contains(unchecked_of(pools + gap + given), "ALIASED_WRITE H"));
+  // G's is not known, H's is: that suffices.
+  EXPECT_EQ(count_of(verify_lines(pools + gap + given + again), Rule::kAliasedWrite), 1u);
+}
+
+TEST(Coverage, WhetherTwoLivePagesAreMappedToOneIsNotKnownOfUnknownOnes) {
+  const std::string pools = R"({"ev":"pool","pool":"G","pages":8,"page_size":4}
+{"ev":"pool","pool":"H","pages":8,"page_size":4}
+{"ev":"map","map":"m","from":"G","to":"H","unit":"page"}
+)";
+  const std::string gap = R"({"ev":"gap","why":"ring","pools":["G"]})"
+                          "\n";
+  const std::string set = R"({"ev":"map_set","map":"m","pairs":[[1,2]]})"
+                          "\n";
+  const std::string known = R"({"ev":"alloc","pool":"G","req":"A","pages":[1]})"
+                            "\n";
+  EXPECT_FALSE(contains(unchecked_of(pools + set), "FREELIST H"));
+  EXPECT_TRUE(contains(unchecked_of(pools + gap + set), "FREELIST H"));
+  EXPECT_FALSE(contains(unchecked_of(pools + gap + known + set), "FREELIST H"));
+}
+
 TEST(Coverage, SlotsThatNobodySaidAreNotChecked) {
   const auto stored = [](const char* slots) {
     return unchecked_of(std::string(kSmallTrace) + R"({"ev":"buffer","buffer":"s"})" + '\n' +

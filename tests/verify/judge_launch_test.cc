@@ -528,5 +528,21 @@ TEST(JudgeLaunch, EntriesWhoseSpaceIsSaidCountApartFromTheOthers) {
             "");
 }
 
+// How far they are is a number in a file: looking at all between would take hours.
+TEST(JudgeLaunch, CellsFarBeyondTheOthersAreJudgedAndNothingBetween) {
+  std::vector<std::string> launches;
+  for (std::int64_t len = 8'200'000'000; len < 8'200'000'064; ++len) {
+    launches.push_back(R"({"ev":"attention","backend":"t","layer":0,"table":"b",)"
+                       R"("rows":[{"req":"A","row":0,"len":)" +
+                       std::to_string(len) + "}]}");
+  }
+  std::vector<const char*> lines = {
+      R"({"ev":"table","buffer":"b","row":0,"col":1900000000,"pages":[1]})",
+      R"({"ev":"table","buffer":"b","row":0,"col":2000000000,"pages":[99]})"};
+  for (const std::string& launch : launches) lines.push_back(launch.c_str());
+  EXPECT_TRUE(found_after(lines).starts_with("ALIASED_WRITE@1900000000 OOB_PAGE@2000000000"))
+      << found_after(lines);
+}
+
 }  // namespace
 }  // namespace pagetape
