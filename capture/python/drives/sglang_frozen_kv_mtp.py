@@ -47,18 +47,17 @@ DRAFT_STEPS, DRAFT_TOKENS = 3, 4
 OUTSIDE = 1 << 24
 # Drafts accepted (of 3) in each verify step, over and over.
 ACCEPTED = [3, 3, 1, 3, 2, 0, 3, 3]
-ARGUMENTS: dict = {}  # What another drive's server has besides.
 
 
-def publish_config():
+def publish_config(**others):
     """The release's own context, with the arguments that the backends read from it."""
     from sglang.srt.runtime_context import get_context, get_parallel
 
     context = get_context()
     context.override_server_args(
-        model_path="dummy", device=DEVICE, page_size=PAGE, speculative_num_steps=DRAFT_STEPS,
-        speculative_num_draft_tokens=DRAFT_TOKENS, speculative_eagle_topk=1,
-        **ARGUMENTS).install()
+        **{**dict(model_path="dummy", device=DEVICE, page_size=PAGE,
+                  speculative_num_steps=DRAFT_STEPS, speculative_eagle_topk=1,
+                  speculative_num_draft_tokens=DRAFT_TOKENS), **others}).install()
     parallel = get_parallel().override(attn_tp_size=1, attn_dcp_size=1, attn_cp_size=1, tp_size=1)
     parallel.__enter__()
     return context, parallel
@@ -71,6 +70,7 @@ def there(tensor):
 
 class Engine:
     """The scheduler's and the workers' part, in the order of frozen_kv_mtp_worker.py."""
+    request_class = SimpleNamespace
 
     def __init__(self, backend_class, recording, with_draft: bool = True) -> None:
         from sglang.srt.mem_cache.allocator.swa import SWATokenToKVPoolAllocator
@@ -192,10 +192,10 @@ class Engine:
     def prefill(self, prompts) -> None:
         from sglang.srt.managers.schedule_batch import ReqKvInfo
 
-        requests = [SimpleNamespace(rid=rid, kv=ReqKvInfo(), seqlen=n, decode_batch_idx=0,
-                                    extend_batch_idx=0, swa_prefix_lock_released=False,
-                                    swa_uuid_for_lock=None, last_node=None)
-                    for rid, n in prompts]
+        requests = [self.request_class(
+            rid=rid, kv=ReqKvInfo(), seqlen=n, decode_batch_idx=0, extend_batch_idx=0,
+            swa_prefix_lock_released=False, swa_uuid_for_lock=None, last_node=None)
+            for rid, n in prompts]
         self.rows.alloc(requests)
         self.extend(requests)
         self.running += requests
@@ -400,7 +400,7 @@ BACKENDS = {"aiter": "aiter_backend.AiterAttnBackend",
             "flashinfer": "flashinfer_backend.FlashInferAttnBackend"}
 
 
-def backend_class():
+def backend_class(**others):
     """The one that $PAGETAPE_BACKEND names, what it imports and does not find stood in for; and
     what is to be kept while it is used."""
     import standins
@@ -412,7 +412,7 @@ def backend_class():
         standins.install_absent("sgl_kernel", "deep_gemm")
         if kind not in ("trtllm_mha", "flashinfer"):
             standins.install_absent("flashinfer")
-    held = publish_config()  # dropped, it would withdraw what it set
+    held = publish_config(**others)  # dropped, it would withdraw what it set
     if kind == "fa3":
         standins.install_flash_attention()
     if kind in ("trtllm_mha", "flashinfer"):

@@ -1,0 +1,292 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Drives SGLang's EAGLE on a CPU: a draft of several steps in a pool of its own, a tree of drafts
+where $PAGETAPE_TOPK is above 1 (1 where nothing is said), verification, and the draft's extend.
+
+Of the installed release and real: EagleDraftWorker (draft, draft_forward, both draft extends), the
+multi-step backend that DraftBackendFactory would take for $PAGETAPE_BACKEND (triton where none is
+named, fa3, flashinfer, trtllm_mha), generate_draft_decode_kv_indices and the other Triton kernels
+in Triton's interpreter, prepare_for_draft with its copies for a tree's branches,
+eagle_prepare_for_decode, eagle_prepare_for_verify, the tree's masks (by the Triton kernel of
+build_tree_kernel_efficient), the move of what was accepted, ScheduleBatch, ForwardBatch.init_new,
+RadixAttention. Stand-ins: as in sglang_frozen_kv_mtp.py, and the models and what they accept.
+
+$PAGETAPE_PAGE is the page size, 64 or 1. $PAGETAPE_TARGET=full is a target without sliding layers,
+$PAGETAPE_DRAFT=swa a draft with a hybrid pool of its own.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import nullcontext
+from types import SimpleNamespace
+
+os.environ["PAGETAPE_BACKEND"] = os.environ.get("PAGETAPE_BACKEND") or "triton"
+os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
+
+import sglang_frozen_kv_mtp as mtp  # noqa: E402
+import standins  # noqa: E402
+import torch  # noqa: E402
+
+BACKEND = os.environ["PAGETAPE_BACKEND"]
+TOPK = int(os.environ.get("PAGETAPE_TOPK") or 1)
+PAGE = int(os.environ.get("PAGETAPE_PAGE") or 64)
+HYBRID_TARGET = os.environ.get("PAGETAPE_TARGET") != "full"
+STEPS = 4
+TOKENS = STEPS + 1 if TOPK == 1 else 8
+VOCAB, HIDDEN = 64, 32
+mtp.PAGE, mtp.DRAFT_STEPS, mtp.DRAFT_TOKENS = PAGE, STEPS, TOKENS
+mtp.CONTEXT = 1024
+mtp.FULL_TOKENS, mtp.SWA_TOKENS = 26 * 64, 20 * 64
+if HYBRID_TARGET:
+    mtp.SWA_LAYERS, mtp.FULL_LAYERS = [0, 1], [2]
+else:
+    mtp.SWA_LAYERS, mtp.FULL_LAYERS = [], [0, 1]
+MULTI_STEP = {"triton": "TritonMultiStepDraftBackend",
+              "fa3": "FlashAttentionMultiStepBackend",
+              "flashinfer": "FlashInferMultiStepDraftBackend",
+              "trtllm_mha": "TRTLLMHAAttnMultiStepDraftBackend"}
+# What ModelRunner.forward and ForwardBatch.init_new ask for besides the pass itself.
+NO_OTHER_PART = dict(
+    forward_pass_id=0, enable_elastic_ep=False, msprobe_debugger=None, canary_manager=None,
+    eplb_manager=None, lora_manager=None, decode_cuda_graph_runner=None, device_timer=None,
+    ngram_embedding_manager=SimpleNamespace(enabled=False), hisparse_coordinator=None)
+
+
+def model_runner(fields, layers, hidden):
+    """A ModelRunner of these fields and layers; what its model computes is nothing."""
+    from sglang.srt.layers.logits_processor import LogitsProcessorOutput
+    from sglang.srt.model_executor.forward_context import (ForwardContext, forward_context,
+                                                           get_attn_backend, has_forward_context)
+    from sglang.srt.model_executor.model_runner import ModelRunner
+
+    class Runner(ModelRunner):
+        def __init__(self) -> None:
+            vars(self).update(fields, **NO_OTHER_PART)
+
+        def _forward_raw(self, batch, *_args):
+            graphs = self.decode_cuda_graph_runner
+            if graphs and batch.forward_mode.is_cuda_graph() and graphs.can_run_graph(batch):
+                return SimpleNamespace(logits_output=graphs.execute(batch), can_run_graph=True)
+            context = nullcontext() if has_forward_context() else \
+                forward_context(ForwardContext(attn_backend=self.attn_backend))
+            with context:
+                if batch.needs_forward_metadata_init():
+                    get_attn_backend().init_forward_metadata(batch)
+                return SimpleNamespace(can_run_graph=False, logits_output=self.model.forward(
+                    batch.input_ids, batch.positions, batch))
+
+    def forward(input_ids, _positions, batch):
+        tokens = input_ids.shape[0]
+        for layer in layers:
+            layer(*mtp.Engine.qkv(tokens), batch)
+        return LogitsProcessorOutput(
+            next_token_logits=torch.arange(VOCAB, dtype=torch.float32).expand(tokens, -1) / 8,
+            hidden_states=torch.zeros(tokens, HIDDEN, dtype=torch.bfloat16))
+
+    runner = Runner()
+    runner.model = SimpleNamespace(forward=forward, modules=lambda: [])
+    return runner
+
+
+class Request(SimpleNamespace):
+    """What a request is asked for and was not given it has not."""
+
+    def __getattr__(self, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return None
+
+
+class Engine(mtp.Engine):
+    """The scheduler's part, and that of EAGLEWorkerV2."""
+    request_class = Request
+
+    def __init__(self, backend_class, recording) -> None:
+        from sglang.srt.mem_cache.memory_pool import MHATokenToKVPool
+
+        super().__init__(backend_class, recording, with_draft=False)
+        shape = dict(dtype=torch.bfloat16, head_num=mtp.KV_HEADS, head_dim=mtp.HEAD_DIM,
+                     device="cpu")
+        draft_kv = MHATokenToKVPool(size=mtp.FULL_TOKENS, page_size=PAGE, layer_num=1,
+                                    enable_memory_saver=False, **shape)
+        self.target_runner = self.runner(self.kv, False, self.target_layers, mtp.WINDOW)
+        self.target_runner.attn_backend = self.target
+        draft_layers = [self._layer(0, False)]
+        self.draft_runner = self.runner(draft_kv, True, draft_layers, None)
+        self.worker = self._worker(backend_class)
+
+    def runner(self, pool, draft: bool, layers, window):
+        fields = vars(self._runner(pool, draft))
+        fields.update(sliding_window_size=window)
+        return model_runner(fields, layers, HIDDEN)
+
+    def _runner(self, pool, draft: bool):
+        from sglang.srt.speculative.spec_info import SpeculativeAlgorithm
+
+        runner = super()._runner(pool, draft)
+        vars(runner.server_args).update(enable_lean_attention=False,
+                                        triton_attention_split_tile_size=None)
+        vars(runner.model_config).update(vocab_size=VOCAB, model_is_mrope=False)
+        runner.model_config.hf_config.architectures = ["LlamaForCausalLMEagle"]
+        vars(runner.ps).update(attn_dcp_size=1, attn_dp_size=1)
+        runner.spec_algorithm = SpeculativeAlgorithm.EAGLE
+        return runner
+
+    def _worker(self, backend_class):
+        """What EagleDraftWorker.__init__ and init_attention_backend leave behind."""
+        import sys
+
+        from sglang.kernels.ops.speculative import cache_locs
+        from sglang.srt.speculative import eagle_utils
+        from sglang.srt.speculative.eagle_worker_v2 import EagleDraftWorker
+        from sglang.srt.speculative.spec_info import SpeculativeAlgorithm
+
+        cache_locs._is_cuda = True  # Its Triton kernels, which run here as well.
+        eagle_utils.sgl_build_tree_kernel_efficient = eagle_utils.sgl_build_tree_kernel_triton
+        multi_step = getattr(sys.modules[backend_class.__module__], MULTI_STEP[BACKEND])
+        runner = self.draft_runner
+        worker = EagleDraftWorker.__new__(EagleDraftWorker)
+        vars(worker).update(
+            server_args=None, device="cpu", topk=TOPK, speculative_num_steps=STEPS,
+            speculative_num_draft_tokens=TOKENS, speculative_algorithm=SpeculativeAlgorithm.EAGLE,
+            target_worker=SimpleNamespace(model_runner=self.target_runner),
+            draft_runner=runner, req_to_token_pool=self.rows, hot_token_id=None,
+            token_to_kv_pool_allocator=self.allocator, cuda_graph_runner=None,
+            cuda_graph_runner_for_draft_extend=None, index_share_for_mtp_iteration=False,
+            seed_dsa_topk_from_draft_extend=False, plan_stream=None,
+            plan_stream_ctx=nullcontext(), tree_mask_mode=eagle_utils.default_tree_mask_mode(),
+            draft_attn_backend=multi_step(runner, TOPK, STEPS),
+            draft_extend_attn_backend=backend_class(runner))
+        runner.attn_backend = worker.draft_extend_attn_backend
+        runner.draft_attn_backend = worker.draft_attn_backend
+        worker._rebuild_topk1_chain_buffers()
+        return worker
+
+    # --- batches
+
+    def scheduled(self, requests, mode, lens, **fields):
+        from sglang.srt.managers.schedule_batch import ScheduleBatch
+        from sglang.srt.speculative.spec_info import SpeculativeAlgorithm
+
+        batch = ScheduleBatch(
+            reqs=requests, req_to_token_pool=self.rows, tree_cache=self.cache,
+            token_to_kv_pool_allocator=self.allocator, forward_mode=mode, device="cpu",
+            model_config=self.target_runner.model_config, enable_overlap=False,
+            spec_algorithm=SpeculativeAlgorithm.EAGLE)
+        batch.seq_lens_cpu = torch.tensor(lens)
+        batch.seq_lens = batch.seq_lens_cpu.clone()
+        batch.orig_seq_lens = batch.seq_lens_cpu.int()
+        batch.seq_lens_sum = sum(lens)
+        batch.req_pool_indices = torch.tensor([one.kv.req_pool_idx for one in requests])
+        batch.sampling_info = SimpleNamespace(
+            penalizer_orchestrator=SimpleNamespace(is_required=False), grammars=None)
+        batch.has_grammar = False
+        vars(batch).update(fields)
+        return batch
+
+    def extend(self, requests) -> None:
+        """The prompts, by the target and then by the draft."""
+        from sglang.srt.model_executor.forward_batch_info import ForwardBatch, ForwardMode
+
+        begins = [one.kv.kv_allocated_len for one in requests]
+        ends = [one.seqlen for one in requests]
+        new = [end - begin for begin, end in zip(begins, ends)]
+        self.step("extend", requests)
+        self.allocate(requests, ends)
+        batch = self.scheduled(
+            requests, ForwardMode.EXTEND, ends, extend_lens=new, prefix_lens=begins,
+            extend_num_tokens=sum(new), input_ids=torch.zeros(sum(new), dtype=torch.int64),
+            out_cache_loc=self.slots(requests, begins, ends), extend_logprob_start_lens=[0] * 9)
+        forward = ForwardBatch.init_new(batch, self.target_runner,
+                                        return_hidden_states_before_norm=False)
+        out = self.target_runner.forward(forward).logits_output
+        self.worker._draft_extend_for_prefill(
+            batch, out.hidden_states, torch.zeros(len(requests), dtype=torch.int64))
+        for one in requests:
+            one.kv.kv_committed_len = one.seqlen
+
+    def decode(self) -> None:
+        from sglang.srt.model_executor.forward_batch_info import ForwardMode
+        from sglang.srt.speculative.eagle_info import EagleDraftInput
+        from sglang.srt.speculative.eagle_utils import (eagle_prepare_for_decode,
+                                                        eagle_prepare_for_verify)
+        from sglang.srt.speculative.eagle_worker_common import _finalize_accept_tree_path
+
+        requests = list(self.running)
+        count = len(requests)
+        self.step("decode", requests)
+        batch = self.scheduled(requests, ForwardMode.DECODE, [one.seqlen for one in requests])
+        batch.spec_info = EagleDraftInput(
+            topk_p=torch.full((count, TOPK), 1 / TOPK),
+            topk_index=torch.arange(TOPK).repeat(count, 1),
+            hidden_states=torch.zeros(count, HIDDEN, dtype=torch.bfloat16),
+            bonus_tokens=torch.zeros(count, dtype=torch.int64))
+        eagle_prepare_for_decode(batch)
+        batch.spec_info = verify = self.worker.draft(batch)
+        forward, _ = eagle_prepare_for_verify(verify, self.rows, batch,
+                                              self.worker.target_worker)
+        out = self.target_runner.forward(forward).logits_output
+        index, lens = self.accepted(verify, count)
+        predict = torch.zeros(count * TOKENS, dtype=torch.int64)
+        if TOPK > 1:
+            predict = _finalize_accept_tree_path(
+                batch, index, lens, predict, out, count,
+                token_to_kv_pool_allocator=self.allocator, num_draft_tokens=TOKENS)
+        for one, length in zip(requests, lens.tolist()):
+            one.seqlen += length
+            one.kv.kv_committed_len = one.seqlen
+        result = SimpleNamespace(logits_output=out, accept_lens=lens, next_token_ids=predict,
+                                 next_draft_input=EagleDraftInput())
+        self.worker._draft_extend_for_decode(batch, result)
+        for one, length in zip(requests, lens.tolist()):
+            if self.recording is not None:
+                self.recording.accepted(one.rid, TOKENS - 1, length - 1, one.seqlen)
+
+    def accepted(self, verify, count: int):
+        """The tree's nodes that count, of each request: -1 behind them; and how many they are."""
+        index = torch.full((count, STEPS + 1), -1, dtype=torch.int64)
+        lens = []
+        for lane in range(count):
+            node, taken = 0, 0
+            most = mtp.ACCEPTED[self.outcomes % len(mtp.ACCEPTED)]
+            self.outcomes += 1
+            while node >= 0 and taken <= most:
+                index[lane, taken] = lane * TOKENS + node
+                node, taken = int(verify.retrieve_next_token[lane, node]), taken + 1
+            lens.append(taken)
+        return index, torch.tensor(lens, dtype=torch.int32)
+
+    def finish(self, rid: str) -> None:
+        request = next(one for one in self.running if one.rid == rid)
+        self.running.remove(request)
+        self.allocator.free(self.slots([request], [0], [request.kv.kv_allocated_len]))
+        self.rows.free(request)
+
+
+def run(engine: Engine) -> None:
+    engine.prefill([("A", 250), ("B", 112)])
+    for _ in range(4):
+        engine.decode()
+    engine.finish("A")
+    engine.prefill([("C", 100)])
+    for _ in range(3):
+        engine.decode()
+    engine.finish("B")
+    engine.finish("C")
+
+
+def main() -> None:
+    import pagetape
+
+    cls, held = mtp.backend_class(
+        speculative_algorithm="EAGLE", speculative_eagle_topk=TOPK, max_running_requests=mtp.ROWS)
+    if BACKEND == "flashinfer":
+        standins.keep_on_cpu()
+    standins.install_absent("fastapi", "uvicorn", "setproctitle")  # A server, which is imported.
+    session = pagetape.active()
+    run(Engine(cls, session.sglang if session else None))
+    del held
+
+
+if __name__ == "__main__":
+    main()
