@@ -35,8 +35,9 @@ STEPS = 4
 TOKENS = STEPS + 1 if TOPK == 1 else 8
 VOCAB, HIDDEN = 64, 32
 mtp.PAGE, mtp.DRAFT_STEPS, mtp.DRAFT_TOKENS = PAGE, STEPS, TOKENS
-mtp.CONTEXT = 1024
-mtp.FULL_TOKENS, mtp.SWA_TOKENS = 26 * 64, 20 * 64
+# A tree's branches have pages of their own, of which twice as many are taken as a step needs.
+mtp.CONTEXT = 1024 if TOPK == 1 else 2048
+mtp.FULL_TOKENS, mtp.SWA_TOKENS = (26 * 64, 20 * 64) if TOPK == 1 else (60 * 64, 56 * 64)
 if HYBRID_TARGET:
     mtp.SWA_LAYERS, mtp.FULL_LAYERS = [0, 1], [2]
 else:
@@ -52,7 +53,7 @@ NO_OTHER_PART = dict(
     ngram_embedding_manager=SimpleNamespace(enabled=False), hisparse_coordinator=None)
 
 
-def model_runner(fields, layers, hidden):
+def model_runner(fields, layers):
     """A ModelRunner of these fields and layers; what its model computes is nothing."""
     from sglang.srt.layers.logits_processor import LogitsProcessorOutput
     from sglang.srt.model_executor.forward_context import (ForwardContext, forward_context,
@@ -106,24 +107,41 @@ class Engine(mtp.Engine):
 
         super().__init__(backend_class, recording, with_draft=False)
         shape = dict(dtype=torch.bfloat16, head_num=mtp.KV_HEADS, head_dim=mtp.HEAD_DIM,
-                     device="cpu")
+                     device="cpu", enable_kv_cache_copy=TOPK > 1)
         draft_kv = MHATokenToKVPool(size=mtp.FULL_TOKENS, page_size=PAGE, layer_num=1,
                                     enable_memory_saver=False, **shape)
-        self.target_runner = self.runner(self.kv, False, self.target_layers, mtp.WINDOW)
+        self.target_runner = self.runner(self.kv, False, self.target_layers)
         self.target_runner.attn_backend = self.target
         draft_layers = [self._layer(0, False)]
-        self.draft_runner = self.runner(draft_kv, True, draft_layers, None)
+        self.draft_runner = self.runner(draft_kv, True, draft_layers)
         self.worker = self._worker(backend_class)
 
-    def runner(self, pool, draft: bool, layers, window):
-        fields = vars(self._runner(pool, draft))
-        fields.update(sliding_window_size=window)
-        return model_runner(fields, layers, HIDDEN)
+    def pools(self, shape):
+        shape["enable_kv_cache_copy"] = TOPK > 1  # As a server's are, to move what was accepted.
+        if HYBRID_TARGET:
+            return super().pools(shape)
+        from sglang.srt.mem_cache.allocator.paged import PagedTokenToKVPoolAllocator
+        from sglang.srt.mem_cache.allocator.token import TokenToKVPoolAllocator
+        from sglang.srt.mem_cache.chunk_cache import ChunkCache
+        from sglang.srt.mem_cache.memory_pool import MHATokenToKVPool
+
+        kv = MHATokenToKVPool(size=mtp.FULL_TOKENS, page_size=PAGE, enable_memory_saver=False,
+                              layer_num=len(mtp.FULL_LAYERS), **shape)
+        paged = () if PAGE == 1 else (PAGE,)
+        of_pages = PagedTokenToKVPoolAllocator if paged else TokenToKVPoolAllocator
+        allocator = of_pages(mtp.FULL_TOKENS, *paged, torch.bfloat16, "cpu", kv, need_sort=False)
+        return kv, allocator, ChunkCache(SimpleNamespace(
+            req_to_token_pool=self.rows, token_to_kv_pool_allocator=allocator, page_size=PAGE))
+
+    def runner(self, pool, draft: bool, layers):
+        return model_runner(vars(self._runner(pool, draft)), layers)
 
     def _runner(self, pool, draft: bool):
         from sglang.srt.speculative.spec_info import SpeculativeAlgorithm
 
         runner = super()._runner(pool, draft)
+        if not HYBRID_TARGET or draft:
+            runner.sliding_window_size = None
         vars(runner.server_args).update(enable_lean_attention=False,
                                         triton_attention_split_tile_size=None)
         vars(runner.model_config).update(vocab_size=VOCAB, model_is_mrope=False)
@@ -183,6 +201,14 @@ class Engine(mtp.Engine):
         batch.has_grammar = False
         vars(batch).update(fields)
         return batch
+
+    def allocate(self, requests, ends) -> None:
+        if PAGE > 1:
+            return super().allocate(requests, ends)
+        for one, end in zip(requests, ends):
+            begin, one.kv.kv_allocated_len = one.kv.kv_allocated_len, end
+            self.rows.write((one.kv.req_pool_idx, slice(begin, end)),
+                            self.allocator.alloc(end - begin).to(torch.int32))
 
     def extend(self, requests) -> None:
         """The prompts, by the target and then by the draft."""

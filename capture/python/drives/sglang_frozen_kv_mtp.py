@@ -73,23 +73,13 @@ class Engine:
     request_class = SimpleNamespace
 
     def __init__(self, backend_class, recording, with_draft: bool = True) -> None:
-        from sglang.srt.mem_cache.allocator.swa import SWATokenToKVPoolAllocator
-        from sglang.srt.mem_cache.chunk_cache import SWAChunkCache
         from sglang.srt.mem_cache.memory_pool import MHATokenToKVPool, ReqToTokenPool
-        from sglang.srt.mem_cache.swa_memory_pool import SWAKVPool
 
         self.recording = recording
         shape = dict(dtype=torch.bfloat16, head_num=KV_HEADS, head_dim=HEAD_DIM, device=DEVICE)
         self.rows = ReqToTokenPool(size=ROWS, max_context_len=CONTEXT, device=DEVICE,
                                    enable_memory_saver=False)
-        self.kv = SWAKVPool(size=FULL_TOKENS, size_swa=SWA_TOKENS, page_size=PAGE,
-                            swa_attention_layer_ids=SWA_LAYERS,
-                            full_attention_layer_ids=FULL_LAYERS, **shape)
-        self.allocator = SWATokenToKVPoolAllocator(
-            FULL_TOKENS, SWA_TOKENS, PAGE, torch.bfloat16, DEVICE, self.kv, need_sort=False)
-        self.cache = SWAChunkCache(SimpleNamespace(
-            req_to_token_pool=self.rows, token_to_kv_pool_allocator=self.allocator,
-            page_size=PAGE, sliding_window_size=WINDOW, chunked_prefill_size=-1))
+        self.kv, self.allocator, self.cache = self.pools(shape)
         # The draft owns no K/V: the worker gives it a dummy pool of one page.
         draft_kv = MHATokenToKVPool(size=PAGE, page_size=PAGE, layer_num=4,
                                     enable_memory_saver=False, **shape) if with_draft else None
@@ -103,6 +93,21 @@ class Engine:
         self.running = []
         self.steps = 0
         self.outcomes = 0
+
+    def pools(self, shape):
+        """K and V, their allocator and the cache before them."""
+        from sglang.srt.mem_cache.allocator.swa import SWATokenToKVPoolAllocator
+        from sglang.srt.mem_cache.chunk_cache import SWAChunkCache
+        from sglang.srt.mem_cache.swa_memory_pool import SWAKVPool
+
+        kv = SWAKVPool(size=FULL_TOKENS, size_swa=SWA_TOKENS, page_size=PAGE,
+                       swa_attention_layer_ids=SWA_LAYERS, full_attention_layer_ids=FULL_LAYERS,
+                       **shape)
+        allocator = SWATokenToKVPoolAllocator(
+            FULL_TOKENS, SWA_TOKENS, PAGE, torch.bfloat16, DEVICE, kv, need_sort=False)
+        return kv, allocator, SWAChunkCache(SimpleNamespace(
+            req_to_token_pool=self.rows, token_to_kv_pool_allocator=allocator,
+            page_size=PAGE, sliding_window_size=WINDOW, chunked_prefill_size=-1))
 
     def _runner(self, pool, draft: bool):
         from sglang.srt.configs.model_config import AttentionArch

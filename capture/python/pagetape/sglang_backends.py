@@ -41,6 +41,24 @@ class Table(NamedTuple):
     field: Optional[str] = None
 
 
+def branched(requests: List[Optional[str]], lanes: int) -> List[Optional[str]]:
+    """Whose so many lanes are: those of a tree of drafts come request by request."""
+    each = lanes // len(requests) if requests and lanes % len(requests) == 0 else 1
+    return requests if each <= 1 else [one for one in requests for _ in range(each)]
+
+
+def branches_of(backend, full: Optional[str], swa: Optional[str]) -> List[tuple]:
+    """FlashAttentionBackend's tables of a tree (topk above 1), field, table and space: a lane for
+    each branch that is drafted or token that is verified, of what comes behind the prefix; of
+    sliding layers, of all. Those of the last tree stay with the backend, whatever comes next."""
+    behind = getattr(backend, "forward_metadata_spec_decode_expand", None)
+    all_of = getattr(backend.forward_metadata, "swa_spec_metadata", None)
+    swa = swa if getattr(backend, SWA_FLAG, False) else full
+    return [(field, data.page_table, space)
+            for field, data, space in (("expand", behind, full), ("swa_spec", all_of, swa))
+            if getattr(data, "page_table", None) is not None]
+
+
 class Backends:
     def __init__(self, recorder, pools: Pools) -> None:
         self.recorder = recorder
@@ -161,6 +179,8 @@ class Backends:
         # update_sliding_window_buffer translates by the pool that is bound when it is called.
         if "window_kv_indices" in fields and not hasattr(backend.token_to_kv_pool, "swa_kv_pool"):
             swa = full
+        for field, tensor, space in branches_of(backend, full, swa):
+            self.tables[id(backend)].append(Table(None, space, tensor, field))
         for field, space in zip(fields, (full, swa)):
             tensor = getattr(data, field, None)
             if tensor is None:
@@ -203,18 +223,19 @@ class Backends:
         planned[id(wrapper)] = Table(None, space, lists, "window" if translated else "full")
         self.tables[id(backend)] = list(planned.values())
 
-    def owns(self, table) -> bool:
-        """Whether that is one of the tables of the backend that is called: what else kernels are
-        given is not told."""
+    def owned(self, table) -> Optional[Table]:
+        """Which of the tables of the backend that is called; None: what else kernels are given is
+        not told."""
         if not self.launches:
-            return False
+            return None
         launch = self.launches[-1]
         if capturing(table):
             self._tables_of(launch.backend, launch.backend.forward_metadata, None)
-        if self.table_of(launch, table, None).tensor is not None:
-            return True
+        told = self.table_of(launch, table, None)
+        if told.tensor is not None:
+            return told
         self.left_out(type(launch.backend).__name__)
-        return False
+        return None
 
     def left_out(self, of: str) -> None:
         if of not in self.untold:
@@ -245,8 +266,7 @@ class Backends:
                 id(lengths), id(q_lengths), id(indptr), read.cached)
 
         def make():
-            rows = self._rows(launch.batch, told, read.table, lengths, q_lengths, indptr,
-                              read.cached)
+            rows = self._rows(launch.batch, told, read, lengths, q_lengths, indptr)
             fields = self.fields(launch, told, read.table, read.window, read.page_size,
                                   read.kernel)
             # The lists are kept: id() of a dead one comes back for another.
@@ -294,22 +314,22 @@ class Backends:
         return dict(fields, backend=self.name(launch.backend), mode=self._mode(launch),
                     kernel=kernel)
 
-    def _rows(self, batch, told: Table, table, lengths, q_lengths, indptr, cached) -> Rows:
-        requests = self._requests(batch)
+    def _rows(self, batch, told: Table, read: Read, lengths, q_lengths, indptr) -> Rows:
+        requests = branched(self._requests(batch), len(lengths))
         lanes = min(len(requests), len(lengths), len(q_lengths))
         rows = Rows(requests[:lanes], lengths[:lanes], q_len=q_lengths[:lanes])
-        if cached:
+        if read.cached:
             rows = rows._replace(q_pos=rows.len)
         if indptr is not None:
-            entries = ints(table[:indptr[-1]])
+            entries = ints(read.table[:indptr[-1]])
             pages = [entries[begin:end] for begin, end in zip(indptr[:lanes], indptr[1:])]
             first = [length - len(held) if len(held) < length else ABSENT
                      for length, held in zip(rows.len, pages)]
             return rows._replace(pages=pages, first=first)
         if told.buffer is not None:
             return rows._replace(row=list(range(lanes)))
-        page_size, width = self.pools.page_size, int(table.shape[1])
-        return rows._replace(pages=[ints(table[lane, :min(-(-length // page_size), width)])
+        size, width = read.page_size, int(read.table.shape[1])
+        return rows._replace(pages=[ints(read.table[lane, :min(-(-length // size), width)])
                                     for lane, length in enumerate(rows.len)])
 
     def _mode(self, launch: Forward) -> str:

@@ -2,9 +2,9 @@
 """The calls by which SGLang's FlashAttentionBackend (fa3, fa4) and FlashInferAttnBackend start
 their attention kernels. Windows count as in sglang_kernels.py.
 
-Told is what is read by a table of the batch's requests. Tables of anything else are left out, and
-a note says so: local chunks, the branches of a draft's tree (topk above 1), an encoder's tokens,
-the prompts of prefill-aware sliding layers, copies that are made of a quantized pool.
+Told is what is read by a table of the batch's requests, or of the branches of their drafts' trees
+(topk above 1). Tables of anything else are left out, and a note says so: local chunks, an encoder's
+tokens, the prompts of prefill-aware sliding layers, copies that are made of a quantized pool.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .devices import capturing
 from .importhook import NotHere, expect, wrap
 from .sglang_backends import Backends
 from .sglang_guard import WRAPPERS
-from .sglang_kernels import window_of
+from .sglang_kernels import planned, window_of
 from .sglang_on_gpu import Read
 
 UPDATERS = ("FlashInferIndicesUpdaterDecode", "FlashInferIndicesUpdaterPrefill")
@@ -28,18 +28,23 @@ class FlashKernels:
     def flash_attention(self, module) -> None:
         """flash_attn_with_kvcache(q, k_cache [pages, page_size, heads, dim], …, cache_seqlens,
         page_table, cu_seqlens_q, window_size (left, right)), as the backend's module has it. With
-        return_softmax_lse it is given what stood in the pool before a tree's tokens."""
+        return_softmax_lse a tree is read in two parts: what stood in the pool before its tokens,
+        and by a table of its own what comes behind: of a page that both have, both."""
 
         def make(original):
             def call(*args, **kwargs):
                 table = kwargs.get("page_table")
-                if table is not None and "k_cache" in kwargs and self.backends.owns(table):
+                told = None
+                if table is not None and "k_cache" in kwargs:
+                    told = self.backends.owned(table)
+                if told is not None:
                     k = kwargs["k_cache"]
                     self.backends.attention(Read(
                         k, table, "flash_attn_with_kvcache", int(k.shape[1]),
                         window_of(kwargs.get("window_size", (-1, -1))[0]),
                         kwargs["cache_seqlens"], q_ends=kwargs["cu_seqlens_q"],
-                        cached=bool(kwargs.get("return_softmax_lse"))))
+                        cached=bool(kwargs.get("return_softmax_lse")) and
+                        told.field != "expand"))
                 return original(*args, **kwargs)
 
             return call
@@ -90,10 +95,11 @@ class FlashKernels:
 
     def _launched(self, wrapper, k, kernel: str, cached: bool) -> None:
         lists, indptr = wrapper._paged_kv_indices_buf, wrapper._paged_kv_indptr_buf
-        if not self.backends.launches or not self.backends.owns(lists):
+        if not self.backends.launches or self.backends.owned(lists) is None:
             return
         backend, layer, batch = self.backends.launches[-1]
-        if indptr.numel() - 1 != int(batch.batch_size):
+        lanes, requests = indptr.numel() - 1, int(batch.batch_size)
+        if lanes != requests and not (planned(batch) and lanes % requests == 0):
             return self.backends.left_out(kernel)
         window = None
         if getattr(backend.dispatch_reason, "name", "") == "SLIDING_WINDOW":
@@ -107,7 +113,7 @@ class FlashKernels:
     def _lens(batch, window, cached: bool) -> tuple:
         """Tokens of the rows, and the same on the host; None where a list has all that is read of
         a row, as those of full layers and of a draft's steps have."""
-        if window is None or getattr(batch.spec_info, "kv_indptr", None) is not None:
+        if window is None or planned(batch):
             return None, None
         if cached:
             return batch.extend_prefix_lens, batch.extend_prefix_lens_cpu

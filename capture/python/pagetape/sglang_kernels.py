@@ -18,6 +18,12 @@ def window_of(left: int):
     return left + 1 if left is not None and left >= 0 else None
 
 
+def planned(batch) -> bool:
+    """Whether a multi-step draft backend made the lists of all its steps: then a list has all that
+    is read of a lane, with the tokens that were drafted before."""
+    return getattr(batch.spec_info, "kv_indptr", None) is not None
+
+
 class Kernels:
     def __init__(self, backends: Backends) -> None:
         self.backends = backends
@@ -143,10 +149,10 @@ class Kernels:
                 if self.backends.launches:
                     backend, layer, batch = self.backends.launches[-1]
                     sliding = window_of(layer.sliding_window_size) is not None
+                    lens = (None, None) if planned(batch) else (batch.seq_lens, batch.seq_lens_cpu)
                     self.backends.attention(Read(
                         k_buffer, kv_indices, "decode_attention_fwd", 1,
-                        backend.sliding_window_size if sliding else None, batch.seq_lens,
-                        batch.seq_lens_cpu, indptr=kv_indptr))
+                        backend.sliding_window_size if sliding else None, *lens, indptr=kv_indptr))
                 return original(q, k_buffer, v_buffer, o, kv_indptr, kv_indices, *args, **kwargs)
 
             return call
