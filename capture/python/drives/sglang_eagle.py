@@ -285,7 +285,7 @@ class Engine(mtp.Engine):
     def finish(self, rid: str) -> None:
         request = next(one for one in self.running if one.rid == rid)
         self.running.remove(request)
-        self.allocator.free(self.slots([request], [0], [request.kv.kv_allocated_len]))
+        self.cache.free_kv_row(request.kv, [(0, request.kv.kv_allocated_len)])
         self.rows.free(request)
 
 

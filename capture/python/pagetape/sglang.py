@@ -16,6 +16,7 @@ from importlib import metadata
 from . import sglang_guard
 from .importhook import NotHere, PostImportHooks, shield, wrap
 from .sglang_backends import Backends
+from .sglang_drafts import Drafts
 from .sglang_flash import FlashKernels
 from .sglang_hooks import PoolHooks
 from .sglang_kernels import Kernels
@@ -66,7 +67,8 @@ class Adapter:
         self.pools.settle()
         self.recorder.emit("accept", req=request, drafted=drafted, accepted=accepted)
         for pages in self.pools.pages.values():
-            self.recorder.emit("rewind", pool=pages.pool, req=request, len=length)
+            for pool in (pages.pool, *self.pools.alike.get(pages.pool, ())):
+                self.recorder.emit("rewind", pool=pool, req=request, len=length)
 
     def finish(self) -> None:
         self.pools.settle()
@@ -128,6 +130,7 @@ def install(hooks: PostImportHooks, recorder) -> Adapter:
     pools = PoolHooks(adapter.pools)
     kernels = Kernels(adapter.backends)
     flash = FlashKernels(adapter.backends)
+    drafts = Drafts(adapter.backends)
     backends = adapter.backends
 
     def header(module):
@@ -154,6 +157,8 @@ def install(hooks: PostImportHooks, recorder) -> Adapter:
         (cache + "memory_pool", pools.memory_pool,
          ("pool", "pool.reserved", "pool.page_bytes", "pool_layer", "request", "share")),
         (cache + "memory_pool", kernels.pool_store, store),
+        (cache + "memory_pool", drafts.moves, ()),
+        ("sglang.srt.speculative.eagle_worker_common", drafts.preparation, ()),
         (cache + "swa_memory_pool", pools.swa_memory_pool, ("pool_set",)),
         (cache + "swa_memory_pool", kernels.set_store, store),
         (cache + "allocator.paged", pools.paged_allocator, pages),

@@ -25,6 +25,8 @@ TABLES = (("page_table", "swa_page_table"), ("kv_indices", "window_kv_indices"),
 # Backends that ask the pool itself at each call, whatever their flag says.
 WITHOUT_FACTS = ("TritonAttnBackend",)
 
+BEHIND = "expand"  # The field that names FlashAttentionBackend's table of a tree.
+
 
 class Forward(NamedTuple):
     """The forward call a kernel belongs to."""
@@ -46,17 +48,6 @@ def branched(requests: List[Optional[str]], lanes: int) -> List[Optional[str]]:
     each = lanes // len(requests) if requests and lanes % len(requests) == 0 else 1
     return requests if each <= 1 else [one for one in requests for _ in range(each)]
 
-
-def branches_of(backend, full: Optional[str], swa: Optional[str]) -> List[tuple]:
-    """FlashAttentionBackend's tables of a tree (topk above 1), field, table and space: a lane for
-    each branch that is drafted or token that is verified, of what comes behind the prefix; of
-    sliding layers, of all. Those of the last tree stay with the backend, whatever comes next."""
-    behind = getattr(backend, "forward_metadata_spec_decode_expand", None)
-    all_of = getattr(backend.forward_metadata, "swa_spec_metadata", None)
-    swa = swa if getattr(backend, SWA_FLAG, False) else full
-    return [(field, data.page_table, space)
-            for field, data, space in (("expand", behind, full), ("swa_spec", all_of, swa))
-            if getattr(data, "page_table", None) is not None]
 
 
 class Backends:
@@ -179,8 +170,11 @@ class Backends:
         # update_sliding_window_buffer translates by the pool that is bound when it is called.
         if "window_kv_indices" in fields and not hasattr(backend.token_to_kv_pool, "swa_kv_pool"):
             swa = full
-        for field, tensor, space in branches_of(backend, full, swa):
-            self.tables[id(backend)].append(Table(None, space, tensor, field))
+        # FlashAttentionBackend's of a tree, what comes behind the prefix: a lane for each branch
+        # that is drafted or token that is verified. The last one stays, whatever comes next.
+        behind = getattr(backend, "forward_metadata_spec_decode_expand", None)
+        if getattr(behind, "page_table", None) is not None:
+            self.tables[id(backend)].append(Table(None, full, behind.page_table, BEHIND))
         for field, space in zip(fields, (full, swa)):
             tensor = getattr(data, field, None)
             if tensor is None:

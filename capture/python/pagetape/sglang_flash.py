@@ -4,7 +4,8 @@ their attention kernels. Windows count as in sglang_kernels.py.
 
 Told is what is read by a table of the batch's requests, or of the branches of their drafts' trees
 (topk above 1). Tables of anything else are left out, and a note says so: local chunks, an encoder's
-tokens, the prompts of prefill-aware sliding layers, copies that are made of a quantized pool.
+tokens, what sliding layers of FlashAttentionBackend read to verify a tree, the prompts of
+prefill-aware ones, copies that are made of a quantized pool.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import inspect
 
 from .devices import capturing
 from .importhook import NotHere, expect, wrap
-from .sglang_backends import Backends
+from .sglang_backends import BEHIND, Backends
 from .sglang_guard import WRAPPERS
 from .sglang_kernels import planned, window_of
 from .sglang_on_gpu import Read
@@ -44,7 +45,7 @@ class FlashKernels:
                         window_of(kwargs.get("window_size", (-1, -1))[0]),
                         kwargs["cache_seqlens"], q_ends=kwargs["cu_seqlens_q"],
                         cached=bool(kwargs.get("return_softmax_lse")) and
-                        told.field != "expand"))
+                        told.field != BEHIND))
                 return original(*args, **kwargs)
 
             return call

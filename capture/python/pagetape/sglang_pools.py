@@ -54,6 +54,7 @@ class Pools:
         self.pages: Dict[int, Holders] = {}  # id(allocator of one pool) -> its pages' holders
         self.kept: list = []
         self._sized: Dict[Tuple[int, int], str] = {}  # slots and page size -> the first such pool
+        self.alike: Dict[str, List[str]] = {}  # pool -> pools that have its ids
         self._others: Dict[int, object] = {}  # allocators that are not followed
         self.maps: Dict[int, object] = {}  # id(composite allocator) -> page map as last written
         self._paired: list = []  # the composite allocators
@@ -85,6 +86,8 @@ class Pools:
         first = pool.k_buffer[0]
         size = int(first.shape[0]), page_size
         space = {"space": self._sized[size]} if kind == "pool" and size in self._sized else {}
+        if space:
+            self.alike.setdefault(space["space"], []).append(name)
         if kind != "swa":
             self._sized.setdefault(size, name)
         self.recorder.emit(
