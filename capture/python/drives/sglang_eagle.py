@@ -23,6 +23,7 @@ from types import SimpleNamespace
 os.environ["PAGETAPE_BACKEND"] = os.environ.get("PAGETAPE_BACKEND") or "triton"
 os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
 
+import cpu_graphs  # noqa: E402
 import sglang_frozen_kv_mtp as mtp  # noqa: E402
 import standins  # noqa: E402
 import torch  # noqa: E402
@@ -30,6 +31,7 @@ import torch  # noqa: E402
 BACKEND = os.environ["PAGETAPE_BACKEND"]
 TOPK = int(os.environ.get("PAGETAPE_TOPK") or 1)
 PAGE = int(os.environ.get("PAGETAPE_PAGE") or 64)
+GRAPH = bool(os.environ.get("PAGETAPE_GRAPH"))
 HYBRID_TARGET = os.environ.get("PAGETAPE_TARGET") != "full"
 STEPS = 4
 TOKENS = STEPS + 1 if TOPK == 1 else 8
@@ -50,7 +52,9 @@ MULTI_STEP = {"triton": "TritonMultiStepDraftBackend",
 NO_OTHER_PART = dict(
     forward_pass_id=0, enable_elastic_ep=False, msprobe_debugger=None, canary_manager=None,
     eplb_manager=None, lora_manager=None, decode_cuda_graph_runner=None, device_timer=None,
-    ngram_embedding_manager=SimpleNamespace(enabled=False), hisparse_coordinator=None)
+    ngram_embedding_manager=SimpleNamespace(enabled=False), hisparse_coordinator=None,
+    tp_group=SimpleNamespace(barrier=lambda: None), layer_info=SimpleNamespace(start_layer=0),
+    capture_tail_hooks=[])
 
 
 def model_runner(fields, layers):
@@ -144,9 +148,10 @@ class Engine(mtp.Engine):
             runner.sliding_window_size = None
         vars(runner.server_args).update(enable_lean_attention=False,
                                         triton_attention_split_tile_size=None)
-        vars(runner.model_config).update(vocab_size=VOCAB, model_is_mrope=False)
+        vars(runner.model_config).update(vocab_size=VOCAB, model_is_mrope=False,
+                                         spec_hidden_size=HIDDEN)
         runner.model_config.hf_config.architectures = ["LlamaForCausalLMEagle"]
-        vars(runner.ps).update(attn_dcp_size=1, attn_dp_size=1)
+        vars(runner.ps).update(attn_dcp_size=1, attn_dp_size=1, pp_size=1, pp_rank=0)
         runner.spec_algorithm = SpeculativeAlgorithm.EAGLE
         return runner
 
@@ -172,13 +177,33 @@ class Engine(mtp.Engine):
             token_to_kv_pool_allocator=self.allocator, cuda_graph_runner=None,
             cuda_graph_runner_for_draft_extend=None, index_share_for_mtp_iteration=False,
             seed_dsa_topk_from_draft_extend=False, plan_stream=None,
-            plan_stream_ctx=nullcontext(), tree_mask_mode=eagle_utils.default_tree_mask_mode(),
+            plan_stream_ctx=nullcontext(), dsa_seed_topk_width=None, tree_mask_mode=eagle_utils.default_tree_mask_mode(),
             draft_attn_backend=multi_step(runner, TOPK, STEPS),
             draft_extend_attn_backend=backend_class(runner))
         runner.attn_backend = worker.draft_extend_attn_backend
         runner.draft_attn_backend = worker.draft_attn_backend
         worker._rebuild_topk1_chain_buffers()
+        if GRAPH:
+            self._graphs(worker)
         return worker
+
+    def _graphs(self, worker) -> None:
+        """As EagleDraftWorker._capture_cuda_graphs and the target's ModelRunner have them."""
+        from sglang.srt.model_executor.graph_shared_output import GraphSharedOutput
+        from sglang.srt.model_executor.runner import decode_cuda_graph_runner
+        from sglang.srt.speculative.eagle_draft_cuda_graph_runner import EAGLEDraftCudaGraphRunner
+        from sglang.srt.speculative.eagle_draft_extend_cuda_graph_runner import (
+            EAGLEDraftExtendCudaGraphRunner)
+
+        shared = GraphSharedOutput(device="cpu", max_rows=3 * TOKENS)
+        self.target_runner.graph_shared_output = self.draft_runner.graph_shared_output = shared
+        decode_cuda_graph_runner.graph_capture = lambda stream: nullcontext(
+            SimpleNamespace(stream=stream))
+        self.target_runner.decode_cuda_graph_runner = \
+            decode_cuda_graph_runner.DecodeCudaGraphRunner(self.target_runner)
+        worker.cuda_graph_runner = EAGLEDraftCudaGraphRunner(worker)
+        if BACKEND != "fa3":  # Whose draft extend a server captures not either.
+            worker.cuda_graph_runner_for_draft_extend = EAGLEDraftExtendCudaGraphRunner(worker)
 
     # --- batches
 
@@ -301,15 +326,29 @@ def run(engine: Engine) -> None:
     engine.finish("C")
 
 
+def graph_config() -> dict:
+    """Of batches of so many requests: those of two have a padding lane."""
+    if not GRAPH:
+        return {}
+    from sglang.srt.model_executor.cuda_graph_config import CudaGraphConfig
+
+    return {"cuda_graph_config": CudaGraphConfig.from_dict({"decode": {"bs": [3], "max_bs": 3}})}
+
+
 def main() -> None:
     import pagetape
 
+    if GRAPH:
+        cpu_graphs.install()
     cls, held = mtp.backend_class(
-        speculative_algorithm="EAGLE", speculative_eagle_topk=TOPK, max_running_requests=mtp.ROWS)
+        speculative_algorithm="EAGLE", speculative_eagle_topk=TOPK, max_running_requests=mtp.ROWS,
+        **graph_config())
     if BACKEND == "flashinfer":
         standins.keep_on_cpu()
     standins.install_absent("fastapi", "uvicorn", "setproctitle")  # A server, which is imported.
     session = pagetape.active()
+    if GRAPH:
+        cpu_graphs.compare_where_they_are()
     run(Engine(cls, session.sglang if session else None))
     del held
 

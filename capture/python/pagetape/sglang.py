@@ -175,6 +175,7 @@ def install(hooks: PostImportHooks, recorder) -> Adapter:
         ("sglang.kernels.ops.attention.decode_attention", kernels.triton_decode, reads),
         ("sglang.kernels.ops.attention.extend_attention", kernels.triton_extend, reads),
         ("sglang.srt.model_executor.model_runner", backends.passes, ()),
+        ("sglang.srt.model_executor.runner_backend.full_cuda_graph_backend", backends.replays, ()),
         ("flashinfer.decode", kernels.flashinfer_decode, reads),
         ("flashinfer.prefill", kernels.flashinfer_prefill, reads),
         ("flashinfer.prefill", kernels.flashinfer_fmha_v2, reads),

@@ -8,7 +8,7 @@ host, lengths the tensors that the kernels are given, which are compared, too.
 from __future__ import annotations
 
 from itertools import accumulate
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from ._abi import Rows
 from .devices import stream_of
@@ -52,7 +52,7 @@ class OnGpu:
     def again(self, launch, first, second, *translated) -> None:
         """What a graph launches that has this in it: of today's batch."""
         if translated:
-            return self.store(launch, first, second, *translated, padded=True)
+            return self.store(launch, first, second, *translated)
         if first.lens_cpu is not None:  # By then those of the batch that was captured.
             first = first._replace(lens_cpu=launch.batch.seq_lens_cpu)
         self.attention(launch, first, second)
@@ -76,7 +76,8 @@ class OnGpu:
 
     def _attention(self, launch, read: Read, told, bound):
         batch = launch.batch
-        requests, new = self._requests(batch), self._new(batch)
+        lanes = int((read.lens if read.indptr is None else read.indptr).numel())
+        requests, new = self._lanes(batch, lanes - (read.indptr is not None))
         lanes = min(len(requests), len(new))
         rows = Rows(requests[:lanes], row=list(range(lanes)), q_len=new[:lanes])
         name = self._backends.name(launch.backend)
@@ -124,8 +125,7 @@ class OnGpu:
         rows = rows._replace(len=lengths, n=counts, first=first)
         return rows._replace(q_pos=lengths) if read.cached else rows, max(lengths, default=0)
 
-    def store(self, launch, tensor, slots, translated: bool, padded: bool = False) -> None:
-        """`padded`: the slots are more than the batch's tokens."""
+    def store(self, launch, tensor, slots, translated: bool) -> None:
         self._pools.settle()
         backends, batch = self._backends, launch.batch
         layer = backends.layer_of(launch)
@@ -137,7 +137,7 @@ class OnGpu:
             name = backends.name(launch.backend)
             buffer = self._buffer(f"{name}.{space}.slots", slots)
             requests = self._requests(batch)
-            counts = self._new(batch, None if padded else slots.numel())
+            counts = self._new(batch, slots.numel())
             begins = list(accumulate(counts[:-1], initial=0))
             lanes = min(len(requests), len(counts))  # A batch may be padded behind its requests.
             rows = Rows(requests[:lanes], row=begins[:lanes], n=counts[:lanes])
@@ -156,12 +156,22 @@ class OnGpu:
     def _requests(self, batch) -> List[Optional[str]]:
         if self._requests_of[0] is not batch:
             if getattr(batch, "rids", None) is not None:
-                lanes = [str(rid) for rid in batch.rids]
+                lanes = [None if rid is None else str(rid) for rid in batch.rids]
             else:
                 lanes = [self._pools.request_of(row)
                          for row in self._ints(None, batch.req_pool_indices)]
             self._requests_of = batch, lanes
         return self._requests_of[1]
+
+    def _lanes(self, batch, lanes: int) -> Tuple[List[Optional[str]], List[int]]:
+        """Of so many lanes whose they are and how many new tokens each has: those of a tree of
+        drafts come request by request."""
+        requests, new = self._requests(batch), self._new(batch)
+        each = lanes // len(new) if new and lanes % len(new) == 0 else 1
+        if each <= 1:
+            return requests, new
+        return ([one for one in requests for _ in range(each)],
+                [max(one // each, 1) for one in new for _ in range(each)])
 
     def _new(self, batch, tokens: Optional[int] = None) -> List[int]:
         """New tokens of each lane, of so many in all; None: the batch's own."""
