@@ -132,12 +132,23 @@ def install_vllm_kernels() -> None:
 
 
 class _Wrapper:
-    """Keeps the lists that it is planned with, as FlashInfer's do where no CUDA graph is."""
+    """Keeps the lists that it is planned with, as FlashInfer's do: those of a CUDA graph in the
+    buffers that they were given."""
 
-    is_cuda_graph_enabled = False
+    _named = ("qo_indptr_buf", "paged_kv_indptr_buf", "paged_kv_indices_buf")
 
-    def __init__(self, *args, **kwargs) -> None:
-        pass
+    def __init__(self, *args, use_cuda_graph: bool = False, **kwargs) -> None:
+        self.is_cuda_graph_enabled = use_cuda_graph
+        for name in self._named:
+            buffer = kwargs.get(name, kwargs.get(name + "fer"))
+            setattr(self, "_" + name, buffer if use_cuda_graph else None)
+
+    def _keep(self, **lists) -> None:
+        for name, given in lists.items():
+            if not self.is_cuda_graph_enabled:
+                setattr(self, name, given)
+            elif getattr(self, name).data_ptr() != given.data_ptr():
+                getattr(self, name)[:given.numel()].copy_(given)
 
     def forward(self, q, *args, **kwargs):
         return torch.zeros_like(q)
@@ -151,15 +162,15 @@ class _Decode(_Wrapper):
     forward, forward_return_lse = _Wrapper.forward, _Wrapper.forward_return_lse
 
     def begin_forward(self, indptr, indices, *args, **kwargs):
-        self._paged_kv_indptr_buf, self._paged_kv_indices_buf = indptr, indices
+        self._keep(_paged_kv_indptr_buf=indptr, _paged_kv_indices_buf=indices)
 
 
 class _Prefill(_Wrapper):
     forward, forward_return_lse = _Wrapper.forward, _Wrapper.forward_return_lse
 
     def begin_forward(self, qo_indptr, indptr, indices, *args, **kwargs):
-        self._paged_kv_indptr_buf, self._paged_kv_indices_buf = indptr, indices
-        self._qo_indptr_buf = qo_indptr
+        self._keep(_qo_indptr_buf=qo_indptr, _paged_kv_indptr_buf=indptr,
+                   _paged_kv_indices_buf=indices)
 
 
 class _Ragged(_Wrapper):
@@ -202,7 +213,8 @@ def install_flashinfer() -> None:
     sys.meta_path.append(_Finder("flashinfer", {
         "flashinfer": {"BatchDecodeWithPagedKVCacheWrapper": _Decode,
                        "BatchPrefillWithPagedKVCacheWrapper": _Prefill,
-                       "BatchPrefillWithRaggedKVCacheWrapper": _Ragged},
+                       "BatchPrefillWithRaggedKVCacheWrapper": _Ragged,
+                       "fast_decode_plan": _Decode.begin_forward},
         "flashinfer.cascade": {"merge_state": _merge_state},
         "flashinfer.decode": {"trtllm_batch_decode_with_kv_cache": _trtllm_batch,
                               "_grouped_size_compiled_for_decode_kernels": lambda *args: True},

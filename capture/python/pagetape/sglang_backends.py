@@ -481,6 +481,15 @@ class Backends:
 
             return init_forward_metadata
 
+        def make_out_graph(original):
+            """What is captured next reads this metadata; before, it is called."""
+            def init_forward_metadata_out_graph(backend, *args, **kwargs):
+                original(backend, *args, **kwargs)
+                if (kwargs.get("in_capture") or args[1:]) and id(backend) in self.built:
+                    self._tables_of(backend, backend.forward_metadata, None)
+
+            return init_forward_metadata_out_graph
+
         def make_tables(original):
             def build(backend, *args, **kwargs):
                 tables = original(backend, *args, **kwargs)
@@ -505,6 +514,8 @@ class Backends:
         wrap(cls, "__init__", make_init)
         wrap(cls, "__setattr__", make_setattr)
         wrap(cls, "init_forward_metadata", make_metadata)
+        if hasattr(cls, "init_forward_metadata_out_graph"):
+            wrap(cls, "init_forward_metadata_out_graph", make_out_graph)
         if hasattr(cls, "_build_extend_unified_page_table"):
             # AiterAttnBackend from 0.5.20 on: extend builds (full, SWA) tables of its own.
             wrap(cls, "_build_extend_unified_page_table", make_tables)

@@ -108,7 +108,7 @@ class FlashKernels:
         q_ends = getattr(wrapper, "_qo_indptr_buf", None)
         lens, on_host = self._lens(batch, window, cached)
         self.backends.attention(Read(k, lists, kernel, 1, window, lens, on_host, q_ends=q_ends,
-                                     indptr=indptr, cached=cached))
+                                     indptr=indptr, ahead=planned(batch), cached=cached))
 
     @staticmethod
     def _lens(batch, window, cached: bool) -> tuple:

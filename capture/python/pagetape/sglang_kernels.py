@@ -7,6 +7,8 @@ them count tokens to the left of the query, the trace counts the query's own tok
 
 from __future__ import annotations
 
+import sys
+
 from .devices import capturing
 from .importhook import NotHere, wrap
 from .sglang_backends import Backends
@@ -18,10 +20,12 @@ def window_of(left: int):
     return left + 1 if left is not None and left >= 0 else None
 
 
-def planned(batch) -> bool:
-    """Whether a multi-step draft backend made the lists of all its steps: then a list has all that
-    is read of a lane, with the tokens that were drafted before."""
-    return getattr(batch.spec_info, "kv_indptr", None) is not None
+def planned(batch) -> int:
+    """Where a multi-step draft backend made the lists of all its steps, how many these are: a list
+    has all that is read of a lane then, with the tokens that were drafted before."""
+    if getattr(batch.spec_info, "kv_indptr", None) is None:
+        return 0
+    return int(sys.modules["sglang.srt.runtime_context"].get_spec().speculative_num_steps)
 
 
 class Kernels:
@@ -149,10 +153,12 @@ class Kernels:
                 if self.backends.launches:
                     backend, layer, batch = self.backends.launches[-1]
                     sliding = window_of(layer.sliding_window_size) is not None
-                    lens = (None, None) if planned(batch) else (batch.seq_lens, batch.seq_lens_cpu)
+                    steps = planned(batch)
+                    lens = (None, None) if steps else (batch.seq_lens, batch.seq_lens_cpu)
                     self.backends.attention(Read(
                         k_buffer, kv_indices, "decode_attention_fwd", 1,
-                        backend.sliding_window_size if sliding else None, *lens, indptr=kv_indptr))
+                        backend.sliding_window_size if sliding else None, *lens, indptr=kv_indptr,
+                        ahead=steps))
                 return original(q, k_buffer, v_buffer, o, kv_indptr, kv_indices, *args, **kwargs)
 
             return call

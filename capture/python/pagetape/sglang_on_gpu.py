@@ -28,8 +28,18 @@ class Read(NamedTuple):
     q_ends: Any = None  # Cumulative, from 0; None: `q_len` each.
     q_len: int = 1
     indptr: Any = None
+    ahead: int = 0  # So many tokens at most that no list on the host knows of.
     # Just what stood in the pool before the new tokens is read from it, and `lens` count that.
     cached: bool = False
+
+
+def whole(lists):
+    """A list with what is behind it in its storage: a tensor that was captured may be cut to what
+    was listed then, while the kernel goes by its address alone."""
+    if lists.stride(-1) != 1:
+        return lists
+    rest = lists.untyped_storage().nbytes() // lists.element_size() - lists.storage_offset()
+    return lists.as_strided((rest,), (1,))
 
 
 class OnGpu:
@@ -55,6 +65,8 @@ class OnGpu:
             return self.store(launch, first, second, *translated)
         if first.lens_cpu is not None:  # By then those of the batch that was captured.
             first = first._replace(lens_cpu=launch.batch.seq_lens_cpu)
+        if first.indptr is not None:
+            first = first._replace(table=whole(first.table))
         self.attention(launch, first, second)
 
     def attention(self, launch, read: Read, told=None) -> None:
@@ -114,7 +126,7 @@ class OnGpu:
             return None, 0
         new = max(rows.q_len, default=0)
         if read.lens is None:
-            return rows, max(lengths, default=0) + new
+            return rows, max(lengths, default=0) + max(new, read.ahead)
         lengths = lengths[:len(rows.req)]
         counts = lengths
         if read.window is not None:
