@@ -135,7 +135,8 @@ class _Wrapper:
     """Keeps the lists that it is planned with, as FlashInfer's do: those of a CUDA graph in the
     buffers that they were given."""
 
-    _named = ("qo_indptr_buf", "paged_kv_indptr_buf", "paged_kv_indices_buf")
+    _named = ("qo_indptr_buf", "paged_kv_indptr_buf", "paged_kv_indices_buf",
+              "paged_kv_last_page_len_buf")
 
     def __init__(self, *args, use_cuda_graph: bool = False, **kwargs) -> None:
         self.is_cuda_graph_enabled = use_cuda_graph
@@ -166,6 +167,10 @@ class _Decode(_Wrapper):
 
 
 class _Prefill(_Wrapper):
+    # What SGLang's fast_prefill_plan takes of them, in the place of their own plan.
+    device, _backend, _max_total_num_rows = torch.device("cpu"), "fa2", None
+    _float_workspace_buffer = _int_workspace_buffer = _pin_memory_int_workspace_buffer = None
+    _cached_module = types.SimpleNamespace(plan=lambda *args: None)
     forward, forward_return_lse = _Wrapper.forward, _Wrapper.forward_return_lse
 
     def begin_forward(self, qo_indptr, indptr, indices, *args, **kwargs):
