@@ -10,8 +10,11 @@ eagle_prepare_for_decode, eagle_prepare_for_verify, the tree's masks (by the Tri
 build_tree_kernel_efficient), the move of what was accepted, ScheduleBatch, ForwardBatch.init_new,
 RadixAttention. Stand-ins: as in sglang_frozen_kv_mtp.py, and the models and what they accept.
 
-$PAGETAPE_PAGE is the page size, 64 or 1. $PAGETAPE_TARGET=full is a target without sliding layers,
-$PAGETAPE_DRAFT=swa a draft with a hybrid pool of its own.
+$PAGETAPE_PAGE is the page size, 64 or 1. $PAGETAPE_TARGET=full is a target without sliding layers.
+With $PAGETAPE_GRAPH the target's DecodeCudaGraphRunner, EAGLEDraftCudaGraphRunner and (but for fa3,
+of which a server captures none) EAGLEDraftExtendCudaGraphRunner capture and launch graphs
+(cpu_graphs.py) for three requests, of which two are there. $PAGETAPE_PLANT is `row`, `outside`
+or, in graphs, `padding`.
 """
 
 from __future__ import annotations
@@ -326,6 +329,71 @@ def run(engine: Engine) -> None:
     engine.finish("C")
 
 
+# --- faults, planted from outside while the second draft's lists are made
+
+
+def plant(engine: Engine, before, after) -> None:
+    backend, calls = engine.worker.draft_attn_backend, [0]
+    name = "init_forward_metadata_out_graph" if GRAPH else "init_forward_metadata"
+    original = getattr(backend, name)
+
+    def planned(batch):
+        calls[0] += 1
+        kept = before() if calls[0] == 2 else None
+        original(batch)
+        if calls[0] == 2:
+            after(kept)
+
+    setattr(backend, name, planned)
+
+
+def plant_cells(engine: Engine, change) -> None:
+    """In the first request's row."""
+    rows = engine.rows.req_to_token
+
+    def before():
+        mine, other = (one.kv.req_pool_idx for one in engine.running[:2])
+        kept = mine, rows[mine].clone()
+        change(rows[mine], rows[other])
+        return kept
+
+    def after(kept):
+        rows[kept[0]] = kept[1]
+
+    plant(engine, before, after)
+
+
+def plant_row(engine: Engine) -> None:
+    """It names the second request's first page."""
+    def change(mine, other):
+        mine[:PAGE] = other[:PAGE]
+
+    plant_cells(engine, change)
+
+
+def plant_outside(engine: Engine) -> None:
+    """Its second page lies far beyond the pool."""
+    def change(mine, _other):
+        mine[PAGE:2 * PAGE] = mtp.OUTSIDE * PAGE
+
+    plant_cells(engine, change)
+
+
+def plant_padding(engine: Engine) -> None:
+    """A graph's padding lanes store where a request's first token is."""
+    def before():
+        return engine.slots(engine.running[:1], [0], [1])
+
+    def after(slot):
+        slots = engine.worker.cuda_graph_runner.buffers.out_cache_loc
+        slots[len(engine.running) * TOPK * STEPS:] = slot
+
+    plant(engine, before, after)
+
+
+PLANTS = {"row": plant_row, "outside": plant_outside, "padding": plant_padding}
+
+
 def graph_config() -> dict:
     """Of batches of so many requests: those of two have a padding lane."""
     if not GRAPH:
@@ -349,7 +417,10 @@ def main() -> None:
     session = pagetape.active()
     if GRAPH:
         cpu_graphs.compare_where_they_are()
-    run(Engine(cls, session.sglang if session else None))
+    engine = Engine(cls, session.sglang if session else None)
+    if os.environ.get("PAGETAPE_PLANT"):
+        PLANTS[os.environ["PAGETAPE_PLANT"]](engine)
+    run(engine)
     del held
 
 
