@@ -12,7 +12,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "capture" / "python
 
 from pagetape._abi import Rows  # noqa: E402
 from pagetape.importhook import NotHere  # noqa: E402
-from pagetape.sglang_backends import Backends, Forward  # noqa: E402
+from pagetape.sglang_backends import (BEHIND, Backends, Forward, Table, branched,  # noqa: E402
+                                      padded)
 from pagetape.sglang_flash import FlashKernels  # noqa: E402
 from pagetape.sglang_on_gpu import OnGpu, Read  # noqa: E402
 
@@ -37,9 +38,11 @@ class Told:
     def __init__(self, backend, batch, window=128):
         self.launches = [Forward(backend, SimpleNamespace(sliding_window_size=window), batch)]
         self.own, self.reads, self.lists, self.untold = [], [], [], []
+        self.field = "page_table"
 
-    def owns(self, table):
-        return any(table is one for one in self.own)
+    def owned(self, table):
+        return next((Table(None, "full0", one, self.field) for one in self.own if one is table),
+                    None)
 
     def attention(self, read):
         self.reads.append(read)
@@ -77,6 +80,8 @@ class FlashAttentionTest(unittest.TestCase):
         table = Tensor()
         self.told.own.append(table)
         self.assertTrue(self.call(table, return_softmax_lse=True).cached)
+        self.told.field = BEHIND  # Its tokens stand there.
+        self.assertFalse(self.call(table, return_softmax_lse=True).cached)
 
     def test_a_table_of_something_else_is_not_told(self):
         self.assertIsNone(self.call(Tensor()))
@@ -160,14 +165,28 @@ class FlashInferTest(unittest.TestCase):
         self.told.launches[0].layer.sliding_window_size = -1
         self.assertEqual((self.launched().window, self.launched().lens), (None, None))
         self.assertIsNone(self.launched("forward_return_lse").lens)
-        # The steps of a draft have theirs from the drafting.
+        self.assertEqual(self.launched().ahead, 0)
+        # The steps of a draft have theirs from the drafting, whose tokens no list counts.
         self.told.launches[0].layer.sliding_window_size = 128
+        self.drafted(4)
+        read = self.launched()
+        self.assertEqual((read.window, read.lens, read.ahead), (129, None, 4))
+
+    def drafted(self, steps):
         self.batch.spec_info = SimpleNamespace(kv_indptr=Tensor([0, 1]))
-        self.assertEqual((self.launched().window, self.launched().lens), (129, None))
+        context = types.ModuleType("sglang.srt.runtime_context")
+        context.get_spec = lambda: SimpleNamespace(speculative_num_steps=steps)
+        modules = mock.patch.dict(sys.modules, {context.__name__: context})
+        modules.start()
+        self.addCleanup(modules.stop)
 
     def test_lists_of_anything_but_the_batchs_requests_are_left_out(self):
         self.assertIsNone(self.launched(lanes=4))
         self.assertEqual(self.told.untold, ["BatchPrefillWithPagedKVCacheWrapper.forward"])
+        self.drafted(4)  # A tree's branches, two of each request.
+        self.assertEqual(self.launched(lanes=4).indptr, [0, 1, 2, 3, 4])
+        self.assertIsNone(self.launched(lanes=3))
+        self.batch.spec_info = None
         wrapper = self.module.BatchDecodeWithPagedKVCacheWrapper(2)  # Not planned by an updater.
         self.assertEqual(wrapper.forward(None, (Tensor(), Tensor())), "forward")
         self.assertEqual(self.told.reads, [])
@@ -232,14 +251,14 @@ class OwnTablesTest(unittest.TestCase):
                           for one in (old, new, other)], [None, "swa0", "full0"])
 
     def test_other_tables_are_noted_once(self):
-        self.assertFalse(self.backends.owns(Tensor()))  # No layer is called.
+        self.assertIsNone(self.backends.owned(Tensor()))  # No layer is called.
         self.backends.launches.append(Forward(self.backend, None, None))
         table = Tensor()
         self.backends.listed(self.backend, object(), table, False)
-        self.assertTrue(self.backends.owns(table))
+        self.assertIs(self.backends.owned(table).tensor, table)
         self.assertEqual(self.notes, [])
         for _ in range(2):
-            self.assertFalse(self.backends.owns(Tensor()))
+            self.assertIsNone(self.backends.owned(Tensor()))
         self.assertEqual([ev for ev, _ in self.notes], ["note"])
 
 

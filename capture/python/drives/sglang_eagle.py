@@ -10,7 +10,8 @@ eagle_prepare_for_decode, eagle_prepare_for_verify, the tree's masks (by the Tri
 build_tree_kernel_efficient), the move of what was accepted, ScheduleBatch, ForwardBatch.init_new,
 RadixAttention. Stand-ins: as in sglang_frozen_kv_mtp.py, and the models and what they accept.
 
-$PAGETAPE_PAGE is the page size, 64 or 1. $PAGETAPE_TARGET=full is a target without sliding layers.
+$PAGETAPE_PAGE is the page size, 64 or 1. $PAGETAPE_TARGET=full is a target without sliding layers,
+$PAGETAPE_DRAFT=swa a draft with one.
 With $PAGETAPE_GRAPH the target's DecodeCudaGraphRunner, EAGLEDraftCudaGraphRunner and (but for fa3,
 of which a server captures none) EAGLEDraftExtendCudaGraphRunner capture and launch graphs
 (cpu_graphs.py) for three requests, of which two are there. $PAGETAPE_PLANT is `row`, `outside`
@@ -36,6 +37,7 @@ TOPK = int(os.environ.get("PAGETAPE_TOPK") or 1)
 PAGE = int(os.environ.get("PAGETAPE_PAGE") or 64)
 GRAPH = bool(os.environ.get("PAGETAPE_GRAPH"))
 HYBRID_TARGET = os.environ.get("PAGETAPE_TARGET") != "full"
+HYBRID_DRAFT = os.environ.get("PAGETAPE_DRAFT") == "swa"
 STEPS = 4
 TOKENS = STEPS + 1 if TOPK == 1 else 8
 VOCAB, HIDDEN = 64, 32
@@ -96,8 +98,8 @@ def model_runner(fields, layers):
     return runner
 
 
-class Request(SimpleNamespace):
-    """What a request is asked for and was not given it has not."""
+class Asked(SimpleNamespace):
+    """What it is asked for and was not given it has not."""
 
     def __getattr__(self, name):
         if name.startswith("__"):
@@ -107,21 +109,32 @@ class Request(SimpleNamespace):
 
 class Engine(mtp.Engine):
     """The scheduler's part, and that of EAGLEWorkerV2."""
-    request_class = Request
+    request_class = Asked
 
     def __init__(self, backend_class, recording) -> None:
-        from sglang.srt.mem_cache.memory_pool import MHATokenToKVPool
-
         super().__init__(backend_class, recording, with_draft=False)
-        shape = dict(dtype=torch.bfloat16, head_num=mtp.KV_HEADS, head_dim=mtp.HEAD_DIM,
-                     device="cpu", enable_kv_cache_copy=TOPK > 1)
-        draft_kv = MHATokenToKVPool(size=mtp.FULL_TOKENS, page_size=PAGE, layer_num=1,
-                                    enable_memory_saver=False, **shape)
         self.target_runner = self.runner(self.kv, False, self.target_layers)
         self.target_runner.attn_backend = self.target
-        draft_layers = [self._layer(0, False)]
-        self.draft_runner = self.runner(draft_kv, True, draft_layers)
+        layers = [self._layer(0, False)]
+        if HYBRID_DRAFT:
+            layers.append(self._layer(1, True))
+        self.draft_runner = self.runner(self._draft_pool(), True, layers)
         self.worker = self._worker(backend_class)
+
+    def _draft_pool(self):
+        """Of its own, as large as the target's, whose slots are allocated for both."""
+        from sglang.srt.mem_cache.memory_pool import MHATokenToKVPool
+        from sglang.srt.mem_cache.swa_memory_pool import SWAKVPool
+
+        shape = dict(dtype=torch.bfloat16, head_num=mtp.KV_HEADS, head_dim=mtp.HEAD_DIM,
+                     device="cpu", enable_kv_cache_copy=TOPK > 1, page_size=PAGE)
+        if not HYBRID_DRAFT:
+            return MHATokenToKVPool(size=mtp.FULL_TOKENS, layer_num=1, enable_memory_saver=False,
+                                    **shape)
+        pool = SWAKVPool(size=mtp.FULL_TOKENS, size_swa=mtp.SWA_TOKENS,
+                         swa_attention_layer_ids=[1], full_attention_layer_ids=[0], **shape)
+        pool.register_mapping(self.allocator.full_to_swa_index_mapping)
+        return pool
 
     def pools(self, shape):
         shape["enable_kv_cache_copy"] = TOPK > 1  # As a server's are, to move what was accepted.
@@ -147,10 +160,9 @@ class Engine(mtp.Engine):
         from sglang.srt.speculative.spec_info import SpeculativeAlgorithm
 
         runner = super()._runner(pool, draft)
-        if not HYBRID_TARGET or draft:
+        if not (HYBRID_DRAFT if draft else HYBRID_TARGET):
             runner.sliding_window_size = None
-        vars(runner.server_args).update(enable_lean_attention=False,
-                                        triton_attention_split_tile_size=None)
+        runner.server_args = Asked(enable_mamba_extra_buffer=lambda: False)  # 0.5.19 asks it.
         vars(runner.model_config).update(vocab_size=VOCAB, model_is_mrope=False,
                                          spec_hidden_size=HIDDEN)
         runner.model_config.hf_config.architectures = ["LlamaForCausalLMEagle"]

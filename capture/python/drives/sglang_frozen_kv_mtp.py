@@ -59,7 +59,8 @@ def publish_config(**others):
                   speculative_num_steps=DRAFT_STEPS, speculative_eagle_topk=1,
                   speculative_num_draft_tokens=DRAFT_TOKENS), **others}).install()
     parallel = get_parallel().override(
-        attn_tp_size=1, attn_dcp_size=1, attn_cp_size=1, tp_size=1, tp_rank=0, attn_tp_rank=0)
+        attn_tp_size=1, attn_dcp_size=1, attn_cp_size=1, tp_size=1, tp_rank=0, attn_tp_rank=0,
+        moe_ep_size=1)
     parallel.__enter__()
     return context, parallel
 

@@ -53,7 +53,8 @@ class Pools:
         self.lanes: Optional[Lanes] = None  # of the call that is under way
         self.pages: Dict[int, Holders] = {}  # id(allocator of one pool) -> its pages' holders
         self.kept: list = []
-        self._sized: Dict[Tuple[int, int], str] = {}  # slots and page size -> the first such pool
+        # Whether it slides, slots and page size -> the first such pool.
+        self._sized: Dict[Tuple[bool, int, int], str] = {}
         self.alike: Dict[str, List[str]] = {}  # pool -> pools that have its ids
         self._others: Dict[int, object] = {}  # allocators that are not followed
         self.maps: Dict[int, object] = {}  # id(composite allocator) -> page map as last written
@@ -79,17 +80,17 @@ class Pools:
     def declare_pool(self, pool, kind: str, layers: List[int]) -> str:
         """Pages of the bound: the first dimension of the view a kernel gets, page 0 included
         (MHATokenToKVPool allocates size + page_size slots). A second pool of as many is a draft
-        model's, that has the same ids: SGLang allocates for both at once."""
+        model's, that has the same ids: SGLang allocates for both at once. So is a second sliding
+        one."""
         name = self.recorder.name(pool, kind)
         page_size = int(pool.page_size)
         self.page_size = self.page_size or page_size
         first = pool.k_buffer[0]
-        size = int(first.shape[0]), page_size
-        space = {"space": self._sized[size]} if kind == "pool" and size in self._sized else {}
+        size = kind == "swa", int(first.shape[0]), page_size
+        space = {"space": self._sized[size]} if size in self._sized else {}
         if space:
             self.alike.setdefault(space["space"], []).append(name)
-        if kind != "swa":
-            self._sized.setdefault(size, name)
+        self._sized.setdefault(size, name)
         self.recorder.emit(
             "pool", pool=name, pages=int(first.shape[0]) // page_size, page_size=page_size,
             kind="swa" if kind == "swa" else "full", reserved=[{"page": 0, "role": "pad"}],
