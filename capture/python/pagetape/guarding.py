@@ -35,6 +35,7 @@ class Read(NamedTuple):
     lens: Any = None  # tensor of each row's tokens; None: all that the table has is read
     starts: Any = None  # of index lists: tensor of one more than there are rows
     batch: Any = None  # what the engine calls it, for `request_of`
+    each: int = 1  # so many rows, one behind the other, are of one request
     what: str = "a read"
 
 
@@ -207,7 +208,7 @@ class LaunchGuard:
         batch, request = batch() if batch is not None else self.batch, None
         if batch is not None:
             try:
-                request = self._request_of(batch, found.row)
+                request = self._request_of(batch, found.row // read.each)
             except Exception:  # It may be in the memory of a GPU that is lost.
                 if strict():
                     raise

@@ -38,7 +38,11 @@ class SglangGuard(LaunchGuard):
         if not self._backends.launches:
             return table
         call = self._backends.launches[-1]
-        return self.given(table, Read(layer=int(call.layer.layer_id), batch=call.batch, **read))
+        lanes = read["lens"].numel() if read.get("starts") is None else read["starts"].numel() - 1
+        requests = int(call.batch.batch_size)
+        each = lanes // requests if requests and lanes % requests == 0 else 1
+        return self.given(table, Read(layer=int(call.layer.layer_id), batch=call.batch,
+                                      each=max(each, 1), **read))
 
     # --- kernels
 
@@ -179,6 +183,20 @@ class SglangGuard(LaunchGuard):
 
         wrap(module.ModelRunner, "forward", make, MARK)
 
+    def graphs(self, module) -> None:
+        """A draft's graphs are launched in no forward pass."""
+
+        def make(original):
+            def replay(graphs, shape_key, static_forward_batch, **kwargs):
+                self.batch = static_forward_batch
+                result = original(graphs, shape_key, static_forward_batch, **kwargs)
+                self.report()
+                return result
+
+            return replay
+
+        wrap(module.FullCudaGraphBackend, "replay", make, MARK)
+
     def scheduler(self, module) -> None:
         """A batch's results are on the host, and with them its checks."""
         after(module.Scheduler, "process_batch_result", lambda *_args, **_kwargs: self.report(),
@@ -201,6 +219,7 @@ def install(hooks: PostImportHooks, backends) -> SglangGuard:
             (attention + "flashattention_backend", guard.flash_attention),
             (attention + "flashinfer_backend", guard.flashinfer_wrappers),
             ("sglang.srt.model_executor.model_runner", guard.runner),
+            ("sglang.srt.model_executor.runner_backend.full_cuda_graph_backend", guard.graphs),
             ("sglang.srt.managers.scheduler", guard.scheduler)):
         hooks.on(module, hook)
     return guard
