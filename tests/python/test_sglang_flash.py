@@ -12,8 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "capture" / "python
 
 from pagetape._abi import Rows  # noqa: E402
 from pagetape.importhook import NotHere  # noqa: E402
-from pagetape.sglang_backends import (BEHIND, Backends, Forward, Table, branched,  # noqa: E402
-                                      padded)
+from pagetape.sglang_backends import BEHIND, Backends, Forward, Table  # noqa: E402
 from pagetape.sglang_flash import FlashKernels  # noqa: E402
 from pagetape.sglang_on_gpu import OnGpu, Read  # noqa: E402
 

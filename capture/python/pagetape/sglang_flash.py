@@ -44,6 +44,7 @@ class FlashKernels:
                         k, table, "flash_attn_with_kvcache", int(k.shape[1]),
                         window_of(kwargs.get("window_size", (-1, -1))[0]),
                         kwargs["cache_seqlens"], q_ends=kwargs["cu_seqlens_q"],
+                        q_len=int(kwargs.get("max_seqlen_q") or 1),
                         cached=bool(kwargs.get("return_softmax_lse")) and
                         told.field != BEHIND))
                 return original(*args, **kwargs)

@@ -90,6 +90,8 @@ class OnGpu:
         batch = launch.batch
         lanes = int((read.lens if read.indptr is None else read.indptr).numel())
         requests, new = self._lanes(batch, lanes - (read.indptr is not None))
+        if batch.forward_mode.is_decode_or_idle():  # A draft's tree may have more than one.
+            new = [read.q_len] * len(new)
         lanes = min(len(requests), len(new))
         rows = Rows(requests[:lanes], row=list(range(lanes)), q_len=new[:lanes])
         name = self._backends.name(launch.backend)

@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whose the lanes of EAGLE's drafts and of SGLang's graphs are, on classes with the signatures of
+0.5.19 and 0.5.20. The same with SGLang's own: tests/engines."""
+import sys
+import types
+import unittest
+from pathlib import Path
+from types import SimpleNamespace
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "capture" / "python"))
+
+from pagetape._abi import Rows  # noqa: E402
+from pagetape.importhook import NotHere  # noqa: E402
+from pagetape.sglang import Adapter  # noqa: E402
+from pagetape.sglang_backends import (Backends, Forward, backends_of, branched,  # noqa: E402
+                                      padded)
+from pagetape.sglang_drafts import Drafts  # noqa: E402
+from pagetape.sglang_on_gpu import OnGpu, Read  # noqa: E402
+
+
+class Slots(list):
+    def numel(self):
+        return len(self)
+
+
+def mode(verify=False, extend=False):
+    return SimpleNamespace(is_decode_or_idle=lambda: not verify and not extend,
+                           is_target_verify=lambda: verify)
+
+
+class LanesTest(unittest.TestCase):
+    def test_those_of_a_tree_come_request_by_request(self):
+        self.assertEqual(branched(["A", "B"], 6), ["A", "A", "A", "B", "B", "B"])
+        self.assertEqual(branched(["A", "B"], 2), ["A", "B"])
+        self.assertEqual(branched(["A", "B"], 3), ["A", "B"])  # A batch that is padded.
+        self.assertEqual(branched([], 3), [])
+
+    def test_on_a_gpu(self):
+        on_gpu = OnGpu(SimpleNamespace(recorder=None, pools=SimpleNamespace(there=None)))
+        batch = SimpleNamespace(rids=["A", None], batch_size=2, forward_mode=mode(verify=True),
+                                input_ids=SimpleNamespace(shape=(8,)))
+        self.assertEqual(on_gpu._lanes(batch, 2), (["A", None], [4, 4]))
+        self.assertEqual(on_gpu._lanes(batch, 8), (["A"] * 4 + [None] * 4, [1] * 8))
+
+    def test_lists_of_steps_that_were_planned_may_be_longer_than_any_list_on_the_host_says(self):
+        on_gpu = OnGpu(SimpleNamespace(recorder=None, pools=SimpleNamespace(there=None)))
+        batch = SimpleNamespace(seq_lens_cpu=[250, 112], seq_lens=None)
+        read = Read(None, None, "kernel", 1, indptr=Slots(), ahead=4)
+        self.assertEqual(on_gpu._listed(batch, read, Rows(["A", "B"], q_len=[1, 1]))[1], 254)
+
+
+class PaddedTest(unittest.TestCase):
+    """Today's batch in the shapes of the one that was captured."""
+
+    def setUp(self):
+        backend = SimpleNamespace(get_cuda_graph_seq_len_fill_value=lambda: 1)
+        self.captured = SimpleNamespace(
+            batch_size=3, rids=None, seq_lens_cpu=Lens([1, 1, 1]), extend_seq_lens_cpu=[5, 5, 5])
+        self.launch = Forward(backend, None, self.captured)
+
+    def padded(self, **today):
+        return padded(self.launch, SimpleNamespace(**{
+            "rids": ["A", "B"], "seq_lens_cpu": Lens([250, 112]), "extend_seq_lens_cpu": None,
+            **today}))
+
+    def test_lanes_behind_its_requests_are_nobodys(self):
+        told = self.padded()
+        self.assertEqual((told.rids, told.seq_lens_cpu, told.batch_size),
+                         (["A", "B", None], [250, 112, 1], 3))
+        self.assertIsNone(self.captured.rids)
+
+    def test_lengths_that_the_runner_has_padded_already(self):
+        self.assertEqual(self.padded(seq_lens_cpu=Lens([250, 112, 1])).seq_lens_cpu, [250, 112, 1])
+
+    def test_new_tokens_are_todays(self):
+        self.assertEqual(self.padded(extend_seq_lens_cpu=[4, 2]).extend_seq_lens_cpu, [4, 2, 5])
+        self.assertEqual(self.padded().extend_seq_lens_cpu, [5, 5, 5])
+
+
+class Lens(list):
+    def tolist(self):
+        return list(self)
+
+
+class ReplayTest(unittest.TestCase):
+    """A draft's graph runner launches in no pass of a ModelRunner."""
+
+    def setUp(self):
+        self.told, self.gaps = [], []
+        recorder = SimpleNamespace(native=lambda: self)
+        self.backends = Backends(recorder, SimpleNamespace(there=None))
+        self.backends.on_gpu = SimpleNamespace(
+            forget=lambda: None, gap=self.gaps.append,
+            again=lambda launch, *what: self.told.append((launch.batch.rids, *what)))
+        self.step = SimpleNamespace(get_cuda_graph_seq_len_fill_value=lambda: 1)
+        runner = SimpleNamespace(attn_backend=SimpleNamespace(attn_backends=[object(), self.step]))
+        backends = self.backends
+
+        class FullCudaGraphBackend:
+            _cuda_graph_runner = runner
+
+            def replay(self, shape_key, static_forward_batch, **kwargs):
+                backends._launched(self.held)
+
+        self.module = types.ModuleType("full_cuda_graph_backend")
+        self.module.FullCudaGraphBackend = FullCudaGraphBackend
+        backends.replays(self.module)
+        self.graphs = FullCudaGraphBackend()
+        self.batch = SimpleNamespace(rids=["A"], seq_lens_cpu=None, extend_seq_lens_cpu=None)
+
+    def replay(self, *backends):
+        captured = SimpleNamespace(batch_size=2, extend_seq_lens_cpu=None)
+        self.graphs.held = [(Forward(one, None, captured), "read") for one in backends]
+        self.graphs.replay("key", self.batch)
+
+    def test_its_steps_backends_are_known(self):
+        self.replay(self.step, self.step)
+        self.assertEqual((self.told, self.gaps), ([(["A", None], "read")] * 2, []))
+        self.assertEqual(self.backends.forwarding, [])
+
+    def test_another_ones_launches_are_a_gap(self):
+        self.replay(self.step, object())
+        self.assertEqual((self.told, len(self.gaps)), ([], 1))
+
+    def test_a_runner_without_a_backend_has_none(self):
+        self.assertEqual(backends_of(None), [])
+
+
+class CopiesTest(unittest.TestCase):
+    """The tokens of a prefix's last page, which each branch of a tree but the first gets."""
+
+    def setUp(self):
+        self.stored, self.untold, self.moved = [], [], []
+        self.runner = SimpleNamespace(attn_backend=object())
+        self.backends = SimpleNamespace(
+            launches=[], built={id(self.runner.attn_backend): {}}, left_out=self.untold.append,
+            store=lambda k, slots, translated: self.stored.append(
+                (k, slots, translated, self.backends.launches[-1])))
+        drafts = Drafts(self.backends)
+        moved = self.moved
+
+        class MHATokenToKVPool:
+            k_buffer, page_size, start_layer = ["k0", "k1"], 64, None
+
+            def move_kv_cache(self, tgt_loc, src_loc):
+                moved.append(tgt_loc)
+
+        memory = types.ModuleType("memory_pool")
+        memory.MHATokenToKVPool = MHATokenToKVPool
+        drafts.moves(memory)
+        self.pool = MHATokenToKVPool()
+        self.common = types.ModuleType("eagle_worker_common")
+        self.common.prepare_for_draft = self.prepare_for_draft
+        drafts.preparation(self.common)
+
+    def prepare_for_draft(self, draft_input, req_to_token_pool, batch, cuda_graph_runner,
+                          draft_model_runner, topk, num_steps):
+        self.pool.move_kv_cache(self.slots, None)
+
+    def draft(self, slots, lens):
+        self.slots = Slots(range(slots))
+        batch = SimpleNamespace(seq_lens_cpu=lens, req_pool_indices="rows",
+                                reqs=[SimpleNamespace(rid="A"), SimpleNamespace(rid="B")])
+        self.common.prepare_for_draft(None, None, batch, None, self.runner, 3, num_steps=4)
+
+    def test_are_stores_of_the_branches_requests(self):
+        self.draft(2 * 58 + 2 * 48, [250, 112])
+        self.assertEqual([(k, len(slots), translated) for k, slots, translated, _ in self.stored],
+                         [("k0", 212, False), ("k1", 212, False)])
+        told = self.stored[1][3]
+        self.assertIs(told.backend, self.runner.attn_backend)
+        self.assertEqual((told.layer.layer_id, told.batch.rids, told.batch.extend_seq_lens_cpu),
+                         (1, ["A", "B"], [116, 96]))
+        self.assertFalse(told.batch.forward_mode.is_target_verify())
+        self.assertEqual((self.backends.launches, len(self.moved)), ([], 1))
+
+    def test_of_others_nothing_is_told(self):
+        self.pool.move_kv_cache(Slots([1]), Slots([2]))  # What was accepted, of a tree.
+        self.assertEqual((self.stored, self.untold, len(self.moved)), ([], [], 1))
+        self.draft(7, [250, 112])
+        self.draft(212, None)  # A batch without lengths on the host.
+        self.assertEqual((self.stored, self.untold), ([], ["move_kv_cache"] * 2))
+
+    def test_a_release_that_drafts_otherwise(self):
+        with self.assertRaises(NotHere):
+            Drafts(self.backends).preparation(types.ModuleType("eagle_worker_common"))
+
+
+class RewindTest(unittest.TestCase):
+    def test_reaches_the_pools_that_have_the_same_ids(self):
+        told = []
+        adapter = Adapter(SimpleNamespace(emit=lambda ev, **fields: told.append((ev, fields))))
+        adapter.pools.pages = {1: SimpleNamespace(pool="full0"), 2: SimpleNamespace(pool="swa0")}
+        adapter.pools.alike = {"full0": ["pool0"]}
+        adapter.accepted("A", 4, 2, 253)
+        self.assertEqual([fields["pool"] for ev, fields in told if ev == "rewind"],
+                         ["full0", "pool0", "swa0"])
+
+
+if __name__ == "__main__":
+    unittest.main()
