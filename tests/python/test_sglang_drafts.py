@@ -12,9 +12,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "capture" / "python
 from pagetape._abi import Rows  # noqa: E402
 from pagetape.importhook import NotHere  # noqa: E402
 from pagetape.sglang import Adapter  # noqa: E402
-from pagetape.sglang_backends import (Backends, Forward, backends_of, branched,  # noqa: E402
-                                      padded)
+from pagetape.sglang_backends import Backends, Forward, branched  # noqa: E402
 from pagetape.sglang_drafts import Drafts  # noqa: E402
+from pagetape.sglang_graphs import backends_of, padded  # noqa: E402
 from pagetape.sglang_on_gpu import OnGpu, Read  # noqa: E402
 
 
@@ -100,11 +100,11 @@ class ReplayTest(unittest.TestCase):
             _cuda_graph_runner = runner
 
             def replay(self, shape_key, static_forward_batch, **kwargs):
-                backends._launched(self.held)
+                backends.replays.launched(self.held)
 
         self.module = types.ModuleType("full_cuda_graph_backend")
         self.module.FullCudaGraphBackend = FullCudaGraphBackend
-        backends.replays(self.module)
+        backends.replays.graph_runners(self.module)
         self.graphs = FullCudaGraphBackend()
         self.batch = SimpleNamespace(rids=["A"], seq_lens_cpu=None, extend_seq_lens_cpu=None)
 
@@ -116,7 +116,7 @@ class ReplayTest(unittest.TestCase):
     def test_its_steps_backends_are_known(self):
         self.replay(self.step, self.step)
         self.assertEqual((self.told, self.gaps), ([(["A", None], "read")] * 2, []))
-        self.assertEqual(self.backends.forwarding, [])
+        self.assertEqual(self.backends.replays.forwarding, [])
 
     def test_another_ones_launches_are_a_gap(self):
         self.replay(self.step, object())

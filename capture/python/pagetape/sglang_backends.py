@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import sys
-from copy import copy
 from itertools import accumulate
 from typing import Any, Dict, List, NamedTuple, Optional
 
@@ -13,6 +11,7 @@ from .devices import capturing
 from .graphs import Graphs
 from .importhook import wrap
 from .recording import IDS, Launch, ints
+from .sglang_graphs import Replays
 from .sglang_on_gpu import OnGpu, Read
 from .sglang_pools import Pools
 from .sglang_tensors import Reads
@@ -51,27 +50,6 @@ def branched(requests: List[Optional[str]], lanes: int) -> List[Optional[str]]:
 
 
 
-def backends_of(runner) -> list:
-    """Its attention backend; where that is one of several steps, theirs."""
-    backend = getattr(runner, "attn_backend", None)
-    return [] if backend is None else [backend, *getattr(backend, "attn_backends", ())]
-
-
-def padded(launch: Forward, batch):
-    """Today's batch in the shapes of the one that was captured: what is behind its requests are
-    padding lanes."""
-    told = copy(launch.batch)
-    rids, lanes = list(batch.rids), int(launch.batch.batch_size)
-    told.rids = rids + [None] * (lanes - len(rids))
-    if batch.seq_lens_cpu is not None:
-        fill = launch.backend.get_cuda_graph_seq_len_fill_value()
-        told.seq_lens_cpu = ints(batch.seq_lens_cpu)[:len(rids)] + [fill] * (lanes - len(rids))
-    new, captured = batch.extend_seq_lens_cpu, launch.batch.extend_seq_lens_cpu
-    if new is not None and captured is not None:
-        told.extend_seq_lens_cpu = [*list(new)[:len(rids)], *list(captured)[len(rids):]]
-    return told
-
-
 class Backends:
     def __init__(self, recorder, pools: Pools) -> None:
         self.recorder = recorder
@@ -87,8 +65,8 @@ class Backends:
         self.store_space: List[tuple] = []
         self.reads = Reads()
         self.on_gpu = OnGpu(self)
-        self.graphs = Graphs(self._launched)
-        self.forwarding: List[tuple] = []  # runner and batch of the passes that are under way
+        self.replays = Replays(self)
+        self.graphs = Graphs(self.replays.launched)
         self.passing: tuple = ()  # backend, batch and last layer of the pass that is under way
 
     def name(self, backend) -> str:
@@ -402,58 +380,6 @@ class Backends:
             self.on_gpu.forget()
         self.passing = now
         self.launches.append(launch)
-
-    # --- CUDA graphs
-
-    def _launched(self, captured: List[tuple]) -> None:
-        """A graph that has these launches is on its stream. Whose its lanes are is known where its
-        backends are those of the runner whose pass this is."""
-        runner, batch = self.forwarding[-1] if self.forwarding else (None, None)
-        backends = {id(one) for one in backends_of(runner)}
-        if self.recorder.native() is None or getattr(batch, "rids", None) is None or \
-                any(id(launch.backend) not in backends for launch, *_ in captured):
-            return self.on_gpu.gap("a CUDA graph was launched of which the lanes are not known")
-        self.reads.forget()
-        self.on_gpu.forget()
-        told: Dict[int, object] = {}
-        for launch, *what in captured:
-            if id(launch.batch) not in told:
-                told[id(launch.batch)] = padded(launch, batch)
-            self.on_gpu.again(launch._replace(batch=told[id(launch.batch)]), *what)
-
-    # runner_backend/full_cuda_graph_backend.py
-    def replays(self, module) -> None:
-        """replay(shape_key, batch) of a graph runner: a draft's, unlike the target's, is in no pass
-        of its ModelRunner."""
-        def make(original):
-            def replay(graphs, shape_key, static_forward_batch, **kwargs):
-                self.forwarding.append((graphs._cuda_graph_runner, static_forward_batch))
-                try:
-                    return original(graphs, shape_key, static_forward_batch, **kwargs)
-                finally:
-                    self.forwarding.pop()
-
-            return replay
-
-        wrap(module.FullCudaGraphBackend, "replay", make)
-
-    def passes(self, module) -> None:
-        """model_runner.py: a runner's pass, in which graphs may be launched."""
-        graphs = sys.modules.get("torch.cuda.graphs")
-        if graphs is not None:
-            self.graphs.hook(graphs)
-
-        def make(original):
-            def forward(runner, forward_batch, *args, **kwargs):
-                self.forwarding.append((runner, forward_batch))
-                try:
-                    return original(runner, forward_batch, *args, **kwargs)
-                finally:
-                    self.forwarding.pop()
-
-            return forward
-
-        wrap(module.ModelRunner, "forward", make)
 
     # --- hooks
 

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SGLang's CUDA graphs: whose the lanes of a graph's launches are, each time it is launched."""
+
+from __future__ import annotations
+
+import sys
+from copy import copy
+from typing import Dict, List
+
+from .importhook import wrap
+from .recording import ints
+
+
+def backends_of(runner) -> list:
+    """Its attention backend; where that is one of several steps, theirs."""
+    backend = getattr(runner, "attn_backend", None)
+    return [] if backend is None else [backend, *getattr(backend, "attn_backends", ())]
+
+
+def padded(launch, batch):
+    """Today's batch in the shapes of the one that was captured: what is behind its requests are
+    padding lanes."""
+    told = copy(launch.batch)
+    rids, lanes = list(batch.rids), int(launch.batch.batch_size)
+    told.rids = rids + [None] * (lanes - len(rids))
+    if batch.seq_lens_cpu is not None:
+        fill = launch.backend.get_cuda_graph_seq_len_fill_value()
+        told.seq_lens_cpu = ints(batch.seq_lens_cpu)[:len(rids)] + [fill] * (lanes - len(rids))
+    new, captured = batch.extend_seq_lens_cpu, launch.batch.extend_seq_lens_cpu
+    if new is not None and captured is not None:
+        told.extend_seq_lens_cpu = [*list(new)[:len(rids)], *list(captured)[len(rids):]]
+    return told
+
+
+class Replays:
+    def __init__(self, backends) -> None:
+        self._backends = backends
+        self.forwarding: List[tuple] = []  # Runner and batch of the passes that are under way.
+
+    def launched(self, captured: List[tuple]) -> None:
+        """A graph that has these launches is on its stream. Whose its lanes are is known where its
+        backends are those of the runner whose pass this is."""
+        runner, batch = self.forwarding[-1] if self.forwarding else (None, None)
+        its, on_gpu = {id(one) for one in backends_of(runner)}, self._backends.on_gpu
+        if self._backends.recorder.native() is None or getattr(batch, "rids", None) is None or \
+                any(id(launch.backend) not in its for launch, *_ in captured):
+            return on_gpu.gap("a CUDA graph was launched of which the lanes are not known")
+        self._backends.reads.forget()
+        on_gpu.forget()
+        told: Dict[int, object] = {}
+        for launch, *what in captured:
+            if id(launch.batch) not in told:
+                told[id(launch.batch)] = padded(launch, batch)
+            on_gpu.again(launch._replace(batch=told[id(launch.batch)]), *what)
+
+    # runner_backend/full_cuda_graph_backend.py
+    def graph_runners(self, module) -> None:
+        """replay(shape_key, batch) of a graph runner: a draft's, unlike the target's, is in no pass
+        of its ModelRunner."""
+        def make(original):
+            def replay(graphs, shape_key, static_forward_batch, **kwargs):
+                self.forwarding.append((graphs._cuda_graph_runner, static_forward_batch))
+                try:
+                    return original(graphs, shape_key, static_forward_batch, **kwargs)
+                finally:
+                    self.forwarding.pop()
+
+            return replay
+
+        wrap(module.FullCudaGraphBackend, "replay", make)
+
+    def passes(self, module) -> None:
+        """model_runner.py: a runner's pass, in which graphs may be launched."""
+        graphs = sys.modules.get("torch.cuda.graphs")
+        if graphs is not None:
+            self._backends.graphs.hook(graphs)
+
+        def make(original):
+            def forward(runner, forward_batch, *args, **kwargs):
+                self.forwarding.append((runner, forward_batch))
+                try:
+                    return original(runner, forward_batch, *args, **kwargs)
+                finally:
+                    self.forwarding.pop()
+
+            return forward
+
+        wrap(module.ModelRunner, "forward", make)
