@@ -3,8 +3,9 @@
 capture_begin and capture_end is done again, on the same tensors, by each replay, and no Python of
 the engine's with it. Other than on a GPU, it is done while it is captured, too.
 
-The recorder takes what is captured, and index tensors, as it does on a GPU (compare_where_they_are):
-the processor compares them, by the same hooks."""
+The recorder takes what is captured, and index tensors, as it does on a GPU: the processor compares
+them, by the same hooks (compare_where_they_are). What the guard does before a kernel while a graph
+is captured is no operator, and no replay does it."""
 
 from __future__ import annotations
 

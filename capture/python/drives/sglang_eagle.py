@@ -192,7 +192,8 @@ class Engine(mtp.Engine):
             token_to_kv_pool_allocator=self.allocator, cuda_graph_runner=None,
             cuda_graph_runner_for_draft_extend=None, index_share_for_mtp_iteration=False,
             seed_dsa_topk_from_draft_extend=False, plan_stream=None,
-            plan_stream_ctx=nullcontext(), dsa_seed_topk_width=None, tree_mask_mode=eagle_utils.default_tree_mask_mode(),
+            plan_stream_ctx=nullcontext(), dsa_seed_topk_width=None,
+            tree_mask_mode=eagle_utils.default_tree_mask_mode(),
             draft_attn_backend=multi_step(runner, TOPK, STEPS),
             draft_extend_attn_backend=backend_class(runner))
         runner.attn_backend = worker.draft_extend_attn_backend

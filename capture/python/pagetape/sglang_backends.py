@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from itertools import accumulate
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Dict, List, NamedTuple, Optional
 
 from ._abi import ABSENT, Bound, Rows
 from .devices import capturing

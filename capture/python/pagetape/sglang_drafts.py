@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What SGLang's EAGLE worker does with the pools beside its passes.
 
-Before a tree of drafts (topk above 1) with pages of several tokens it gives each branch pages of its
-own, into the first of which it copies the tokens of the prefix's last page: the kernels read
+Before a tree of drafts (topk above 1) with pages of several tokens it gives each branch pages of
+its own, into the first of which it copies the tokens of the prefix's last page: kernels read
 branches by whole pages. That copy is told as a store of the request whose branches they are.
 """
 
