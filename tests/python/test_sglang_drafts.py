@@ -14,6 +14,7 @@ from pagetape.importhook import NotHere  # noqa: E402
 from pagetape.sglang import Adapter  # noqa: E402
 from pagetape.sglang_backends import Backends, Forward, branched  # noqa: E402
 from pagetape.sglang_drafts import Drafts  # noqa: E402
+from pagetape.sglang_guard import SglangGuard  # noqa: E402
 from pagetape.sglang_graphs import backends_of, padded  # noqa: E402
 from pagetape.sglang_on_gpu import OnGpu, Read  # noqa: E402
 
@@ -184,6 +185,18 @@ class CopiesTest(unittest.TestCase):
     def test_a_release_that_drafts_otherwise(self):
         with self.assertRaises(NotHere):
             Drafts(self.backends).preparation(types.ModuleType("eagle_worker_common"))
+
+
+class GuardTest(unittest.TestCase):
+    """A finding in a tree's lane is of that lane's request."""
+
+    def test_lanes_of_one_request(self):
+        launch = Forward(None, SimpleNamespace(layer_id=7), SimpleNamespace(batch_size=2))
+        guard = SglangGuard(SimpleNamespace(recorder=None, launches=[launch]))
+        guard.given = lambda table, read: (read.layer, read.each)
+        self.assertEqual(guard.given_in("table", bound=1, lens=Slots(range(6))), (7, 3))
+        self.assertEqual(guard.given_in("lists", bound=1, starts=Slots(range(3))), (7, 1))
+        self.assertEqual(guard.given_in("padded", bound=1, lens=Slots(range(5))), (7, 1))
 
 
 class RewindTest(unittest.TestCase):
