@@ -12,11 +12,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "capture" / "python
 from pagetape._abi import Rows  # noqa: E402
 from pagetape.importhook import NotHere  # noqa: E402
 from pagetape.sglang import Adapter  # noqa: E402
-from pagetape.sglang_backends import Backends, Forward, branched  # noqa: E402
+from pagetape.sglang_backends import Backends, Forward  # noqa: E402
 from pagetape.sglang_drafts import Drafts  # noqa: E402
-from pagetape.sglang_guard import SglangGuard  # noqa: E402
 from pagetape.sglang_graphs import backends_of, padded  # noqa: E402
-from pagetape.sglang_on_gpu import OnGpu, Read  # noqa: E402
+from pagetape.sglang_guard import SglangGuard  # noqa: E402
+from pagetape.sglang_on_gpu import OnGpu, Read, lanes_each  # noqa: E402
 
 
 class Slots(list):
@@ -30,16 +30,17 @@ def mode(verify=False, extend=False):
 
 
 class LanesTest(unittest.TestCase):
-    def test_those_of_a_tree_come_request_by_request(self):
-        self.assertEqual(branched(["A", "B"], 6), ["A", "A", "A", "B", "B", "B"])
-        self.assertEqual(branched(["A", "B"], 2), ["A", "B"])
-        self.assertEqual(branched(["A", "B"], 3), ["A", "B"])  # A batch that is padded.
-        self.assertEqual(branched([], 3), [])
+    def test_of_one_request_there_are_several_in_a_tree(self):
+        batch = SimpleNamespace(batch_size=2, spec_info="drafts")
+        self.assertEqual([lanes_each(batch, lanes) for lanes in (2, 6, 3)], [1, 3, 1])
+        batch.spec_info = None  # A tensor that is longer than the batch.
+        self.assertEqual(lanes_each(batch, 6), 1)
+        self.assertEqual(lanes_each(SimpleNamespace(batch_size=0, spec_info="drafts"), 3), 1)
 
     def test_on_a_gpu(self):
         on_gpu = OnGpu(SimpleNamespace(recorder=None, pools=SimpleNamespace(there=None)))
         batch = SimpleNamespace(rids=["A", None], batch_size=2, forward_mode=mode(verify=True),
-                                input_ids=SimpleNamespace(shape=(8,)))
+                                spec_info="drafts", input_ids=SimpleNamespace(shape=(8,)))
         self.assertEqual(on_gpu._lanes(batch, 2), (["A", None], [4, 4]))
         self.assertEqual(on_gpu._lanes(batch, 8), (["A"] * 4 + [None] * 4, [1] * 8))
 
@@ -191,7 +192,8 @@ class GuardTest(unittest.TestCase):
     """A finding in a tree's lane is of that lane's request."""
 
     def test_lanes_of_one_request(self):
-        launch = Forward(None, SimpleNamespace(layer_id=7), SimpleNamespace(batch_size=2))
+        launch = Forward(None, SimpleNamespace(layer_id=7), SimpleNamespace(
+            batch_size=2, spec_info="drafts"))
         guard = SglangGuard(SimpleNamespace(recorder=None, launches=[launch]))
         guard.given = lambda table, read: (read.layer, read.each)
         self.assertEqual(guard.given_in("table", bound=1, lens=Slots(range(6))), (7, 3))

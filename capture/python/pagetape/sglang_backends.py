@@ -12,7 +12,7 @@ from .graphs import Graphs
 from .importhook import wrap
 from .recording import IDS, Launch, ints
 from .sglang_graphs import Replays
-from .sglang_on_gpu import OnGpu, Read
+from .sglang_on_gpu import OnGpu, Read, lanes_each
 from .sglang_pools import Pools
 from .sglang_tensors import Reads
 
@@ -41,13 +41,6 @@ class Table(NamedTuple):
     space: Optional[str]
     tensor: object
     field: Optional[str] = None
-
-
-def branched(requests: List[Optional[str]], lanes: int) -> List[Optional[str]]:
-    """Whose so many lanes are: those of a tree of drafts come request by request."""
-    each = lanes // len(requests) if requests and lanes % len(requests) == 0 else 1
-    return requests if each <= 1 else [one for one in requests for _ in range(each)]
-
 
 
 class Backends:
@@ -309,7 +302,10 @@ class Backends:
                     kernel=kernel)
 
     def _rows(self, batch, told: Table, read: Read, lengths, q_lengths, indptr) -> Rows:
-        requests = branched(self._requests(batch), len(lengths))
+        requests = self._requests(batch)
+        each = lanes_each(batch, len(lengths))
+        if each > 1:
+            requests = [one for one in requests for _ in range(each)]
         lanes = min(len(requests), len(lengths), len(q_lengths))
         rows = Rows(requests[:lanes], lengths[:lanes], q_len=q_lengths[:lanes])
         if read.cached:

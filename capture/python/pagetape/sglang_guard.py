@@ -13,6 +13,7 @@ from typing import Optional
 
 from .guarding import LaunchGuard, Read
 from .importhook import NotHere, PostImportHooks, after, wrap
+from .sglang_on_gpu import lanes_each
 
 MARK = "_pagetape_guard"
 WRAPPERS = ("BatchDecodeWithPagedKVCacheWrapper", "BatchPrefillWithPagedKVCacheWrapper")
@@ -39,10 +40,8 @@ class SglangGuard(LaunchGuard):
             return table
         call = self._backends.launches[-1]
         lanes = read["lens"].numel() if read.get("starts") is None else read["starts"].numel() - 1
-        requests = int(call.batch.batch_size)
-        each = lanes // requests if requests and lanes % requests == 0 else 1
         return self.given(table, Read(layer=int(call.layer.layer_id), batch=call.batch,
-                                      each=max(each, 1), **read))
+                                      each=lanes_each(call.batch, lanes), **read))
 
     # --- kernels
 

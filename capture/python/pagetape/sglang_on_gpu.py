@@ -33,6 +33,15 @@ class Read(NamedTuple):
     cached: bool = False
 
 
+def lanes_each(batch, lanes: int) -> int:
+    """How many of so many lanes are of one request, one behind the other: 1, but for a tree of
+    drafts."""
+    requests = int(batch.batch_size)
+    if getattr(batch, "spec_info", None) is None or not requests or lanes % requests:
+        return 1
+    return max(lanes // requests, 1)
+
+
 def whole(lists):
     """A list with what is behind it in its storage: a tensor that was captured may be cut to what
     was listed then, while the kernel goes by its address alone."""
@@ -181,7 +190,7 @@ class OnGpu:
         """Of so many lanes whose they are and how many new tokens each has: those of a tree of
         drafts come request by request."""
         requests, new = self._requests(batch), self._new(batch)
-        each = lanes // len(new) if new and lanes % len(new) == 0 else 1
+        each = lanes_each(batch, lanes)
         if each <= 1:
             return requests, new
         return ([one for one in requests for _ in range(each)],
