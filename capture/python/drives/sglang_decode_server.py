@@ -21,8 +21,6 @@ import sglang_prefix_cache as cached  # noqa: E402
 import torch  # noqa: E402
 
 PLANT = os.environ.get("PAGETAPE_PLANT")
-cached.mtp.ARGUMENTS.update(disaggregation_mode="decode",
-                            disaggregation_decode_retraction_backup="cpu_tensor")
 
 
 class Server(cached.Server):
@@ -136,7 +134,8 @@ def main() -> None:
 
     torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0,
                                          world_size=1)
-    cls, held = cached.mtp.backend_class()
+    cls, held = cached.mtp.backend_class(disaggregation_mode="decode",
+                                         disaggregation_decode_retraction_backup="cpu_tensor")
     session = pagetape.active()
     run(Server(cls, session.sglang if session else None))
     del held
