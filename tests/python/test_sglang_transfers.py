@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What SGLang's adapter tells of K and V that come from elsewhere, on classes with the signatures of
-0.5.19 and 0.5.20. The same with SGLang's own classes: tests/engines/cached_engines.py."""
+"""What SGLang's adapter tells of K and V that come from elsewhere, on classes with the signatures
+of 0.5.19 and 0.5.20. The same with SGLang's own classes: tests/engines/cached_engines.py."""
 import enum
 import sys
 import unittest

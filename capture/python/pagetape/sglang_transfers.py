@@ -58,7 +58,8 @@ class Transfers:
     def arrivals(self, module) -> None:
         def built(queue, *_args, **_kwargs):
             sparse = getattr(queue.scheduler, "enable_hisparse", False)  # Its pages are the host's.
-            self._states = [getattr(one, "value", one) for one in queue.kv_manager.kv_args.state_types]
+            states = queue.kv_manager.kv_args.state_types
+            self._states = [getattr(one, "value", one) for one in states]
             self._kvcaches = [] if sparse else [
                 one for one in (queue.token_to_kv_pool, queue.draft_token_to_kv_pool)
                 if one is not None]
