@@ -17,11 +17,13 @@ from __future__ import annotations
 import inspect
 import os
 from importlib import metadata
+from typing import Any, Callable
 
 from . import recording, vllm_guard
 from .importhook import PostImportHooks, around, expect, observe, shield, wrap
 from .vllm_blocks import Blocks
 from .vllm_launches import Launches
+from .vllm_runners import First, Runner, Second
 
 DRIVEN = ("0.32.0",)  # Releases that it was run with.
 RECORDS = ["pool", "pool_layer", "backend", "pool_swap", "request", "alloc", "share", "free",
@@ -198,16 +200,28 @@ class Hooks:
 
     # worker/gpu_model_runner.py
     def runner(self, module) -> None:
-        launches, cls = self.launches, module.GPUModelRunner
+        self._steps(module.GPUModelRunner, First)
+
+    # worker/gpu/model_runner.py: the runner that releases of 2026 take where there is Triton
+    def second_runner(self, module) -> None:
+        cls = module.GPUModelRunner
+        observe(cls, "prepare_inputs", self.launches.prepared)
+        self._steps(cls, Second)
+
+    def _steps(self, cls, kind: Callable[[Any], Runner]) -> None:
+        launches = self.launches
         begin = launches.begin
         end = launches.end
+        parameters = ["kv_cache_config"]
+        if "is_profiling" in inspect.signature(cls.initialize_kv_cache).parameters:
+            parameters.append("is_profiling")
 
-        def declared(runner, _result, kv_cache_config):
-            parallel = runner.vllm_config.parallel_config
-            if getattr(parallel, "decode_context_parallel_size", 1) > 1:
-                self.recorder.emit("note", text="launches with context parallelism: not recorded")
-            else:
-                launches.declare(runner, kv_cache_config)
+        def declared(runner, _result, kv_cache_config, is_profiling=False):
+            left = not is_profiling and _not_recorded(runner)
+            if left:
+                self.recorder.emit("note", text=f"launches with {left}: not recorded")
+            elif not is_profiling:  # With few blocks, which are given back.
+                launches.declare(kind(runner), kv_cache_config)
 
         def make(original):
             def execute_model(runner, scheduler_output, *args, **kwargs):
@@ -221,17 +235,23 @@ class Hooks:
 
             return execute_model
 
-        def make_dummy(original):
-            def dummy_run(runner, *args, **kwargs):
-                launches.rest()
-                return original(runner, *args, **kwargs)
-
-            return dummy_run
-
-        observe(cls, "initialize_kv_cache", declared, "kv_cache_config")
-        wrap(cls, "_dummy_run", make_dummy)
+        observe(cls, "initialize_kv_cache", declared, *parameters)
+        wrap(cls, "_dummy_run", self._rests)
         expect(cls.execute_model, "scheduler_output")
         wrap(cls, "execute_model", make)
+
+    def _rests(self, original):
+        rest = self.launches.rest
+
+        def run(*args, **kwargs):
+            return rest(lambda: original(*args, **kwargs))
+
+        return run
+
+    # worker/gpu/warmup.py: steps of requests that no scheduler knows, in blocks that none gave
+    def warmup(self, module) -> None:
+        wrap(module, "warmup_kernels", self._rests)
+        wrap(module, "run_mixed_prefill_decode_warmup", self._rests)
 
     # worker/worker_base.py
     def rank(self, module) -> None:
@@ -253,14 +273,6 @@ class Hooks:
 
         expect(module.WorkerBase.__init__, "vllm_config", "rank")
         around(module.WorkerBase, "__init__", begins, None)
-
-    # worker/gpu/model_runner.py: the runner that releases of 2026 take where there is Triton
-    def second_runner(self, module) -> None:
-        def ran(_runner, _result, scheduler_output):
-            if scheduler_output.num_scheduled_tokens:
-                self.blocks.unseen("a step of model runner V2, whose launches are not recorded")
-
-        observe(module.GPUModelRunner, "execute_model", ran, "scheduler_output")
 
     # worker/utils.py
     def kernel_blocks(self, module) -> None:
@@ -306,6 +318,17 @@ class Hooks:
         if not inside:
             expect(cls.do_kv_cache_update, "layer", "kv_cache", "slot_mapping")
             wrap(cls, "do_kv_cache_update", make_update)
+
+
+def _not_recorded(runner) -> str:
+    """What is on that deals batches out otherwise than they are told here."""
+    parallel = runner.vllm_config.parallel_config
+    if getattr(parallel, "decode_context_parallel_size", 1) > 1 or \
+            getattr(parallel, "prefill_context_parallel_size", 1) > 1:
+        return "context parallelism"
+    if getattr(runner, "adaptive_verification", None) is not None:
+        return "drafts that the GPU deals out"
+    return "micro-batches" if getattr(parallel, "use_ubatching", False) else ""
 
 
 def _version() -> str:
@@ -361,7 +384,8 @@ def install(hooks: PostImportHooks, recorder) -> Hooks:
             (core + "sched.scheduler", adapter.drafts, ("accept", "rewind", "launch_done")),
             (worker + "worker_base", adapter.rank, ()),
             (worker + "gpu_model_runner", adapter.runner, launches),
-            (worker + "gpu.model_runner", adapter.second_runner, ("gap",)),
+            (worker + "gpu.model_runner", adapter.second_runner, launches),
+            (worker + "gpu.warmup", adapter.warmup, ()),
             (worker + "utils", adapter.kernel_blocks, ()),
             ("vllm.model_executor.layers.attention.attention", adapter.layers, reads),
             ("vllm.attention.layer", adapter.layers, reads)):

@@ -81,7 +81,7 @@ class Blocks:
     def _group(self, config, one) -> Group:
         names = tuple(one.layer_names)
         known = self._groups.get(names)
-        if known is not None:
+        if known is not None and known.pages == int(config.num_blocks):
             return known
         spec = one.kv_cache_spec
         spec = next(iter(getattr(spec, "kv_cache_specs", {}).values()), spec)
@@ -90,8 +90,8 @@ class Blocks:
             kind = "swa"
         elif not hasattr(spec, "num_kv_heads"):
             kind = "state"
-        group = Group(f"group{len(self._groups)}", names, int(spec.block_size),
-                      int(config.num_blocks))
+        name = known.pool if known is not None else f"group{len(self._groups)}"
+        group = Group(name, names, int(spec.block_size), int(config.num_blocks))
         self._groups[names] = group
         shape = {}
         if kind != "state":

@@ -22,6 +22,7 @@ from .devices import stream_of
 from .recording import Launch, ints
 from .tensors import Tensors
 from .vllm_blocks import Blocks, Group
+from .vllm_runners import Runner
 
 
 class There(NamedTuple):
@@ -49,7 +50,7 @@ class Bound(NamedTuple):
 class Worker:
     """What is known of one model runner."""
 
-    def __init__(self, name: str, runner) -> None:
+    def __init__(self, name: str, runner: Runner) -> None:
         self.name = name
         self.runner = runner
         self.layers: Dict[str, object] = {}  # layer's name -> as the trace has it
@@ -59,7 +60,6 @@ class Worker:
         self.forward: object = None  # the forward pass that the following is of
         self.told: Dict[tuple, object] = {}  # tables, rows and slots
         self.buffers: set = set()  # declared
-        self.asked: Dict[str, int] = {}  # request -> new tokens of this step
         self.launches = 0
         self.steps = 0
 
@@ -70,6 +70,7 @@ class Launches:
         self.recorder = blocks.recorder
         self._workers: Dict[int, Worker] = {}  # by id(runner), which the recorder keeps
         self._now: Optional[Worker] = None
+        self._resting = False
         self._tensors = Tensors(blocks.recorder)
         self._waited = False
 
@@ -78,15 +79,14 @@ class Launches:
 
     # --- workers
 
-    def declare(self, runner, config) -> None:
+    def declare(self, runner: Runner, config) -> None:
         """The runner's K/V tensors are there."""
         groups = self.blocks.groups(config)
-        name = self.recorder.name(runner, "runner")
-        worker = self._workers[id(runner)] = Worker(name, runner)
+        name = self.recorder.name(runner.engines, "runner")
+        worker = self._workers[id(runner.engines)] = Worker(name, runner)
         self.recorder.emit("backend", backend=name, role="target",
-                           **{"class": type(runner).__name__})
-        layers = runner.vllm_config.compilation_config.static_forward_context
-        shared = getattr(runner, "shared_kv_cache_layers", {})
+                           **{"class": type(runner.engines).__name__})
+        layers, shared = runner.layers(), runner.shared()
         worker.layers = _numbered([one for group in groups for one in group.names] + list(shared))
         for group in groups:
             named = [one for one in worker.layers
@@ -110,20 +110,25 @@ class Launches:
     def begin(self, runner, scheduled) -> None:
         """A step begins. Which buffers the block tables have is looked up anew: the worker makes
         others when it learns the groups' block sizes."""
-        worker = self._now = self._workers.get(id(runner))
+        worker = self._now = None if self._resting else self._workers.get(id(runner))
         if worker is None:
             return
         worker.launches = 0
-        lanes = worker.asked = dict(scheduled.num_scheduled_tokens)
+        lanes = dict(scheduled.num_scheduled_tokens)
+        worker.runner.begins(lanes)
         if lanes:
             decode = all(count == 1 for count in lanes.values())
             self.recorder.emit("step", step=worker.steps, mode="decode" if decode else "extend",
                                batch=len(lanes))
             worker.steps += 1
-        tables = runner.input_batch.block_table.block_tables
         groups = list(dict.fromkeys(worker.group_of.values()))
-        worker.table_at = {one.get_device_tensor(1).data_ptr(): group
-                           for one, group in zip(tables, groups)}
+        worker.table_at = {one.data_ptr(): group
+                           for one, group in zip(worker.runner.tables(), groups)}
+
+    def prepared(self, runner, batch) -> None:
+        """The lanes of this step, where the runner makes an object of them."""
+        if self._now is not None and self._now.runner.engines is runner:
+            self._now.runner.prepared(batch)
 
     def end(self, scheduled) -> None:
         """The model ran. Its drafts are made after this, and are this runner's, too."""
@@ -139,9 +144,14 @@ class Launches:
         if group is not None and result is not None and result is not table:
             worker.table_at[result.data_ptr()] = group
 
-    def rest(self) -> None:
-        """What runs from here on is no request's: a dummy batch."""
-        self._now = None
+    def rest(self, run):
+        """run(), which is no request's: dummy batches, or such as the scheduler knows nothing
+        of. What follows is nobody's either, until a step begins."""
+        before, self._resting, self._now = self._resting, True, None
+        try:
+            return run()
+        finally:
+            self._resting, self._now = before, None
 
     # --- launches
 
@@ -220,23 +230,22 @@ class Launches:
         if lanes is None and self._scheduled(worker, metadata):
             lanes = worker.told[key] = []
             begin = 0
-            for row, req in enumerate(worker.runner.input_batch.req_ids):
-                new = worker.asked.get(req, 0)
+            for row, (req, new) in enumerate(worker.runner.lanes()):
                 if new:
-                    lanes.append(Lane(row, str(req), None, begin, new))
+                    lanes.append(Lane(row, req, None, begin, new))
                 begin += new
         if lanes is None:
             begins, lengths = ints(metadata.query_start_loc), ints(metadata.seq_lens)
             given = getattr(metadata, "slot_mapping", None)
             slots = ints(given[:begins[-1]]) if given is not None else []
-            requests = worker.runner.input_batch.req_ids
+            requests = worker.runner.requests()
             lanes = worker.told[key] = []
             for i, (length, begin, end) in enumerate(zip(lengths, begins, begins[1:])):
                 idle = 0
                 while begin + idle < end <= len(slots) and slots[end - 1 - idle] < 0:
                     idle += 1
                 if end - begin > idle:
-                    req = str(requests[i]) if i < len(requests) else None
+                    req = requests[i] if i < len(requests) else None
                     lanes.append(Lane(i, req, length - idle, begin, end - begin - idle))
         return lanes
 
@@ -244,8 +253,7 @@ class Launches:
         """Tensors on a GPU that are of the batch which the scheduler asked for."""
         if not self._tensors.takes(metadata.seq_lens):
             return False
-        starts = worker.runner.query_start_loc
-        if metadata.query_start_loc.data_ptr() == getattr(starts, "gpu", starts).data_ptr():
+        if metadata.query_start_loc.data_ptr() == worker.runner.starts().data_ptr():
             return True
         if not self._waited:
             self._waited = True
