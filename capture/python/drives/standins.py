@@ -11,6 +11,7 @@ import importlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
+import os
 import sys
 import types
 
@@ -129,6 +130,16 @@ def install_vllm_kernels() -> None:
         asked = "_C::cutlass_scaled_mm_supports_" + kind
         torch.library.define(asked, "(int capability) -> bool")
         torch.library.impl(asked, "CompositeExplicitAutograd")(lambda capability: False)
+
+
+def interpret_triton() -> None:
+    """Kernels that are made from here on run on a CPU, as Triton's interpreter has it. vLLM's build
+    for CPUs asks for a Triton that compiles for them, of which it uses nothing else."""
+    os.environ["TRITON_INTERPRET"] = "1"
+    from triton.backends import backends
+
+    driver = types.SimpleNamespace(is_active=lambda: False)
+    backends.setdefault("cpu", types.SimpleNamespace(driver=driver))
 
 
 class _Wrapper:

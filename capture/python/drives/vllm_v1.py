@@ -7,6 +7,9 @@ layers run as torch has them: kernels that vLLM built for CPUs lacks are not cal
 Every fourth prompt repeats the one before it, one request is aborted. Drafts are the drive's own,
 by vLLM's interface for such; some of them are accepted.
 
+With $PAGETAPE_RUNNER 2 the worker's runner is V2, which takes no drafts of others: they are vLLM's
+own, of what stood in the text before. On a CPU its Triton kernels are interpreted.
+
 $PAGETAPE_PLANT says what else is done:
   async   no drafts; the scheduler is a step ahead of the worker
   plain   no drafts
@@ -29,16 +32,21 @@ import json
 import os
 import tempfile
 from contextlib import nullcontext
-from typing import Dict, List
+from typing import Dict, List, NamedTuple, Optional
 
 os.environ.update(VLLM_NO_USAGE_STATS="1", HF_HUB_OFFLINE="1", VLLM_LOGGING_LEVEL="ERROR",
                   VLLM_ENABLE_V1_MULTIPROCESSING="0", VLLM_CPU_KVCACHE_SPACE="1")
 ON_GPU = bool(os.environ.get("PAGETAPE_ON_GPU"))
-if ON_GPU:
-    os.environ.update(VLLM_USE_V2_MODEL_RUNNER="0", VLLM_USE_FLASHINFER_SAMPLER="0")
+V2 = os.environ.get("PAGETAPE_RUNNER") == "2"
+os.environ["VLLM_USE_V2_MODEL_RUNNER"] = str(int(V2))
+if ON_GPU or V2:
     import standins
 
-    standins.install_vllm_kernels()
+    if ON_GPU:
+        os.environ["VLLM_USE_FLASHINFER_SAMPLER"] = "0"
+        standins.install_vllm_kernels()
+    else:
+        standins.interpret_triton()
 
 from vllm.engine.arg_utils import EngineArgs  # noqa: E402
 from vllm.sampling_params import SamplingParams  # noqa: E402
@@ -99,6 +107,8 @@ def engine(plant: str) -> EngineCore:
         drafts = {"method": "custom_class", "model": "vllm_v1.Proposer"}
         if plant in ("draft", "group"):
             drafts = {"method": "draft_model", "model": draft}
+        elif V2:
+            drafts = {"method": "ngram", "prompt_lookup_min": 1, "prompt_lookup_max": 3}
         drafts["num_speculative_tokens"] = DRAFTS
         arguments = EngineArgs(
             model=target, load_format="dummy", skip_tokenizer_init=True, enforce_eager=True,
@@ -146,34 +156,64 @@ class Victims:
         return len(self.names) > 1
 
 
-def plant_in_step(victims: Victims, change) -> None:
-    """Runs `change(runner, row of the first victim, metadata by layer)` as soon as the next step's
-    metadata stand."""
-    original = gpu_model_runner.GPUModelRunner._build_attention_metadata
+class Step(NamedTuple):
+    """What a step's launches are about to be given."""
 
-    def build(runner, *args, **kwargs):
-        result = original(runner, *args, **kwargs)
-        row = runner.input_batch.req_id_to_index.get(victims.names[0])
-        if row is not None:
-            gpu_model_runner.GPUModelRunner._build_attention_metadata = original
-            change(runner, row, result[0])
+    row: int  # of the first victim,
+    begin: int  # whose new tokens begin here
+    tables: list  # of each group
+    slots: list
+    metadata: dict  # of each layer
+
+
+def first_runners(result, name: str, runner, *_args, **_kwargs) -> Optional[Step]:
+    row = runner.input_batch.req_id_to_index.get(name)
+    if row is None:
+        return None
+    tables = runner.input_batch.block_table.block_tables
+    return Step(row, int(runner.query_start_loc.np[row]),
+                [one.get_device_tensor(row + 1) for one in tables],
+                [one.slot_mapping.gpu for one in tables], result[0])
+
+
+def second_runners(result, name: str, _state, batch, _mode, tables, slots, *_args,
+                   **_kwargs) -> Optional[Step]:
+    if name not in batch.req_ids:
+        return None
+    row = batch.req_ids.index(name)
+    return Step(row, int(batch.query_start_loc_np[row]), tables, list(slots), result)
+
+
+def plant_in_step(victims: Victims, change) -> None:
+    """Runs `change(Step)` as soon as the next step's metadata stand."""
+    cls, name, found = gpu_model_runner.GPUModelRunner, "_build_attention_metadata", first_runners
+    if V2:
+        from vllm.v1.worker.gpu.model_states.default import DefaultModelState
+
+        cls, name, found = DefaultModelState, "prepare_attn", second_runners
+    original = getattr(cls, name)
+
+    def build(*args, **kwargs):
+        result = original(*args, **kwargs)
+        step = found(result, victims.names[0], *args, **kwargs)
+        if step is not None:
+            setattr(cls, name, original)
+            change(step)
         return result
 
-    gpu_model_runner.GPUModelRunner._build_attention_metadata = build
+    setattr(cls, name, build)
 
 
 def plant_cell(victims: Victims) -> None:
-    def change(runner, row, _metadata):
-        table = runner.input_batch.block_table[victims.full].get_device_tensor(row + 1)
-        table[row, 0] = victims.blocks[1][-1].block_id
+    def change(step):
+        step.tables[victims.full][step.row, 0] = victims.blocks[1][-1].block_id
 
     plant_in_step(victims, change)
 
 
 def plant_slot(victims: Victims) -> None:
-    def change(runner, row, _metadata):
-        slots = runner.input_batch.block_table[victims.full].slot_mapping.gpu
-        slots[int(runner.query_start_loc.np[row])] = victims.blocks[1][-1].block_id * BLOCK
+    def change(step):
+        step.slots[victims.full][step.begin] = victims.blocks[1][-1].block_id * BLOCK
 
     plant_in_step(victims, change)
 
@@ -181,8 +221,8 @@ def plant_slot(victims: Victims) -> None:
 def plant_table(victims: Victims) -> None:
     """The layers of a group share their metadata: layer 0 has a group of its own here."""
 
-    def change(_runner, _row, metadata):
-        by_layer = {name.split(".")[2]: one for name, one in metadata.items()}
+    def change(step):
+        by_layer = {name.split(".")[2]: one for name, one in step.metadata.items()}
         by_layer["0"].block_table = by_layer["1"].block_table
 
     plant_in_step(victims, change)
@@ -191,9 +231,9 @@ def plant_table(victims: Victims) -> None:
 def plant_outside(victims: Victims) -> None:
     """A cell that names no block at all, of each table with which the step's layers are called."""
 
-    def change(_runner, row, metadata):
-        for one in {id(one): one for one in metadata.values()}.values():
-            one.block_table[row, 0] = OUTSIDE
+    def change(step):
+        for one in {id(one): one for one in step.metadata.values()}.values():
+            one.block_table[step.row, 0] = OUTSIDE
 
     plant_in_step(victims, change)
 
@@ -201,7 +241,7 @@ def plant_outside(victims: Victims) -> None:
 def plant_freed(victims: Victims) -> None:
     """Once the step is scheduled: the block is nobody's when the attention reads it."""
     block = victims.blocks[0][-1]
-    plant_in_step(victims, lambda _runner, _row, _metadata: victims.pool.free_blocks([block]))
+    plant_in_step(victims, lambda _step: victims.pool.free_blocks([block]))
 
 
 def plant_twice(victims: Victims) -> None:
