@@ -47,6 +47,11 @@ if ON_GPU or V2:
         standins.install_vllm_kernels()
     else:
         standins.interpret_triton()
+GRAPH = bool(os.environ.get("PAGETAPE_GRAPH"))
+if GRAPH and not ON_GPU:
+    import graphs_on_cpu
+
+    graphs_on_cpu.install()
 
 from vllm.engine.arg_utils import EngineArgs  # noqa: E402
 from vllm.sampling_params import SamplingParams  # noqa: E402
@@ -116,7 +121,13 @@ def engine(plant: str) -> EngineCore:
             num_gpu_blocks_override=BLOCKS, enable_prefix_caching=True,
             async_scheduling=plant == "async", **(ON_A_GPU if ON_GPU else {}),
             speculative_config=None if plant in ("async", "plain") else drafts)
-        return EngineCore(arguments.create_engine_config(), UniProcExecutor, log_stats=False)
+        config = arguments.create_engine_config()
+        if GRAPH and not ON_GPU:
+            graphs_on_cpu.configure(config)
+        core = EngineCore(config, UniProcExecutor, log_stats=False)
+    if GRAPH and not ON_GPU:
+        graphs_on_cpu.capture_second(core.model_executor.driver_worker.worker.model_runner)
+    return core
 
 
 def prompts() -> List[List[int]]:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CUDA graphs of torch's: what adapters saw captured is told at each of a graph's launches, behind
+"""CUDA graphs of torch's: what adapters saw captured is told at each of a graph's launches: behind
 it on the same stream, so that a table which is built inside the graph is told as its launches read
-it. Of a graph that was captured before this was there nothing is known."""
+it, or ahead of it, so that a launch that ends the process was told. Of a graph that was captured
+before this was there nothing is known."""
 
 from __future__ import annotations
 
@@ -9,14 +10,20 @@ from typing import Any, Callable, List, Optional
 
 from .importhook import wrap
 
+
 class Graphs:
-    def __init__(self, launched: Callable[[List[Any]], None], mark: str = "_pagetape") -> None:
+    def __init__(self, launched: Callable[[List[Any]], None], mark: str = "_pagetape",
+                 ahead: bool = False) -> None:
         """`launched` gets what was captured, in its order. `mark`: whose hooks these are; adapters
         of one process have marks of their own."""
-        self._launched = launched
+        self._launched, self._ahead = launched, ahead
         self._mark = mark
         self._attribute = mark + "_captured"
         self._now: Optional[Any] = None  # the graph that is being captured
+
+    @property
+    def capturing(self) -> bool:
+        return self._now is not None
 
     @property
     def begins(self) -> bool:
@@ -46,9 +53,11 @@ class Graphs:
 
         def make_replay(original):
             def replay(graph, *args, **kwargs):
-                result = original(graph, *args, **kwargs)
                 held = getattr(graph, self._attribute, None)
-                if held:
+                if held and self._ahead:
+                    self._launched(held)
+                result = original(graph, *args, **kwargs)
+                if held and not self._ahead:
                     self._launched(held)
                 return result
 

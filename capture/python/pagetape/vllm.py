@@ -16,12 +16,14 @@ from __future__ import annotations
 
 import inspect
 import os
+import sys
 from importlib import metadata
 from typing import Any, Callable
 
 from . import recording, vllm_guard
 from .importhook import PostImportHooks, around, expect, observe, shield, wrap
 from .vllm_blocks import Blocks
+from .vllm_graphs import FullGraphs
 from .vllm_launches import Launches
 from .vllm_runners import First, Runner, Second
 
@@ -39,6 +41,7 @@ class Hooks:
         self.recorder = recorder
         self.blocks = Blocks(recorder, addresses, self._header)
         self.launches = Launches(self.blocks)
+        self.graphs = FullGraphs(self.launches)
         shield.tell(self.blocks.unseen)
         self._told = False
 
@@ -236,9 +239,14 @@ class Hooks:
             return execute_model
 
         observe(cls, "initialize_kv_cache", declared, *parameters)
-        wrap(cls, "_dummy_run", self._rests)
+        for name in ("_dummy_run", "capture_model"):
+            if hasattr(cls, name):
+                wrap(cls, name, self._rests)
         expect(cls.execute_model, "scheduler_output")
         wrap(cls, "execute_model", make)
+        graphs = sys.modules.get("torch.cuda.graphs")
+        if graphs is not None:
+            self.graphs.hook(graphs)
 
     def _rests(self, original):
         rest = self.launches.rest
@@ -293,12 +301,18 @@ class Hooks:
         inside = not hasattr(cls, "do_kv_cache_update") or \
             getattr(layer.attn_backend, "forward_includes_kv_cache_update", False)
 
+        graphs = self.graphs
+
         def make_forward(original):
             def forward(impl, layer, query, key, value, kv_cache, attn_metadata, *args, **kwargs):
-                if not _capturing():
-                    if inside and getattr(layer, "kv_sharing_target_layer_name", None) is None:
-                        slots = getattr(attn_metadata, "slot_mapping", None)
-                        store(layer, kv_cache, slots, attn_metadata, _forward())
+                writes = inside and getattr(layer, "kv_sharing_target_layer_name", None) is None
+                slots = getattr(attn_metadata, "slot_mapping", None) if writes else None
+                if graphs.capturing:
+                    if slots is not None:
+                        graphs.captured(layer, kv_cache, attn_metadata, slots)
+                    graphs.captured(layer, kv_cache, attn_metadata)
+                elif not _capturing():
+                    store(layer, kv_cache, slots, attn_metadata, _forward())
                     attention(layer, kv_cache, attn_metadata, _forward())
                 return original(impl, layer, query, key, value, kv_cache, attn_metadata, *args,
                                 **kwargs)
@@ -307,7 +321,9 @@ class Hooks:
 
         def make_update(original):
             def update(impl, layer, key, value, kv_cache, slot_mapping, *args, **kwargs):
-                if not _capturing():
+                if graphs.capturing:
+                    graphs.captured(layer, kv_cache, _metadata_of(layer), slot_mapping)
+                elif not _capturing():
                     store(layer, kv_cache, slot_mapping, _metadata_of(layer), _forward())
                 return original(impl, layer, key, value, kv_cache, slot_mapping, *args, **kwargs)
 
@@ -345,7 +361,8 @@ def _below(cls) -> list:
 
 
 def _capturing() -> bool:
-    """While a CUDA graph is captured nothing runs, and nothing may be read."""
+    """While a CUDA graph is captured nothing runs, and nothing may be read: of one that is not seen
+    to begin, too."""
     import torch
 
     return torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()

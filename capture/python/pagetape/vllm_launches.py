@@ -8,7 +8,8 @@ a buffer; a layer that gets another tensor has it read, too. What changes a tabl
 two layers of a pass is not seen.
 
 On a GPU tables, lengths and slots are compared there, on the stream of the launch, and the lanes
-are those that the scheduler asked for: nothing waits, but for a drafter's own batches.
+are those that the scheduler asked for: nothing waits, but for a drafter's own batches. Of a CUDA
+graph (vllm_graphs.py) the lanes behind these are told, too: they are nobody's.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import re
 from typing import Any, Dict, List, NamedTuple, Optional
 
 from . import _abi
-from ._abi import Rows
+from ._abi import ABSENT, Rows
 from .devices import stream_of
 from .recording import Launch, ints
 from .tensors import Tensors
@@ -32,7 +33,8 @@ class There(NamedTuple):
 
 
 class Lane(NamedTuple):
-    """A row of a batch: its new tokens stand from `begin` on in the lists of tokens."""
+    """A row of a batch: its new tokens stand from `begin` on in the lists of tokens. One without
+    new tokens is padding."""
 
     row: int
     req: Optional[str]
@@ -155,6 +157,20 @@ class Launches:
 
     # --- launches
 
+    def is_batch(self, metadata) -> bool:
+        """Is it of the batch that the scheduler asked for? Also where no step runs."""
+        worker = self._now
+        return worker is None or \
+            metadata.query_start_loc.data_ptr() == worker.runner.starts().data_ptr()
+
+    def unseen(self, layers, why: str) -> None:
+        """These layers' launches are not told: nothing is claimed of what they write."""
+        worker = self._now
+        if worker is not None:
+            pools = dict.fromkeys(worker.group_of[one.layer_name].pool for one in layers
+                                  if one.layer_name in worker.group_of)
+            self.recorder.emit("gap", why=why, pools=list(pools))
+
     def attention(self, layer, kv_cache, metadata, forward) -> None:
         worker, name = self._now, layer.layer_name
         if not self._recorded(worker, name, metadata, forward):
@@ -223,9 +239,11 @@ class Launches:
         return bound
 
     def _lanes(self, worker: Worker, metadata) -> List[Lane]:
-        """Rows without new tokens are padding. So are a row's last tokens without a slot: rejected
-        drafts, which stand in a drafter's next batch, where nobody uses what they give."""
-        key = ("lanes", metadata.seq_lens.data_ptr(), metadata.query_start_loc.data_ptr())
+        """Rows without new tokens are padding, and told of graphs alone. So are a row's last tokens
+        without a slot: rejected drafts, which stand in a drafter's next batch, where nobody uses
+        what they give."""
+        padded = getattr(metadata, "padded", False)
+        key = ("lanes", metadata.seq_lens.data_ptr(), metadata.query_start_loc.data_ptr(), padded)
         lanes = worker.told.get(key)
         if lanes is None and self._scheduled(worker, metadata):
             lanes = worker.told[key] = []
@@ -234,6 +252,9 @@ class Launches:
                 if new:
                     lanes.append(Lane(row, req, None, begin, new))
                 begin += new
+            if padded:
+                lanes += [Lane(row, None, None, begin, 0) for row in
+                          range(len(worker.runner.requests()), metadata.seq_lens.numel())]
         if lanes is None:
             begins, lengths = ints(metadata.query_start_loc), ints(metadata.seq_lens)
             given = getattr(metadata, "slot_mapping", None)
@@ -247,13 +268,15 @@ class Launches:
                 if end - begin > idle:
                     req = requests[i] if i < len(requests) else None
                     lanes.append(Lane(i, req, length - idle, begin, end - begin - idle))
+                elif padded and i >= len(requests):
+                    lanes.append(Lane(i, None, length, begin, 0))
         return lanes
 
     def _scheduled(self, worker: Worker, metadata) -> bool:
         """Tensors on a GPU that are of the batch which the scheduler asked for."""
         if not self._tensors.takes(metadata.seq_lens):
             return False
-        if metadata.query_start_loc.data_ptr() == worker.runner.starts().data_ptr():
+        if self.is_batch(metadata):
             return True
         if not self._waited:
             self._waited = True
@@ -280,7 +303,7 @@ class Launches:
             self.blocks.unseen("a table could not be compared on the GPU")
             return None, None, None
         return buffer, Rows([one.req for one in lanes], row=[one.row for one in lanes],
-                            q_len=[one.new for one in lanes]), there
+                            q_len=[one.new or ABSENT for one in lanes]), there
 
     def _rows(self, worker: Worker, metadata, group: Optional[Group], entry: int):
         table, lanes = metadata.block_table, self._lanes(worker, metadata)
@@ -305,17 +328,21 @@ class Launches:
                 self.recorder.emit("table", buffer=buffer, row=one.row, col=0, req=one.req,
                                    pages=ints(held))
         rows = Rows([one.req for one in lanes], [one.length for one in lanes],
-                    [one.row for one in lanes], [one.new for one in lanes])
+                    [one.row for one in lanes], [one.new or ABSENT for one in lanes])
         known = worker.told[key] = (buffer, rows, None)
         return known
 
     def _slots(self, worker: Worker, group: Group, slots, metadata):
-        lanes = self._lanes(worker, metadata)
+        lanes = [one for one in self._lanes(worker, metadata) if one.new]
         key = ("slots", slots.data_ptr(), tuple(lanes))
         known = worker.told.get(key)
         if known is None:
             buffer = f"{worker.name}.{group.pool}.slots"
             total = max((one.begin + one.new for one in lanes), default=0)
+            left = slots.numel() - total
+            if left and getattr(metadata, "padded", False):
+                lanes.append(Lane(0, None, None, total, left))
+                total += left
             if self._tensors.takes(slots):
                 if not total or not self._tensors.slots(buffer, slots[:total]):
                     self.blocks.unseen("slots could not be compared on the GPU")
