@@ -10,39 +10,36 @@ gets that of its launch's step.
 from __future__ import annotations
 
 from contextlib import contextmanager, nullcontext
-from typing import Callable, Dict, List, Optional
+from typing import Callable, Dict, Optional
 
 import torch
 
-SIZES = [2, 4, 8]  # tokens: others are padded
+SIZES = [2, 4, 8, 32]  # tokens: others are padded
 
 
 class Graph:
     """In the place of torch.cuda.CUDAGraph."""
 
-    call: Optional[Callable[[], None]] = None  # what is about to be captured,
-    given: Dict[str, object] = {}  # with this metadata by layer
-    today: Dict[str, object] = {}  # of the step that runs
+    now: Optional["Graph"] = None  # what is captured
+    today: Dict[str, object] = {}  # metadata by layer of the step that runs
     launches = 0
 
     def __init__(self, keep_graph: bool = False) -> None:
-        self._captured: List[tuple] = []
+        self.again: Callable[[], object] = lambda: None
 
     def capture_begin(self, pool=None, capture_error_mode="global", check_input_liveness=False):
-        self._captured = [(Graph.call, Graph.given)]
+        Graph.now = self
 
     def capture_end(self) -> None:
-        """Just then is a graph one."""
+        Graph.now = None
 
     def replay(self) -> None:
         from pagetape.importhook import shield
 
         Graph.launches += 1
-        [(call, given)] = self._captured
-        given.update(Graph.today)
         stopped, shield.stopped = shield.stopped, True
         try:
-            call()
+            self.again()
         finally:
             shield.stopped = stopped
 
@@ -77,27 +74,62 @@ def configure(config) -> None:
     compilation.max_cudagraph_capture_size = SIZES[-1]
 
 
+class _Model:
+    """V1's, which its CUDAGraphWrapper captures; what it returns stands where it stood then."""
+
+    def __init__(self, model) -> None:
+        self._model = model
+
+    def __getattr__(self, name):
+        return getattr(self._model, name)
+
+    def __call__(self, *args, **kwargs):
+        result = self._model(*args, **kwargs)
+        if Graph.now is not None:
+            Graph.now.again = lambda: result.copy_(self._model(*args, **kwargs))
+        return result
+
+
+def capture_first(runner) -> None:
+    """Model runner V1's graphs, by its own CUDAGraphWrapper and dispatcher."""
+    from vllm.compilation import cuda_graph
+    from vllm.config import CUDAGraphMode
+    from vllm.v1.worker import gpu_model_runner
+
+    cuda_graph.weak_ref_tensors = lambda tensors: tensors
+    gpu_model_runner.graph_capture = lambda device: nullcontext()
+    gpu_model_runner.lock_workspace = lambda: None
+    runner.model = cuda_graph.CUDAGraphWrapper(_Model(runner.model), runner.vllm_config,
+                                               runtime_mode=CUDAGraphMode.FULL)
+    runner.capture_model()
+
+
 def capture_second(runner) -> None:
     """Model runner V2's graphs, by its own CudaGraphManager."""
-    from vllm.config import CUDAGraphMode
     from vllm.v1.worker.gpu import cudagraph_utils
     from vllm.v1.worker.gpu.model_states.default import DefaultModelState
 
     capture, to_capture = (cudagraph_utils.CudaGraphManager.capture,
                            cudagraph_utils.prepare_inputs_to_capture)
-    prepare = DefaultModelState.prepare_attn
+    prepare, given = DefaultModelState.prepare_attn, []
 
     def captured(manager, create_forward_fn, *args, **kwargs):
         def create(desc, warmup):
             forward = create_forward_fn(desc, warmup=warmup)
-            Graph.call = lambda: forward(CUDAGraphMode.NONE)
-            return forward
+            metadata = given[-1]
+
+            def run(mode):
+                forward(mode)
+                if Graph.now is not None:
+                    Graph.now.again = lambda: (metadata.update(Graph.today), forward(mode))
+
+            return run
 
         return capture(manager, create, *args, **kwargs)
 
     def prepared_to_capture(*args, **kwargs):
         state = to_capture(*args, **kwargs)
-        Graph.given = state.attn_metadata
+        given.append(state.attn_metadata)
         return state
 
     def prepared(*args, **kwargs):
@@ -108,4 +140,4 @@ def capture_second(runner) -> None:
     cudagraph_utils.prepare_inputs_to_capture = prepared_to_capture
     cudagraph_utils.graph_capture = lambda device: nullcontext()
     DefaultModelState.prepare_attn = prepared
-    runner.capture_model(profile_only=True)  # That locks a workspace which there is on GPUs alone.
+    runner.capture_model(profile_only=True)  # Else it locks what there is on GPUs alone.

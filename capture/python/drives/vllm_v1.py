@@ -8,7 +8,9 @@ Every fourth prompt repeats the one before it, one request is aborted. Drafts ar
 by vLLM's interface for such; some of them are accepted.
 
 With $PAGETAPE_RUNNER 2 the worker's runner is V2, which takes no drafts of others: they are vLLM's
-own, of what stood in the text before. On a CPU its Triton kernels are interpreted.
+own, of what stood in the text before. On a CPU its Triton kernels are interpreted. With
+$PAGETAPE_GRAPH steps that just decode are CUDA graphs; on a CPU, what stands for them
+(graphs_on_cpu.py). A cell or a slot is then planted in such a step.
 
 $PAGETAPE_PLANT says what else is done:
   async   no drafts; the scheduler is a step ahead of the worker
@@ -66,7 +68,8 @@ if ON_GPU:
     # It looks at a model's class in a process of its own, which would lack the stand-ins.
     registry._run_in_subprocess = lambda inspected: inspected()
 
-PROMPTS, NEW_TOKENS, ABORT_AT, PLANT_AT, AFTER_PLANT = 20, 40, 20, 24, 4
+PROMPTS, NEW_TOKENS, ABORT_AT, PLANT_AT = 20, 40, 20, 24
+AFTER_PLANT = 20 if os.environ.get("PAGETAPE_GRAPH") else 4
 WINDOW, BLOCK, BLOCKS = 40, 32, 60  # no multiple: a window begins within a block
 DRAFTS = 3
 OUTSIDE = 1 << 24
@@ -126,7 +129,8 @@ def engine(plant: str) -> EngineCore:
             graphs_on_cpu.configure(config)
         core = EngineCore(config, UniProcExecutor, log_stats=False)
     if GRAPH and not ON_GPU:
-        graphs_on_cpu.capture_second(core.model_executor.driver_worker.worker.model_runner)
+        capture = graphs_on_cpu.capture_second if V2 else graphs_on_cpu.capture_first
+        capture(core.model_executor.driver_worker.worker.model_runner)
     return core
 
 
@@ -177,9 +181,9 @@ class Step(NamedTuple):
     metadata: dict  # of each layer
 
 
-def first_runners(result, name: str, runner, *_args, **_kwargs) -> Optional[Step]:
+def first_runners(result, name: str, runner, *_args, **kwargs) -> Optional[Step]:
     row = runner.input_batch.req_id_to_index.get(name)
-    if row is None:
+    if row is None or GRAPH and kwargs.get("num_tokens_padded") is None:
         return None
     tables = runner.input_batch.block_table.block_tables
     return Step(row, int(runner.query_start_loc.np[row]),
@@ -187,9 +191,9 @@ def first_runners(result, name: str, runner, *_args, **_kwargs) -> Optional[Step
                 [one.slot_mapping.gpu for one in tables], result[0])
 
 
-def second_runners(result, name: str, _state, batch, _mode, tables, slots, *_args,
+def second_runners(result, name: str, _state, batch, mode, tables, slots, *_args,
                    **_kwargs) -> Optional[Step]:
-    if name not in batch.req_ids:
+    if name not in batch.req_ids or GRAPH and mode.name != "FULL":
         return None
     row = batch.req_ids.index(name)
     return Step(row, int(batch.query_start_loc_np[row]), tables, list(slots), result)
@@ -291,7 +295,8 @@ def run(core: EngineCore, plant) -> str:
         core.post_step(executed)
         new += sum(len(one.new_token_ids)
                    for each in (outputs or {}).values() for one in each.outputs)
-    return f"{PROMPTS} requests, {new} new tokens, {steps} steps"
+    launched = f", {graphs_on_cpu.Graph.launches} in a graph" if GRAPH and not ON_GPU else ""
+    return f"{PROMPTS} requests, {new} new tokens, {steps} steps{launched}"
 
 
 def main() -> None:
