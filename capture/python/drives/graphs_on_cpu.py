@@ -12,6 +12,7 @@ from __future__ import annotations
 from contextlib import contextmanager, nullcontext
 from typing import Callable, Dict, Optional
 
+import standins
 import torch
 
 SIZES = [2, 4, 8, 32]  # tokens: others are padded
@@ -96,7 +97,7 @@ def capture_first(runner) -> None:
     from vllm.config import CUDAGraphMode
     from vllm.v1.worker import gpu_model_runner
 
-    cuda_graph.weak_ref_tensors = lambda tensors: tensors
+    standins.keep_graphs_outputs()
     gpu_model_runner.graph_capture = lambda device: nullcontext()
     gpu_model_runner.lock_workspace = lambda: None
     runner.model = cuda_graph.CUDAGraphWrapper(_Model(runner.model), runner.vllm_config,

@@ -126,10 +126,17 @@ def install_vllm_kernels() -> None:
     for package in ("vllm._C_stable_libtorch", "vllm.vllm_flash_attn"):
         sys.meta_path.insert(0, _Finder(package, {}))
     torch.library.define("_C::gelu_tanh_and_mul", "(Tensor(a!) out, Tensor input) -> ()")
+    keep_graphs_outputs()
     for kind in ("fp8", "block_fp8"):
         asked = "_C::cutlass_scaled_mm_supports_" + kind
         torch.library.define(asked, "(int capability) -> bool")
         torch.library.impl(asked, "CompositeExplicitAutograd")(lambda capability: False)
+
+
+def keep_graphs_outputs() -> None:
+    """What a CUDA graph returns, V1 refers to without holding it, by an operator for that."""
+    torch.library.define("_C::weak_ref_tensor", "(Tensor(a) input) -> Tensor(a)")
+    torch.library.impl("_C::weak_ref_tensor", "CompositeExplicitAutograd")(torch.Tensor.detach)
 
 
 def interpret_triton() -> None:

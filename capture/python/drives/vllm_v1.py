@@ -21,11 +21,12 @@ $PAGETAPE_PLANT says what else is done:
   group   the same, and the runner is made to give the drafter the table of its own group
   cell    a request's block table of the full group names another request's block
   slot    a new token's K and V go to another request's block
+  pad     in a CUDA graph, padding's K and V go to a request's block
   freed   a request's block goes back to the pool while the request goes on using it
   twice   a block that a request holds stands among the free ones
   table   a sliding layer gets another group's block table
   outside a request's first cell names no block at all, in each group's table
-The last six perturb the engine's own objects from outside, once, in the middle of the run.
+The last seven perturb the engine's own objects from outside, once, in the middle of the run.
 """
 
 from __future__ import annotations
@@ -67,6 +68,10 @@ if ON_GPU:
 
     # It looks at a model's class in a process of its own, which would lack the stand-ins.
     registry._run_in_subprocess = lambda inspected: inspected()
+    if V2:  # The host's memory is not seen from the GPU without an operator for that.
+        from vllm.v1.worker.gpu import buffer_utils
+
+        buffer_utils.is_uva_available = lambda: False
 
 PROMPTS, NEW_TOKENS, ABORT_AT, PLANT_AT = 20, 40, 20, 24
 AFTER_PLANT = 20 if os.environ.get("PAGETAPE_GRAPH") else 4
@@ -83,6 +88,9 @@ ON_A_GPU = dict(compilation_config={"custom_ops": ["none"], "mode": 0},
                 ir_op_priority={"rms_norm": ["native"], "fused_add_rms_norm": ["native"]},
                 attention_config={"backend": "TRITON_ATTN"}, gpu_memory_utilization=0.3,
                 kv_cache_memory_bytes=1 << 28)
+if GRAPH:
+    ON_A_GPU["compilation_config"].update(cudagraph_mode="FULL_DECODE_ONLY",
+                                          cudagraph_capture_sizes=[2, 4, 8, 32])
 DRAFT_MODEL = dict(MODEL, num_hidden_layers=1, layer_types=["full_attention"])
 
 
@@ -119,7 +127,8 @@ def engine(plant: str) -> EngineCore:
             drafts = {"method": "ngram", "prompt_lookup_min": 1, "prompt_lookup_max": 3}
         drafts["num_speculative_tokens"] = DRAFTS
         arguments = EngineArgs(
-            model=target, load_format="dummy", skip_tokenizer_init=True, enforce_eager=True,
+            model=target, load_format="dummy", skip_tokenizer_init=True,
+            enforce_eager=not (GRAPH and ON_GPU),
             max_model_len=256, max_num_seqs=8, max_num_batched_tokens=64, block_size=BLOCK,
             num_gpu_blocks_override=BLOCKS, enable_prefix_caching=True,
             async_scheduling=plant == "async", **(ON_A_GPU if ON_GPU else {}),
@@ -176,17 +185,21 @@ class Step(NamedTuple):
 
     row: int  # of the first victim,
     begin: int  # whose new tokens begin here
+    tokens: int  # of the batch; what stands behind them is padding
+    padded: int  # with that
     tables: list  # of each group
     slots: list
     metadata: dict  # of each layer
 
 
-def first_runners(result, name: str, runner, *_args, **kwargs) -> Optional[Step]:
+def first_runners(result, name: str, runner, num_tokens, num_reqs, *_args,
+                  num_tokens_padded=None, **_kwargs) -> Optional[Step]:
     row = runner.input_batch.req_id_to_index.get(name)
-    if row is None or GRAPH and kwargs.get("num_tokens_padded") is None:
+    if row is None or GRAPH and num_tokens_padded is None:
         return None
     tables = runner.input_batch.block_table.block_tables
-    return Step(row, int(runner.query_start_loc.np[row]),
+    return Step(row, int(runner.query_start_loc.np[row]), num_tokens,
+                num_tokens_padded or num_tokens,
                 [one.get_device_tensor(row + 1) for one in tables],
                 [one.slot_mapping.gpu for one in tables], result[0])
 
@@ -196,11 +209,12 @@ def second_runners(result, name: str, _state, batch, mode, tables, slots, *_args
     if name not in batch.req_ids or GRAPH and mode.name != "FULL":
         return None
     row = batch.req_ids.index(name)
-    return Step(row, int(batch.query_start_loc_np[row]), tables, list(slots), result)
+    return Step(row, int(batch.query_start_loc_np[row]), batch.num_tokens,
+                batch.num_tokens_after_padding, tables, list(slots), result)
 
 
-def plant_in_step(victims: Victims, change) -> None:
-    """Runs `change(Step)` as soon as the next step's metadata stand."""
+def plant_in_step(victims: Victims, change, fits=lambda _step: True) -> None:
+    """Runs `change(Step)` as soon as the metadata of the next step that fits stand."""
     cls, name, found = gpu_model_runner.GPUModelRunner, "_build_attention_metadata", first_runners
     if V2:
         from vllm.v1.worker.gpu.model_states.default import DefaultModelState
@@ -211,7 +225,7 @@ def plant_in_step(victims: Victims, change) -> None:
     def build(*args, **kwargs):
         result = original(*args, **kwargs)
         step = found(result, victims.names[0], *args, **kwargs)
-        if step is not None:
+        if step is not None and fits(step):
             setattr(cls, name, original)
             change(step)
         return result
@@ -231,6 +245,15 @@ def plant_slot(victims: Victims) -> None:
         step.slots[victims.full][step.begin] = victims.blocks[1][-1].block_id * BLOCK
 
     plant_in_step(victims, change)
+
+
+def plant_pad(victims: Victims) -> None:
+    """The batch is no end of a CUDA graph's stores."""
+
+    def change(step):
+        step.slots[victims.full][step.tokens] = victims.blocks[1][-1].block_id * BLOCK
+
+    plant_in_step(victims, change, lambda step: step.padded > step.tokens)
 
 
 def plant_table(victims: Victims) -> None:
@@ -266,8 +289,8 @@ def plant_twice(victims: Victims) -> None:
     victims.pool.free_block_queue.prepend_n([block])
 
 
-PLANTS = {"cell": plant_cell, "slot": plant_slot, "table": plant_table, "freed": plant_freed,
-          "twice": plant_twice, "outside": plant_outside}
+PLANTS = {"cell": plant_cell, "slot": plant_slot, "pad": plant_pad, "table": plant_table,
+          "freed": plant_freed, "twice": plant_twice, "outside": plant_outside}
 
 
 def route_drafter() -> None:

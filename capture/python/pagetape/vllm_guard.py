@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Dict, Optional, Tuple
 
 from .guarding import LaunchGuard, Read
-from .importhook import PostImportHooks, expect, wrap
+from .importhook import PostImportHooks, after, expect, wrap
 
 MARK = "_pagetape_guard"
 
@@ -19,13 +19,14 @@ class VllmGuard(LaunchGuard):
         super().__init__(recorder, self._request)
         self._block_sizes: Dict[str, int] = {}  # of layers, of the runner below
         self._runner: Any = None  # whose they are
+        self._prepared: Any = None  # the batch of V2's last step
 
-    @staticmethod
-    def _request(runner, row: int) -> Optional[str]:
-        requests = runner.input_batch.req_ids
+    def _request(self, runner, row: int) -> Optional[str]:
+        batch = self._prepared if hasattr(runner, "prepare_inputs") else runner.input_batch
+        requests = batch.req_ids if batch is not None else []
         return str(requests[row]) if row < len(requests) else None
 
-    # worker/gpu_model_runner.py
+    # worker/gpu_model_runner.py, and worker/gpu/model_runner.py: V1 and V2
     def runner(self, module) -> None:
         cls = module.GPUModelRunner
 
@@ -38,8 +39,14 @@ class VllmGuard(LaunchGuard):
 
             return run
 
-        for name in ("execute_model", "_dummy_run"):
-            wrap(cls, name, make, MARK)
+        def prepared(_runner, batch, *_args, **_kwargs):
+            self._prepared = batch
+
+        for name in ("execute_model", "_dummy_run", "capture_model"):
+            if hasattr(cls, name):
+                wrap(cls, name, make, MARK)
+        if hasattr(cls, "prepare_inputs"):
+            after(cls, "prepare_inputs", prepared, MARK)
 
     # model_executor/layers/attention/attention.py; attention/layer.py in releases before 2026
     def layers(self, module) -> None:
@@ -104,7 +111,8 @@ def install(hooks: PostImportHooks, recorder) -> VllmGuard:
     guard = VllmGuard(recorder)
     if guard.mode is None:
         return guard
-    hooks.on("vllm.v1.worker.gpu_model_runner", guard.runner)
+    for module in ("vllm.v1.worker.gpu_model_runner", "vllm.v1.worker.gpu.model_runner"):
+        hooks.on(module, guard.runner)
     for module in ("vllm.model_executor.layers.attention.attention", "vllm.attention.layer"):
         hooks.on(module, guard.layers)
     return guard
