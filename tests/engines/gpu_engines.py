@@ -70,6 +70,14 @@ class Seen:
         self.launches.append((*what, event["bound"]["pool"], event["bound"]["pages"], rows))
 
 
+def launches(trace, nobodys=False):
+    """Lanes of a launch in no order: vLLM's runners have orders of their own. Either those of
+    requests or nobody's, and launches that have some."""
+    told = [(*what, sorted(repr(row) for row in rows if (row[0] is None) == nobodys))
+            for *what, rows in Seen(trace).launches]
+    return [one for one in told if one[-1]]
+
+
 class OnAGpu:
     """Each of RUNS is recorded once, beside the others."""
     script = ""
@@ -296,6 +304,55 @@ class VllmOnAGpu(OnAGpu, unittest.TestCase):
                 self.assertEqual(own, "0", run)
                 if run[0] != "async":  # The engine itself, once a step: what waits is seen.
                     self.assertGreater(int(others), 0, run)
+
+
+class VllmRunnersOnAGpu(OnAGpu, unittest.TestCase):
+    """Model runner V2, and decoding steps of both runners in CUDA graphs."""
+    RUNS = (("2", "", "plain"), ("2", "", "cell"), *((runner, "1", what) for runner in "12"
+                                                     for what in ("plain", "", "cell", "pad")))
+    script = "record_vllm.sh"
+
+    @classmethod
+    def record(cls, runner, graph, what):
+        return cls.recorded("-".join(["vllm", runner, graph, what]), None, what,
+                            PAGETAPE_RUNNER=runner, PAGETAPE_GRAPH=graph)
+
+    def test_launches_are_those_of_the_recording_on_a_cpu(self):
+        shipped = launches(os.path.join(live.GOLDEN, "vllm-0.32.0-plain.ptape"))
+        for run in self.RUNS:
+            if run[2] == "plain":
+                self.assertEqual(launches(self.runs[run][0]), shipped, run)
+
+    def test_graphs_have_padding_that_is_nobodys(self):
+        for runner in "12":
+            padding = launches(self.runs[runner, "1", "plain"][0], nobodys=True)
+            self.assertGreater(len(padding), 100)
+            self.assertLessEqual({row for *_, rows in padding for row in rows}, {
+                "(None, 0, 1, 0, [])", *(repr((None, [-1] * n)) for n in range(1, 8))})
+
+    def test_the_engine_as_it_is_is_clean(self):
+        for run in self.RUNS:
+            if run[2] in ("", "plain"):
+                report = self.report(*run)
+                self.assertEqual((report["verdict"], report["counts"]), ("pass", {}), run)
+                for rule in live.LiveVllm.judged:
+                    self.assertGreater(report["rules"][rule]["judged"], 100, (rule, run))
+
+    def test_a_cell_that_names_another_requests_block(self):
+        for run in self.RUNS:
+            if run[2] == "cell":
+                self.assertEqual([(f["rule"], f["layer"]) for f in self.report(*run)["findings"]],
+                                 [("WRONG_OWNER", 5)], run)
+
+    def test_padding_that_is_stored_in_a_requests_block(self):
+        for runner in "12":
+            findings = self.report(runner, "1", "pad")["findings"]
+            self.assertEqual([(f["rule"], f["layer"], f["req"]) for f in findings],
+                             [("PAD_LANE", 5, None)])
+
+    def test_the_recorder_waits_in_no_step(self):
+        for run in self.RUNS:
+            self.assertIn("the recorder waited 0 times", self.runs[run][1], run)
 
 
 if __name__ == "__main__":
