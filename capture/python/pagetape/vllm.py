@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The adapter for vLLM's v1 engine: which hook stands where.
 
-Driven with vLLM 0.32.0 on a CPU and on a GPU. The scheduler's side (blocks, requests) and the
-worker's (tables, slots, launches) each write what their process holds: with the workers in
-processes of their own there is a trace for each, and the rules about owners have nothing to go by
-in the workers'.
+Driven with vLLM 0.32.0 on a CPU and on a GPU; there not yet with model runner V2 or CUDA graphs.
+The scheduler's side (blocks, requests) and the worker's (tables, slots, launches) each write what
+their process holds: with the workers in processes of their own there is a trace for each, and the
+rules about owners have nothing to go by in the workers'.
 
-Launches are seen where an attention layer of model runner V1 calls its backend's implementation;
-each step of runner V2 is a gap. Replayed CUDA graphs that hold attention, MLA and state-space
-layers do not come by there: a step in which nothing does is a gap. So are blocks that a KV
-connector fills and those copied for a hit within a block.
+Launches are seen where an attention layer calls its backend's implementation, with either model
+runner, and for a CUDA graph where it does so while the graph is captured (vllm_graphs.py). MLA and
+state-space layers do not come by there: a step in which nothing does is a gap. So are blocks that a
+KV connector fills and those copied for a hit within a block.
 """
 
 from __future__ import annotations
