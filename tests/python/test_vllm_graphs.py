@@ -348,6 +348,39 @@ class GraphsTest(VllmTest):
         self.assertEqual(self.launches()[1]["rows"][1], {"req": None, "len": 6, "row": 1})
         self.assertEqual(self.events("table")[-1]["pages"], [5, 3])
 
+    def test_whose_memory_it_reads_is_frozen_with_it(self):
+        self.declare()
+        graph = self.captured()
+        self.assertEqual([e for e in self.events("graph_capture", "buffer")], [
+            {"ev": "buffer", "buffer": "runner0.group0.memory"},
+            {"ev": "graph_capture", "graph": "graph0", "buffers": ["runner0.group0.memory"]}])
+        self.holds([[4, 0, 0], [2, 0, 0]], [1, 3], [16, 10])
+        for _ in range(2):
+            del self.sink.events[:]
+            self.steps(graph.replay, B=1, A=1)
+            self.assertEqual(self.sink.events[1], {"ev": "graph_launch", "graph": "graph0"})
+            self.assertNotIn("runner0.group0.memory",
+                             [e["buffer"] for e in self.events("buffer")])
+
+    def test_memory_that_the_runner_has_left_is_said_again(self):
+        self.declare()
+        graph = self.captured()
+
+        def other_tables():
+            self.runner.block_tables.input_block_tables = [Tensor([[0] * 3, [0] * 3])]
+
+        def other_cache():
+            self.layer.kv_cache = Tensor([[0] * 4 for _ in range(6)])
+            self.runner.initialize_kv_cache(config(6))
+
+        for change in (other_tables, other_cache):
+            change()
+            del self.sink.events[:]
+            self.steps(graph.replay, B=1, A=1)
+            self.assertEqual(self.sink.events[1:3], [
+                {"ev": "buffer", "buffer": "runner0.group0.memory"},
+                {"ev": "graph_launch", "graph": "graph0"}])
+
     def test_dummy_batches_in_a_graph_are_nobodys(self):
         self.declare()
         self.runner.run = self.captured().replay

@@ -13,10 +13,11 @@ from .importhook import wrap
 
 class Graphs:
     def __init__(self, launched: Callable[[List[Any]], None], mark: str = "_pagetape",
-                 ahead: bool = False) -> None:
-        """`launched` gets what was captured, in its order. `mark`: whose hooks these are; adapters
-        of one process have marks of their own."""
-        self._launched, self._ahead = launched, ahead
+                 ahead: bool = False,
+                 ended: Callable[[List[Any]], None] = lambda held: None) -> None:
+        """`launched` gets what was captured, in its order, `ended` the same once it is. `mark`:
+        whose hooks these are; adapters of one process have marks of their own."""
+        self._launched, self._ahead, self._ended = launched, ahead, ended
         self._mark = mark
         self._attribute = mark + "_captured"
         self._now: Optional[Any] = None  # the graph that is being captured
@@ -47,7 +48,11 @@ class Graphs:
         def make_end(original):
             def capture_end(graph, *args, **kwargs):
                 self._now = None
-                return original(graph, *args, **kwargs)
+                result = original(graph, *args, **kwargs)
+                held = getattr(graph, self._attribute, None)
+                if held:
+                    self._ended(held)
+                return result
 
             return capture_end
 

@@ -30,7 +30,8 @@ from .vllm_runners import First, Runner, Second
 DRIVEN = ("0.32.0",)  # Releases that it was run with.
 RECORDS = ["pool", "pool_layer", "backend", "pool_swap", "request", "alloc", "share", "free",
            "evict", "prefix_key", "prefix_hit", "prefix_drop", "accept", "rewind", "buffer",
-           "table", "slots", "attention", "store", "launch_done", "step", "note", "gap", "end"]
+           "table", "slots", "attention", "store", "launch_done", "graph_capture", "graph_launch",
+           "step", "note", "gap", "end"]
 
 
 class Hooks:
@@ -387,7 +388,7 @@ def install(hooks: PostImportHooks, recorder) -> Hooks:
     adapter.launch_guard = vllm_guard.install(hooks, recorder)
     core, worker = "vllm.v1.core.", "vllm.v1.worker."
     launches = ("pool", "pool.reserved", "pool.page_bytes", "pool_layer", "backend", "pool_swap",
-                "buffer", "step", "gap")
+                "buffer", "step", "graph_capture", "graph_launch", "gap")
     reads = ("table", "table.space", "slots", "attention", "attention.rows", "attention.bound",
              "attention.space", "store")
     for module, hook, gives in (

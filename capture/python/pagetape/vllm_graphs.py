@@ -12,10 +12,12 @@ launch is a gap of the pools that it uses.
 from __future__ import annotations
 
 import sys
-from typing import Any, List, NamedTuple
+from typing import Any, Dict, List, NamedTuple, Optional
 
+from .devices import stream_of
 from .graphs import Graphs
-from .vllm_launches import Launches
+from .vllm_blocks import Group
+from .vllm_launches import Launches, Worker
 
 
 class Captured:
@@ -38,11 +40,23 @@ class Held(NamedTuple):
     metadata: Captured
 
 
+class Frozen:
+    """A graph, and whose memory it reads: of each group the runner's block table and the layers'
+    K/V, a buffer that is said again where the runner has others by now."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.worker: Optional[Worker] = None
+        self.groups: List[Group] = []
+
+
 class FullGraphs:
     def __init__(self, launches: Launches) -> None:
-        self._launches = launches
-        self._graphs = Graphs(self._launched, "_pagetape_vllm", ahead=True)
+        self._launches, self._recorder = launches, launches.recorder
+        self._graphs = Graphs(self._launched, "_pagetape_vllm", ahead=True, ended=self._ended)
         self.hook = self._graphs.hook
+        self._count = 0
+        self._stood: Dict[str, tuple] = {}  # a group's memory, by its buffer's name
 
     @property
     def capturing(self) -> bool:
@@ -50,16 +64,44 @@ class FullGraphs:
 
     def captured(self, layer, kv_cache, metadata, slots=None) -> None:
         if all(hasattr(metadata, one) for one in ("block_table", "seq_lens", "query_start_loc")):
+            if self._graphs.begins:
+                self._graphs.captured(Frozen(f"graph{self._count}"))
+                self._count += 1
             self._graphs.captured(Held(layer, kv_cache, slots, Captured(metadata)))
 
-    def _launched(self, held: List[Held]) -> None:
+    def _ended(self, held: list) -> None:
+        """Of what is captured to profile, in a cache that is given back, nothing is told."""
+        graph, *launches = held
+        graph.worker = self._launches.worker_of(launches[0].layer)
+        if graph.worker is not None:
+            groups = map(graph.worker.group_of.get, [one.layer.layer_name for one in launches])
+            graph.groups = [one for one in dict.fromkeys(groups) if one is not None]
+            self._recorder.emit("graph_capture", graph=graph.name, buffers=self._memory(graph))
+
+    def _memory(self, graph: Frozen) -> List[str]:
+        buffers = []
+        for group in graph.groups:
+            buffer = f"{graph.worker.name}.{group.pool}.memory"
+            stands = graph.worker.memory(group)
+            if self._stood.get(buffer) != stands:
+                self._stood[buffer] = stands
+                self._recorder.emit("buffer", buffer=buffer)
+            buffers.append(buffer)
+        return buffers
+
+    def _launched(self, held: list) -> None:
+        graph, *calls = held
         launches, a_pass = self._launches, _pass()
-        others = [one for one in held if not launches.is_batch(one.metadata)]
-        if others:
-            launches.unseen([one.layer for one in others],
-                            "a CUDA graph that makes its own lengths and slots")
+        if graph.worker is None or not launches.steps(graph.worker):
             return
-        for layer, kv_cache, slots, metadata in held:
+        self._memory(graph)
+        self._recorder.emit("graph_launch", graph=graph.name, **self._recorder.on_stream(
+            stream_of(calls[0].metadata.block_table)))
+        others = [one.layer for one in calls if not launches.is_batch(one.metadata)]
+        if others:
+            launches.unseen(others, "a CUDA graph that makes its own lengths and slots")
+            return
+        for layer, kv_cache, slots, metadata in calls:
             if slots is not None:
                 launches.store(layer, kv_cache, slots, metadata, a_pass)
             else:

@@ -65,6 +65,16 @@ class Worker:
         self.launches = 0
         self.steps = 0
 
+    def groups(self) -> List[Group]:
+        return list(dict.fromkeys(self.group_of.values()))
+
+    def memory(self, group: Group) -> tuple:
+        """Where the group's block table and its layers' K/V tensors stand now."""
+        table = self.runner.tables()[self.groups().index(group)]
+        layers = self.runner.layers()
+        tensors = [_tensor(layers.get(one)) for one in group.names]
+        return (table.data_ptr(), *[one.data_ptr() for one in tensors if one is not None])
+
 
 class Launches:
     def __init__(self, blocks: Blocks) -> None:
@@ -123,9 +133,8 @@ class Launches:
             self.recorder.emit("step", step=worker.steps, mode="decode" if decode else "extend",
                                batch=len(lanes))
             worker.steps += 1
-        groups = list(dict.fromkeys(worker.group_of.values()))
         worker.table_at = {one.data_ptr(): group
-                           for one, group in zip(worker.runner.tables(), groups)}
+                           for one, group in zip(worker.runner.tables(), worker.groups())}
 
     def prepared(self, runner, batch) -> None:
         """The lanes of this step, where the runner makes an object of them."""
@@ -157,19 +166,23 @@ class Launches:
 
     # --- launches
 
+    def worker_of(self, layer) -> Optional[Worker]:
+        return next((one for one in self._workers.values()
+                     if one.runner.layers().get(layer.layer_name) is layer), None)
+
+    def steps(self, worker: Worker) -> bool:
+        """Does a step of its runner's run?"""
+        return self._now is not None and self._now.runner.engines is worker.runner.engines
+
     def is_batch(self, metadata) -> bool:
-        """Is it of the batch that the scheduler asked for? Also where no step runs."""
-        worker = self._now
-        return worker is None or \
-            metadata.query_start_loc.data_ptr() == worker.runner.starts().data_ptr()
+        """Is it of the batch that the scheduler asked for in this step?"""
+        return metadata.query_start_loc.data_ptr() == self._now.runner.starts().data_ptr()
 
     def unseen(self, layers, why: str) -> None:
         """These layers' launches are not told: nothing is claimed of what they write."""
-        worker = self._now
-        if worker is not None:
-            pools = dict.fromkeys(worker.group_of[one.layer_name].pool for one in layers
-                                  if one.layer_name in worker.group_of)
-            self.recorder.emit("gap", why=why, pools=list(pools))
+        pools = dict.fromkeys(self._now.group_of[one.layer_name].pool for one in layers
+                              if one.layer_name in self._now.group_of)
+        self.recorder.emit("gap", why=why, pools=list(pools))
 
     def attention(self, layer, kv_cache, metadata, forward) -> None:
         worker, name = self._now, layer.layer_name
