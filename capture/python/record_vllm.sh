@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # Records vLLM's engine with the release that engines_env.sh installed:
 #   record_vllm.sh ENVDIR OUT.jsonl|OUT.ptape [WHAT]
-# WHAT is async, plain, draft, group, cell, slot, pad, freed, twice, table or outside; see
-# drives/vllm_v1.py.
+# WHAT is async, plain, draft, group, cell, slot, pad, moved, freed, twice, table
+# or outside; see drives/vllm_v1.py.
 # On the CPU, unless PAGETAPE_ON_GPU is 1; by model runner V1, unless PAGETAPE_RUNNER is 2; without
 # CUDA graphs, unless PAGETAPE_GRAPH is 1.
 # The content is the same in every run: no timestamps, no addresses, keys of digests that are known.

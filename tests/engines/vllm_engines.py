@@ -124,6 +124,7 @@ class VllmGraphs(Recorded):
         _, printed = self.recorded("plain")
         steps, graphs = re.search(r"(\d+) steps, (\d+) in a graph", printed).groups()
         self.assertGreater(int(graphs), int(steps) // 2)
+        self.assertEqual(live.verify(trace)["rules"]["GRAPH_STALE"]["judged"], int(graphs))
 
     def test_padding_is_nobodys_and_neither_read_nor_written(self):
         trace = self.recorded("plain")[0]
@@ -145,6 +146,14 @@ class VllmGraphs(Recorded):
     def test_padding_that_is_stored_in_a_requests_block(self):
         self.assertEqual([(f["rule"], f["layer"], f["req"]) for f in self.findings("pad")],
                          [("PAD_LANE", 5, None)])
+
+
+    def test_a_table_that_the_runner_has_left(self):
+        findings = self.findings("moved")
+        self.assertEqual((findings[0]["rule"], findings[0]["object"]),
+                         ("GRAPH_STALE", "runner0.group5.memory"))
+        # What it reads there is of the steps before.
+        self.assertEqual({f["layer"] for f in findings if f["layer"] is not None}, {5})
 
 
 class VllmGraphsOfV1(VllmGraphs, unittest.TestCase):

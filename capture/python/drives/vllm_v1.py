@@ -22,11 +22,12 @@ $PAGETAPE_PLANT says what else is done:
   cell    a request's block table of the full group names another request's block
   slot    a new token's K and V go to another request's block
   pad     in a CUDA graph, padding's K and V go to a request's block
+  moved   the full group's block table is moved away from where CUDA graphs read it
   freed   a request's block goes back to the pool while the request goes on using it
   twice   a block that a request holds stands among the free ones
   table   a sliding layer gets another group's block table
   outside a request's first cell names no block at all, in each group's table
-The last seven perturb the engine's own objects from outside, once, in the middle of the run.
+The last eight perturb the engine's own objects from outside, once, in the middle of the run.
 """
 
 from __future__ import annotations
@@ -169,6 +170,7 @@ class Victims:
         manager = core.scheduler.kv_cache_manager
         self.managers = manager.coordinator.single_type_managers
         self.pool = manager.block_pool
+        self.runner = core.model_executor.driver_worker.worker.model_runner
         self.full = next(i for i, one in enumerate(self.managers)
                          if getattr(one.kv_cache_spec, "sliding_window", None) is None)
         held: Dict[str, list] = self.managers[self.full].req_to_blocks
@@ -256,6 +258,17 @@ def plant_pad(victims: Victims) -> None:
     plant_in_step(victims, change, lambda step: step.padded > step.tokens)
 
 
+def plant_moved(victims: Victims) -> None:
+    """The runner goes on with another tensor than the graphs read."""
+    tables = victims.runner.block_tables if V2 else victims.runner.input_batch.block_table
+    if V2:
+        tables.input_block_tables[victims.full] = tables.input_block_tables[victims.full].clone()
+        tables.init_block_table_layout_tensors()
+    else:
+        table = tables.block_tables[victims.full].block_table
+        table.gpu = table.gpu.clone()
+
+
 def plant_table(victims: Victims) -> None:
     """The layers of a group share their metadata: layer 0 has a group of its own here."""
 
@@ -289,8 +302,8 @@ def plant_twice(victims: Victims) -> None:
     victims.pool.free_block_queue.prepend_n([block])
 
 
-PLANTS = {"cell": plant_cell, "slot": plant_slot, "pad": plant_pad, "table": plant_table,
-          "freed": plant_freed, "twice": plant_twice, "outside": plant_outside}
+PLANTS = {"cell": plant_cell, "slot": plant_slot, "pad": plant_pad, "moved": plant_moved,
+          "table": plant_table, "freed": plant_freed, "twice": plant_twice, "outside": plant_outside}
 
 
 def route_drafter() -> None:

@@ -306,8 +306,8 @@ class Launches:
             worker.told[key] = There(buffer) if self._tensors.lens(buffer, lens) else None
         return worker.told[key]
 
-    def _rows_there(self, worker: Worker, metadata, lanes: List[Lane], buffer: str, space: str,
-                    entry: int):
+    def _rows_there(self, worker: Worker, metadata, lanes: List[Lane], buffer: str,
+                    space: Optional[str], entry: int):
         table, lens = metadata.block_table, metadata.seq_lens
         there = self._lens(worker, lens)
         rows = min(int(table.shape[0]), lens.numel())
@@ -324,8 +324,8 @@ class Launches:
         known = worker.told.get(key)
         if known is not None:
             return known
-        space = group.pool if group is not None else "unknown"
-        buffer = f"{worker.name}.{space}"
+        space = group.pool if group is not None else None
+        buffer = f"{worker.name}.{space or 'unknown'}"
         if lanes and lanes[0].length is None:
             known = worker.told[key] = self._rows_there(worker, metadata, lanes, buffer, space,
                                                         entry)
@@ -335,11 +335,8 @@ class Launches:
         for one in lanes:
             count = min(-(-one.length // entry), int(table.shape[1]))
             held = cells[one.row, :count].int().contiguous()
-            if group is not None:
-                self.recorder.table(buffer, one.row, held, one.req, space, "page")
-            else:
-                self.recorder.emit("table", buffer=buffer, row=one.row, col=0, req=one.req,
-                                   pages=ints(held))
+            if held.numel():
+                self.recorder.table(buffer, one.row, held, one.req, space, space and "page")
         rows = Rows([one.req for one in lanes], [one.length for one in lanes],
                     [one.row for one in lanes], [one.new or ABSENT for one in lanes])
         known = worker.told[key] = (buffer, rows, None)
