@@ -138,9 +138,16 @@ def engine(plant: str) -> EngineCore:
         if GRAPH and not ON_GPU:
             graphs_on_cpu.configure(config)
         core = EngineCore(config, UniProcExecutor, log_stats=False)
+    worker = core.model_executor.driver_worker.worker
+    if V2 and not ON_GPU:  # As workers for GPUs do it: requests and blocks of no scheduler's.
+        from vllm.v1.worker.gpu.warmup import warmup_kernels
+
+        # Triton's interpreter does not take all of its sampling kernels.
+        SamplingParams.for_sampler_warmup = lambda: SamplingParams(temperature=0.0)
+        warmup_kernels(worker.model_runner, worker.execute_model, worker.sample_tokens)
     if GRAPH and not ON_GPU:
         capture = graphs_on_cpu.capture_second if V2 else graphs_on_cpu.capture_first
-        capture(core.model_executor.driver_worker.worker.model_runner)
+        capture(worker.model_runner)
     return core
 
 

@@ -21,7 +21,7 @@ from importlib import metadata
 from typing import Any, Callable
 
 from . import recording, vllm_guard
-from .importhook import PostImportHooks, around, expect, observe, shield, wrap
+from .importhook import PostImportHooks, after, around, expect, observe, shield, wrap
 from .vllm_blocks import Blocks
 from .vllm_graphs import FullGraphs
 from .vllm_launches import Launches
@@ -208,8 +208,9 @@ class Hooks:
 
     # worker/gpu/model_runner.py: the runner that releases of 2026 take where there is Triton
     def second_runner(self, module) -> None:
-        cls = module.GPUModelRunner
-        observe(cls, "prepare_inputs", self.launches.prepared)
+        cls, prepared = module.GPUModelRunner, self.launches.prepared
+        after(cls, "prepare_inputs", lambda runner, batch, *_args, **_kwargs: prepared(runner,
+                                                                                       batch))
         self._steps(cls, Second)
 
     def _steps(self, cls, kind: Callable[[Any], Runner]) -> None:

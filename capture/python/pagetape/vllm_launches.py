@@ -320,7 +320,7 @@ class Launches:
 
     def _rows(self, worker: Worker, metadata, group: Optional[Group], entry: int):
         table, lanes = metadata.block_table, self._lanes(worker, metadata)
-        key = ("table", table.data_ptr(), entry, tuple(lanes))
+        key = ("table", table.data_ptr(), entry, id(lanes))
         known = worker.told.get(key)
         if known is not None:
             return known
@@ -343,10 +343,11 @@ class Launches:
         return known
 
     def _slots(self, worker: Worker, group: Group, slots, metadata):
-        lanes = [one for one in self._lanes(worker, metadata) if one.new]
-        key = ("slots", slots.data_ptr(), tuple(lanes))
+        lanes = self._lanes(worker, metadata)
+        key = ("slots", slots.data_ptr(), id(lanes))
         known = worker.told.get(key)
         if known is None:
+            lanes = [one for one in lanes if one.new]
             buffer = f"{worker.name}.{group.pool}.slots"
             total = max((one.begin + one.new for one in lanes), default=0)
             left = slots.numel() - total
