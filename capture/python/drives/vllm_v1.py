@@ -310,7 +310,8 @@ def plant_twice(victims: Victims) -> None:
 
 
 PLANTS = {"cell": plant_cell, "slot": plant_slot, "pad": plant_pad, "moved": plant_moved,
-          "table": plant_table, "freed": plant_freed, "twice": plant_twice, "outside": plant_outside}
+          "table": plant_table, "freed": plant_freed, "twice": plant_twice,
+          "outside": plant_outside}
 
 
 def route_drafter() -> None:
