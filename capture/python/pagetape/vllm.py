@@ -208,10 +208,11 @@ class Hooks:
 
     # worker/gpu/model_runner.py: the runner that releases of 2026 take where there is Triton
     def second_runner(self, module) -> None:
-        cls, prepared = module.GPUModelRunner, self.launches.prepared
-        after(cls, "prepare_inputs", lambda runner, batch, *_args, **_kwargs: prepared(runner,
-                                                                                       batch))
+        prepared, cls = self.launches.prepared, module.GPUModelRunner
+        expect(cls.prepare_inputs)
         self._steps(cls, Second)
+        after(cls, "prepare_inputs", lambda runner, batch, *_args, **_kwargs:
+              prepared(runner, batch))
 
     def _steps(self, cls, kind: Callable[[Any], Runner]) -> None:
         launches = self.launches
@@ -240,11 +241,11 @@ class Hooks:
 
             return execute_model
 
+        expect(cls.execute_model, "scheduler_output")
         observe(cls, "initialize_kv_cache", declared, *parameters)
         for name in ("_dummy_run", "capture_model"):
             if hasattr(cls, name):
                 wrap(cls, name, self._rests)
-        expect(cls.execute_model, "scheduler_output")
         wrap(cls, "execute_model", make)
         graphs = sys.modules.get("torch.cuda.graphs")
         if graphs is not None:
