@@ -126,6 +126,14 @@ class VllmGraphs(Recorded):
         self.assertGreater(int(graphs), int(steps) // 2)
         self.assertEqual(live.verify(trace)["rules"]["GRAPH_STALE"]["judged"], int(graphs))
 
+    def test_what_is_compared_as_on_a_gpu_is_the_same(self):
+        """With the lanes that the scheduler asked for, and lengths that are compared, too."""
+        trace = self.check_clean("plain", PAGETAPE_COMPARED="1")
+        self.assertEqual(launches(trace), launches(self.shipped))
+        self.assertEqual(launches(trace, nobodys=True),
+                         launches(self.recorded("plain")[0], nobodys=True))
+        self.assertTrue(all("lens" in e for e in live.events(trace) if e["ev"] == "attention"))
+
     def test_padding_is_nobodys_and_neither_read_nor_written(self):
         trace = self.recorded("plain")[0]
         padding = [row for *what, rows in launches(trace, nobodys=True) for row in rows]

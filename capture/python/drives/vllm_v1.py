@@ -10,7 +10,8 @@ by vLLM's interface for such; some of them are accepted.
 With $PAGETAPE_RUNNER 2 the worker's runner is V2, which takes no drafts of others: they are vLLM's
 own, of what stood in the text before. On a CPU its Triton kernels are interpreted. With
 $PAGETAPE_GRAPH steps that just decode are CUDA graphs; on a CPU, what stands for them
-(graphs_on_cpu.py). A cell or a slot is then planted in such a step.
+(graphs_on_cpu.py). A cell or a slot is then planted in such a step. With $PAGETAPE_COMPARED a CPU's
+tables, lengths and slots are compared by the library where they are, as a GPU's.
 
 $PAGETAPE_PLANT says what else is done:
   async   no drafts; the scheduler is a step ahead of the worker
@@ -51,6 +52,10 @@ if ON_GPU or V2:
         standins.install_vllm_kernels()
     else:
         standins.interpret_triton()
+if os.environ.get("PAGETAPE_COMPARED"):
+    from pagetape.tensors import Tensors
+
+    Tensors.takes = lambda tensors, _tensor: tensors.recorder.native() is not None
 GRAPH = bool(os.environ.get("PAGETAPE_GRAPH"))
 if GRAPH and not ON_GPU:
     import graphs_on_cpu
