@@ -225,14 +225,19 @@ class SglangDecodesOnAGpu(OnAGpu, unittest.TestCase):
         lanes more. Before the capture the layers are called once, for nobody."""
         for fault in ("", "row"):
             called, in_a_graph = (Seen(self.runs[graph, fault][0]).launches for graph in ("", "1"))
-            launched, of_nobody = [], 0
+            launched, of_nobody, padded = [], 0, set()
             for *what, rows in in_a_graph:
                 requests = [row for row in rows if row[0] is not None]
                 of_nobody += not requests
                 if requests:
-                    self.assertIn(len(rows) - len(requests), (0, 2))  # 0: of a prompt.
+                    prompt = what[0] == "attention" and any(row[2] > 1 for row in requests)
+                    padding = len(rows) - len(requests)
+                    self.assertIn(padding, (0, 2))
+                    padded.add((prompt, padding))
                     launched.append((*what, requests))
             self.assertEqual(of_nobody, 2 * 42)
+            self.assertIn((False, 2), padded)
+            self.assertNotIn((True, 2), padded)
             self.assertEqual(launched, called)
 
     def test_a_row_that_names_another_requests_page(self):

@@ -63,13 +63,21 @@ class PaddedTest(unittest.TestCase):
     def padded(self, **today):
         return padded(self.launch, SimpleNamespace(**{
             "rids": ["A", "B"], "seq_lens_cpu": Lens([250, 112]), "extend_seq_lens_cpu": None,
-            **today}))
+            "forward_mode": mode(), **today}))
 
     def test_lanes_behind_its_requests_are_nobodys(self):
         told = self.padded()
         self.assertEqual((told.rids, told.seq_lens_cpu, told.batch_size),
                          (["A", "B", None], [250, 112, 1], 3))
         self.assertIsNone(self.captured.rids)
+
+    def test_lengths_that_the_host_does_not_have_are_not_those_of_the_capture(self):
+        self.assertIsNone(self.padded(seq_lens_cpu=None).seq_lens_cpu)
+
+    def test_a_prompts_graph_is_told_without_padding(self):
+        today = mode(extend=True)
+        today.is_extend_without_speculative = lambda: True
+        self.assertEqual(self.padded(forward_mode=today).rids, ["A", "B"])
 
     def test_lengths_that_the_runner_has_padded_already(self):
         self.assertEqual(self.padded(seq_lens_cpu=Lens([250, 112, 1])).seq_lens_cpu, [250, 112, 1])
@@ -108,7 +116,8 @@ class ReplayTest(unittest.TestCase):
         self.module.FullCudaGraphBackend = FullCudaGraphBackend
         backends.replays.graph_runners(self.module)
         self.graphs = FullCudaGraphBackend()
-        self.batch = SimpleNamespace(rids=["A"], seq_lens_cpu=None, extend_seq_lens_cpu=None)
+        self.batch = SimpleNamespace(rids=["A"], seq_lens_cpu=None, extend_seq_lens_cpu=None,
+                                     forward_mode=mode())
 
     def replay(self, *backends):
         captured = SimpleNamespace(batch_size=2, extend_seq_lens_cpu=None)
@@ -125,17 +134,28 @@ class ReplayTest(unittest.TestCase):
         self.assertEqual((self.told, len(self.gaps)), ([], 1))
 
     def test_a_runner_without_a_backend_has_none(self):
+        """What it launches is of the pass around it."""
         self.assertEqual(backends_of(None), [])
+        self.module.FullCudaGraphBackend._cuda_graph_runner = SimpleNamespace()
+        runner = SimpleNamespace(attn_backend=self.step)
+        self.backends.replays.forwarding.append((runner, self.batch))
+        self.replay(self.step)
+        self.assertEqual((self.told, self.gaps), ([(["A", None], "read")], []))
 
 
 class CopiesTest(unittest.TestCase):
     """The tokens of a prefix's last page, which each branch of a tree but the first gets."""
 
     def setUp(self):
-        self.stored, self.untold, self.moved = [], [], []
-        self.runner = SimpleNamespace(attn_backend=object())
+        self.stored, self.moved, self.gaps = [], [], []
+        self.known = {"k0": ("draft", None, 0), "k1": ("draft", None, 1)}
+        pool = SimpleNamespace(swa_kv_pool=None)
+        self.runner = SimpleNamespace(attn_backend=SimpleNamespace(token_to_kv_pool=pool))
         self.backends = SimpleNamespace(
-            launches=[], built={id(self.runner.attn_backend): {}}, left_out=self.untold.append,
+            launches=[], built={id(self.runner.attn_backend): {}},
+            recorder=SimpleNamespace(emit=lambda ev, **fields: self.gaps.append(
+                (ev, fields["pools"]))),
+            pools=SimpleNamespace(of_tensor=self.known.get, settle=lambda: None),
             store=lambda k, slots, translated: self.stored.append(
                 (k, slots, translated, self.backends.launches[-1])))
         drafts = Drafts(self.backends)
@@ -159,9 +179,10 @@ class CopiesTest(unittest.TestCase):
                           draft_model_runner, topk, num_steps):
         self.pool.move_kv_cache(self.slots, None)
 
-    def draft(self, slots, lens):
+    def draft(self, slots, lens, there=None):
         self.slots = Slots(range(slots))
-        batch = SimpleNamespace(seq_lens_cpu=lens, req_pool_indices="rows",
+        batch = SimpleNamespace(seq_lens_cpu=lens and Lens(lens), seq_lens=there and Lens(there),
+                                req_pool_indices="rows",
                                 reqs=[SimpleNamespace(rid="A"), SimpleNamespace(rid="B")])
         self.common.prepare_for_draft(None, None, batch, None, self.runner, 3, num_steps=4)
 
@@ -176,12 +197,29 @@ class CopiesTest(unittest.TestCase):
         self.assertFalse(told.batch.forward_mode.is_target_verify())
         self.assertEqual((self.backends.launches, len(self.moved)), ([], 1))
 
+    def test_lengths_that_are_on_the_gpu_alone(self):
+        self.draft(212, None, [250, 112])
+        self.assertEqual([told.batch.extend_seq_lens_cpu for *_, told in self.stored],
+                         [[116, 96]] * 2)
+
+    def test_of_a_hybrid_draft_each_part_by_its_own_layers_and_ids(self):
+        self.known.update(k0=("swa", None, 3), k1=("swa", None, 4))
+        self.runner.attn_backend.token_to_kv_pool.swa_kv_pool = self.pool
+        self.draft(212, [250, 112])
+        self.assertEqual([(translated, told.layer.layer_id)
+                          for _, _, translated, told in self.stored], [(True, 3), (True, 4)])
+
+    def test_what_is_not_known_is_a_gap(self):
+        self.draft(7, [250, 112])
+        self.backends.built.clear()
+        self.draft(212, [250, 112])
+        self.assertEqual((self.stored, self.gaps), ([], [("gap", ["draft"])] * 2))
+
     def test_of_others_nothing_is_told(self):
         self.pool.move_kv_cache(Slots([1]), Slots([2]))  # What was accepted, of a tree.
-        self.assertEqual((self.stored, self.untold, len(self.moved)), ([], [], 1))
-        self.draft(7, [250, 112])
-        self.draft(212, None)  # A batch without lengths on the host.
-        self.assertEqual((self.stored, self.untold), ([], ["move_kv_cache"] * 2))
+        self.known.clear()  # A pool that is not followed.
+        self.draft(212, [250, 112])
+        self.assertEqual((self.stored, self.gaps, len(self.moved)), ([], [], 2))
 
     def test_a_release_that_drafts_otherwise(self):
         with self.assertRaises(NotHere):

@@ -13,7 +13,10 @@ from types import SimpleNamespace
 from typing import Optional
 
 from .importhook import NotHere, expect, wrap
+from .recording import ints
 from .sglang_backends import Backends, Forward
+
+UNTOLD = "tokens of prefixes were copied for the branches of drafts: whose is not known"
 
 
 class _Copied:
@@ -63,23 +66,27 @@ class Drafts:
         wrap(module.MHATokenToKVPool, "move_kv_cache", make)
 
     def _copied(self, pool, slots) -> None:
-        """Of each request its last page's tokens, once for each branch but the first."""
+        """Of each request its last page's tokens, once for each branch but the first. What is not
+        told is a gap: kernels read it."""
         batch, runner = self.drafting["batch"], self.drafting["draft_model_runner"]
-        backend = getattr(runner, "attn_backend", None)
-        if id(backend) not in self.backends.built:
+        backend, pools = getattr(runner, "attn_backend", None), self.backends.pools
+        known = [pools.of_tensor(k) for k in pool.k_buffer]
+        if None in known or not known:
             return
-        counts = [] if batch.seq_lens_cpu is None else [
-            int(length) % int(pool.page_size) * (int(self.drafting["topk"]) - 1)
-            for length in batch.seq_lens_cpu]
-        if sum(counts) != slots.numel():
-            return self.backends.left_out("move_kv_cache")
+        # Without lengths on the host: the preparation itself has just waited for the GPU's.
+        lengths = batch.seq_lens if batch.seq_lens_cpu is None else batch.seq_lens_cpu
+        others = int(self.drafting["topk"]) - 1
+        counts = [length % int(pool.page_size) * others for length in ints(lengths)]
+        if id(backend) not in self.backends.built or sum(counts) != slots.numel():
+            pools.settle()
+            return self.backends.recorder.emit("gap", why=UNTOLD, pools=[known[0][0]])
         told = SimpleNamespace(
             forward_mode=_Copied, batch_size=len(counts), extend_seq_lens_cpu=counts,
             rids=[one.rid for one in batch.reqs], req_pool_indices=batch.req_pool_indices)
-        for index, k in enumerate(pool.k_buffer):
-            layer = SimpleNamespace(layer_id=index + int(pool.start_layer or 0))
-            self.backends.launches.append(Forward(backend, layer, told))
+        windows = pool is getattr(backend.token_to_kv_pool, "swa_kv_pool", None)
+        for (_, _, layer), k in zip(known, pool.k_buffer):
+            self.backends.launches.append(Forward(backend, SimpleNamespace(layer_id=layer), told))
             try:
-                self.backends.store(k, slots, False)
+                self.backends.store(k, slots, windows)
             finally:
                 self.backends.launches.pop()

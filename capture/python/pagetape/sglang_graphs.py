@@ -19,10 +19,14 @@ def backends_of(runner) -> list:
 
 def padded(launch, batch):
     """Today's batch in the shapes of the one that was captured: what is behind its requests are
-    padding lanes."""
+    padding lanes. A prompt's graph is told without: how long its padding is no one says."""
+    extends = getattr(batch.forward_mode, "is_extend_without_speculative", None)
+    if extends is not None and extends():
+        return batch
     told = copy(launch.batch)
     rids, lanes = list(batch.rids), int(launch.batch.batch_size)
     told.rids = rids + [None] * (lanes - len(rids))
+    told.seq_lens_cpu = None  # Those of the capture are nobody's.
     if batch.seq_lens_cpu is not None:
         fill = launch.backend.get_cuda_graph_seq_len_fill_value()
         told.seq_lens_cpu = ints(batch.seq_lens_cpu)[:len(rids)] + [fill] * (lanes - len(rids))
@@ -56,10 +60,13 @@ class Replays:
     # runner_backend/full_cuda_graph_backend.py
     def graph_runners(self, module) -> None:
         """replay(shape_key, batch) of a graph runner: a draft's, unlike the target's, is in no pass
-        of its ModelRunner."""
+        of its ModelRunner. One without a backend of its own launches what the pass's has."""
         def make(original):
             def replay(graphs, shape_key, static_forward_batch, **kwargs):
-                self.forwarding.append((graphs._cuda_graph_runner, static_forward_batch))
+                runner = graphs._cuda_graph_runner
+                if not backends_of(runner):
+                    return original(graphs, shape_key, static_forward_batch, **kwargs)
+                self.forwarding.append((runner, static_forward_batch))
                 try:
                     return original(graphs, shape_key, static_forward_batch, **kwargs)
                 finally:

@@ -25,7 +25,8 @@ def planned(batch) -> int:
     has all that is read of a lane then, with the tokens that were drafted before."""
     if getattr(batch.spec_info, "kv_indptr", None) is None:
         return 0
-    return int(sys.modules["sglang.srt.runtime_context"].get_spec().speculative_num_steps)
+    context = sys.modules.get("sglang.srt.runtime_context")  # Earlier releases have none.
+    return 0 if context is None else int(context.get_spec().speculative_num_steps)
 
 
 class Kernels:
