@@ -40,8 +40,9 @@ class Graphs:
         def make_begin(original):
             def capture_begin(graph, *args, **kwargs):
                 setattr(graph, self._attribute, [])
-                self._now = graph
-                return original(graph, *args, **kwargs)
+                result = original(graph, *args, **kwargs)
+                self._now = graph  # Else nothing is captured.
+                return result
 
             return capture_begin
 

@@ -24,7 +24,7 @@ from . import recording, vllm_guard
 from .importhook import PostImportHooks, after, around, expect, observe, shield, wrap
 from .vllm_blocks import Blocks
 from .vllm_graphs import FullGraphs
-from .vllm_launches import Launches
+from .vllm_launches import Launches, metadata_of
 from .vllm_runners import First, Runner, Second
 
 DRIVEN = ("0.32.0",)  # Releases that it was run with.
@@ -379,10 +379,7 @@ def _forward():
 
 
 def _metadata_of(layer):
-    found = _forward().attn_metadata
-    if isinstance(found, list):  # by micro-batch or by draft step: the first one's
-        found = found[0] if found else None
-    return found.get(layer.layer_name) if isinstance(found, dict) else found
+    return metadata_of(_forward(), layer)
 
 
 def install(hooks: PostImportHooks, recorder) -> Hooks:

@@ -56,21 +56,20 @@ class Worker:
         self.name = name
         self.runner = runner
         self.layers: Dict[str, object] = {}  # layer's name -> as the trace has it
+        self.groups: List[Group] = []  # As block tables are; one without layers is another stage's.
         self.group_of: Dict[str, Group] = {}
         self.pool_at: Dict[int, List[Group]] = {}  # address of a K/V tensor -> its groups
         self.table_at: Dict[int, Group] = {}  # address of a block table -> its group
         self.forward: object = None  # the forward pass that the following is of
         self.told: Dict[tuple, object] = {}  # tables, rows and slots
         self.buffers: set = set()  # declared
+        self.others: Dict[int, int] = {}  # address of a table of no group's -> its number
         self.launches = 0
         self.steps = 0
 
-    def groups(self) -> List[Group]:
-        return list(dict.fromkeys(self.group_of.values()))
-
     def memory(self, group: Group) -> tuple:
         """Where the group's block table and its layers' K/V tensors stand now."""
-        table = self.runner.tables()[self.groups().index(group)]
+        table = self.runner.tables()[self.groups.index(group)]
         layers = self.runner.layers()
         tensors = [_tensor(layers.get(one)) for one in group.names]
         return (table.data_ptr(), *[one.data_ptr() for one in tensors if one is not None])
@@ -96,6 +95,7 @@ class Launches:
         groups = self.blocks.groups(config)
         name = self.recorder.name(runner.engines, "runner")
         worker = self._workers[id(runner.engines)] = Worker(name, runner)
+        worker.groups = groups
         self.recorder.emit("backend", backend=name, role="target",
                            **{"class": type(runner.engines).__name__})
         layers, shared = runner.layers(), runner.shared()
@@ -134,7 +134,7 @@ class Launches:
                                batch=len(lanes))
             worker.steps += 1
         worker.table_at = {one.data_ptr(): group
-                           for one, group in zip(worker.runner.tables(), worker.groups())}
+                           for one, group in zip(worker.runner.tables(), worker.groups)}
 
     def prepared(self, runner, batch) -> None:
         """The lanes of this step, where the runner makes an object of them."""
@@ -186,7 +186,7 @@ class Launches:
 
     def attention(self, layer, kv_cache, metadata, forward) -> None:
         worker, name = self._now, layer.layer_name
-        if not self._recorded(worker, name, metadata, forward):
+        if not self._recorded(worker, layer, metadata, forward):
             return
         bound = self._bound(worker, name, kv_cache)
         table = metadata.block_table
@@ -211,7 +211,7 @@ class Launches:
 
     def store(self, layer, kv_cache, slots, metadata, forward) -> None:
         worker, name = self._now, layer.layer_name
-        if slots is None or not self._recorded(worker, name, metadata, forward):
+        if slots is None or not self._recorded(worker, layer, metadata, forward):
             return
         bound = self._bound(worker, name, kv_cache)
         buffer, rows = self._slots(worker, worker.group_of[name], slots, metadata)
@@ -229,12 +229,18 @@ class Launches:
             made = worker.told[key] = self.recorder.made([launch], stream)
         self.recorder.launches(made, worker.layers[name], bound.address)
 
-    @staticmethod
-    def _recorded(worker: Optional[Worker], name: str, metadata, forward) -> bool:
-        if worker is None or name not in worker.group_of:
+    def _recorded(self, worker: Optional[Worker], layer, metadata, forward) -> bool:
+        if worker is None or layer.layer_name not in worker.group_of:
             return False
         if worker.forward is not forward:  # Tensors are written anew at the same addresses.
             worker.forward, worker.told = forward, {}
+        why = otherwise(layer, metadata)
+        if why:
+            key = ("left out", why, worker.group_of[layer.layer_name].pool)
+            if key not in worker.told:
+                worker.told[key] = why
+                self.unseen([layer], why)
+            return False
         return hasattr(metadata, "block_table") and hasattr(metadata, "seq_lens")
 
     def _bound(self, worker: Worker, name: str, tensor) -> Bound:
@@ -325,7 +331,10 @@ class Launches:
         if known is not None:
             return known
         space = group.pool if group is not None else None
-        buffer = f"{worker.name}.{space or 'unknown'}"
+        buffer = f"{worker.name}.{space}"
+        if group is None:
+            number = worker.others.setdefault(table.data_ptr(), len(worker.others))
+            buffer = f"{worker.name}.unknown{number or ''}"
         if lanes and lanes[0].length is None:
             known = worker.told[key] = self._rows_there(worker, metadata, lanes, buffer, space,
                                                         entry)
@@ -351,7 +360,7 @@ class Launches:
             buffer = f"{worker.name}.{group.pool}.slots"
             total = max((one.begin + one.new for one in lanes), default=0)
             left = slots.numel() - total
-            if left and getattr(metadata, "padded", False):
+            if left > 0 and getattr(metadata, "padded", False):
                 lanes.append(Lane(0, None, None, total, left))
                 total += left
             if self._tensors.takes(slots):
@@ -370,6 +379,24 @@ class Launches:
         if buffer not in worker.buffers:
             worker.buffers.add(buffer)
             self.recorder.emit("buffer", buffer=buffer)
+
+
+def metadata_of(forward, layer):
+    """What a pass says of the layer's batch; None: nothing."""
+    found = getattr(forward, "attn_metadata", None)
+    if isinstance(found, list):  # by micro-batch or by draft step: the first one's
+        found = found[0] if found else None
+    return found.get(layer.layer_name) if isinstance(found, dict) else found
+
+
+def otherwise(layer, metadata) -> str:
+    """Why a layer's lanes are not those of the batch; "": they are."""
+    if hasattr(metadata, "make_virtual_batches_block_table"):
+        return "launches of chunked local attention are not recorded"
+    kind = getattr(layer, "attn_type", None)
+    if getattr(kind, "value", kind) == "encoder_decoder":
+        return "launches of cross-attention are not recorded"
+    return getattr(metadata, "left_out", "")
 
 
 def _tensor(layer):

@@ -68,7 +68,14 @@ class First(Runner):
         return [str(req) for req in self.engines.input_batch.req_ids]
 
     def lanes(self) -> List[Tuple[str, int]]:
-        return [(str(req), self._asked.get(req, 0)) for req in self.engines.input_batch.req_ids]
+        """By what the runner prepared: it may have left out drafts that it was asked for."""
+        requests = self.engines.input_batch.req_ids
+        starts = getattr(self.engines.query_start_loc, "np", None)
+        if starts is None:
+            return [(str(req), self._asked.get(req, 0)) for req in requests]
+        begins = starts[:len(requests) + 1].tolist()
+        return [(str(req), end - begin)
+                for req, begin, end in zip(requests, begins, begins[1:])]
 
     def starts(self):
         starts = self.engines.query_start_loc
