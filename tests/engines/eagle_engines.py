@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Live tests of SGLang's EAGLE, as run_engines.py has the other drives: the draft worker, its
 multi-step backends and its graph runners are the releases', the attention kernels stand-ins (but
-for triton's), CUDA graphs those of drives/cpu_graphs.py."""
+for triton's), CUDA graphs those of drives/sglang_graphs_on_cpu.py."""
 import os
 import sys
 import unittest

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """vLLM's model runner V2, and CUDA graphs of both runners that hold attention, on a CPU, where
-Triton's kernels are interpreted and a graph is a call that is made again (graphs_on_cpu.py). What
-the launches are is known: those of the recording of V1 without graphs."""
+Triton's kernels are interpreted and a graph is a call that is made again (vllm_graphs_on_cpu.py).
+What the launches are is known: those of the recording of V1 without graphs."""
 import os
 import re
 import subprocess

@@ -14,8 +14,8 @@ $PAGETAPE_PAGE is the page size, 64 or 1. $PAGETAPE_TARGET=full is a target with
 $PAGETAPE_DRAFT=swa a draft with one.
 With $PAGETAPE_GRAPH the target's DecodeCudaGraphRunner, EAGLEDraftCudaGraphRunner and (but for fa3,
 of which a server captures none) EAGLEDraftExtendCudaGraphRunner capture and launch graphs
-(cpu_graphs.py) for three requests, of which two are there. $PAGETAPE_PLANT is `row`, `outside`
-or, in graphs, `padding`.
+(sglang_graphs_on_cpu.py) for three requests, of which two are there. $PAGETAPE_PLANT is `row`,
+`outside` or, in graphs, `padding`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from types import SimpleNamespace
 os.environ["PAGETAPE_BACKEND"] = os.environ.get("PAGETAPE_BACKEND") or "triton"
 os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
 
-import cpu_graphs  # noqa: E402
+import sglang_graphs_on_cpu  # noqa: E402
 import sglang_frozen_kv_mtp as mtp  # noqa: E402
 import standins  # noqa: E402
 import torch  # noqa: E402
@@ -420,7 +420,7 @@ def main() -> None:
     import pagetape
 
     if GRAPH:
-        cpu_graphs.install()
+        sglang_graphs_on_cpu.install()
     cls, held = mtp.backend_class(
         speculative_algorithm="EAGLE", speculative_eagle_topk=TOPK, max_running_requests=mtp.ROWS,
         **graph_config())
@@ -429,7 +429,7 @@ def main() -> None:
     standins.install_absent("fastapi", "uvicorn", "setproctitle")  # A server, which is imported.
     session = pagetape.active()
     if GRAPH:
-        cpu_graphs.compare_where_they_are()
+        sglang_graphs_on_cpu.compare_where_they_are()
     engine = Engine(cls, session.sglang if session else None)
     if os.environ.get("PAGETAPE_PLANT"):
         PLANTS[os.environ["PAGETAPE_PLANT"]](engine)

@@ -10,8 +10,8 @@ by vLLM's interface for such; some of them are accepted.
 With $PAGETAPE_RUNNER 2 the worker's runner is V2, which takes no drafts of others: they are vLLM's
 own, of what stood in the text before. On a CPU its Triton kernels are interpreted. With
 $PAGETAPE_GRAPH steps that just decode are CUDA graphs; on a CPU, what stands for them
-(graphs_on_cpu.py). A cell or a slot is then planted in such a step. With $PAGETAPE_COMPARED a CPU's
-tables, lengths and slots are compared by the library where they are, as a GPU's.
+(vllm_graphs_on_cpu.py). A cell or a slot is then planted in such a step. With $PAGETAPE_COMPARED a
+CPU's tables, lengths and slots are compared by the library where they are, as a GPU's.
 
 $PAGETAPE_PLANT says what else is done:
   async   no drafts; the scheduler is a step ahead of the worker
@@ -58,9 +58,9 @@ if os.environ.get("PAGETAPE_COMPARED"):
     Tensors.takes = lambda tensors, _tensor: tensors.recorder.native() is not None
 GRAPH = bool(os.environ.get("PAGETAPE_GRAPH"))
 if GRAPH and not ON_GPU:
-    import graphs_on_cpu
+    import vllm_graphs_on_cpu
 
-    graphs_on_cpu.install()
+    vllm_graphs_on_cpu.install()
 
 from vllm.engine.arg_utils import EngineArgs  # noqa: E402
 from vllm.sampling_params import SamplingParams  # noqa: E402
@@ -141,7 +141,7 @@ def engine(plant: str) -> EngineCore:
             speculative_config=None if plant in ("async", "plain") else drafts)
         config = arguments.create_engine_config()
         if GRAPH and not ON_GPU:
-            graphs_on_cpu.configure(config)
+            vllm_graphs_on_cpu.configure(config)
         core = EngineCore(config, UniProcExecutor, log_stats=False)
     worker = core.model_executor.driver_worker.worker
     if V2 and not ON_GPU:  # As workers for GPUs do it: requests and blocks of no scheduler's.
@@ -151,7 +151,7 @@ def engine(plant: str) -> EngineCore:
         SamplingParams.for_sampler_warmup = lambda: SamplingParams(temperature=0.0)
         warmup_kernels(worker.model_runner, worker.execute_model, worker.sample_tokens)
     if GRAPH and not ON_GPU:
-        capture = graphs_on_cpu.capture_second if V2 else graphs_on_cpu.capture_first
+        capture = vllm_graphs_on_cpu.capture_second if V2 else vllm_graphs_on_cpu.capture_first
         capture(worker.model_runner)
     return core
 
@@ -344,7 +344,7 @@ def run(core: EngineCore, plant) -> str:
         core.post_step(executed)
         new += sum(len(one.new_token_ids)
                    for each in (outputs or {}).values() for one in each.outputs)
-    launched = f", {graphs_on_cpu.Graph.launches} in a graph" if GRAPH and not ON_GPU else ""
+    launched = f", {vllm_graphs_on_cpu.Graph.launches} in a graph" if GRAPH and not ON_GPU else ""
     return f"{PROMPTS} requests, {new} new tokens, {steps} steps{launched}"
 
 
