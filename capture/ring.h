@@ -151,7 +151,7 @@ struct RingClaim {
   std::size_t bytes = 0;
 };
 
-inline constexpr std::size_t kPrefetchBytes = 512;
+inline constexpr std::size_t kLineBytes = 64, kPrefetchBytes = 2048;
 
 // The writers' side: every function may be called from any thread.
 class RingWriter : public internal::RingMemory {
@@ -166,8 +166,6 @@ class RingWriter : public internal::RingMemory {
     const std::size_t size = bytes + sizeof(std::uint64_t);
     const std::uint64_t head = header_->head.load(std::memory_order_acquire);
     const std::uint64_t position = std::max(header_->tail.load(std::memory_order_relaxed), head);
-    // What the reader gave back is in its cache: a later claim need not wait for it.
-    internal::prefetch_to_write(at(position + kPrefetchBytes));
     const std::size_t behind = data_bytes_ - (position & (data_bytes_ - 1));
     if (size <= behind && position + size - head <= data_bytes_) [[likely]] {
       std::uint64_t found = free_mark(position);
@@ -175,6 +173,12 @@ class RingWriter : public internal::RingMemory {
           internal::ring_word(internal::kClaimed, size, internal::thread_id());
       if (take_word(position, found, mine)) [[likely]] {
         header_->tail.store(position + size, std::memory_order_relaxed);
+        // What the reader gave back is in its cache: a later claim need not wait for it.
+        const std::uint64_t ahead = position + kPrefetchBytes;
+        for (std::uint64_t line = (ahead + kLineBytes - 1) & ~(kLineBytes - 1); line < ahead + size;
+             line += kLineBytes) {
+          internal::prefetch_to_write(at(line));
+        }
         return {at(position) + sizeof(std::uint64_t), position, bytes};
       }
     }
