@@ -67,8 +67,11 @@ class PagedWrapper:
 
 
 class Batch:
+    spec_info = None
+
     def __init__(self, rows):
         self.req_pool_indices = torch.tensor(rows, device=DEVICE)
+        self.batch_size = len(rows)
 
 
 class Launches(unittest.TestCase):
