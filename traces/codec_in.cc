@@ -65,7 +65,7 @@ void FieldIn<OptNumber>::get(In& in, OptNumber& value) {
 bool SlotsIn::open(In& in, schema::SlotLists::Reader lists, std::uint64_t slots,
                    std::uint64_t some) {
   in.slots += slots;
-  if (!in.need(in.slots <= kMaxSegmentSlots, "a segment has too many slots (M20)")) return false;
+  if (!in.need(in.slots <= kMaxSegmentSlots, kManySlots)) return false;
   by_runs_ = lists.getRuns();
   at_ = split_ = 0;
   if (!by_runs_) return in.need(values_.open_values(lists.getValues(), slots), kBadCount);
@@ -129,110 +129,6 @@ void TableCellsIn::get(In& in, ev::Table& table) {
   if (!in.need(apply(in, contents, at, n), "runs of table cells do not fit (M14)")) return;
   const PageId* cells = contents.cells.data() + at;
   table.pages.assign(cells, cells + n);
-}
-
-bool RowsIn::open_fields(In& in, capnp::AnyStruct::Reader any, capnp::StructSchema schema,
-                         const Limits& field, std::size_t cells) {
-  good_ = false;  // Names are numbers of the segment.
-  ++segment_;
-  if (!columns_.open_fields(in, any, schema, field, cells)) return false;
-  slots_alone_ = true;
-  columns_.each_column([&]<class M>(std::size_t, auto& column, M ev::Row::*) {
-    bool good = true;
-    if constexpr (std::is_same_v<M, std::optional<Slots>>) {
-      good = !column.counts.elided();
-    } else if constexpr (requires { column.counts; }) {
-      good = column.counts.elided();
-    } else if constexpr (!std::is_same_v<M, Name>) {
-      good = column.column.elided() && column.may_be_elided;
-    }
-    slots_alone_ = slots_alone_ && good;
-    return true;
-  });
-  return true;
-}
-
-bool RowsIn::refresh(std::size_t n) {
-  bool same = good_ && n == last_.rows.size();
-  columns_.each_column([&](std::size_t i, auto& column, auto) {
-    if constexpr (requires { column.counts; }) {
-      same = same && column.counts.elided();
-    } else if (!column.column.elided()) {
-      cells_[i].resize(n);
-      same = column.column.refresh(cells_[i].data(), n) && same;
-    }
-    return true;
-  });
-  return same;
-}
-
-void RowsIn::take_own() {
-  if (last_.rows.shared()) std::swap(last_, spare_);
-  if (last_.rows.shared() || last_.segment != segment_) last_.rows = {};
-  last_.segment = segment_;
-}
-
-void RowsIn::read_slots(In& in, std::size_t n) {
-  take_own();
-  ev::SlotLanes& lanes = last_.rows.renew_slot_lanes();
-  lanes.reqs.resize(n);
-  lanes.ends.resize(n);
-  lanes.runs.clear();
-  std::vector<std::size_t> without;  // Lanes that have no slots, not even an empty list of them.
-  columns_.each_column([&]<class M>(std::size_t, auto& column, M ev::Row::*) {
-    if constexpr (std::is_same_v<M, Name>) {
-      column.get_each(
-          in, n, [to = lanes.reqs.data()](std::size_t i) -> auto& { return to[i]; }, false);
-    } else if constexpr (std::is_same_v<M, std::optional<Slots>>) {
-      column.counts.each(n, [&](std::size_t i, std::int64_t count) {
-        if (count == 0) [[unlikely]]
-          without.push_back(i);
-        // A list may be absent: counts are one more.
-        if (count > 1) {
-          column.values.take(in, static_cast<std::uint64_t>(count - 1),
-                             [&lanes](const ev::SlotRun& run) { lanes.runs.push_back(run); });
-        }
-        lanes.ends.data()[i] = static_cast<std::uint32_t>(lanes.runs.size());
-      });
-    }
-    return true;
-  });
-  if (without.empty()) return;
-  std::vector<ev::Row>& list = last_.rows.edit();
-  for (const std::size_t i : without) list[i].slots.reset();
-}
-
-void RowsIn::read(In& in, std::size_t n) {
-  take_own();
-  std::vector<ev::Row>& list = last_.rows.renew();
-  list.resize(n);
-  columns_.each_column([&](std::size_t i, auto& column, auto member) {
-    if constexpr (requires { column.counts; }) {
-      if (column.counts.elided()) return true;
-      column.get_each(
-          in, n, [&](std::size_t k) -> auto& { return list.data()[k].*member; });
-    } else if (column.column.elided()) {
-      in.doubtful |= n > 0 && !column.may_be_elided;
-    } else {
-      const Limits limits = *column.limits;
-      for (std::size_t k = 0; k < n; ++k) {
-        in.doubtful |= !take_cell(in, cells_[i].data()[k], limits, list.data()[k].*member);
-      }
-    }
-    return true;
-  });
-}
-
-void RowsIn::get(In& in, std::size_t n, ev::Rows& rows) {
-  if (slots_alone_) {
-    read_slots(in, n);
-  } else if (!refresh(n)) {
-    const bool doubtful = std::exchange(in.doubtful, false);
-    read(in, n);
-    good_ = !in.doubtful && in.error == nullptr;
-    in.doubtful |= doubtful;
-  }
-  rows = last_.rows;
 }
 
 bool FieldIn<ev::Launch>::open_fields(In& in, capnp::AnyStruct::Reader any,

@@ -14,7 +14,7 @@ namespace {
 // What an event takes at most: bytes before compression, and what the limits count.
 struct Cost {
   const Names& names;
-  std::uint64_t bytes = 0, elements = 0, table_cells = 0;
+  std::uint64_t bytes = 0, elements = 0, table_cells = 0, slots = 0;
 
   void text(Name name) { bytes += name == kNone ? 0 : names.text(name).size() + 16; }
 
@@ -42,6 +42,7 @@ struct Cost {
     bytes += 8;
     if constexpr (internal::kOneOf<E, std::int64_t, PageId, SlotId>) {
       bytes += 8 * list.size();
+      if constexpr (std::is_same_v<E, SlotId>) slots += list.size();
     } else {
       if constexpr (!Cell<E>) elements += list.size();
       for (const E& element : list) add(element);
@@ -282,12 +283,13 @@ SegmentEncoder::Fit SegmentEncoder::fit(const Event& event) const {
   // Room for what does not grow with the events: the structures of the columns.
   constexpr std::uint64_t kRoom = kMaxBodyBytes - (1u << 20);
   if (cost.bytes > kRoom || cost.elements > kMaxEventElements ||
-      cost.table_cells > kMaxSegmentTableCells) {
+      cost.table_cells > kMaxSegmentTableCells || cost.slots > kMaxSegmentSlots) {
     return Fit::kNever;
   }
   // `out.bytes` has 4 for a cell, which may take 8.
   const bool fits = 2 * out.bytes + cost.bytes <= kRoom &&
                     out.elements + cost.elements <= kMaxSegmentElements &&
+                    out.slots + cost.slots <= kMaxSegmentSlots &&
                     out.table_cells + cost.table_cells <= kMaxSegmentTableCells;
   return fits ? Fit::kFits : Fit::kNotNow;
 }
@@ -299,7 +301,7 @@ bool SegmentEncoder::surely_fits(const EventView& view) const {
   // Mostly so: neither is the segment nearly full, nor is there much in the event.
   if (!launch && !view.lanes && view.n < 1u << 16 && a_name < 1u << 20 &&
       out.bytes < kMaxBodyBytes / 4 && out.elements < kMaxSegmentElements / 2 &&
-      out.table_cells < kMaxSegmentTableCells / 2) {
+      out.table_cells < kMaxSegmentTableCells / 2 && out.slots < kMaxSegmentSlots / 2) {
     return true;
   }
   const std::uint64_t lanes = view.lanes ? view.lanes->n : 0;
@@ -320,7 +322,7 @@ bool SegmentEncoder::surely_fits(const EventView& view) const {
   constexpr std::uint64_t kRoom = kMaxBodyBytes - (1u << 20);
   return lanes < kMaxEventElements && list < kMaxEventElements && 2 * out.bytes + bytes <= kRoom &&
          out.elements + list + lanes < kMaxSegmentElements &&
-         out.table_cells + list < kMaxSegmentTableCells;
+         out.table_cells + list < kMaxSegmentTableCells && out.slots + list < kMaxSegmentSlots;
 }
 
 void SegmentEncoder::add(const Event& event) {

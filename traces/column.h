@@ -58,6 +58,23 @@ class ColumnOut {
   }
   void clear() { lead_ = size_ = 0; }
 
+  // Whether the n cells from `at` on, which are there, are of(0), of(1), …
+  template <class F>
+  bool holds(std::size_t at, std::size_t n, F&& of) const {
+    constexpr std::size_t kAtOnce = 64;
+    std::int64_t differ = 0;
+    for (std::size_t i = 0; i < n && differ == 0;) {
+      const std::size_t stop = std::min(n, i + kAtOnce);
+      if (at + i >= lead_) {
+        const std::int64_t* cells = cells_.data() + (at - lead_);
+        for (; i < stop; ++i) differ |= cells[i] ^ of(i);
+      } else {
+        for (; i < stop; ++i) differ |= (*this)[at + i] ^ of(i);
+      }
+    }
+    return differ == 0;
+  }
+
   std::size_t size() const { return lead_ + size_; }
   std::int64_t operator[](std::size_t i) const {
     return i < lead_ ? fallback_ : cells_.data()[i - lead_];

@@ -126,6 +126,10 @@ inline constexpr int kLowSlotBits = 6;
 // More than a writer puts in one, whose slots may take 8 bytes each (kMaxBodyBytes).
 inline constexpr std::uint64_t kMaxSegmentSlots = std::uint64_t{1} << 23;
 
+// The lanes of a launch may be those of one of so many lists told before it (M21). Layers over two
+// pools take turns with two lists of slots, and a draft's come between.
+inline constexpr std::size_t kToldLanes = 4;
+
 // The version of the event model that this code writes and knows.
 inline constexpr std::uint32_t kModelFormat = 1;
 

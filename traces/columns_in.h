@@ -48,6 +48,7 @@ struct In {
 };
 
 inline constexpr char kNot32Bits[] = "a page or layer does not fit 32 bits, or is absent (M12)";
+inline constexpr char kManySlots[] = "a segment has too many slots (M20)";
 inline constexpr char kBadSize[] = "a column has not one cell for each value (M9)";
 inline constexpr char kBadCount[] = "counts are out of range, or are not those of the values (M10)";
 
@@ -450,34 +451,43 @@ class Ahead {
   std::size_t cells_ = 0;
 };
 
-// The lanes of launches. One has mostly those of the launch before: then it gets the same list.
+// The lanes of launches. One has mostly those of a launch before: then it gets the same list.
 class RowsIn {
  public:
+  // Adds up the lanes that stand there, and all: those told again, too. False where a count is none
+  // (M10), or is of a list before that there is not (M21).
+  static bool count(In& in, ColumnIn counts, std::size_t cells, bool may_be_absent,
+                    std::uint64_t& there, std::uint64_t& all);
+
   bool open_fields(In& in, capnp::AnyStruct::Reader any, capnp::StructSchema schema,
                    const Limits& field, std::size_t cells);
   void get(In& in, std::size_t n, ev::Rows& rows);
+  // Those of the list so many lists before.
+  void again(In& in, std::size_t back, ev::Rows& rows);
 
  private:
   static constexpr std::size_t kFields = std::tuple_size_v<decltype(FieldIn<ev::Row>::columns)>;
 
+  struct Kept {
+    ev::Rows rows;
+    std::uint64_t segment = 0;  // Of which it was read: there, what it lacks is lacking for good.
+    std::uint64_t slots = 0;
+    bool good = false;  // Its values are within their limits.
+  };
+  Kept& list_before(std::size_t back) { return kept_[(told_ - back) % kToldLanes]; }
+
   // Takes the cells of the next n lanes. True where they are those of the last list.
   bool refresh(std::size_t n);
-  void read(In& in, std::size_t n);
+  void read(In& in, std::size_t n, ev::Rows& rows);
   // The same where slots_alone_.
-  void read_slots(In& in, std::size_t n);
-  // A list that no one else holds, or none.
-  void take_own();
+  void read_slots(In& in, std::size_t n, ev::Rows& rows);
 
   FieldIn<ev::Row> columns_;
   std::array<std::vector<std::int64_t>, kFields> cells_;  // Of the last list, by field.
-  // A list, and the segment of which it was read: there, what it lacks is lacking for good.
-  struct Kept {
-    ev::Rows rows;
-    std::uint64_t segment = 0;
-  };
-  Kept last_, spare_;
+  std::array<Kept, kToldLanes> kept_;                     // The last ones, in turn.
+  std::size_t told_ = 0;                                  // Lists of the segment.
   std::uint64_t segment_ = 0;
-  bool good_ = false;         // The last list's values are within their limits.
+  bool slots_ = false;        // Some lane has a list of them.
   bool slots_alone_ = false;  // Lanes say no more than a request and slots.
 };
 
@@ -498,18 +508,25 @@ struct FieldIn<M> {
     const auto pointers = any.getPointerSection();
     const std::uint16_t slot = slot_of(schema, "counts").index;
     const auto pointer = slot < pointers.size() ? pointers[slot] : capnp::AnyPointer::Reader();
-    std::uint64_t total = 0;
-    if (!in.need(counts.open(pointer.getAs<schema::Column>(), cells, 0), kBadSize) ||
-        !in.need(counts.sum(cells, kMayBeAbsent, total), kBadCount)) {
-      return false;
+    std::uint64_t total = 0, all = 0;
+    if (!in.need(counts.open(pointer.getAs<schema::Column>(), cells, 0), kBadSize)) return false;
+    if constexpr (kLanes) {
+      if (!RowsIn::count(in, counts, cells, kMayBeAbsent, total, all)) return false;
+    } else {
+      if (!in.need(counts.sum(cells, kMayBeAbsent, total), kBadCount)) return false;
+      all = total;
     }
-    in.elements += total;
+    in.elements += all;
     return in.need(in.elements <= kMaxSegmentElements, "a segment has too many elements (M13)") &&
            of.open_fields(in, any, schema, field, total);
   }
   void get(In& in, M& value) {
     if (in.error != nullptr) return;
-    auto n = static_cast<std::size_t>(counts.next());
+    const std::int64_t count = counts.next();
+    if constexpr (kLanes) {
+      if (count < 0) return of.again(in, static_cast<std::size_t>(-count), lanes_of(value));
+    }
+    auto n = static_cast<std::size_t>(count);
     if constexpr (kMayBeAbsent) {
       if (n-- == 0) return value.reset();
     }
@@ -522,14 +539,18 @@ struct FieldIn<M> {
       if (n == 0) return value.reset();
       if (!value) value.emplace();
       of.get(in, *value);
-    } else if constexpr (std::is_same_v<M, ev::Rows>) {
-      of.get(in, n, value);
     } else if constexpr (kLanes) {
-      of.get(in, n, value ? *value : value.emplace());
+      of.get(in, n, lanes_of(value));
     } else {
       of.get_each(
           in, n, [to = resized(value, n).data()](std::size_t i) -> auto& { return to[i]; });
     }
+  }
+
+ private:
+  static ev::Rows& lanes_of(ev::Rows& value) { return value; }
+  static ev::Rows& lanes_of(std::optional<ev::Rows>& value) {
+    return value ? *value : value.emplace();
   }
 };
 

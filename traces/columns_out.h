@@ -46,13 +46,13 @@ class Out {
     for (const Name name : strings_) local_[raw(name)] = 0;
     strings_.clear();
     history.clear();
-    bytes = elements = table_cells = 0;
+    bytes = elements = table_cells = slots = 0;
   }
 
   std::int64_t rank = kAbsentCell;  // Of the event at hand.
   TableHistory history;
   std::uint64_t bytes = 0;  // About what the columns take before compression: 4 bytes a cell.
-  std::uint64_t elements = 0, table_cells = 0;
+  std::uint64_t elements = 0, table_cells = 0, slots = 0;  // Those told again counted again.
 
  private:
   std::int64_t add(Name name) {
@@ -103,6 +103,11 @@ struct FieldOut<M> {
     if (values == nullptr) return column.fill(n, to_cell(out, M()));
     column.append(std::span(values, n), [&out](E v) { return to_cell(out, M(v)); });
   }
+  // Whether the cells from `at` on are those of the n values of(0), of(1), …
+  template <class F>
+  bool holds(Out& out, std::size_t at, std::size_t, std::size_t n, F&& of) const {
+    return column.holds(at, n, [&](std::size_t i) { return to_cell(out, M(of(i))); });
+  }
   void write(capnp::AnyPointer::Builder p, capnp::StructSchema) const { column.write(p); }
   void clear() { column.clear(); }
 };
@@ -119,6 +124,7 @@ struct FieldOut<M> {
   template <class E>
   void put(Out& out, std::span<const E> list, std::int64_t bias = 0) {
     out.bytes += 4 + 4 * list.size();
+    if constexpr (std::is_same_v<Element<M>, SlotId>) out.slots += list.size();
     counts.push(static_cast<std::int64_t>(list.size()) + bias);
     values.append(list, [&out](E value) { return to_cell(out, value); });
   }
@@ -139,6 +145,23 @@ struct FieldOut<M> {
   void put_absent(Out& out, std::size_t n) {
     out.bytes += 4 * n;
     counts.fill(n, 0);
+  }
+  // Whether the n lists from `at` on, with values from `first` on, are those of of(0), of(1), …,
+  // which may be absent.
+  template <class F>
+  bool holds(Out& out, std::size_t at, std::size_t first, std::size_t n, F&& of) const {
+    const auto count = [&of](std::size_t i) {
+      return of(i) ? static_cast<std::int64_t>(of(i)->size()) + 1 : 0;
+    };
+    if (!counts.holds(at, n, count)) return false;
+    for (std::size_t i = 0; i < n; ++i) {
+      if (!of(i)) continue;
+      const auto& list = *of(i);
+      const auto cell = [&](std::size_t k) { return to_cell(out, list[k]); };
+      if (!values.holds(first, list.size(), cell)) return false;
+      first += list.size();
+    }
+    return true;
   }
   void write(capnp::AnyPointer::Builder p, capnp::StructSchema) const {
     if constexpr (std::is_same_v<Element<M>, SlotId>) {
@@ -249,25 +272,113 @@ struct FieldOut<T> {
   }
 };
 
+// The lanes of launches. Those of one of the last few lists are not told again.
+class LanesOut {
+ public:
+  // Returns what stands for them in the column of counts: how many they are and `bias`, or which
+  // list before has them (M21).
+  std::int64_t put(Out& out, const auto& lanes, std::size_t n, std::int64_t bias) {
+    out.elements += n;
+    for (std::size_t back = 1; back <= std::min(told_, kToldLanes); ++back) {
+      const Told& told = list_before(back);
+      if (told.lanes != n || !same(out, told, lanes)) continue;
+      out.slots += told.slots;
+      return -static_cast<std::int64_t>(back);
+    }
+    if (n > 0) tell(out, lanes, n);
+    return static_cast<std::int64_t>(n) + bias;
+  }
+  void write_fields(capnp::AnyStruct::Builder any, capnp::StructSchema schema) const {
+    columns_.write_fields(any, schema);
+  }
+  void clear() {
+    columns_.clear();
+    told_ = at_ = 0;
+  }
+
+ private:
+  // A list: where its lanes begin, and the values of each field that is of lists.
+  struct Told {
+    std::size_t lanes = 0, at = 0;
+    std::uint64_t slots = 0;
+    std::array<std::size_t, std::tuple_size_v<decltype(FieldOut<ev::Row>::columns)>> values{};
+  };
+  Told& list_before(std::size_t back) { return lists_[(told_ - back) % kToldLanes]; }
+
+  void tell(Out& out, const auto& lanes, std::size_t n) {
+    Told& told = lists_[told_++ % kToldLanes];
+    told.lanes = n;
+    told.at = std::exchange(at_, at_ + n);
+    FieldOut<ev::Row>::each(columns_.columns, [&](auto& column, const auto&, std::size_t i) {
+      if constexpr (requires { column.values; }) told.values[i] = column.values.size();
+    });
+    const std::uint64_t slots = out.slots;
+    put_all(out, lanes);
+    told.slots = out.slots - slots;
+  }
+  void put_all(Out& out, std::span<const ev::Row> lanes) {
+    for (const ev::Row& lane : lanes) columns_.put(out, lane);
+  }
+  // By column: a lane's lists are those of which a view says nothing.
+  void put_all(Out& out, const LanesView& lanes) {
+    FieldOut<ev::Row>::each(
+        columns_.columns, [&]<class R>(auto& column, const Field<ev::Row, R>& field, std::size_t) {
+          if constexpr (Cell<R>) {
+            column.put_all(out, lanes.column(field.member), lanes.n);
+          } else {
+            column.put_absent(out, lanes.n);
+          }
+        });
+  }
+
+  bool same(Out& out, const Told& told, std::span<const ev::Row> lanes) const {
+    bool all = true;
+    FieldOut<ev::Row>::each(
+        columns_.columns, [&](const auto& column, const auto& field, std::size_t i) {
+          const auto of = [ lanes, &field ](std::size_t k) -> const auto& {
+            return lanes[k].*field.member;
+          };
+          all = all && column.holds(out, told.at, told.values[i], told.lanes, of);
+        });
+    return all;
+  }
+  bool same(Out& out, const Told& told, const LanesView& lanes) const {
+    bool all = true;
+    FieldOut<ev::Row>::each(columns_.columns, [&]<class R>(const auto& column,
+                                                           const Field<ev::Row, R>& field,
+                                                           std::size_t) {
+      if constexpr (Cell<R>) {
+        const auto* const values = lanes.column(field.member);
+        all = all &&
+              (values != nullptr
+                   ? column.holds(out, told.at, 0, told.lanes,
+                                  [values](std::size_t k) { return values[k]; })
+                   : column.holds(out, told.at, 0, told.lanes, [](std::size_t) { return R(); }));
+      } else {
+        all = all && column.counts.holds(told.at, told.lanes, [](std::size_t) { return 0; });
+      }
+    });
+    return all;
+  }
+
+  FieldOut<ev::Row> columns_;
+  std::array<Told, kToldLanes> lists_;  // The last ones, in turn.
+  std::size_t told_ = 0;                // Lists in all.
+  std::size_t at_ = 0;                  // Lanes in them.
+};
+
 // Lists and options of structures: how many, then their fields one after another.
 template <StructureList M>
 struct FieldOut<M> {
+  static constexpr bool kLanes = std::is_same_v<Element<M>, ev::Row>;
+
   ColumnOut counts;
-  FieldOut<Element<M>> of;
+  std::conditional_t<kLanes, LanesOut, FieldOut<Element<M>>> of;
 
   void put(Out&, Absent) { counts.push(0); }
-  // Rows by column: a row's lists are those of which a view says nothing.
   void put(Out& out, const LanesView& lanes, std::int64_t bias = 0) {
-    counts.push(static_cast<std::int64_t>(lanes.n) + bias);
     out.bytes += 4;
-    out.elements += lanes.n;
-    of.each(of.columns, [&]<class R>(auto& column, const Field<ev::Row, R>& field, std::size_t) {
-      if constexpr (Cell<R>) {
-        column.put_all(out, lanes.column(field.member), lanes.n);
-      } else {
-        column.put_absent(out, lanes.n);
-      }
-    });
+    counts.push(of.put(out, lanes, lanes.n, bias));
   }
   void put(Out& out, const std::optional<LanesView>& lanes) {
     lanes ? put(out, *lanes, 1) : put(out, Absent());
@@ -281,10 +392,14 @@ struct FieldOut<M> {
 
   template <class E>
   void put(Out& out, std::span<const E> list, std::int64_t bias = 0) {
-    counts.push(static_cast<std::int64_t>(list.size()) + bias);
     out.bytes += 4;
-    out.elements += list.size();
-    for (const E& element : list) of.put(out, element);
+    if constexpr (kLanes) {
+      counts.push(of.put(out, list, list.size(), bias));
+    } else {
+      counts.push(static_cast<std::int64_t>(list.size()) + bias);
+      out.elements += list.size();
+      for (const E& element : list) of.put(out, element);
+    }
   }
   template <class E>
   void put(Out& out, const std::vector<E>& list) {

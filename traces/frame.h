@@ -20,7 +20,7 @@ using Bytes = std::span<const unsigned char>;
 
 // As PNG's: not text, and a conversion of line ends breaks it.
 inline constexpr std::string_view kTraceMagic = "\x89PTAPE\r\n";
-inline constexpr std::uint32_t kFileVersion = 2;
+inline constexpr std::uint32_t kFileVersion = 3;
 inline constexpr std::uint64_t kFileHeaderBytes = 16;
 inline constexpr std::uint64_t kFrameHeaderBytes = 32;
 inline constexpr std::uint64_t kTailBytes = 24;

@@ -19,7 +19,8 @@
 #   M8  A kind is known, unless `format` is newer than the reader.
 #   M9  A column is elided or has one cell for each value; values of lists and splits never are.
 #   M10 The counts of a list or structure are 0 to 2^32 and add up, below 2^64, to the number of its
-#       values: one less each that is not 0, where it may be absent (of slots told by runs: M19).
+#       values: one less each that is not 0, where it may be absent (of slots told by runs: M19, of
+#       lanes: M21).
 #   M11 A name is 0 or the number of a string of this segment.
 #   M12 Page ids and layers fit 32 bits, flags are 0 or 1, a launch's kind is 0, 1 or 2.
 #   M13 One event has at most 2^18 elements in its lists of structures; a segment at most 2^26.
@@ -32,7 +33,9 @@
 #   M19 Slots told by runs: there is a value of 58 bits, and a low part from 0 to 63, for each list
 #       that is not empty and for each split; splits ascend, and each lies within a list, behind its
 #       first slot.
-#   M20 The slots in the lists of a segment are at most 2^23.
+#   M20 The slots in the lists of a segment are at most 2^23; those of lanes told again count again.
+#   M21 A count of lanes that is -k, k from 1 to 4, says: those of the kth last list in the column
+#       that stands there and is not empty. There is one.
 
 @0xdb7f88c87f1c184c;
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # The columns of each kind of event: the second half of the schema (trace.capnp is the first, and
-# numbers the musts, M1 to M20). A structure has one column for each field of the text form, under
+# numbers the musts, M1 to M21). A structure has one column for each field of the text form, under
 # the same name in camel case; a test holds it to the events' own lists of fields.
 
 @0xd2704d79adabd909;
@@ -429,9 +429,9 @@ struct Attention {
 }
 
 struct Rows {
-  # Lanes of a launch.
-
-  counts @0 :Column;    # Of each launch; of `graph_launch` 0: absent, n + 1: n. At most 2^18 (M13).
+  # Lanes of a launch. Counts are of each: n; of `graph_launch` 0: absent, n + 1: n (M10, M13).
+  # Layers that share lanes tell them once: -k has those of the kth last list (M21).
+  counts @0 :Column;    # [-4, 2^18 + 1]; below 0 since version 3 of the file.
   req @1 :Names;        # Request; none: padding.
   len @2 :OptInts;      # Tokens, the new ones included; [0, 2^47); absent: the `lens` buffer's.
   pages @3 :PageLists;  # Entries, inline: ids, any.

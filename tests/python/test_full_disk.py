@@ -8,8 +8,8 @@ import unittest
 from test_record import PAGETAPE, Recording
 
 ENGINE = [PAGETAPE, "synth", "--live", "--requests"]
-TWO_SEGMENTS = [*ENGINE, "120", "--pace", "0"]  # Of its events; the first one finds room.
-FILE_BYTES = 700_000
+TWO_SEGMENTS = [*ENGINE, "160", "--pace", "0"]  # Of its events; the first one finds room.
+FILE_BYTES = 900_000
 
 
 def without_completions(lines):

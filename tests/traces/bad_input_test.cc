@@ -291,6 +291,35 @@ TEST(BadInput, M20SlotsThatCostNothingInTheFileAreLimited) {
   });
 }
 
+TEST(BadInput, M21LanesToldAgainMustHaveBeenTold) {
+  const auto counts = [](std::initializer_list<std::int64_t> values) {
+    return [values](auto, auto c) {
+      auto rows = c.getAttention().getRows();
+      set_longs(rows.initCounts(), values);
+    };
+  };
+  const std::vector<const char*> two = {kLaunch, kLaunch};
+  EXPECT_EQ(error_of(two, counts({1, -1})), "");
+  EXPECT_EQ(error_of({kLaunch, kLaunch, kLaunch}, counts({1, 0, -1})), "");
+  for (const std::int64_t back :
+       {std::int64_t{-2}, std::int64_t{-4}, std::int64_t{-5}, INT64_MIN + 1, INT64_MIN}) {
+    expect_must("(M21)", two, counts({1, back}));
+  }
+  expect_must("(M21)", two, counts({-1, 1}));
+  expect_must("(M21)", {kLaunch, kLaunch, kLaunch}, counts({0, -1, 1}));
+  const char* other = R"({"ev":"attention","backend":"b","layer":1,"table":"t",
+        "rows":[{"req":"A","len":2,"row":0}]})";
+  EXPECT_EQ(error_of({kLaunch, other, kLaunch}, counts({1, 1, -2})), "");
+  expect_must("(M21)", {kLaunch, other, kLaunch}, counts({1, 1, -3}));
+  // Of launches that may say nothing of lanes.
+  const char* graph = R"({"ev":"graph_launch","graph":"g","rows":[{"req":"A","row":0}]})";
+  const char* bare = R"({"ev":"graph_launch","graph":"g"})";
+  EXPECT_EQ(error_of({graph, bare, graph}, [](auto, auto) {}), "");
+  expect_must("(M21)", {bare, graph}, [](auto, auto c) {
+    set_bytes(c.getGraphLaunch().getRows().initCounts(), {0, -1});
+  });
+}
+
 TEST(BadInput, RunsThatLeaveTheRangeOfSlotsAreFound) {
   const auto error_with = [](const char* line, std::int64_t high, std::int64_t low) {
     return error_of({line}, [&](auto, auto c) {
@@ -375,7 +404,16 @@ TEST(BadInput, EventsBeforeAValueOutsideItsLimitsAreGiven) {
       "rows":[{"req":"A","len":1,"row":0},{"req":"A","len":1,"row":1}]})";
   expect_stop(
       launch, 60, "field \"rows[1].len\": expected an integer >= 0, found -5 (M16)",
-      [](auto c) { return c.getAttention().getRows().initLen(); },
+      [](auto c) {
+        // Each launch tells its lanes: two of them, whose rows are 0 and 1.
+        auto rows = c.getAttention().getRows();
+        auto counts = rows.initCounts();
+        counts.setDelta(true);
+        counts.setBase(2);
+        auto row = rows.initRow().initInt8(400);
+        for (unsigned i = 0; i < 400; ++i) row.set(i, i % 2);
+        return rows.initLen();
+      },
       std::vector<std::int64_t>(400, 1), 121, -5);
   expect_stop(R"({"ev":"map_clear","map":"m","from":[4]})", 100,
               "field \"from[0]\": expected an integer >= 0, found -4 (M16)",
@@ -488,7 +526,7 @@ TEST_F(BadFile, RandomBytesInASealedSegmentAreNoCrash) {
 
 TEST_F(BadFile, M1AnUnknownVersionIsSaid) {
   FileBytes file = good;
-  file[8] = 3;
+  file[8] = kFileVersion + 1;
   EXPECT_NE(message_of(file).find("(M1)"), std::string::npos);
 }
 

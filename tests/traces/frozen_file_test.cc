@@ -3,6 +3,7 @@
 // are never made anew; a new version of the file gets a file of its own.
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <set>
 
 #include "replay/state.h"
@@ -12,7 +13,9 @@ namespace pagetape {
 namespace {
 
 const std::string kGoldenFolder = "traces/golden/";
-const std::string kFrozen = kGoldenFolder + "frozen/v2";
+std::string frozen(std::uint32_t version) {
+  return kGoldenFolder + "frozen/v" + std::to_string(version);
+}
 
 std::uint32_t version_of(const std::string& path) {
   std::uint32_t version = 0;
@@ -48,19 +51,22 @@ TEST(FrozenFile, IsReadToItsEndWithoutAWarning) {
   }
 }
 
-TEST(FrozenFile, OfVersion2SaysWhatItsTextSays) {
-  Names names;
-  std::vector<Event> written;
-  std::ifstream text(kFrozen + ".jsonl");
-  for (std::string line; std::getline(text, line);) written.push_back(parsed(line, names));
-  EXPECT_EQ(version_of(kFrozen + ".ptape"), 2u);
-  EXPECT_TRUE(read_back(kFrozen + ".ptape", names).events == written);
+TEST(FrozenFile, SaysWhatItsTextSays) {
+  for (std::uint32_t version = 2; version <= kFileVersion; ++version) {
+    Names names;
+    std::vector<Event> written;
+    std::ifstream text(frozen(version) + ".jsonl");
+    for (std::string line; std::getline(text, line);) written.push_back(parsed(line, names));
+    EXPECT_EQ(version_of(frozen(version) + ".ptape"), version);
+    EXPECT_FALSE(written.empty());
+    EXPECT_TRUE(read_back(frozen(version) + ".ptape", names).events == written) << version;
+  }
 }
 
-// What it is about: all that version 2 added, and changes of tables.
-TEST(FrozenFile, OfVersion2HasRunsOfSlotsAndColumnsOfOneNumberAndABase) {
-  const FileBytes file = load(kFrozen + ".ptape");
-  bool slots = false, stores = false, one = false, base = false, kept = false;
+// Calls f(columns) for each segment of the file, which is not compressed.
+void for_each_segment(const std::string& path,
+                      const std::function<void(schema::Columns::Reader)>& f) {
+  const FileBytes file = load(path);
   for (const Frame& frame : frames_of(file)) {
     if (frame.kind != FrameKind::kSegment) continue;
     Words words(frame.payload_bytes / 8);
@@ -72,22 +78,39 @@ TEST(FrozenFile, OfVersion2HasRunsOfSlotsAndColumnsOfOneNumberAndABase) {
     Words inner(body.size() / 8);
     std::memcpy(inner.data(), body.begin(), body.size());
     capnp::FlatArrayMessageReader reader(as_capnp(inner));
-    const auto columns = reader.getRoot<schema::Columns>();
+    f(reader.getRoot<schema::Columns>());
+  }
+}
+
+// What they are about: all that the version added, and changes of tables.
+TEST(FrozenFile, OfVersion2HasRunsOfSlotsAndColumnsOfOneNumberAndABase) {
+  bool slots = false, stores = false, one = false, base = false, kept = false;
+  for_each_segment(frozen(2) + ".ptape", [&](schema::Columns::Reader columns) {
     slots |= columns.getSlots().getValues().getRuns();
     stores |= columns.getStore().getRows().getSlots().getRuns();
     one |= columns.getStore().getBackend().isElided() && columns.getStore().getBackend().getDelta();
     base |= columns.getT().getBase() != 0 && columns.getT().isInt16();
     kept |= columns.getTable().getPages().hasSkips();
-  }
+  });
   EXPECT_TRUE(slots && stores && one && base && kept) << slots << stores << one << base << kept;
 }
 
-TEST(FrozenFile, OfVersion2HasKeyframesFromWhichReplayGoesOn) {
+TEST(FrozenFile, OfVersion3HasLanesOfTheLastListAndOfTheOneBefore) {
+  std::set<std::int64_t> counts;
+  for_each_segment(frozen(3) + ".ptape", [&](schema::Columns::Reader columns) {
+    const auto cells = columns.getStore().getRows().getCounts();
+    if (!cells.isInt8() || cells.getDelta()) return;
+    for (const std::int8_t count : cells.getInt8()) counts.insert(count);
+  });
+  EXPECT_TRUE(counts.contains(1) && counts.contains(-1) && counts.contains(-2));
+}
+
+void expect_replay_goes_on_from_keyframes(const std::string& path) {
   Names names;
   Status status;
-  const auto reader = Reader::open(kFrozen + ".ptape", names, status);
+  const auto reader = Reader::open(path, names, status);
   ASSERT_NE(reader, nullptr) << status.message();
-  const std::vector<Event> events = read_back(kFrozen + ".ptape", names).events;
+  const std::vector<Event> events = read_back(path, names).events;
   State through(names);
   for (const Event& event : events) ASSERT_TRUE(through.apply(event).applied());
   ASSERT_GE(reader->keyframes().size(), 2u);
@@ -101,6 +124,12 @@ TEST(FrozenFile, OfVersion2HasKeyframesFromWhichReplayGoesOn) {
       ASSERT_TRUE(state.apply(events[i]).applied()) << i;
     }
     EXPECT_EQ(state.digest(), through.digest());
+  }
+}
+
+TEST(FrozenFile, HasKeyframesFromWhichReplayGoesOn) {
+  for (std::uint32_t version = 2; version <= kFileVersion; ++version) {
+    expect_replay_goes_on_from_keyframes(frozen(version) + ".ptape");
   }
 }
 
