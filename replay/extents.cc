@@ -74,13 +74,17 @@ void Extents::put_groups(Page& page, Groups groups) {
     page.prefix = groups[0].offsets.prefix;
     return;
   }
+  new_groups(page) = std::move(groups);
+}
+
+Extents::Groups& Extents::new_groups(Page& page) {
   if (unused_.empty()) {
     unused_.push_back(static_cast<std::uint32_t>(groups_.size()));
     groups_.emplace_back();
   }
   page.groups = unused_.back() + 1;
   unused_.pop_back();
-  groups_[page.groups - 1] = std::move(groups);
+  return groups_[page.groups - 1];
 }
 
 // Adds a group, or its layers to one with the same offsets.
@@ -110,8 +114,48 @@ bool Extents::grow_in_place(Groups& groups, LayerSet layers, std::uint32_t begin
   return !merges;
 }
 
+// Layers that are told one after the other write the same: those that have are a group ahead of the
+// others, until it has all and the page is written alike again. What the general way would leave,
+// without a list made anew.
+bool Extents::move_ahead(LayerSets& sets, Page& page, LayerSet layers, std::uint32_t begin,
+                         std::uint32_t end) {
+  if (page.groups == 0) {
+    if (begin > page.prefix || page.prefix == 0 || !sets.contains(page.layers, layers))
+      return false;
+    if (end <= page.prefix) return true;
+    Groups& groups = new_groups(page);
+    groups.resize(2);
+    groups[0].layers = sets.subtract(page.layers, layers);
+    groups[0].offsets.prefix = page.prefix;
+    groups[1].layers = layers;
+    groups[1].offsets.prefix = end;
+    page.layers = kNoLayers;
+    page.prefix = 0;
+    return true;
+  }
+  Groups& groups = groups_[page.groups - 1];
+  if (groups.size() != 2 || !groups[0].offsets.bits.empty() || !groups[1].offsets.bits.empty()) {
+    return false;
+  }
+  Group &behind = groups[0], &ahead = groups[1];
+  if (begin > behind.offsets.prefix || end <= behind.offsets.prefix ||
+      end != ahead.offsets.prefix || !sets.contains(behind.layers, layers)) {
+    return false;
+  }
+  behind.layers = sets.subtract(behind.layers, layers);
+  ahead.layers = sets.unite(layers, ahead.layers);
+  if (behind.layers != kNoLayers) return true;
+  page.layers = ahead.layers;
+  page.prefix = end;
+  groups.clear();
+  unused_.push_back(page.groups - 1);
+  page.groups = 0;
+  return true;
+}
+
 void Extents::write_apart(LayerSets& sets, Page& page, LayerSet layers, std::uint32_t begin,
                           std::uint32_t end) {
+  if (move_ahead(sets, page, layers, begin, end)) return;
   if (page.groups != 0 && grow_in_place(groups_[page.groups - 1], layers, begin, end)) return;
   Groups out;
   LayerSet left = layers;  // Layers that were in no group so far.

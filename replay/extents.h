@@ -127,6 +127,9 @@ class Extents {
                            std::uint32_t begin, std::uint32_t end);
   static bool grow_in_place(Groups& groups, LayerSet layers, std::uint32_t begin,
                             std::uint32_t end);
+  bool move_ahead(LayerSets& sets, Page& page, LayerSet layers, std::uint32_t begin,
+                  std::uint32_t end);
+  Groups& new_groups(Page& page);
   Groups take_groups(Page& page);
   void put_groups(Page& page, Groups groups);
 

@@ -59,6 +59,13 @@ class LayerSets {
   std::map<Layer, std::uint32_t> indices_;
   std::map<Set, LayerSet> ids_;
   std::unordered_map<std::uint64_t, LayerSet> memo_[3];
+  // What was asked lately, each at a place of its own: the lanes of a launch ask the same few.
+  struct Asked {
+    std::uint64_t key = 0;  // Of no operation: those of a set with itself are not asked.
+    LayerSet out = kNoLayers;
+  };
+  static constexpr std::size_t kAsked = 16;
+  Asked asked_[3][kAsked];
   std::vector<Layer> last_list_;  // The list given to of() last, and its set.
   LayerSet last_set_ = kNoLayers;
 };

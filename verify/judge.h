@@ -196,6 +196,11 @@ class Judge : public Observer {
       return layers == spans || layers == kAllLayers || take_spans(layers);
     }
     bool take_spans(LayerSet layers);
+    // The lane is written in no more layers than the launch's, as far as was asked.
+    void cover_own() {
+      // Else no one asks.
+      if (view.rows_like >= 0) covered = world.layers.intersect(covered, targets.layers);
+    }
     // Entries that the lane's row has; -1: not known, or of no matter.
     std::int64_t width(const Lane& lane) const {
       if (lane.logical != nullptr || cols < 0) return lane.logical != nullptr ? -1 : lane.entries;

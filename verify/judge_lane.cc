@@ -136,8 +136,9 @@ bool Judge::stands(Ground& ground, Usual& usual, const Lane& now) {
 bool Judge::last_page_written(Ground& ground, const Standing::Lane& lane, std::int64_t from,
                               std::int64_t len) {
   const LayerSet layers = ground.targets.layers;
-  return ground.cover(lane.before) && ground.cover(layers) &&
-         written(ground, len, PageId{static_cast<std::int32_t>(lane.page)}, layers, from,
+  if (!ground.cover(lane.before)) return false;
+  ground.cover_own();
+  return written(ground, len, PageId{static_cast<std::int32_t>(lane.page)}, layers, from,
                  lane.end - 1);
 }
 
