@@ -111,7 +111,7 @@ int append_launch(ptape_recorder* recorder, Record& record, const ptape_launch& 
   return append_ticketed(recorder, record, *head + *bytes, [&](char* to) {
     to = pagetape::write_launch_head(to, launch);
     if (record.flag != pagetape::kNoLanes) {
-      pagetape::write_lanes(to, *launch.lanes);
+      pagetape::write_lanes(to, *launch.lanes, record.flag);
     } else {
       pagetape::write_rows(to, launch.rows, launch.n_rows, *bytes);
     }
@@ -462,8 +462,9 @@ int ptape_graph_launch_lanes(ptape_recorder* recorder, const ptape_at* at, ptape
   if (!bytes) return argument_error("too many lanes");
   record.set_names(graph);
   record.n = static_cast<std::uint32_t>(lanes->n_lanes);
-  return append_ticketed(recorder, record, *bytes,
-                         [&](char* to) { pagetape::write_lanes(to, *lanes); });
+  return append_ticketed(recorder, record, *bytes, [lanes, flag = record.flag](char* to) {
+    pagetape::write_lanes(to, *lanes, flag);
+  });
 }
 
 ptape_ticket ptape_last_launch(const ptape_recorder* recorder) {

@@ -49,10 +49,59 @@ bool add_bytes(const T* array, std::size_t n, std::size_t& bytes) {
   return true;
 }
 
-constexpr std::size_t kColumns = 7;  // `req`, then the integers, in the order of ptape_lanes.
-
-std::array<const std::int64_t*, kColumns - 1> integers(const ptape_lanes& lanes) {
+// The columns of integers, in the order of ptape_lanes.
+constexpr std::size_t kIntegers = 6;
+std::array<const std::int64_t*, kIntegers> integers(const ptape_lanes& lanes) {
   return {lanes.len, lanes.row, lanes.q_len, lanes.q_pos, lanes.first, lanes.n};
+}
+
+constexpr unsigned kHasReqs = 1u << 2, kSizesAreLens = 1u << 15;
+constexpr ColumnForm form_in(unsigned flag, std::size_t column) {
+  return static_cast<ColumnForm>(flag >> (3 + 2 * column) & 3);
+}
+constexpr unsigned flag_of(ColumnForm form, std::size_t column) {
+  return static_cast<unsigned>(form) << (3 + 2 * column);
+}
+
+// Calls f(i) for each i below n, eight of them in a loop of its own: compilers take those at once
+// where their number is known.
+template <class F>
+[[gnu::always_inline]] inline void for_each_cell(std::size_t n, F&& f) {
+  constexpr std::size_t kAtOnce = 8;
+  std::size_t i = 0;
+  for (; i + kAtOnce <= n; i += kAtOnce) {
+    for (std::size_t k = 0; k < kAtOnce; ++k) f(i + k);
+  }
+  for (; i < n; ++i) f(i);
+}
+
+// The shortest form of n integers, of which there is one. Each look is at all of them, without a
+// branch.
+ColumnForm form_of(const std::int64_t* cells, std::size_t n) {
+  const auto at = [cells](std::size_t i) { return static_cast<std::uint64_t>(cells[i]); };
+  const std::uint64_t first = at(0);
+  std::uint64_t bits = 0;
+  if (at(n - 1) - first == n - 1) {
+    for_each_cell(n, [&](std::size_t i) { bits |= at(i) - first - i; });
+    if (bits == 0) return kCounting;
+  }
+  bits = 0;
+  for_each_cell(n, [&](std::size_t i) { bits |= at(i) + (std::uint64_t{1} << 31); });
+  return bits >> 32 == 0 ? kNarrow : kWide;
+}
+
+std::size_t column_bytes(ColumnForm form, std::size_t n) {
+  switch (form) {
+    case kNoColumn:
+      return 0;
+    case kWide:
+      return n * sizeof(std::int64_t);
+    case kNarrow:
+      return padded(n * sizeof(std::int32_t));
+    case kCounting:
+      return sizeof(std::int64_t);
+  }
+  return 0;
 }
 
 // The next n elements where they stand; none of them where there are not so many.
@@ -107,24 +156,43 @@ void write_rows(char* to, const ptape_row* rows, std::size_t n, std::size_t byte
 }
 
 std::optional<std::size_t> lanes_bytes(const ptape_lanes& lanes, std::uint16_t& flag) {
-  if (lanes.n_lanes > kMostElements) return std::nullopt;
-  unsigned columns = lanes.req != nullptr;
-  std::size_t bytes = lanes.req != nullptr ? padded(lanes.n_lanes * sizeof(ptape_name)) : 0;
-  unsigned bit = 1;
-  for (const std::int64_t* column : integers(lanes)) {
-    bit <<= 1;
-    if (column == nullptr) continue;
-    columns |= bit;
-    bytes += lanes.n_lanes * sizeof(std::int64_t);
+  const std::size_t n = lanes.n_lanes;
+  if (n > kMostElements) return std::nullopt;
+  unsigned bits = kLanesByColumn;
+  std::size_t bytes = 0;
+  if (lanes.req != nullptr) {
+    bits |= kHasReqs;
+    bytes += padded(n * sizeof(ptape_name));
   }
-  flag = static_cast<std::uint16_t>(kLanesByColumn | columns << 2);
+  std::size_t i = 0;
+  for (const std::int64_t* column : integers(lanes)) {
+    const std::size_t number = i++;
+    if (column == nullptr || n == 0) continue;
+    if (number == kIntegers - 1 && column == lanes.len) {
+      bits |= kSizesAreLens;
+      continue;
+    }
+    const ColumnForm form = form_of(column, n);
+    bits |= flag_of(form, number);
+    bytes += column_bytes(form, n);
+  }
+  flag = static_cast<std::uint16_t>(bits);
   return bytes;
 }
 
-void write_lanes(char* to, const ptape_lanes& lanes) {
-  if (lanes.req != nullptr) to = write_array(to, lanes.req, lanes.n_lanes);
+void write_lanes(char* to, const ptape_lanes& lanes, std::uint16_t flag) {
+  const std::size_t n = lanes.n_lanes;
+  if (lanes.req != nullptr) to = write_array(to, lanes.req, n);
+  std::size_t i = 0;
   for (const std::int64_t* column : integers(lanes)) {
-    if (column != nullptr) to = write_array(to, column, lanes.n_lanes);
+    const ColumnForm form = form_in(flag, i++);
+    if (form == kNarrow) {
+      auto* narrow = reinterpret_cast<std::int32_t*>(to);
+      for_each_cell(n, [&](std::size_t k) { narrow[k] = static_cast<std::int32_t>(column[k]); });
+    } else if (form != kNoColumn) {
+      std::memcpy(to, column, column_bytes(form, n));
+    }
+    to += column_bytes(form, n);
   }
 }
 
@@ -355,12 +423,12 @@ bool RecordDecoder::read_view(const Record& record, RecordBytes& payload, EventV
     case kKindOf<ev::Store>:
       if (record.flag == kNoLanes) return false;
       view_launch(record, payload, view.launch);
-      view_lanes(payload, record.n, record.flag >> 2, view.lanes.emplace());
+      view_lanes(payload, record.n, record.flag, view.lanes.emplace());
       return true;
     case kKindOf<ev::GraphLaunch>:
       if (record.flag == kLanesByRow) return false;
       if (record.flag != kNoLanes) {
-        view_lanes(payload, record.n, record.flag >> 2, view.lanes.emplace());
+        view_lanes(payload, record.n, record.flag, view.lanes.emplace());
       }
       return true;
     case kKindOf<ev::Kernel>:
@@ -384,25 +452,41 @@ void RecordDecoder::view_sizes(std::span<const std::uint32_t> sizes, EventView& 
   to.n = sizes_.size();
 }
 
-void RecordDecoder::view_lanes(RecordBytes& from, std::size_t n, unsigned columns, LanesView& to) {
+void RecordDecoder::view_lanes(RecordBytes& from, std::size_t n, unsigned flag, LanesView& to) {
   // Lanes of which nothing is said take no room in the record; no segment holds more than so many.
   constexpr std::size_t kMostLanes = 1u << 18;
   if (n > kMostLanes) {
     (void)from.take<char>(from.left() + 1);
     return;
   }
-  if ((columns & 1) != 0) {
+  if ((flag & kHasReqs) != 0) {
     const std::span<const ptape_name> reqs = list_of<ptape_name>(from, n);
     if (reqs.size() != n) return;
     if (reqs_.size() < n) reqs_.resize(n);
     std::ranges::transform(reqs, reqs_.begin(), [this](ptape_name id) { return name(id); });
     to.req = reqs_.data();
   }
+  if (cells_.size() < kIntegers * n) cells_.resize(kIntegers * n);
+  std::int64_t* cells = cells_.data();
+  std::size_t i = 0;
   for (const std::int64_t** column :
        {&to.len, &to.row, &to.q_len, &to.q_pos, &to.first, &to.size}) {
-    columns >>= 1;
-    if ((columns & 1) != 0) *column = list_of<std::int64_t>(from, n).data();
+    const ColumnForm form = form_in(flag, i++);
+    if (form == kNoColumn) continue;
+    if (form == kWide) {
+      *column = list_of<std::int64_t>(from, n).data();
+      continue;
+    }
+    *column = cells;
+    if (form == kNarrow) {
+      cells = std::ranges::copy(list_of<std::int32_t>(from, n), cells).out;
+    } else if (const auto first = list_of<std::int64_t>(from, 1); !first.empty()) {
+      for (std::size_t k = 0; k < n; ++k) {
+        *cells++ = static_cast<std::int64_t>(static_cast<std::uint64_t>(first[0]) + k);
+      }
+    }
   }
+  if ((flag & kSizesAreLens) != 0) to.size = to.len;
   if (from.ok()) to.n = n;
 }
 

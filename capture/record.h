@@ -153,13 +153,23 @@ const ptape_tensor* bound_of(const ptape_launch& launch);
 // stand by row where it is 0.
 enum LanesForm : std::uint16_t {
   kNoLanes = 0,
-  kLanesByRow = 1,     // As write_rows leaves them.
-  kLanesByColumn = 2,  // As write_lanes does; from bit 2 on, one bit for each column there is.
+  kLanesByRow = 1,  // As write_rows leaves them.
+  // As write_lanes does. Bit 2: there are requests. Then two bits, a ColumnForm, for each column of
+  // integers, in the order of ptape_lanes. Bit 15: `n` stands for what `len` has.
+  kLanesByColumn = 2,
+};
+// What takes a launch's time is the memory that it writes to, which the reader's core has last had:
+// a column takes no more of it than it says.
+enum ColumnForm : std::uint16_t {
+  kNoColumn = 0,
+  kWide = 1,      // Of 64 bits each.
+  kNarrow = 2,    // Of 32.
+  kCounting = 3,  // The first, of 64 bits; each is one more than that before it.
 };
 
-// As rows_bytes and write_rows. `flag` gets the record's.
+// As rows_bytes and write_rows. `flag` gets the record's, which write_lanes is to be given.
 std::optional<std::size_t> lanes_bytes(const ptape_lanes& lanes, std::uint16_t& flag);
-void write_lanes(char* to, const ptape_lanes& lanes);
+void write_lanes(char* to, const ptape_lanes& lanes, std::uint16_t flag);
 
 // The table's names of the caller's ids, which are given out densely from 1. Takes room for those
 // that were not forgotten, and for the others of their pages.
@@ -213,7 +223,7 @@ class RecordDecoder {
   void read_rows(RecordBytes& from, std::size_t n, ev::Rows& rows);
   bool read_view(const Record& record, RecordBytes& payload, EventView& view);
   void view_launch(const Record& record, RecordBytes& payload, LaunchFields& to);
-  void view_lanes(RecordBytes& from, std::size_t n, unsigned columns, LanesView& to);
+  void view_lanes(RecordBytes& from, std::size_t n, unsigned flag, LanesView& to);
   void view_sizes(std::span<const std::uint32_t> sizes, EventView& to);
 
   Names& names_;
@@ -223,7 +233,7 @@ class RecordDecoder {
   ev::Rows rows_;
   // Lists of a view that stand otherwise in the record.
   std::vector<Name> reqs_;
-  std::vector<std::int64_t> sizes_;
+  std::vector<std::int64_t> sizes_, cells_;
 };
 
 }  // namespace pagetape

@@ -6,6 +6,8 @@
 
 #include <cstdio>
 #include <fstream>
+#include <functional>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -297,6 +299,53 @@ TEST_F(Capture, LanesByColumnEqualTheirLine) {
                     R"("row": 0}, {"req": null, "row": 1}, {"req": "B", "len": 17, "row": 5}]})");
   EXPECT_EQ(got[2], R"({"ev": "graph_launch", "graph": "g", "rows": [{"req": "A", "q_len": 0, )"
                     R"("q_pos": 0, "first": 0, "n": 1}]})");
+}
+
+// In each form that a column has in the ring: counting, of 32 and of 64 bits, and at their edges.
+TEST_F(Capture, LanesByColumnEqualThoseByRowWhateverTheyHold) {
+  std::mt19937_64 random(1);
+  constexpr std::int64_t kEdge = std::int64_t{1} << 31;
+  const std::vector<std::function<std::int64_t(std::size_t)>> columns = {
+      [](std::size_t i) { return static_cast<std::int64_t>(i); },
+      [](std::size_t i) { return kEdge - 3 + static_cast<std::int64_t>(i); },
+      [](std::size_t i) { return static_cast<std::int64_t>(i == 4 ? 5 : i); },
+      [](std::size_t) { return kEdge - 1; },
+      [](std::size_t i) { return i % 2 == 0 ? kEdge : 0; },
+      [&](std::size_t) { return static_cast<std::int64_t>(random() >> 33); },
+      [&](std::size_t) { return static_cast<std::int64_t>(random() >> 18); },
+      [](std::size_t i) { return i % 3 == 1 ? PTAPE_ABSENT : 7; },
+      [](std::size_t) { return PTAPE_ABSENT; },
+  };
+  std::size_t n_launches = 0;
+  for (const std::size_t n : {0, 1, 2, 5, 64, 65}) {
+    for (std::size_t form = 0; form <= columns.size(); ++form, ++n_launches) {
+      std::vector<ptape_row> rows(n + 1);  // None of them is still a list.
+      std::vector<std::int64_t> len(n), first(n), size(n);
+      for (std::size_t i = 0; i < n; ++i) {
+        ptape_row_init(&rows[i]);
+        if (form == columns.size()) continue;  // Nothing is said of any.
+        // `len` may be wide and absent, `n` and `first` no more than 31 bits.
+        rows[i].len = len[i] = columns[form](i);
+        rows[i].first = first[i] = columns[(form + n) % columns.size()](i) & (kEdge - 1);
+        rows[i].n = size[i] = first[i] / 2;
+      }
+      ptape_lanes lanes{};
+      lanes.size = sizeof(lanes);
+      lanes.n_lanes = n;
+      if (form < columns.size()) {
+        lanes.len = len.data();
+        lanes.first = first.data();
+        lanes.n = size.data();
+      }
+      if (form == 0) lanes.n = lanes.len;  // One array for both.
+      for (std::size_t i = 0; i < n && form == 0; ++i) rows[i].n = rows[i].len;
+      ASSERT_EQ(ptape_graph_launch(recorder_, nullptr, name("g"), rows.data(), n), PTAPE_OK);
+      ASSERT_EQ(ptape_graph_launch_lanes(recorder_, nullptr, name("g"), &lanes), PTAPE_OK);
+    }
+  }
+  const std::vector<std::string> got = written();
+  ASSERT_EQ(got.size(), 2 * n_launches);
+  for (std::size_t i = 0; i < got.size(); i += 2) EXPECT_EQ(got[i], got[i + 1]) << i;
 }
 
 TEST_F(Capture, AMalformedEventIsCountedNamedAndLeftOut) {
