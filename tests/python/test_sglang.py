@@ -298,6 +298,16 @@ class OnAGpuTest(unittest.TestCase):
             ("request", "A", "arrive"), ("request", "B", "arrive"), self.gap,
             ("request", "A", "finish"), ("request", "B", "finish")])
 
+    def test_a_row_ends_with_its_request_wherever_a_release_has_its_number(self):
+        for number, req in enumerate((SimpleNamespace(req_pool_idx=0),
+                                      SimpleNamespace(req_pool_idx=1, kv=None),
+                                      SimpleNamespace(req_pool_idx=2, kv=SimpleNamespace()),
+                                      SimpleNamespace(kv=SimpleNamespace(req_pool_idx=3)))):
+            self.arrive("A", number, 0)
+            self.rows.free(req)
+            self.assertEqual(self.events.taken(), [("request", "A", "arrive"),
+                                                   ("request", "A", "finish")], number)
+
     def test_what_another_request_gave_back_as_it_ended_is_not_that(self):
         self.arrive("A", 1, 0)
         self.arrive("B", 2, 0)

@@ -5,7 +5,8 @@ import sys
 import types
 import unittest
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
+from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "capture" / "python"))
 
@@ -15,6 +16,7 @@ from pagetape.sglang import Adapter  # noqa: E402
 from pagetape.sglang_backends import Backends, Forward  # noqa: E402
 from pagetape.sglang_drafts import Drafts  # noqa: E402
 from pagetape.sglang_graphs import backends_of, padded  # noqa: E402
+from pagetape.sglang_kernels import Kernels  # noqa: E402
 from pagetape.sglang_guard import SglangGuard  # noqa: E402
 from pagetape.sglang_on_gpu import OnGpu, Read, lanes_each  # noqa: E402
 
@@ -248,6 +250,40 @@ class RewindTest(unittest.TestCase):
         adapter.accepted("A", 4, 2, 253)
         self.assertEqual([fields["pool"] for ev, fields in told if ev == "rewind"],
                          ["full0", "pool0", "swa0"])
+
+
+class FusedStoreTest(unittest.TestCase):
+    """Where the kernel of the rotary embedding stores K and V, no pool's function is called."""
+
+    def setUp(self):
+        self.backends = Backends(mock.Mock(), mock.Mock())
+        self.backends.store = mock.Mock()
+        self.module = ModuleType("utils")
+        self.module.create_fused_set_kv_buffer_arg = lambda value, layer, batch: self.made
+        self.buffer = mock.Mock()
+        self.made = SimpleNamespace(k_buffer=self.buffer, cache_loc="slots")
+        Kernels(self.backends).fused_store(self.module)
+
+    def attend(self, layer):
+        self.backends.begin(Forward(None, layer, None))
+        self.backends.launches.pop()
+
+    def test_it_is_told_with_the_layers_attention_and_once(self):
+        layer, other = SimpleNamespace(layer_id=3), SimpleNamespace(layer_id=4)
+        self.assertIs(self.module.create_fused_set_kv_buffer_arg("v", layer, "batch"), self.made)
+        self.attend(other)
+        self.backends.store.assert_not_called()
+        self.attend(layer)
+        self.backends.store.assert_called_once_with(self.buffer.unsqueeze(1), "slots", False)
+        self.attend(layer)
+        self.backends.store.assert_called_once()
+
+    def test_rocms_argument_is_left_alone(self):
+        self.made = {"key_cache": 1, "slot_mapping": 2}
+        layer = SimpleNamespace(layer_id=3)
+        self.assertIs(self.module.create_fused_set_kv_buffer_arg("v", layer, "batch"), self.made)
+        self.attend(layer)
+        self.backends.store.assert_not_called()
 
 
 if __name__ == "__main__":

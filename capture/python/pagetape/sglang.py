@@ -161,6 +161,7 @@ def install(hooks: PostImportHooks, recorder) -> Adapter:
         ("sglang.srt.speculative.eagle_worker_common", drafts.preparation, ()),
         (cache + "swa_memory_pool", pools.swa_memory_pool, ("pool_set",)),
         (cache + "swa_memory_pool", kernels.set_store, store),
+        ("sglang.srt.models.utils", kernels.fused_store, ()),
         (cache + "allocator.paged", pools.paged_allocator, pages),
         (cache + "allocator.token", pools.token_allocator, pages),
         (cache + "allocator.swa", pools.swa_allocator, mapped),

@@ -60,6 +60,7 @@ class Backends:
         self.on_gpu = OnGpu(self)
         self.replays = Replays(self)
         self.graphs = Graphs(self.replays.launched)
+        self.fused: Dict[int, tuple] = {}  # id(RadixAttention) -> a store that is its rope's
         self.passing: tuple = ()  # backend, batch and last layer of the pass that is under way
 
     def name(self, backend) -> str:
@@ -376,6 +377,9 @@ class Backends:
             self.on_gpu.forget()
         self.passing = now
         self.launches.append(launch)
+        fused = self.fused.pop(id(launch.layer), None)
+        if fused is not None:
+            self.store(*fused, False)
 
     # --- hooks
 

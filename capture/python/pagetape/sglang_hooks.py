@@ -74,7 +74,9 @@ class PoolHooks:
 
         def make_free(original):
             def free(table, req, *args, **kwargs):
-                row = getattr(getattr(req, "kv", req), "req_pool_idx", None)
+                row = getattr(getattr(req, "kv", None), "req_pool_idx", None)
+                if row is None:  # Releases before 0.5.19 have it in the request, whatever `kv` is.
+                    row = getattr(req, "req_pool_idx", None)
                 result = original(table, req, *args, **kwargs)
                 pools.freed_some = False
                 if row is not None:

@@ -221,3 +221,20 @@ class Kernels:
             return set_kv_buffer
 
         wrap(module.MHATokenToKVPool, "set_kv_buffer", make)
+
+    # models/utils.py: the kernel of a layer's rotary embedding stores K and V, too
+    def fused_store(self, module) -> None:
+        """It is told with the layer's attention, which comes next: the backend is not known here.
+        ROCm's kernel, whose argument is a dictionary, is not told."""
+
+        def make(original):
+            def argument(value, layer, *args, **kwargs):
+                made = original(value, layer, *args, **kwargs)
+                if hasattr(made, "k_buffer") and made.cache_loc is not None:
+                    # As one head of all heads' elements.
+                    self.backends.fused[id(layer)] = made.k_buffer.unsqueeze(1), made.cache_loc
+                return made
+
+            return argument
+
+        wrap(module, "create_fused_set_kv_buffer_arg", make)
