@@ -109,7 +109,8 @@ class ReplayTest(unittest.TestCase):
         backends = self.backends
 
         class FullCudaGraphBackend:
-            _cuda_graph_runner = runner
+            def __init__(self, cuda_graph_runner, *, enable_memory_saver=False):
+                pass
 
             def replay(self, shape_key, static_forward_batch, **kwargs):
                 backends.replays.launched(self.held)
@@ -117,7 +118,7 @@ class ReplayTest(unittest.TestCase):
         self.module = types.ModuleType("full_cuda_graph_backend")
         self.module.FullCudaGraphBackend = FullCudaGraphBackend
         backends.replays.graph_runners(self.module)
-        self.graphs = FullCudaGraphBackend()
+        self.graphs = FullCudaGraphBackend(runner, enable_memory_saver=True)
         self.batch = SimpleNamespace(rids=["A"], seq_lens_cpu=None, extend_seq_lens_cpu=None,
                                      forward_mode=mode())
 
@@ -138,7 +139,7 @@ class ReplayTest(unittest.TestCase):
     def test_a_runner_without_a_backend_has_none(self):
         """What it launches is of the pass around it."""
         self.assertEqual(backends_of(None), [])
-        self.module.FullCudaGraphBackend._cuda_graph_runner = SimpleNamespace()
+        self.graphs = self.module.FullCudaGraphBackend(SimpleNamespace())
         runner = SimpleNamespace(attn_backend=self.step)
         self.backends.replays.forwarding.append((runner, self.batch))
         self.replay(self.step)

@@ -7,8 +7,11 @@ import sys
 from copy import copy
 from typing import Dict, List
 
-from .importhook import wrap
+from .importhook import after, wrap
 from .recording import ints
+
+
+RUNNER = "_pagetape_runner"  # Of a graph backend.
 
 
 def backends_of(runner) -> list:
@@ -63,7 +66,7 @@ class Replays:
         of its ModelRunner. One without a backend of its own launches what the pass's has."""
         def make(original):
             def replay(graphs, shape_key, static_forward_batch, **kwargs):
-                runner = graphs._cuda_graph_runner
+                runner = getattr(graphs, RUNNER, None)
                 if not backends_of(runner):
                     return original(graphs, shape_key, static_forward_batch, **kwargs)
                 self.forwarding.append((runner, static_forward_batch))
@@ -74,6 +77,10 @@ class Replays:
 
             return replay
 
+        # Older releases do not keep it.
+        after(module.FullCudaGraphBackend, "__init__",
+              lambda graphs, _result, cuda_graph_runner, *args, **kwargs:
+              setattr(graphs, RUNNER, cuda_graph_runner))
         wrap(module.FullCudaGraphBackend, "replay", make)
 
     def passes(self, module) -> None:
