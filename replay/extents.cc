@@ -119,12 +119,13 @@ bool Extents::grow_in_place(Groups& groups, LayerSet layers, std::uint32_t begin
 // without a list made anew.
 bool Extents::move_ahead(LayerSets& sets, Page& page, LayerSet layers, std::uint32_t begin,
                          std::uint32_t end) {
+  if (layers == kNoLayers) return false;
   if (page.groups == 0) {
     if (begin > page.prefix || page.prefix == 0 || !sets.contains(page.layers, layers))
       return false;
     if (end <= page.prefix) return true;
     Groups& groups = new_groups(page);
-    groups.resize(2);
+    groups.assign(2, {});
     groups[0].layers = sets.subtract(page.layers, layers);
     groups[0].offsets.prefix = page.prefix;
     groups[1].layers = layers;

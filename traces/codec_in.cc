@@ -101,8 +101,7 @@ bool TableCellsIn::open(In& in, capnp::AnyPointer::Reader p, capnp::StructSchema
                     lengths_.sum(runs, false, values) && runs <= values &&
                     values_.open_values(table.getValues(), values);
   in.table_cells += pages;
-  return in.need(good, kBadCount) && in.need(in.table_cells <= kMaxSegmentTableCells,
-                                             "a segment has too many table cells (M15)");
+  return in.need(good, kBadCount) && in.need(in.table_cells <= kMaxSegmentTableCells, kManyCells);
 }
 
 bool TableCellsIn::apply(In& in, TableContents& contents, std::size_t at, std::size_t n) {

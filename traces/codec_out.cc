@@ -48,7 +48,14 @@ struct Cost {
       for (const E& element : list) add(element);
     }
   }
-  void add(const ev::Rows& rows) { add(rows.list()); }
+  void add(const ev::Rows& rows) {
+    add(rows.list());
+    // Where they are told again, what their lists hold counts as a table's cells do.
+    const auto size = [](const auto& list) { return list ? list->size() : 0; };
+    for (const ev::Row& row : rows) {
+      table_cells += size(row.pages) + size(row.spaces) + size(row.logical);
+    }
+  }
   void add(const ev::Launch& launch) {
     bytes += 8;
     std::visit([this](const auto& l) { add(l); }, launch);

@@ -66,8 +66,8 @@ class ColumnOut {
     for (std::size_t i = 0; i < n && differ == 0;) {
       const std::size_t stop = std::min(n, i + kAtOnce);
       if (at + i >= lead_) {
-        const std::int64_t* cells = cells_.data() + (at - lead_);
-        for (; i < stop; ++i) differ |= cells[i] ^ of(i);
+        const std::int64_t* const cells = cells_.data();
+        for (std::size_t k = at + i - lead_; i < stop; ++i, ++k) differ |= cells[k] ^ of(i);
       } else {
         for (; i < stop; ++i) differ |= (*this)[at + i] ^ of(i);
       }

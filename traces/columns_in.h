@@ -49,6 +49,8 @@ struct In {
 
 inline constexpr char kNot32Bits[] = "a page or layer does not fit 32 bits, or is absent (M12)";
 inline constexpr char kManySlots[] = "a segment has too many slots (M20)";
+inline constexpr char kManyCells[] = "a segment has too many table cells (M15)";
+inline constexpr char kManyElements[] = "an event has too many elements (M13)";
 inline constexpr char kBadSize[] = "a column has not one cell for each value (M9)";
 inline constexpr char kBadCount[] = "counts are out of range, or are not those of the values (M10)";
 
@@ -471,8 +473,8 @@ class RowsIn {
   struct Kept {
     ev::Rows rows;
     std::uint64_t segment = 0;  // Of which it was read: there, what it lacks is lacking for good.
-    std::uint64_t slots = 0;
-    bool good = false;  // Its values are within their limits.
+    std::uint64_t slots = 0, cells = 0;  // In the lists of its lanes: slots, and all others.
+    bool good = false;                   // Its values are within their limits.
   };
   Kept& list_before(std::size_t back) { return kept_[(told_ - back) % kToldLanes]; }
 
@@ -487,7 +489,7 @@ class RowsIn {
   std::array<Kept, kToldLanes> kept_;                     // The last ones, in turn.
   std::size_t told_ = 0;                                  // Lists of the segment.
   std::uint64_t segment_ = 0;
-  bool slots_ = false;        // Some lane has a list of them.
+  bool lists_ = false;        // Some lane has a list.
   bool slots_alone_ = false;  // Lanes say no more than a request and slots.
 };
 
@@ -532,7 +534,7 @@ struct FieldIn<M> {
     }
     in.event_elements += n;
     if (in.event_elements > kMaxEventElements || (kOne && n > 1)) {
-      in.fail("an event has too many elements (M13)");
+      in.fail(kManyElements);
       return;
     }
     if constexpr (kOne) {

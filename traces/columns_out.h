@@ -283,6 +283,7 @@ class LanesOut {
       const Told& told = list_before(back);
       if (told.lanes != n || !same(out, told, lanes)) continue;
       out.slots += told.slots;
+      out.table_cells += told.cells;
       return -static_cast<std::int64_t>(back);
     }
     if (n > 0) tell(out, lanes, n);
@@ -300,7 +301,7 @@ class LanesOut {
   // A list: where its lanes begin, and the values of each field that is of lists.
   struct Told {
     std::size_t lanes = 0, at = 0;
-    std::uint64_t slots = 0;
+    std::uint64_t slots = 0, cells = 0;  // In the lists of its lanes: slots, and all others.
     std::array<std::size_t, std::tuple_size_v<decltype(FieldOut<ev::Row>::columns)>> values{};
   };
   Told& list_before(std::size_t back) { return lists_[(told_ - back) % kToldLanes]; }
@@ -315,6 +316,13 @@ class LanesOut {
     const std::uint64_t slots = out.slots;
     put_all(out, lanes);
     told.slots = out.slots - slots;
+    told.cells = 0;
+    FieldOut<ev::Row>::each(
+        columns_.columns, [&]<class R>(auto& column, const Field<ev::Row, R>&, std::size_t i) {
+          if constexpr (requires { column.values; } && !std::is_same_v<Element<R>, SlotId>) {
+            told.cells += column.values.size() - told.values[i];
+          }
+        });
   }
   void put_all(Out& out, std::span<const ev::Row> lanes) {
     for (const ev::Row& lane : lanes) columns_.put(out, lane);

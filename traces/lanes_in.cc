@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <array>
+#include <tuple>
 #include <utility>
 
 #include "traces/columns_in.h"
@@ -35,12 +36,15 @@ bool RowsIn::open_fields(In& in, capnp::AnyStruct::Reader any, capnp::StructSche
   ++segment_;
   if (!columns_.open_fields(in, any, schema, field, cells)) return false;
   slots_alone_ = true;
+  lists_ = false;
   columns_.each_column([&]<class M>(std::size_t, auto& column, M ev::Row::*) {
     bool good = true;
     if constexpr (std::is_same_v<M, std::optional<Slots>>) {
-      good = slots_ = !column.counts.elided();
+      good = !column.counts.elided();
+      lists_ = lists_ || good;
     } else if constexpr (requires { column.counts; }) {
       good = column.counts.elided();
+      lists_ = lists_ || !good;
     } else if constexpr (!std::is_same_v<M, Name>) {
       good = column.column.elided() && column.may_be_elided;
     }
@@ -113,15 +117,19 @@ void RowsIn::read(In& in, std::size_t n, ev::Rows& rows) {
   });
 }
 
-// How many slots are in the lists of the lanes.
-static std::uint64_t slots_of(const ev::Rows& rows) {
-  std::uint64_t slots = 0;
+// How many slots are in the lists of the lanes, and how many values in the others.
+static std::pair<std::uint64_t, std::uint64_t> list_sizes(const ev::Rows& rows) {
+  std::uint64_t slots = 0, cells = 0;
   if (const ev::SlotLanes* lanes = rows.slot_lanes(); lanes != nullptr) {
     for (const ev::SlotRun& run : lanes->runs) slots += run.count;
-    return slots;
+    return {slots, cells};
   }
-  for (const ev::Row& row : rows) slots += row.slots ? row.slots->size() : 0;
-  return slots;
+  const auto size = [](const auto& list) { return list ? list->size() : 0; };
+  for (const ev::Row& row : rows) {
+    slots += size(row.slots);
+    cells += size(row.pages) + size(row.spaces) + size(row.logical);
+  }
+  return {slots, cells};
 }
 
 void RowsIn::get(In& in, std::size_t n, ev::Rows& rows) {
@@ -139,7 +147,8 @@ void RowsIn::get(In& in, std::size_t n, ev::Rows& rows) {
     const bool doubtful = std::exchange(in.doubtful, false);
     slots_alone_ ? read_slots(in, n, kept.rows) : read(in, n, kept.rows);
     kept.good = !in.doubtful && in.error == nullptr;
-    kept.slots = slots_ ? slots_of(kept.rows) : 0;
+    std::tie(kept.slots, kept.cells) =
+        lists_ ? list_sizes(kept.rows) : std::pair<std::uint64_t, std::uint64_t>();
     in.doubtful |= doubtful;
   }
   rows = kept.rows;
@@ -149,7 +158,10 @@ void RowsIn::again(In& in, std::size_t back, ev::Rows& rows) {
   const Kept& kept = list_before(back);
   in.slots += kept.slots;
   in.need(in.slots <= kMaxSegmentSlots, kManySlots);
+  in.table_cells += kept.cells;
+  in.need(in.table_cells <= kMaxSegmentTableCells, kManyCells);
   in.event_elements += kept.rows.size();
+  in.need(in.event_elements <= kMaxEventElements, kManyElements);
   in.doubtful |= !kept.good;
   rows = kept.rows;
 }

@@ -26,7 +26,8 @@
 #   M13 One event has at most 2^18 elements in its lists of structures; a segment at most 2^26.
 #   M14 Runs of table cells lie within the event's cells and cover what the last contents do not;
 #       a segment has no more of them than cells in them.
-#   M15 The table cells of a segment, rebuilt, are at most 2^31.
+#   M15 The table cells of a segment, rebuilt, are at most 2^31, with them those in lists of lanes
+#       that are told again (of slots: M20).
 #   M16 Each event passes check_event: the ranges and words of the model.
 #   M17 A keyframe's event is the number of events before it; its state is at most 64 MiB.
 #   M18 The index names frames that are there, in ascending order, as they say of themselves.

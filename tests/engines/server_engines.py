@@ -3,6 +3,7 @@
 where $PAGETAPE_SERVER_PYTHON names a Python that has SGLang with its kernels, and torch sees a GPU
 there. The model is a small one of Gemma 4's form, ten sliding layers and two full ones, its weights
 drawn at random: nothing is downloaded."""
+import contextlib
 import http.client
 import json
 import os
@@ -115,9 +116,9 @@ class Server:
             self.serve(record, said, run.ends)
             self.status = record.wait(60)
         finally:
-            if record.poll() is None:
+            with contextlib.suppress(ProcessLookupError):  # What is left of it keeps a GPU.
                 os.killpg(record.pid, signal.SIGKILL)
-                record.wait()
+            record.wait()
         self.log = text_of(said)
         found = [os.path.join(traces, one) for one in os.listdir(traces)]
         # The launching process has a trace of its own, of CUPTI alone.
@@ -136,7 +137,8 @@ class Server:
                 while sum(one.done() for one in asked) < REQUESTS // 2:
                     time.sleep(0.05)
                 for process in below(record.pid):  # `record` itself goes on.
-                    os.kill(process, signal.SIGKILL)
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(process, signal.SIGKILL)
         self.answers = [one.result() for one in asked]
         if ends != signal.SIGKILL:
             record.send_signal(ends)
@@ -154,7 +156,7 @@ class Server:
                 answer.readline()
                 return 0
             return len(json.loads(answer.read())["output_ids"])
-        except (OSError, http.client.HTTPException):
+        except (OSError, http.client.HTTPException, ValueError, KeyError):
             return 0
         finally:
             server.close()

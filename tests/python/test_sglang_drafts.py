@@ -264,27 +264,37 @@ class FusedStoreTest(unittest.TestCase):
         self.buffer = mock.Mock()
         self.made = SimpleNamespace(k_buffer=self.buffer, cache_loc="slots")
         Kernels(self.backends).fused_store(self.module)
+        cls = type("Backend", (), {
+            "init_forward_metadata": lambda backend: None,
+            "forward_decode": lambda backend, q, k, v, layer, batch, save_kv_cache=True: None,
+            "forward_extend": lambda backend, q, k, v, layer, batch, save_kv_cache=True: None})
+        self.backends.watch(cls)
+        self.backend = object.__new__(cls)  # What its making tells is of no matter.
+        self.batch = SimpleNamespace(out_cache_loc="slots")
 
-    def attend(self, layer):
-        self.backends.begin(Forward(None, layer, None))
-        self.backends.launches.pop()
+    def taken(self):
+        calls, self.backends.store.mock_calls = self.backends.store.mock_calls, []
+        return calls
 
-    def test_it_is_told_with_the_layers_attention_and_once(self):
+    def test_it_is_told_with_each_attention_that_saves_nothing_itself(self):
         layer, other = SimpleNamespace(layer_id=3), SimpleNamespace(layer_id=4)
         self.assertIs(self.module.create_fused_set_kv_buffer_arg("v", layer, "batch"), self.made)
-        self.attend(other)
-        self.backends.store.assert_not_called()
-        self.attend(layer)
-        self.backends.store.assert_called_once_with(self.buffer.unsqueeze(1), "slots", False)
-        self.attend(layer)
-        self.backends.store.assert_called_once()
+        store = mock.call(self.buffer.unsqueeze(1), "slots", False)
+        self.backend.forward_decode(1, 2, 3, layer, self.batch, save_kv_cache=False)
+        self.assertEqual(self.taken(), [store])
+        self.backend.forward_extend(1, 2, 3, layer, self.batch, False)  # Without the model's code.
+        self.assertEqual(self.taken(), [store])
+        self.backend.forward_decode(1, 2, 3, layer, self.batch)
+        self.backend.forward_decode(1, 2, 3, layer, self.batch, save_kv_cache=True)
+        self.backend.forward_decode(1, 2, 3, other, self.batch, save_kv_cache=False)
+        self.assertEqual(self.taken(), [])
 
     def test_rocms_argument_is_left_alone(self):
         self.made = {"key_cache": 1, "slot_mapping": 2}
         layer = SimpleNamespace(layer_id=3)
         self.assertIs(self.module.create_fused_set_kv_buffer_arg("v", layer, "batch"), self.made)
-        self.attend(layer)
-        self.backends.store.assert_not_called()
+        self.backend.forward_decode(1, 2, 3, layer, self.batch, False)
+        self.assertEqual(self.taken(), [])
 
 
 if __name__ == "__main__":

@@ -62,6 +62,16 @@ TEST_F(ExtentsTest, LayersWrittenOneByOneAreCoveredTogether) {
   EXPECT_EQ(extents_.covered(sets_, 7, 0, 4), of({0, 1}));
 }
 
+TEST_F(ExtentsTest, AWriteInNoLayerWritesNothing) {
+  write(of({0, 1}), 0, 4);
+  write(kNoLayers, 0, 8);
+  EXPECT_EQ(extents_.alike(7), of({0, 1}));
+  EXPECT_EQ(extents_.written(7).size(), 1u);
+  write(of({1}), 4, 5);
+  write(kNoLayers, 0, 5);
+  EXPECT_EQ(extents_.written(7).size(), 2u);
+}
+
 TEST_F(ExtentsTest, AWriteOfAllLayersCoversThoseNotYetSeen) {
   write(kAllLayers, 0, 4);
   EXPECT_TRUE(covers(of({12345}), 0, 4));

@@ -128,6 +128,43 @@ TEST(LanesIn, AWriterBeginsASegmentBeforeTheirSlotsAreTooMany) {
   EXPECT_TRUE(back.events == events);
 }
 
+TEST(LanesIn, PagesOfLanesToldAgainCountAgain) {
+  Names names;
+  Event event = parsed(R"({"ev":"attention","backend":"b","layer":1,"rows":[{"req":"A","len":1,
+      "pages":[1]}]})",
+                       names);
+  std::get<ev::Attention>(event.body).rows.edit()[0].pages->assign(1 << 20, PageId{1});
+  std::string error;
+  const std::vector<Event> got = decoded(std::vector<Event>(2050, event), names, error);
+  EXPECT_EQ(got.size(), 2049u);  // 2^31 of them are there again.
+  EXPECT_NE(error.find("(M15)"), std::string::npos) << error;
+}
+
+TEST(LanesIn, LanesOfOneEventToldAgainCountAgain) {
+  Names names;
+  Event event = parsed(R"({"ev":"graph_capture","graph":"g","launches":[
+      {"ev":"store","backend":"b","layer":1,"rows":[{"req":"A","row":0,"n":1}],"slots":"s"}]})",
+                       names);
+  auto& launches = *std::get<ev::GraphCapture>(event.body).launches;
+  launches.resize(40, launches[0]);
+  std::string error;
+  const auto with_lanes = [&](std::int32_t lanes) {
+    decoded({event}, names, error, [lanes](schema::Columns::Builder c) {
+      auto rows = c.getGraphCapture().getLaunches().getStore().getRows();
+      auto counts = rows.initCounts().initInt32(40);
+      counts.set(0, lanes);
+      for (unsigned i = 1; i < 40; ++i) counts.set(i, -1);
+      for (auto column : {rows.initReq(), rows.initRow(), rows.initN()}) {
+        column.setDelta(true);
+        column.setBase(1);
+      }
+    });
+    return error;
+  };
+  EXPECT_EQ(with_lanes(6000), "");
+  EXPECT_NE(with_lanes(7000).find("(M13)"), std::string::npos) << error;  // 40 of them: over 2^18.
+}
+
 TEST(LanesIn, LanesToldAgainCountAgain) {
   Names names;
   const Event launch = parsed(R"({"ev":"attention","backend":"b","layer":1,"table":"t",

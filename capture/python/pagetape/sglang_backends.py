@@ -60,7 +60,7 @@ class Backends:
         self.on_gpu = OnGpu(self)
         self.replays = Replays(self)
         self.graphs = Graphs(self.replays.launched)
-        self.fused: Dict[int, tuple] = {}  # id(RadixAttention) -> a store that is its rope's
+        self.fused: Dict[int, object] = {}  # id(RadixAttention) -> what its rope's kernel stores to
         self.passing: tuple = ()  # backend, batch and last layer of the pass that is under way
 
     def name(self, backend) -> str:
@@ -377,9 +377,6 @@ class Backends:
             self.on_gpu.forget()
         self.passing = now
         self.launches.append(launch)
-        fused = self.fused.pop(id(launch.layer), None)
-        if fused is not None:
-            self.store(*fused, False)
 
     # --- hooks
 
@@ -431,6 +428,10 @@ class Backends:
             def forward(backend, q, k, v, layer, forward_batch, *args, **kwargs):
                 self.begin(Forward(backend, layer, forward_batch))
                 try:
+                    if not kwargs.get("save_kv_cache", not args or args[0]):
+                        tensor, slots = self.fused.get(id(layer)), forward_batch.out_cache_loc
+                        if tensor is not None and slots is not None:
+                            self.store(tensor, slots, False)
                     return original(backend, q, k, v, layer, forward_batch, *args, **kwargs)
                 finally:
                     self.launches.pop()

@@ -79,7 +79,7 @@ class Replays:
 
         # Older releases do not keep it.
         after(module.FullCudaGraphBackend, "__init__",
-              lambda graphs, _result, cuda_graph_runner, *args, **kwargs:
+              lambda graphs, _result, cuda_graph_runner=None, *args, **kwargs:
               setattr(graphs, RUNNER, cuda_graph_runner))
         wrap(module.FullCudaGraphBackend, "replay", make)
 

@@ -11,7 +11,7 @@ from typing import Dict, List, Optional, Tuple
 from .importhook import NotHere, after, expect, wrap
 from .recording import ints
 from .sglang_owners import Lanes
-from .sglang_pools import Pools, in_group
+from .sglang_pools import Pools, in_group, row_of
 from .sglang_tensors import not_in
 
 
@@ -74,13 +74,11 @@ class PoolHooks:
 
         def make_free(original):
             def free(table, req, *args, **kwargs):
-                row = getattr(getattr(req, "kv", None), "req_pool_idx", None)
-                if row is None:  # Releases before 0.5.19 have it in the request, whatever `kv` is.
-                    row = getattr(req, "req_pool_idx", None)
+                row = row_of(req)
                 result = original(table, req, *args, **kwargs)
                 pools.freed_some = False
                 if row is not None:
-                    pools.leave(int(row))
+                    pools.leave(row)
                 return result
 
             return free

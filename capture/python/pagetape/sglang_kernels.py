@@ -224,15 +224,16 @@ class Kernels:
 
     # models/utils.py: the kernel of a layer's rotary embedding stores K and V, too
     def fused_store(self, module) -> None:
-        """It is told with the layer's attention, which comes next: the backend is not known here.
-        ROCm's kernel, whose argument is a dictionary, is not told."""
+        """Here it is learnt to which tensor; the store is told with the layer's attention, where
+        that saves nothing itself: the model's code does not run where a graph's segments do. ROCm's
+        kernel, whose argument is a dictionary, is not told."""
 
         def make(original):
             def argument(value, layer, *args, **kwargs):
                 made = original(value, layer, *args, **kwargs)
-                if hasattr(made, "k_buffer") and made.cache_loc is not None:
+                if hasattr(made, "k_buffer"):
                     # As one head of all heads' elements.
-                    self.backends.fused[id(layer)] = made.k_buffer.unsqueeze(1), made.cache_loc
+                    self.backends.fused[id(layer)] = made.k_buffer.unsqueeze(1)
                 return made
 
             return argument

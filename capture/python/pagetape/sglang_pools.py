@@ -40,6 +40,13 @@ class Waiting(NamedTuple):
     owner: Optional[str]  # None: it is looked up in the rows
 
 
+def row_of(req) -> Optional[int]:
+    """A request's row. Releases before 0.5.19 have it in the request, whatever `kv` is."""
+    row = getattr(getattr(req, "kv", None), "req_pool_idx", None)
+    row = getattr(req, "req_pool_idx", None) if row is None else row
+    return None if row is None else int(row)
+
+
 class Pools:
     """Shadow of pools, maps, allocators and rows; writes their events."""
 

@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 
 from .importhook import NotHere, after, around, expect
 from .recording import ints
-from .sglang_pools import Pools
+from .sglang_pools import Pools, row_of
 
 # By module of sglang.srt.disaggregation.
 RECEIVERS = {"mooncake.conn": "MooncakeKVReceiver", "nixl.conn": "NixlKVReceiver",
@@ -72,9 +72,13 @@ class Transfers:
             # With it comes the first new token; what is refused ends the request.
             if asked is None or len(entry.req.output_ids) == said:
                 return
+            held = getattr(entry.req, "kv", None)
+            committed = getattr(held, "kv_committed_len", None)
+            if committed is None:  # As row_of().
+                committed = entry.req.kv_committed_len
             for kvcache in self._kvcaches:
                 for pool, pages in zip(self._pools.spaces(kvcache), asked):
-                    self._filled(pool, entry.req, pages, int(entry.req.kv.kv_committed_len))
+                    self._filled(pool, entry.req, pages, int(committed))
 
         after(module.DecodePreallocQueue, "__init__", built)
         around(module.DecodeTransferQueue, "_commit_transfer_to_req", before, then)
@@ -97,7 +101,7 @@ class Transfers:
     def _restored(self, req, rows, allocator) -> None:
         """All but the last token's, in the row that it has now; that waits for the GPU itself."""
         end, page_size = int(req.seqlen) - 1, self._pools.page_size
-        slots = rows.req_to_token[int(req.kv.req_pool_idx), :end][::page_size]
+        slots = rows.req_to_token[row_of(req), :end][::page_size]
         full, swa = self._pools.spaces(allocator.get_kvcache())
         self._filled(full, req, ints(slots // page_size), end)
         if swa is not None:
