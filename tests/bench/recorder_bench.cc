@@ -186,7 +186,8 @@ void graph_launch_lanes(benchmark::State& state) {
   lanes.req = req.data();
   lanes.row = row.data();
   const ptape_name graph = ptape_intern(recorder, "g");
-  record(state, recorder, {1, 0, padded(n * sizeof(ptape_name)) + n * sizeof(std::int64_t)},
+  std::uint16_t flag = 0;
+  record(state, recorder, {1, 0, lanes_bytes(lanes, flag).value()},
          [&](ptape_recorder* to) { return ptape_graph_launch_lanes(to, nullptr, graph, &lanes); });
 }
 
@@ -212,7 +213,8 @@ void attention(benchmark::State& state) {
   launch.layers = &layer;
   launch.n_layers = 1;
   launch.lanes = &lanes;
-  const std::size_t columns = padded(n * sizeof(ptape_name)) + 3 * n * sizeof(std::int64_t);
+  std::uint16_t flag = 0;
+  const std::size_t columns = lanes_bytes(lanes, flag).value();
   record(state, recorder, {0, 0, launch_head_bytes(launch).value() + columns},
          [&](ptape_recorder* to) { return ptape_attention(to, nullptr, &launch); });
 }
