@@ -40,10 +40,14 @@ class Waiting(NamedTuple):
     owner: Optional[str]  # None: it is looked up in the rows
 
 
+def of_request(req, name: str):
+    """Releases before 0.5.19 have it in the request, whatever `kv` is."""
+    value = getattr(getattr(req, "kv", None), name, None)
+    return getattr(req, name, None) if value is None else value
+
+
 def row_of(req) -> Optional[int]:
-    """A request's row. Releases before 0.5.19 have it in the request, whatever `kv` is."""
-    row = getattr(getattr(req, "kv", None), "req_pool_idx", None)
-    row = getattr(req, "req_pool_idx", None) if row is None else row
+    row = of_request(req, "req_pool_idx")
     return None if row is None else int(row)
 
 

@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 
 from .importhook import NotHere, after, around, expect
 from .recording import ints
-from .sglang_pools import Pools, row_of
+from .sglang_pools import Pools, of_request, row_of
 
 # By module of sglang.srt.disaggregation.
 RECEIVERS = {"mooncake.conn": "MooncakeKVReceiver", "nixl.conn": "NixlKVReceiver",
@@ -72,13 +72,10 @@ class Transfers:
             # With it comes the first new token; what is refused ends the request.
             if asked is None or len(entry.req.output_ids) == said:
                 return
-            held = getattr(entry.req, "kv", None)
-            committed = getattr(held, "kv_committed_len", None)
-            if committed is None:  # As row_of().
-                committed = entry.req.kv_committed_len
+            end = int(of_request(entry.req, "kv_committed_len"))
             for kvcache in self._kvcaches:
                 for pool, pages in zip(self._pools.spaces(kvcache), asked):
-                    self._filled(pool, entry.req, pages, int(committed))
+                    self._filled(pool, entry.req, pages, end)
 
         after(module.DecodePreallocQueue, "__init__", built)
         around(module.DecodeTransferQueue, "_commit_transfer_to_req", before, then)
