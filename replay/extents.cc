@@ -55,9 +55,7 @@ Extents::Groups Extents::take_groups(Page& page) {
   Groups out;
   if (page.groups != 0) {
     out = std::move(groups_[page.groups - 1]);
-    groups_[page.groups - 1].clear();
-    unused_.push_back(page.groups - 1);
-    page.groups = 0;
+    free_groups(page);
   } else if (page.prefix > 0) {
     out.push_back({page.layers, {.prefix = page.prefix, .bits = {}}});
   }
@@ -75,6 +73,12 @@ void Extents::put_groups(Page& page, Groups groups) {
     return;
   }
   new_groups(page) = std::move(groups);
+}
+
+void Extents::free_groups(Page& page) {
+  groups_[page.groups - 1].clear();
+  unused_.push_back(page.groups - 1);
+  page.groups = 0;
 }
 
 Extents::Groups& Extents::new_groups(Page& page) {
@@ -148,9 +152,7 @@ bool Extents::move_ahead(LayerSets& sets, Page& page, LayerSet layers, std::uint
   if (behind.layers != kNoLayers) return true;
   page.layers = ahead.layers;
   page.prefix = end;
-  groups.clear();
-  unused_.push_back(page.groups - 1);
-  page.groups = 0;
+  free_groups(page);
   return true;
 }
 

@@ -130,6 +130,7 @@ class Extents {
   bool move_ahead(LayerSets& sets, Page& page, LayerSet layers, std::uint32_t begin,
                   std::uint32_t end);
   Groups& new_groups(Page& page);
+  void free_groups(Page& page);
   Groups take_groups(Page& page);
   void put_groups(Page& page, Groups groups);
 

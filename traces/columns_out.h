@@ -313,14 +313,13 @@ class LanesOut {
     FieldOut<ev::Row>::each(columns_.columns, [&](auto& column, const auto&, std::size_t i) {
       if constexpr (requires { column.values; }) told.values[i] = column.values.size();
     });
-    const std::uint64_t slots = out.slots;
     put_all(out, lanes);
-    told.slots = out.slots - slots;
-    told.cells = 0;
+    told.slots = told.cells = 0;
     FieldOut<ev::Row>::each(
         columns_.columns, [&]<class R>(auto& column, const Field<ev::Row, R>&, std::size_t i) {
-          if constexpr (requires { column.values; } && !std::is_same_v<Element<R>, SlotId>) {
-            told.cells += column.values.size() - told.values[i];
+          if constexpr (requires { column.values; }) {
+            std::uint64_t& of = std::is_same_v<Element<R>, SlotId> ? told.slots : told.cells;
+            of += column.values.size() - told.values[i];
           }
         });
   }
