@@ -17,6 +17,7 @@ using pagetape::Status;
 struct ptape_device_table {
   pagetape::Recorder& recorder;
   const pagetape::Record what;  // The record of a compare, but for its number and place.
+  const ptape_table_kind kind;
   const pagetape::TableView cells;
   std::shared_ptr<pagetape::TableMemory> memory;
   std::unique_ptr<pagetape::HostCompare> on_host;  // One of the two.
@@ -31,7 +32,7 @@ namespace {
 bool valid(const ptape_table_view* view, ptape_table_kind kind, ptape_name buffer) {
   if (!pagetape::valid_view(view) || buffer == 0) return false;
   if (kind == PTAPE_PAGES) return true;
-  return kind > PTAPE_PAGES && kind <= PTAPE_OWNERS && view->starts == nullptr &&
+  return kind > PTAPE_PAGES && kind <= PTAPE_NAMES && view->starts == nullptr &&
          view->rows == (kind == PTAPE_OWNERS ? 2 : 1);
 }
 
@@ -41,11 +42,25 @@ bool fits(const pagetape::TableView& table, const pagetape::TableView& view) {
          view.cols <= table.cols && (view.starts == nullptr) == (table.starts == nullptr);
 }
 
+// What a compare's record is to mean, and with what.
+struct Meaning {
+  pagetape::CompareMeaning flag = pagetape::kChanges;
+  std::uint32_t request = 0, to = 0;
+  std::int64_t first = 0;
+  std::uint32_t n = 0;
+};
+
 // Here, in the trace, stands what was found up to the table's latest step.
-int tell(ptape_device_table& table, const ptape_at* at) {
+int tell(ptape_device_table& table, const ptape_at* at, const Meaning& meaning = {}) {
   pagetape::Record record = table.what;
   table.recorder.stamp(record, at);
   record.set_ints(table.what.ints[0], table.steps);
+  if (meaning.flag != pagetape::kChanges) {
+    record.flag = meaning.flag;
+    record.n = meaning.n;
+    record.set_names(record.names[0], record.names[1], meaning.request, meaning.to);
+    record.set_ints(table.what.ints[0], table.steps, meaning.first);
+  }
   return table.recorder.append(record);
 }
 
@@ -74,7 +89,8 @@ bool part_of(ptape_device_table* table, const ptape_table_view* view, Part& part
 }
 
 // Compares the parts, as many as fit into one kernel, where they are, and says that they were.
-int compare_and_tell(std::span<const Part> parts, const ptape_at* at, void* stream) {
+int compare_and_tell(std::span<const Part> parts, const ptape_at* at, void* stream,
+                     const Meaning& meaning = {}) {
   std::array<pagetape::DeviceCompare::Part, pagetape::kTablesAtOnce> on_device;
   std::size_t n = 0;
   for (const Part& part : parts) {
@@ -108,7 +124,7 @@ int compare_and_tell(std::span<const Part> parts, const ptape_at* at, void* stre
     if (captured && table.on_device != nullptr) continue;
     table.dropped = table.seen;
     ++table.steps;
-    const int error = tell(table, at);
+    const int error = tell(table, at, meaning);
     if (first_error == PTAPE_OK) first_error = error;
   }
   return first_error;
@@ -148,9 +164,9 @@ ptape_device_table* ptape_table_open(ptape_recorder* recorder, const ptape_table
     what.kind = pagetape::kCompareRecord;
     what.set_names(buffer, lens, space, unit);
     what.set_ints(std::int64_t{number});
-    auto table =
-        std::make_unique<ptape_device_table>(*recorder->recorder, what, cells, std::move(memory),
-                                             std::move(on_host), std::move(on_device));
+    auto table = std::make_unique<ptape_device_table>(*recorder->recorder, what, kind, cells,
+                                                      std::move(memory), std::move(on_host),
+                                                      std::move(on_device));
     const auto [begin, end] = pagetape::bytes_of(*view);
     pagetape::add_table_range({table.get(), recorder, buffer, begin, end});
     return table.release();
@@ -189,6 +205,27 @@ int ptape_tables_compare(const ptape_table_part* parts, std::size_t n, const pta
     n -= count;
   }
   return first_error;
+}
+
+int ptape_pages_named(ptape_device_table* names, const ptape_table_view* view, ptape_name request,
+                      std::int64_t first, const ptape_at* at, void* stream) {
+  Part part;
+  int error = PTAPE_OK;
+  if (view == nullptr || request == 0 || first < 0) {
+    return argument_error("the view or the request is null, or the logical page below 0");
+  }
+  if (!part_of(names, view, part, error)) return error;
+  if (names->kind != PTAPE_NAMES) return argument_error("the table is none of names");
+  const Meaning meaning{pagetape::kNamed, request, 0, first, part.view.cols};
+  return compare_and_tell({&part, 1}, at, stream, meaning);
+}
+
+int ptape_pages_moved(ptape_device_table* owners, ptape_name from, ptape_name to, int keeps,
+                      const ptape_at* at) {
+  if (owners == nullptr || owners->kind != PTAPE_OWNERS || from == 0 || to == 0) {
+    return argument_error("the table is none of owners, or a name is none");
+  }
+  return tell(*owners, at, {keeps != 0 ? pagetape::kKept : pagetape::kMoved, from, to, 0, 0});
 }
 
 int ptape_table_replayed(ptape_device_table* table, const ptape_at* at, std::uint32_t compares) {

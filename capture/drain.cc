@@ -155,6 +155,7 @@ void Drain::consume_event(Record& record, RecordBytes bytes, const RingReader::I
   RingHeader& header = reader_.header();
   if (record.kind == kKindOf<ev::Dropped>) {
     said_ += static_cast<std::uint64_t>(std::max(record.ints[0], std::int64_t{0}));
+    tables_.forget();
   } else {
     bump(header.events);
   }

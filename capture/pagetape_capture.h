@@ -30,7 +30,7 @@ extern "C" {
 #endif
 
 #define PTAPE_ABI_MAJOR 1
-#define PTAPE_ABI_MINOR 10
+#define PTAPE_ABI_MINOR 11
 #define PTAPE_API __attribute__((visibility("default")))
 
 /* An optional integer argument left out. */
@@ -247,24 +247,30 @@ PTAPE_API int ptape_launch_done(ptape_recorder*, const ptape_at*, ptape_ticket t
 
 typedef struct ptape_device_table ptape_device_table;
 
-/* MAP and OWNERS are an allocator's state on the device, and give events of their own (since ABI
- * 1.8). The buffer of a MAP is the map: cell i is the page that its page i maps to, 0 or less where
- * it maps to none; what changed is told as map_set and map_clear. The buffer of OWNERS is a pool:
- * in row 0 each page has the name of the request that holds it (a ptape_name), -1 where it is free
- * again and -2 where it left the window, 0 before it was ever held; in row 1 its logical page
- * there, or -1. What changed is told as alloc, free and evict; `lens` is the name of who holds what
- * nobody is known to hold. */
+/* MAP, OWNERS and NAMES are an allocator's state on the device, and give events of their own (since
+ * ABI 1.8, NAMES since 1.11). The buffer of a MAP is the map: cell i is the page that its page i
+ * maps to, 0 or less where it maps to none; what changed is told as map_set and map_clear. The
+ * buffer of OWNERS is a pool: in row 0 each page has the name of the request that holds it (a
+ * ptape_name), -1 where it is free again and -2 where it left the window, 0 before it was ever
+ * held; in row 1 its logical page there, or -1. What changed is told as alloc, free and evict;
+ * `lens` is the name of who holds what nobody is known to hold. Requests that share pages with
+ * others, as a cache of prefixes has them do, are not in there: those are told by
+ * ptape_pages_named, of a table NAMES of the same pool, a row of as many pages as a request may be
+ * found, and by ptape_pages_moved. A page that is free again, or left the window, is that of all
+ * that held it. */
 enum ptape_table_kind {
   PTAPE_PAGES = 0,
   PTAPE_LENS = 1,
   PTAPE_SLOTS = 2,
   PTAPE_MAP = 3,
-  PTAPE_OWNERS = 4
+  PTAPE_OWNERS = 4,
+  PTAPE_NAMES = 5
 };
 
 /* A tensor of integers, or a slice of one, in memory of the GPU that is current. With `starts`, a
  * list of index lists: row r is cells[starts[r] .. starts[r + 1]), up to `cols` of it are told, and
- * `starts` is never believed beyond `capacity` cells. Lengths, slots and maps are one row. */
+ * `starts` is never believed beyond `capacity` cells. Lengths, slots, maps and names are one row.
+ */
 typedef struct ptape_table_view {
   uint32_t size;       /* sizeof(ptape_table_view) */
   uint32_t cell_bytes; /* 4 or 8. An id beyond 32 bits is told as the nearest within. */
@@ -302,6 +308,17 @@ typedef struct ptape_table_part {
  * table. They are told in their order; the error is the first one's. Since ABI 1.8. */
 PTAPE_API int ptape_tables_compare(const ptape_table_part* parts, size_t n, const ptape_at*,
                                    void* stream);
+/* A row of the engine's names the pages in `view`, one row of the table NAMES or less: they are
+ * read as by ptape_table_compare_at, and told as `share` of those which `request` does not hold,
+ * the first at its logical page `first`. What is 0 or less is no page. Since ABI 1.11. */
+PTAPE_API int ptape_pages_named(ptape_device_table* names, const ptape_table_view* view,
+                                ptape_name request, int64_t first, const ptape_at*, void* stream);
+/* What `from` holds, by the compares of this table OWNERS and by ptape_pages_named, `to` does from
+ * here on: `share` and `free`. With `keeps` 1 at the same logical pages, for a request that takes
+ * another one's place; with 0 at none, for a cache that keeps what a request leaves. Reads nothing
+ * of the device's. Since ABI 1.11. */
+PTAPE_API int ptape_pages_moved(ptape_device_table* owners, ptape_name from, ptape_name to,
+                                int keeps, const ptape_at*);
 /* A graph is launched that has so many compares of this table in it. */
 PTAPE_API int ptape_table_replayed(ptape_device_table*, const ptape_at*, uint32_t compares);
 /* 1 while what compares told of the table is known; 0: the next one has to tell of all cells, which

@@ -27,8 +27,17 @@ namespace pagetape {
 inline constexpr std::uint16_t kJsonRecord = 0xffff;  // The payload is a line of the text form.
 inline constexpr std::uint16_t kNameRecord = 0xfffe;  // The payload is the next id's text.
 // Here stands what a compare found changed. Its names are buffer, lens, space, unit, its integers
-// the table's number and the compare's.
+// the table's number and the compare's. Its flag says what that is to mean.
 inline constexpr std::uint16_t kCompareRecord = 0xfffd;
+enum CompareMeaning : std::uint16_t {
+  kChanges = 0,
+  // The table's first `n` cells are pages at logical places of the request that is the third name,
+  // from the third integer on.
+  kNamed = 1,
+  // What the third name held of the pool the fourth does: at the same places, or at none.
+  kMoved = 2,
+  kKept = 3,
+};
 // The id in its integer is used by no record behind this one.
 inline constexpr std::uint16_t kForgetRecord = 0xfffc;
 

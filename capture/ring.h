@@ -33,7 +33,7 @@
 
 namespace pagetape {
 
-inline constexpr std::uint32_t kRingVersion = 4;
+inline constexpr std::uint32_t kRingVersion = 5;
 inline constexpr std::size_t kRingBytesMin = 1u << 12, kRingBytesMax = std::size_t{1} << 32;
 
 // Where a reader stands that has put everything before into a file.

@@ -53,16 +53,37 @@ bool TableEvents::take(const Record& record, const RecordDecoder& names, bool no
     // What comes later is told with a later compare.
     table->hopeless = lost_ = true;
   }
-  if (std::exchange(lost_, false)) bodies_.emplace_back(ev::Dropped{1, {}, {}});
+  const bool lost = std::exchange(lost_, false);
+  if (lost) {
+    bodies_.emplace_back(ev::Dropped{1, {}, {}});
+    forget();
+  }
   waiting_ = false;
   order(cells_);
-  if (table->reader->kind() > TableKind::kSlots) {
-    add_state(*table, record, names);
-  } else {
-    add_cells(*table->reader, record, names);
+  switch (table->reader->kind()) {
+    case TableKind::kPages:
+    case TableKind::kLens:
+    case TableKind::kSlots:
+      add_cells(*table->reader, record, names);
+      break;
+    case TableKind::kMap:
+      table->map.add(cells_, names.name(record.names[0]), bodies_);
+      break;
+    case TableKind::kOwners:
+      add_owners(*table, record, names);
+      break;
+    case TableKind::kNames:
+      add_named(*table, record, names, lost);
+      break;
   }
   cells_.clear();
   return true;
+}
+
+void TableEvents::forget() {
+  for (Table& table : tables_) {
+    if (table.owners != nullptr) table.owners->forget();
+  }
 }
 
 TableEvents::Table* TableEvents::table_of(const Record& record) {
@@ -100,11 +121,31 @@ void TableEvents::release(std::uint64_t position) {
   }
 }
 
-void TableEvents::add_state(Table& table, const Record& record, const RecordDecoder& names) {
-  const Name of = names.name(record.names[0]);
-  if (table.reader->kind() == TableKind::kMap) return table.map.add(cells_, of, bodies_);
+void TableEvents::add_owners(Table& table, const Record& record, const RecordDecoder& names) {
+  const Name pool = names.name(record.names[0]), nobody = names.name(record.names[1]);
   if (table.owners == nullptr) table.owners = std::make_unique<ToldOwners>(table.reader->cols());
-  table.owners->add(cells_, of, names.name(record.names[1]), names, bodies_);
+  table.pool = pool;
+  table.owners->add(cells_, pool, nobody, names, bodies_);
+  if (record.flag != kMoved && record.flag != kKept) return;
+  const Name from = names.name(record.names[2]), to = names.name(record.names[3]);
+  if (from == kNone || to == kNone) return;
+  table.owners->moved(pool, from, to, record.flag == kKept, bodies_);
+}
+
+void TableEvents::add_named(Table& table, const Record& record, const RecordDecoder& names,
+                            bool lost) {
+  table.named.resize(table.reader->cols());
+  for (const CellWord cell : cells_) {
+    if (index_of(cell) < table.named.size()) table.named[index_of(cell)] = value_of(cell);
+  }
+  const Name pool = names.name(record.names[0]), request = names.name(record.names[2]);
+  const auto owners = std::ranges::find(tables_, pool, &Table::pool);
+  if (lost || record.flag != kNamed || request == kNone || owners == tables_.end() ||
+      owners->owners == nullptr) {
+    return;
+  }
+  const std::size_t n = std::min<std::size_t>(record.n, table.named.size());
+  owners->owners->named({table.named.data(), n}, pool, request, record.ints[2], bodies_);
 }
 
 // Lengths stand behind the cells.
@@ -160,7 +201,8 @@ void TableEvents::add_runs(const TableReader& reader, const Record& record,
         break;
       case TableKind::kMap:
       case TableKind::kOwners:
-        break;  // Of these add_state tells.
+      case TableKind::kNames:
+        break;  // An allocator's state.
     }
   }
 }

@@ -31,6 +31,8 @@ class TableEvents {
   bool take(const Record& record, const RecordDecoder& names, bool now);
   const std::vector<EventBody>& bodies() const { return bodies_; }
   bool waiting() const { return waiting_; }
+  // Events were dropped: what follows from those before is not known any more.
+  void forget();
   // A comparer has little room left before what was taken is in the file.
   bool crowded() const;
 
@@ -42,9 +44,12 @@ class TableEvents {
  private:
   struct Table {
     std::unique_ptr<TableReader> reader;  // Null: there is none.
-    ToldMap map;                          // Of a table that is one, …
-    std::unique_ptr<ToldOwners> owners;   // … or the other.
-    bool hopeless = false;                // It was waited for in vain.
+    // Of a table that is one of these:
+    ToldMap map;
+    std::unique_ptr<ToldOwners> owners;
+    Name pool = kNone;  // Of which they are.
+    std::vector<std::int32_t> named;
+    bool hopeless = false;  // It was waited for in vain.
   };
   struct Passed {
     std::uint64_t position;
@@ -54,7 +59,8 @@ class TableEvents {
 
   Table* table_of(const Record& record);
   bool waits(const Table& table);
-  void add_state(Table& table, const Record& record, const RecordDecoder& names);
+  void add_owners(Table& table, const Record& record, const RecordDecoder& names);
+  void add_named(Table& table, const Record& record, const RecordDecoder& names, bool lost);
   void add_cells(const TableReader& reader, const Record& record, const RecordDecoder& names);
   void add_runs(const TableReader& reader, const Record& record, const RecordDecoder& names);
 

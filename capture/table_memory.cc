@@ -40,7 +40,7 @@ void* map(int fd, std::size_t bytes, int sharing) {
 bool makes_sense(const TableHeader& header, std::size_t bytes) {
   const std::uint64_t cells = std::uint64_t{header.rows} * header.cols;
   return std::memcmp(header.magic, kMagic, sizeof(header.magic)) == 0 &&
-         header.header_bytes == sizeof(TableHeader) && header.kind <= TableKind::kOwners &&
+         header.header_bytes == sizeof(TableHeader) && header.kind <= TableKind::kNames &&
          (header.kind != TableKind::kOwners || header.rows == 2) && header.rows > 0 &&
          header.cols > 0 && cells + header.rows < kCellsMost &&
          std::has_single_bit(header.cells_held) && header.cells_held <= 4 * kCellsMost &&

@@ -23,7 +23,14 @@ inline constexpr std::uint64_t kStepsHeld = 1u << 13;
 inline constexpr std::uint64_t kCellsMost = std::uint64_t{1} << kIndexBits;
 
 // What a table's cells are in the trace.
-enum class TableKind : std::uint32_t { kPages = 0, kLens = 1, kSlots = 2, kMap = 3, kOwners = 4 };
+enum class TableKind : std::uint32_t {
+  kPages = 0,
+  kLens = 1,
+  kSlots = 2,
+  kMap = 3,
+  kOwners = 4,
+  kNames = 5
+};
 
 struct TableHeader {
   char magic[8];

@@ -192,6 +192,50 @@ TEST_F(DeviceTablesTest, OwnersTellOfPagesGivenOutOrBackTwice) {
                   R"({"ev": "free", "pool": "t", "req": "#nobody", "pages": [2]})"));
 }
 
+// A cache of prefixes: B is found A's pages, A leaves, C takes B's place.
+TEST_F(DeviceTablesTest, PagesHaveOtherHoldersByRowsThatNameThem) {
+  const auto a = static_cast<std::int32_t>(name("A"));
+  const ptape_name b = name("B"), c = name("C"), cache = name("#cache");
+  cells_ = {0, a, a, a, 0, /* columns */ 0, 0, 1, 2, 0};
+  view_.cells = cells_.data();
+  view_.cols = 5;
+  view_.row_stride = 5;
+  ptape_device_table* table = open(PTAPE_OWNERS, name("#nobody"));
+  std::vector<std::int32_t> found{2, 1, 0, 9, 3};
+  view_.cells = found.data();
+  view_.rows = 1;
+  ptape_device_table* names = open(PTAPE_NAMES);
+  ptape_table_compare(table, nullptr, nullptr);
+  EXPECT_EQ(ptape_pages_named(names, &view_, b, 4, nullptr, nullptr), PTAPE_OK);
+  view_.cols = 2;  // The same pages at other places, which it holds.
+  EXPECT_EQ(ptape_pages_named(names, &view_, b, 0, nullptr, nullptr), PTAPE_OK);
+  EXPECT_EQ(ptape_pages_moved(table, static_cast<ptape_name>(a), cache, 0, nullptr), PTAPE_OK);
+  EXPECT_EQ(ptape_pages_moved(table, b, c, 1, nullptr), PTAPE_OK);
+  cells_[1] = -1;
+  cells_[2] = -2;
+  ptape_table_compare(table, nullptr, nullptr);
+  EXPECT_EQ(ptape_pages_named(names, &view_, 0, 0, nullptr, nullptr), PTAPE_E_ARGUMENT);
+  EXPECT_EQ(ptape_pages_named(names, &view_, b, -1, nullptr, nullptr), PTAPE_E_ARGUMENT);
+  EXPECT_EQ(ptape_pages_named(table, &view_, b, 0, nullptr, nullptr), PTAPE_E_ARGUMENT);
+  EXPECT_EQ(ptape_pages_moved(names, b, c, 0, nullptr), PTAPE_E_ARGUMENT);
+  EXPECT_EQ(ptape_pages_moved(table, b, 0, 0, nullptr), PTAPE_E_ARGUMENT);
+  ptape_table_close(table);
+  ptape_table_close(names);
+  EXPECT_THAT(
+      close(),
+      ElementsAre(R"({"ev": "alloc", "pool": "t", "req": "A", "pages": [1, 2, 3], "first": 0})",
+                  R"({"ev": "share", "pool": "t", "req": "B", "pages": [2, 1], "first": 4})",
+                  R"({"ev": "share", "pool": "t", "req": "B", "pages": [3], "first": 8})",
+                  R"({"ev": "share", "pool": "t", "req": "#cache", "pages": [1, 2, 3]})",
+                  R"({"ev": "free", "pool": "t", "req": "A", "pages": [1, 2, 3]})",
+                  R"({"ev": "share", "pool": "t", "req": "C", "pages": [2, 1], "first": 4})",
+                  R"({"ev": "share", "pool": "t", "req": "C", "pages": [3], "first": 8})",
+                  R"({"ev": "free", "pool": "t", "req": "B", "pages": [2, 1, 3]})",
+                  R"({"ev": "evict", "pool": "t", "req": "C", "logical": 4, "page": 2})",
+                  R"({"ev": "free", "pool": "t", "req": "#cache", "pages": [1, 2]})",
+                  R"({"ev": "free", "pool": "t", "req": "C", "pages": [1]})"));
+}
+
 TEST_F(DeviceTablesTest, ATensorOfEachStepIsTheSameTable) {
   ptape_device_table* table = open();
   ptape_table_view view = view_;

@@ -98,6 +98,15 @@ class CachedSglang(unittest.TestCase):
             given_back = [e for e in recorded if e["ev"] == "free" and e["req"] == "#cache"]
             self.assertTrue(kept and given_back, run)
 
+    def test_it_is_the_shipped_recording(self):
+        for cache, page, release, fault in RUNS:
+            if release == "fixed":
+                name = "-".join(filter(None, ["prefix_cache", cache, str(page), fault]))
+                shipped = os.path.join(live.GOLDEN, "caches", name + ".ptape")
+                if os.path.exists(shipped):
+                    self.assertEqual(live.events(self.traces[cache, page, release, fault]),
+                                     live.events(shipped), name)
+
     def test_windows_move_over_what_was_found(self):
         for run in self.clean():
             if run[0] == "swa":

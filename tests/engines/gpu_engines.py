@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import unittest
+from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -99,8 +100,8 @@ class OnAGpu:
         done = subprocess.run(
             ["bash", os.path.join(live.ROOT, "capture/python", cls.script),
              os.environ["PAGETAPE_ENGINES"], *(trace if one is None else one for one in arguments)],
-            env=dict(os.environ, PAGETAPE_LIBRARY=live.LIBRARY, PAGETAPE_ON_GPU="1",
-                     PAGETAPE_STRICT="1", **environment),
+            env={**os.environ, "PAGETAPE_LIBRARY": live.LIBRARY, "PAGETAPE_ON_GPU": "1",
+                 "PAGETAPE_STRICT": "1", **environment},
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=600)
         if done.returncode:
             raise AssertionError(done.stdout)
@@ -246,6 +247,63 @@ class SglangDecodesOnAGpu(OnAGpu, unittest.TestCase):
             self.assertEqual(set(report["counts"]), {"WRONG_OWNER"})
             self.assertEqual({(f["step"], f["req"]) for f in report["findings"]}, {(30, "r0")})
             self.assertEqual({f["layer"] for f in report["findings"]}, {5, 11, 17, 23, 29, 35, 41})
+
+
+def histories(trace):
+    """Of each page what became of it, in turn: who came to hold it at which column, who left it."""
+    told = defaultdict(list)
+    for event in live.events(trace):
+        if event["ev"] in ("alloc", "share", "free"):
+            first = event.get("first")
+            for i, page in enumerate(event["pages"]):
+                told[event["pool"], page].append(
+                    (event["ev"], event["req"], None if first is None else first + i))
+        elif event["ev"] == "evict":
+            told[event["pool"], event["page"]].append(("evict", event["req"], event["logical"]))
+        elif event["ev"] in ("map_set", "map_clear"):
+            for one in event.get("pairs") or [[page, 0] for page in event["from"]]:
+                told[event["map"], one[0]].append(("map", one[1]))
+    return told
+
+
+class SglangCachesOnAGpu(OnAGpu, unittest.TestCase):
+    """Its prefix caches, a session's requests, and a server that decodes what others prefilled:
+    what becomes of each page is told as it is on a CPU, of pages that several hold, too."""
+    RUNS = (("prefix_cache", "radix", "64", ""), ("prefix_cache", "unified_swa", "64", ""),
+              ("prefix_cache", "swa", "1", ""), ("prefix_cache", "radix", "64", "freed"),
+              ("sessions", "radix", "64", ""), ("sessions", "radix", "1", ""),
+              ("decode_server", "swa", "64", ""))
+    script = "record_sglang.sh"
+
+    @classmethod
+    def record(cls, drive, cache, page, fault):
+        return cls.recorded("-".join(filter(None, [drive, cache, page, fault])), "fixed", None, "",
+                            fault, PAGETAPE_DRIVE=f"sglang_{drive}.py", PAGETAPE_CACHE=cache,
+                            PAGETAPE_PAGE=page)
+
+    def test_what_becomes_of_each_page_is_told_as_on_a_cpu(self):
+        for run in self.RUNS:
+            there = self.runs[run][0]
+            here = os.path.join(live.GOLDEN, "caches", os.path.basename(there))
+            self.assertGreater(len(histories(there)), 5, run)
+            self.assertEqual(histories(there), histories(here), run)
+
+    def test_several_hold_a_page(self):
+        for run in self.RUNS:
+            shared = {one[1] for told in histories(self.runs[run][0]).values() for one in told
+                      if one[0] == "share"}
+            self.assertEqual(bool(shared - {"#cache"}), run[0] != "decode_server", run)
+
+    def test_what_it_does_is_clean_and_judged(self):
+        for run in self.RUNS:
+            report = self.report(*run)
+            if run[3]:
+                first = report["findings"][0]
+                self.assertEqual((first["rule"], first["req"]), ("FREED_PAGE", "E"))
+                continue
+            self.assertEqual((report["verdict"], report["counts"]), ("pass", {}), run)
+            for rule in ("WRONG_OWNER", "FREED_PAGE", "ALIASED_WRITE", "UNINIT_READ", "FREELIST"):
+                self.assertGreater(report["rules"][rule]["judged"], 0, (run, rule))
 
 
 class VllmOnAGpu(OnAGpu, unittest.TestCase):

@@ -17,7 +17,7 @@ from pagetape.sglang import Adapter  # noqa: E402
 from pagetape.sglang_holders import CACHE, UNRESOLVED, Holders  # noqa: E402
 from pagetape.sglang_hooks import PoolHooks, _places_of  # noqa: E402
 from pagetape.sglang_owners import Heads, Lanes, Waiting, heads_of  # noqa: E402
-from pagetape.sglang_pools import REUSED, Pools, in_group  # noqa: E402
+from pagetape.sglang_pools import Pools, in_group  # noqa: E402
 from pagetape.sglang_scheduler import SchedulerHooks  # noqa: E402
 
 
@@ -113,16 +113,13 @@ class HoldersTest(unittest.TestCase):
 class Slots:
     """As a tensor of slots on a GPU: how many there are is known, not which."""
 
+    device = "cuda:0"
+
     def __init__(self, count):
         self._count = count
 
     def numel(self):
         return self._count
-
-
-class Lengths:
-    def tolist(self):
-        return []
 
 
 class TokenAllocator:
@@ -183,13 +180,35 @@ class Rows:
         pass
 
 
+class There:
+    """As Owners: who holds the pages of a pool on a GPU."""
+
+    def __init__(self, events, pool):
+        self.events, self._pool = events, pool
+
+    def named(self, request, first, pages):
+        self.events.told.append(("named", self._pool, request, first, pages))
+
+    def moved(self, holder, to):
+        self.events.told.append(("moved", self._pool, holder, to))
+
+    def left(self, holder):
+        self.events.told.append(("left", self._pool, holder))
+
+
 class OnAGpuTest(unittest.TestCase):
-    """A page there has one owner: with the first one that is reused owners are no longer told."""
+    """What a row comes to name there is told where that may be others than it had."""
 
     def setUp(self):
-        self.events, self.pools = Events(), None
+        for patched in (mock.patch.dict(sys.modules, torch=mock.MagicMock()),
+                        mock.patch("pagetape.sglang_pools.capturing", lambda pages: False),
+                        mock.patch("pagetape.sglang_pools.pages_named",
+                                   lambda slots, begin, page_size: slots.numel() // page_size)):
+            patched.start()
+            self.addCleanup(patched.stop)
+        self.events = Events()
         self.pools = Pools(self.events, False)
-        self.pools.there.afresh = mock.Mock()
+        self.pools.page_size = 4
         module = SimpleNamespace(MHATokenToKVPool=type("MHATokenToKVPool", (), {}),
                                  ReqToTokenPool=type("ReqToTokenPool", (Rows,), {}))
         module.ReqToTokenPool.__init__ = lambda table: None
@@ -203,91 +222,45 @@ class OnAGpuTest(unittest.TestCase):
 
     def follow(self, allocator, pool):
         self.pools.pages[id(allocator)] = Holders(self.events, pool)
-        self.pools.owners[id(allocator)] = mock.Mock()
+        self.pools.owners[id(allocator)] = There(self.events, pool)
         self.pools.kept.append(allocator)
         return allocator
 
     def arrive(self, rid, row, found):
         self.rows.alloc([SimpleNamespace(rid=rid, row=row, prefix_indices=Slots(found))])
 
-    gap = ("gap", REUSED, ["F"])
+    def write(self):
+        """Tokens 8 to 72 of row 1."""
+        self.rows.write((1, slice(8, 72)), Slots(64))
+        self.pools.settle()
+        return self.events.taken()
 
-    def test_a_request_that_is_found_nothing_for_changes_nothing(self):
-        self.arrive("A", 1, 0)
-        self.rows.write((1, slice(0, 64)), Slots(64))
-        self.assertEqual(self.events.taken(), [("request", "A", "arrive")])
-        self.assertFalse(self.pools.unowned)
-
-    def test_one_gap_for_all_that_is_found(self):
+    def test_what_is_found_is_named(self):
         self.arrive("A", 1, 64)
-        self.arrive("B", 2, 64)
-        self.assertEqual(self.events.taken(), [("request", "A", "arrive"), self.gap,
-                                               ("request", "B", "arrive")])
-        self.pools.there.afresh.assert_called_once()
+        self.arrive("B", 2, 8)
+        self.assertEqual(self.events.taken(), [
+            ("request", "A", "arrive"), ("named", "F", "A", 0, 16),
+            ("request", "B", "arrive"), ("named", "F", "B", 0, 2)])
 
-    def test_a_row_that_is_written_after_its_own_pages_went_back(self):
+    def test_what_is_written_to_a_row_is_named(self):
         self.arrive("A", 1, 0)
-        self.tokens.free(Slots(64))
-        self.rows.write((1, slice(0, 64)), Slots(64))
-        self.assertEqual(self.events.taken()[1:], [self.gap])
+        self.assertEqual(self.write()[1:], [("named", "F", "A", 2, 16)])
+        self.rows.write((2, slice(8, 72)), Slots(64))  # No one's.
+        self.rows.write((1, slice(8, 8)), Slots(0))
+        self.rows.write((1, 8), Slots(1))
+        self.pools.settle()
+        self.assertEqual(self.events.taken(), [])
 
-    def test_the_same_while_frees_are_held_back(self):
-        self.arrive("A", 1, 0)
-        self.tokens.free_group_begin()
-        self.tokens.free(Slots(0))
-        self.rows.write((1, slice(0, 64)), Slots(64))
-        self.assertEqual(self.events.taken()[1:], [])
-        self.tokens.free(Slots(64))
-        self.pools.owners[id(self.tokens)].freed.assert_not_called()
-        self.rows.write((1, slice(0, 64)), Slots(64))
-        self.assertEqual(self.events.taken(), [self.gap])
-
-    def test_the_same_where_a_pair_of_pools_holds_them_back(self):
-        pair = type("Pair", (SwaAllocator,), {})(self.tokens)
-        module = SimpleNamespace(SWATokenToKVPoolAllocator=type(pair))
-        self.hooks.swa_allocator(module)
+    def test_a_pair_of_pools_is_told_of_both(self):
+        pair = SimpleNamespace(full_attn_allocator=self.tokens, full_to_swa_index_mapping=None,
+                               swa_attn_allocator=self.follow(type(self.tokens)(), "S"))
+        self.pools._paired.append(pair)
         self.pools.maps[id(pair)] = None
-        self.pools.write_map = mock.Mock()
+        self.pools.map_pages[id(pair)] = SimpleNamespace(of=lambda pages: -pages,
+                                                         tell=lambda mapping: None)
         self.arrive("A", 1, 0)
-        for free in (pair.free, pair.free_full):
-            free(Slots(64))
-            self.rows.write((1, slice(0, 64)), Slots(64))
-            self.assertTrue(self.pools.unowned)
-            self.pools.unowned = False
-
-    def test_what_the_cache_or_a_window_gave_up_is_not_that(self):
-        def alloc_for_extend(batch):
-            self.tokens.free(Slots(64))
-            self.rows.write((1, slice(0, 64)), Slots(64))
-            self.tokens.free(Slots(64))
-
-        def alloc_for_decode(batch, token_per_req):
-            pass
-
-        module = SimpleNamespace(alloc_for_extend=alloc_for_extend,
-                                 alloc_for_decode=alloc_for_decode)
-        self.hooks.batches(module)
-        window = self.follow(type(self.tokens)(), "S")
-        self.pools._paired.append(SimpleNamespace(swa_attn_allocator=window))
-        self.arrive("A", 1, 0)
-        module.alloc_for_extend(SimpleNamespace(reqs=[], prefix_lens=[], seq_lens_cpu=Lengths()))
-        self.rows.write((1, slice(0, 64)), Slots(64))
-        window.free(Slots(64))
-        self.rows.write((1, slice(0, 64)), Slots(64))
-        self.assertEqual(self.events.taken()[1:], [])
-
-    def test_nor_is_what_was_freed_before_a_group_ended_or_a_step_began(self):
-        adapter = Adapter.__new__(Adapter)
-        adapter.pools, adapter.recorder = self.pools, self.events
-        self.arrive("A", 1, 0)
-        self.tokens.free(Slots(64))
-        adapter.step(1, "decode", 1)
-        self.rows.write((1, slice(0, 64)), Slots(64))
-        self.tokens.free_group_begin()
-        self.tokens.free(Slots(64))
-        self.tokens.free_group_end()
-        self.rows.write((1, slice(0, 64)), Slots(64))
-        self.assertEqual([told[0] for told in self.events.taken()], ["request", "step"])
+        self.assertEqual(self.write()[1:], [("named", "F", "A", 2, 16),
+                                            ("named", "S", "A", 2, -16)])
 
     def test_a_sessions_next_request_has_the_row_of_the_one_before(self):
         self.arrive("A", 1, 0)
@@ -295,8 +268,8 @@ class OnAGpuTest(unittest.TestCase):
         self.arrive("B", 1, 0)
         self.rows.free(SimpleNamespace(req_pool_idx=1))
         self.assertEqual(self.events.taken(), [
-            ("request", "A", "arrive"), ("request", "B", "arrive"), self.gap,
-            ("request", "A", "finish"), ("request", "B", "finish")])
+            ("request", "A", "arrive"), ("request", "B", "arrive"), ("moved", "F", "A", "B"),
+            ("request", "A", "finish"), ("left", "F", "B"), ("request", "B", "finish")])
 
     def test_a_row_ends_with_its_request_wherever_a_release_has_its_number(self):
         for number, req in enumerate((SimpleNamespace(req_pool_idx=0),
@@ -305,16 +278,8 @@ class OnAGpuTest(unittest.TestCase):
                                       SimpleNamespace(kv=SimpleNamespace(req_pool_idx=3)))):
             self.arrive("A", number, 0)
             self.rows.free(req)
-            self.assertEqual(self.events.taken(), [("request", "A", "arrive"),
-                                                   ("request", "A", "finish")], number)
-
-    def test_what_another_request_gave_back_as_it_ended_is_not_that(self):
-        self.arrive("A", 1, 0)
-        self.arrive("B", 2, 0)
-        self.tokens.free(Slots(64))
-        self.rows.free(SimpleNamespace(req_pool_idx=2))
-        self.rows.write((1, slice(0, 64)), Slots(64))
-        self.assertEqual([told[0] for told in self.events.taken()], ["request"] * 3)
+            self.assertEqual(self.events.taken(), [
+                ("request", "A", "arrive"), ("left", "F", "A"), ("request", "A", "finish")], number)
 
 
 class GroupsTest(unittest.TestCase):
@@ -349,7 +314,6 @@ class DecodeServerTest(unittest.TestCase):
     def setUp(self):
         self.events = Events()
         self.pools = Pools(self.events, False)
-        self.pools.there.afresh = mock.Mock()
         self.pools.pages[1] = Holders(self.events, "F")
         self.seen = []
 
@@ -367,7 +331,8 @@ class DecodeServerTest(unittest.TestCase):
     def allocate(self, req, found):
         self.module.alloc_for_decode_prealloc(
             None, req=req, fill_len=9, delta_len=9 - found, prefix_len=found,
-            total_prefix_len=found, prefix_indices=None, uses_swa_tail=False, swa_tail_len=0)
+            total_prefix_len=found, prefix_indices=Slots(found) if found else None,
+            uses_swa_tail=False, swa_tail_len=0)
 
     def test_its_rows_are_followed_and_it_says_for_whom_it_allocates(self):
         rows = self.module.DecodeReqToTokenPool()
@@ -379,12 +344,6 @@ class DecodeServerTest(unittest.TestCase):
         self.assertEqual(self.seen, [Lanes(["A"], [0], [9])])
         self.assertEqual(self.events.taken(), [("request", "A", "arrive"),
                                                ("request", "A", "finish")])
-
-    def test_what_it_finds_in_its_own_cache_is_reused(self):
-        self.pools.owners[1] = mock.Mock()
-        self.allocate(SimpleNamespace(rid="A"), 4)
-        self.assertEqual(self.seen, [Lanes(["A"], [4], [9])])
-        self.assertEqual(self.events.taken(), [("gap", REUSED, ["F"])])
 
 
 class TailTest(unittest.TestCase):

@@ -234,6 +234,19 @@ INSTANTIATE_TEST_SUITE_P(All, GoldenFlow, testing::ValuesIn(golden_traces("flows
 INSTANTIATE_TEST_SUITE_P(All, GoldenRule, testing::ValuesIn(golden_traces("rules")), name_of);
 INSTANTIATE_TEST_SUITE_P(All, GoldenOutcome, testing::ValuesIn(golden_traces("outcomes")), name_of);
 
+// Recorded of SGLang's prefix caches on a CPU: tests/engines/gpu_engines.py holds a GPU to them.
+TEST(GoldenCaches, AreCleanButForThePageGivenBack) {
+  std::size_t n = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(std::string(kGolden) + "/caches")) {
+    const std::string path = entry.path().string();
+    ++n;
+    expect_rules(path, stem_of(path).ends_with("-freed")
+                           ? std::set<std::string>{"FREED_PAGE", "ALIASED_WRITE"}
+                           : std::set<std::string>{});
+  }
+  EXPECT_EQ(n, 7u);
+}
+
 TEST(GoldenTable, EveryRuleHasATraceThatKeepsItAndOneThatBreaksIt) {
   std::set<std::pair<std::string, bool>> have;
   for (const std::string& path : golden_traces("rules")) {

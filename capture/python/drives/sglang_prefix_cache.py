@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Drives SGLang's prefix caches on a CPU: requests that share prompts, finish, are found in the
-cache, evicted from it, retracted, and prefilled in chunks.
+"""Drives SGLang's prefix caches, on a CPU, and with $PAGETAPE_ON_GPU on a GPU: requests that share
+prompts, finish, are found in the cache, evicted from it, retracted, and prefilled in chunks.
 
 Of the installed release and real: Req, ScheduleBatch (prepare_for_extend, prepare_for_decode,
 maybe_evict_swa, release_req), alloc_for_extend and alloc_for_decode, release_kv_cache,
@@ -25,6 +25,7 @@ os.environ["PAGETAPE_BACKEND"] = "triton" if PAGE == 1 else "trtllm_mha"
 
 import sglang_frozen_kv_mtp as mtp  # noqa: E402
 import torch  # noqa: E402
+from sglang_frozen_kv_mtp import there  # noqa: E402
 
 SCALE = 64 if PAGE == 64 else 8  # Tokens of a unit of the prompts below.
 mtp.PAGE = PAGE
@@ -51,15 +52,15 @@ class Server(mtp.Engine):
         self.recording = recording
         self.steps = 0
         shape = dict(dtype=torch.bfloat16, head_num=mtp.KV_HEADS, head_dim=mtp.HEAD_DIM,
-                     device="cpu")
-        self.rows = self._rows(size=mtp.ROWS, max_context_len=mtp.CONTEXT, device="cpu",
+                     device=mtp.DEVICE)
+        self.rows = self._rows(size=mtp.ROWS, max_context_len=mtp.CONTEXT, device=mtp.DEVICE,
                                enable_memory_saver=False)
         if SWA:
             self.kv = SWAKVPool(size=mtp.FULL_TOKENS, size_swa=mtp.SWA_TOKENS, page_size=PAGE,
                                 swa_attention_layer_ids=mtp.SWA_LAYERS,
                                 full_attention_layer_ids=mtp.FULL_LAYERS, **shape)
             self.allocator = SWATokenToKVPoolAllocator(
-                mtp.FULL_TOKENS, mtp.SWA_TOKENS, PAGE, torch.bfloat16, "cpu", self.kv,
+                mtp.FULL_TOKENS, mtp.SWA_TOKENS, PAGE, torch.bfloat16, mtp.DEVICE, self.kv,
                 need_sort=False)
         else:
             self.kv = MHATokenToKVPool(size=mtp.FULL_TOKENS, page_size=PAGE,
@@ -67,7 +68,7 @@ class Server(mtp.Engine):
                                        **shape)
             paged = () if PAGE == 1 else (PAGE,)
             allocator = PagedTokenToKVPoolAllocator if paged else TokenToKVPoolAllocator
-            self.allocator = allocator(mtp.FULL_TOKENS, *paged, torch.bfloat16, "cpu", self.kv,
+            self.allocator = allocator(mtp.FULL_TOKENS, *paged, torch.bfloat16, mtp.DEVICE, self.kv,
                                        need_sort=False)
         self.cache = self._cache()
         self.target = backend_class(self._runner(self.kv, draft=False))
@@ -167,12 +168,12 @@ class Server(mtp.Engine):
                 return
             batch = self.schedule(list(self.running))
             batch.seq_lens_cpu = torch.tensor([one.kv.kv_committed_len for one in self.running])
-            batch.seq_lens = batch.seq_lens_cpu.clone()
-            batch.orig_seq_lens = batch.seq_lens_cpu.int()
+            batch.seq_lens = there(batch.seq_lens_cpu.clone())
+            batch.orig_seq_lens = batch.seq_lens.int()
             batch.seq_lens_sum = int(batch.seq_lens_cpu.sum())
-            batch.req_pool_indices = torch.tensor([one.kv.req_pool_idx for one in self.running])
-            batch.req_pool_indices_cpu = batch.req_pool_indices
-            batch.output_ids = torch.zeros(len(self.running), dtype=torch.int64)
+            rows = torch.tensor([one.kv.req_pool_idx for one in self.running])
+            batch.req_pool_indices, batch.req_pool_indices_cpu = there(rows), rows
+            batch.output_ids = torch.zeros(len(rows), dtype=torch.int64, device=mtp.DEVICE)
             batch.sampling_info = SimpleNamespace(
                 penalizer_orchestrator=SimpleNamespace(is_required=False))
             batch.prepare_for_decode()
@@ -189,9 +190,9 @@ class Server(mtp.Engine):
         tokens = batch.extend_num_tokens if mode == "extend" else len(batch.reqs)
         forward = self.batch(batch.reqs, batch.forward_mode, lens, tokens, batch.out_cache_loc)
         if mode == "extend":
-            forward.extend_prefix_lens = torch.tensor(batch.prefix_lens)
+            forward.extend_prefix_lens = there(torch.tensor(batch.prefix_lens))
             forward.extend_prefix_lens_cpu = list(batch.prefix_lens)
-            forward.extend_seq_lens = torch.tensor(batch.extend_lens)
+            forward.extend_seq_lens = there(torch.tensor(batch.extend_lens))
             forward.extend_seq_lens_cpu = list(batch.extend_lens)
             forward.extend_num_tokens = tokens
             return self.forward_target(forward, tokens)

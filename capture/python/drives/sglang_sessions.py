@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Drives a streaming session of SGLang on a CPU: three requests, one after another, each of which
+"""Drives a streaming session of SGLang: three requests, one after another, each of which
 goes on in the row and the pages of the one before, beside others of the same prompt.
 
 As sglang_prefix_cache.py, with SGLang's own Session and StreamingSession before its RadixCache.

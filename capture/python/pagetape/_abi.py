@@ -17,7 +17,7 @@ from ._structures import (PtapeOptions, PtapeCounts, PtapeAt, PtapeLaunch, Ptape
 ABI_MAJOR = 1
 E_DROPPED, E_WRITE, E_DEVICE = -2, -3, -5
 ABSENT = -(1 << 63)
-PAGES, LENS, SLOTS, MAP, OWNERS = range(5)  # kinds of device tables
+PAGES, LENS, SLOTS, MAP, OWNERS, NAMES = range(6)  # kinds of device tables
 
 
 class PtapeError(RuntimeError):
@@ -93,7 +93,8 @@ def _sign_events(library) -> None:
 
 
 def _sign_devices(library) -> None:
-    """Tables and guards: since ABI 1.4; streams: since 1.5; whether a table stands: 1.10."""
+    """Tables and guards: since ABI 1.4; streams: since 1.5; whether a table stands: 1.10; pages
+    named and moved: 1.11."""
     handle, at, view = ctypes.c_void_p, ctypes.POINTER(PtapeAt), ctypes.POINTER(PtapeTableView)
     _sign(library, "ptape_table_open", handle, handle, view, ctypes.c_int,
           *[ctypes.c_uint32] * 4)
@@ -110,6 +111,10 @@ def _sign_devices(library) -> None:
     _sign(library, "ptape_guard_poll", ctypes.c_int, handle, ctypes.POINTER(PtapeGuardFinding))
     _sign(library, "ptape_table_replayed", ctypes.c_int, handle, at, ctypes.c_uint32)
     _sign(library, "ptape_table_stands", ctypes.c_int, handle)
+    _sign(library, "ptape_pages_named", ctypes.c_int, handle, view, ctypes.c_uint32,
+          ctypes.c_int64, at, handle)
+    _sign(library, "ptape_pages_moved", ctypes.c_int, handle, ctypes.c_uint32, ctypes.c_uint32,
+          ctypes.c_int, at)
     for closing in ("ptape_table_close", "ptape_guarded_close", "ptape_guard_close"):
         _sign(library, closing, ctypes.c_int, handle)
     _sign(library, "ptape_stream", ctypes.c_int32, handle)

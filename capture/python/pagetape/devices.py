@@ -99,6 +99,23 @@ class DeviceTable:
         self._native.recorded(status)
         return True
 
+    def named(self, view: PtapeTableView, request: str, first: int, stream: int) -> bool:
+        """Of a table NAMES: the request's row has these pages from its logical page `first` on. As
+        compare()."""
+        native = self._native
+        status = native.library.ptape_pages_named(
+            self._handle, view, native.request(request), first, native.at(stream), stream)
+        if status == E_DEVICE:
+            return False
+        native.recorded(status)
+        return True
+
+    def moved(self, holder: str, to: str, keeps: bool) -> None:
+        """Of a table OWNERS: what one holds another one does; `keeps`: at the same places."""
+        native = self._native
+        native.recorded(native.library.ptape_pages_moved(
+            self._handle, native.request(holder), native.name(to), keeps, None))
+
     def replayed(self, stream: int) -> None:
         """A graph with a compare of it in it was launched on the stream at this address."""
         self._native.recorded(self._native.library.ptape_table_replayed(

@@ -358,6 +358,20 @@ class Recorder:
             self.events += tables.count
             return tables.compare(stream)
 
+    def named(self, table, view, request: str, first: int, stream: int) -> bool:
+        """Tells which pages a request's row names: DeviceTable.named()."""
+        with self._lock:
+            self.events += 1
+            return table.named(view, request, first, stream)
+
+    def moved(self, table, holder: str, to: str, keeps: bool) -> None:
+        """Tells that what one holds another one does: DeviceTable.moved()."""
+        if self.native() is None:
+            return
+        with self._lock:
+            self.events += 1
+            table.moved(holder, to, keeps)
+
     def replayed(self, tables, stream: int) -> None:
         """Tells what DeviceTables held in a graph that compares them and was launched there."""
         if self.native() is None:

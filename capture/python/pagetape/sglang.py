@@ -59,7 +59,6 @@ class Adapter:
 
     def step(self, number: int, mode: str, batch: int) -> None:
         self.pools.settle()
-        self.pools.freed_some = False
         self.recorder.emit("step", step=number, mode=mode, batch=batch)
 
     def accepted(self, request: str, drafted: int, accepted: int, length: int) -> None:

@@ -42,8 +42,6 @@ class PoolHooks:
         pools = self.pools
 
         def lanes(req, fill_len, total_prefix_len):
-            if total_prefix_len > 0:
-                pools.reused()
             return Lanes(_rids([req]), [int(total_prefix_len)], [int(fill_len)])
 
         self._watch_lanes(module, "alloc_for_decode_prealloc", lanes, "req", "fill_len",
@@ -61,13 +59,11 @@ class PoolHooks:
         after(rows, "alloc", taken)
 
         def written(_table, _result, indices, values):
-            """What a cache puts in the place of a request's own: write((row, from:to), slots)."""
+            """What a cache puts in the place of a request's own: write((row, from:to), slots).
+            What is allocated is written by a kernel, or is the request's."""
             if not isinstance(indices, tuple) or not isinstance(indices[1], slice) or \
                     not hasattr(values, "numel") or int(indices[0]) not in pools.rows:
                 return
-            if pools.freed_some and values.numel() and not pools.allocating:
-                pools.reused()
-            pools.freed_some = False
             pools.named(int(indices[0]), int(indices[1].start or 0), values)
 
         after(rows, "write", written)
@@ -76,7 +72,6 @@ class PoolHooks:
             def free(table, req, *args, **kwargs):
                 row = row_of(req)
                 result = original(table, req, *args, **kwargs)
-                pools.freed_some = False
                 if row is not None:
                     pools.leave(row)
                 return result
@@ -136,12 +131,10 @@ class PoolHooks:
                     lanes = lanes_of(**{one: given[one] for one in parameters})
                 if lanes is not None and len(lanes.reqs) == len(lanes.begins) == len(lanes.ends):
                     pools.lanes = lanes
-                pools.allocating = True
                 try:
                     return original(*args, **kwargs)
                 finally:
-                    # What was freed in there the prefix cache or a window gave up.
-                    pools.lanes, pools.allocating, pools.freed_some = None, False, False
+                    pools.lanes = None
 
             return allocate
 
@@ -168,10 +161,9 @@ class PoolHooks:
 
         def make_free(original):
             def free(allocator, free_index):
-                if id(allocator) in pools.pages and free_index.numel():
-                    pools.gave_back(allocator)
-                    if not in_group(allocator):
-                        self._free(allocator, free_index)
+                if id(allocator) in pools.pages and free_index.numel() and \
+                        not in_group(allocator):
+                    self._free(allocator, free_index)
                 result = original(allocator, free_index)
                 pools.settle()
                 return result
@@ -181,12 +173,6 @@ class PoolHooks:
         wrap(cls, "alloc", make_alloc)
         wrap(cls, "free", make_free)
         wrap(cls, "clear", self._make_free)
-        after(cls, "free_group_end", lambda _allocator, _result: self._ended("free_group_end"))
-
-    def _ended(self, name: str) -> None:
-        """What a group of frees held back was for rows that were written before its end."""
-        if name == "free_group_end":
-            self.pools.freed_some = False
 
     def _free(self, allocator, pages) -> None:
         """Of a pool whose pages are tokens."""
@@ -195,7 +181,7 @@ class PoolHooks:
         there = pools.owners.get(id(allocator))
         if there is None:
             pools.returned(allocator, ints(pages))
-        elif not pools.unowned:
+        else:
             there.freed(pages)
 
     # allocator.py (to May 2026), allocator/paged.py (since)
@@ -242,8 +228,6 @@ class PoolHooks:
             if id(allocator) not in pools.pages or id(allocator) in self._freeing:
                 return original(allocator, *args, **kwargs)
             pools.settle(ends=False)
-            if _some(args, kwargs):
-                pools.gave_back(allocator)
             there = pools.owners.get(id(allocator))
             before = None if there is not None else pools.free_list(allocator)
             self._freeing.add(id(allocator))
@@ -256,9 +240,8 @@ class PoolHooks:
                 if pages:
                     pools.returned(allocator, pages)
             # Most give pages back by _release_page_ids.
-            elif original.__name__ in ("clear", "restore_state") and not pools.unowned:
+            elif original.__name__ in ("clear", "restore_state"):
                 there.all_free(pools.free_list(allocator))
-            self._ended(original.__name__)
             pools.settle()
             return result
 
@@ -268,7 +251,7 @@ class PoolHooks:
         """Of an allocator on a GPU: the pages as such, before they are in its list."""
         def release(allocator, *page_ids, **kwargs):
             there = self.pools.owners.get(id(allocator))
-            if there is not None and not self.pools.unowned:
+            if there is not None:
                 self.pools.settle(ends=False)
                 for pages in page_ids:
                     there.freed(pages)
@@ -287,10 +270,6 @@ class PoolHooks:
                     pools.track(allocator.swa_attn_allocator, kvcache.swa_kv_pool):
                 pools.declare_map(allocator)
 
-        def given_back(allocator, _result, free_index):
-            if id(allocator) in pools.maps and free_index.numel():
-                pools.gave_back(allocator)
-
         after(cls, "__init__", built)
         for name in ("alloc", "alloc_extend", "alloc_extend_swa_tail", "alloc_decode"):
             wrap(cls, name, self._make_pairing)
@@ -298,8 +277,6 @@ class PoolHooks:
                              ("clear", False), ("free_swa", True), ("free_swa_segment", True)):
             if hasattr(cls, name):
                 wrap(cls, name, lambda original, e=evicts: self._then_map(original, e))
-        if hasattr(cls, "free_full"):
-            after(cls, "free_full", given_back)
 
         def mapped(allocator, _result, *_args, **_kwargs):
             """A cache gives full pages other SWA pages; freeing methods have their own place."""
@@ -346,9 +323,6 @@ class PoolHooks:
             if id(allocator) not in pools.maps:
                 return original(allocator, *args, **kwargs)
             pools.settle(ends=False)
-            # 0.5.19 holds them back here: the allocators of its pools hear of it at a group's end.
-            if not evicts and _some(args, kwargs):
-                pools.gave_back(allocator)
             if evicts and not pools.freeing:
                 self._mark_leaving(allocator, args[0] if args else kwargs["free_index"])
             pools.freeing += 1
@@ -357,7 +331,6 @@ class PoolHooks:
             finally:
                 pools.freeing -= 1
                 pools.write_map(allocator)
-                self._ended(original.__name__)
 
         return free
 
@@ -365,18 +338,11 @@ class PoolHooks:
         slots = allocator.full_to_swa_index_mapping[free_index]
         there = self.pools.owners.get(id(allocator.swa_attn_allocator))
         if there is not None:
-            if self.pools.unowned:
-                return None
             pages = slots.div(int(allocator.page_size), rounding_mode="floor")
             return there.leave(pages.masked_fill(slots <= 0, -1))
         slots = ints(slots)
         self.pools.pages[id(allocator.swa_attn_allocator)].leave(
             slot // int(allocator.page_size) for slot in slots if slot > 0)
-
-
-def _some(args, kwargs) -> bool:
-    """Whether a tensor among them has entries."""
-    return any(one.numel() for one in (*args, *kwargs.values()) if hasattr(one, "numel"))
 
 
 def _tail_begins(allocator, args, kwargs) -> int:

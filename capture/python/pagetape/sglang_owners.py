@@ -6,7 +6,9 @@ place of the trace where the call was recorded. Nothing here waits for the GPU o
 
 What an allocator hands out is taken from its slots, where a page begins in them: that follows from
 the lengths that the engine has on the host. Its owner is the request in whose row the page stands,
-as on the CPU.
+as on the CPU. Cached pages that a row names are read from the slots that are written to it; who
+holds them beside others is made of that where the trace is written (capture/holders.h), by the
+rules of sglang_holders.py.
 """
 
 from __future__ import annotations
@@ -15,9 +17,10 @@ import sys
 from itertools import accumulate
 from typing import Any, List, NamedTuple, Optional, Tuple
 
-from ._abi import MAP, OWNERS
-from .devices import stream_of
+from ._abi import MAP, NAMES, OWNERS
+from .devices import stream_of, view_of
 from .recording import ints
+from .sglang_holders import CACHE, UNRESOLVED
 from .tensors import Tensors
 
 FREE = -1  # And one less where the page was leaving the window.
@@ -79,12 +82,29 @@ class Waiting(NamedTuple):
     lanes: Optional[Lanes]  # None: it is looked up.
 
 
+class Named(NamedTuple):
+    """Pages that a request's row names from its logical page `first` on."""
+
+    request: str
+    first: int
+    pages: Any  # int32, on the device.
+    stream: Any
+
+
+def pages_named(slots, begin: int, page_size: int):
+    """Of slots of tokens from `begin` on the pages, each once."""
+    inside = begin % page_size
+    firsts = slots[::page_size]
+    if inside:
+        firsts = sys.modules["torch"].cat((slots[:1], slots[page_size - inside::page_size]))
+    return firsts.div(page_size, rounding_mode="floor").int().contiguous()
+
+
 class Rows:
     """The requests' rows: their numbers and their requests' names on the device."""
 
-    def __init__(self, recorder, unknown: str) -> None:
+    def __init__(self, recorder) -> None:
         self._recorder = recorder
-        self._unknown = unknown
         self._of: Optional[dict] = None
         self._tensors: tuple = ()
 
@@ -96,14 +116,15 @@ class Rows:
             names = [native.request(request) for request in rows.values()]
             both = to_device([list(rows), names], device)
             self._tensors = both[0], both[1].int()
-            self._nobody = native.name(self._unknown)
+            self._nobody = native.name(UNRESOLVED)
         return (*self._tensors, self._nobody)
 
 
 class Owners:
     """Who holds the pages of one allocator's pool."""
 
-    def __init__(self, tensors: Tensors, pool: str, pages: int, like, unknown: str) -> None:
+    def __init__(self, tensors: Tensors, pool: str, pages: int, most: int, like) -> None:
+        """`most`: pages that a row names."""
         torch = sys.modules["torch"]
         self.pool = pool
         self._recorder = tensors.recorder
@@ -111,7 +132,9 @@ class Owners:
         self._cells = torch.zeros(2, pages + 1, dtype=torch.int32, device=like.device)
         self._leaving = torch.zeros(pages + 1, dtype=torch.int32, device=like.device)
         self._pages = pages
-        self.table = tensors.state(OWNERS, pool, self._cells, pages, unknown)
+        self.table = tensors.state(OWNERS, pool, self._cells, pages, UNRESOLVED)
+        self._names = tensors.state(
+            NAMES, pool, torch.zeros(most, dtype=torch.int32, device=like.device), most)
 
     def _places(self, pages):
         """What is no page has the last place: an index that is none would end the GPU's context."""
@@ -125,6 +148,20 @@ class Owners:
         torch = sys.modules["torch"]
         self._cells[:, self._places(pages)] = torch.stack((names, columns.int()))
         self.tell()
+
+    def named(self, request: str, first: int, pages) -> None:
+        """Those that the request does not hold it shares from here on; 0 is no page."""
+        if self._names is not None:
+            self._recorder.named(self._names, view_of(pages, pages.numel()), request, first,
+                                 stream_of(pages))
+
+    def moved(self, holder: str, to: str) -> None:
+        """What a request holds another one does from here on, at the same places."""
+        self._recorder.moved(self.table, holder, to, True)
+
+    def left(self, holder: str) -> None:
+        """What a request that left its row still holds the cache keeps."""
+        self._recorder.moved(self.table, holder, CACHE, False)
 
     def leave(self, pages) -> None:
         self._leaving.index_fill_(0, self._places(pages), 1)
@@ -189,6 +226,11 @@ class MapPages:
         self._page_size = page_size
         self._cells = torch.zeros(slots // page_size, dtype=torch.int32, device=like.device)
         self.table = tensors.state(MAP, name, self._cells, self._cells.numel())
+
+    def of(self, pages):
+        """What these pages map to, as last told; 0: to none."""
+        places = pages.clamp(0, self._cells.numel() - 1).long()
+        return self._cells[places].where(pages == places, self._cells.new_zeros(()))
 
     def tell(self, mapping) -> None:
         """A page counts as mapped while any of its slots is."""

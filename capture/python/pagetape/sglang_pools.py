@@ -17,12 +17,10 @@ from typing import Dict, List, NamedTuple, Optional, Tuple
 from .devices import capturing
 from .recording import ints
 from .sglang_holders import UNRESOLVED, Holders
-from .sglang_owners import Lanes, MapPages, Owners, Rows, heads_of, to_device
+from .sglang_owners import (Lanes, MapPages, Named, Owners, Rows, heads_of, pages_named,
+                            to_device)
 from .sglang_owners import Waiting as WaitingThere
 from .tensors import Tensors
-
-REUSED = ("SGLang reused cached pages that are on a GPU: who holds pages is not recorded from here "
-          "on")
 
 
 def in_group(allocator) -> bool:
@@ -75,14 +73,12 @@ class Pools:
         self._named: List[Tuple[str, int, object]] = []  # request, first token, slots in its row
         self._left: List[str] = []  # requests that left their row while frees are held back
         self.there = Tensors(recorder)
-        self.freed_some = False  # For a row that is now written, as far as is known.
-        self.allocating = False  # Within a call that has lanes.
-        self.unowned = False  # On a GPU: who holds pages is no longer told.
         self.owners: Dict[int, Owners] = {}  # id(allocator of one pool), of those on a GPU
         self.map_pages: Dict[int, MapPages] = {}  # id(composite allocator), of those
         self.waiting_there: List[WaitingThere] = []
+        self._named_there: List[Named] = []
         self._stream_there = None  # of the last call that was given pages there
-        self._rows_there = Rows(recorder, UNRESOLVED)
+        self._rows_there = Rows(recorder)
         self.freeing = 0  # depth of SWATokenToKVPoolAllocator's freeing methods
         self.page_size = 0
 
@@ -148,39 +144,26 @@ class Pools:
             self._succeed(before, request)
         found = getattr(req, "prefix_indices", None)
         if found is not None and found.numel():
-            self.reused()
             self.named(row, 0, found)
             self.settle()
 
     def _succeed(self, before: str, request: str) -> None:
         """The next request of a session has its row, and with it all that the one before held."""
-        self.reused()
-        for holders in self.pages.values():
+        for holders in (*self.pages.values(), *self.owners.values()):
             holders.moved(before, request)
         self.recorder.emit("request", req=before, state="finish")
 
     def named(self, row: int, begin: int, slots) -> None:
-        """The row's tokens from `begin` on stand in these slots: told once what waits is told. On
-        a GPU that they are others than before is not known but by `reused`."""
+        """The row's tokens from `begin` on stand in these slots: told once what waits is told."""
         request = self.rows.get(row)
-        if request is not None and slots.numel() and not self.owners:
-            self._named.append((request, begin, slots))
-
-    def reused(self) -> None:
-        """A row names cached pages. On a GPU a page has one owner, and which page it is no one
-        knows here: who holds pages is no longer told, and the rules for that are not judged."""
-        if not self.owners or self.unowned:
+        if request is None or not slots.numel():
             return
-        self.settle()
-        self.unowned = True
-        self.recorder.emit("gap", why=REUSED, pools=[one.pool for one in self.pages.values()])
-        self.there.afresh()
-
-    def gave_back(self, allocator) -> None:
-        """Pages, at once or when a group of frees ends. Where that is for cached ones that are the
-        same, the row is written next; rows name those of the full pool."""
-        if not any(allocator is pair.swa_attn_allocator for pair in self._paired):
-            self.freed_some = True
+        if not self.owners:
+            self._named.append((request, begin, slots))
+            return
+        stream = sys.modules["torch"].cuda.current_stream(slots.device)
+        pages = pages_named(slots, begin, self.page_size)
+        self._named_there.append(Named(request, begin // self.page_size, pages, stream))
 
     def leave(self, row: int) -> None:
         """What the request gave back may be held until a group of frees ends: so is its end."""
@@ -216,7 +199,8 @@ class Pools:
         if not tells or not self.there.takes(like):
             return
         pages = int(kvcache.k_buffer[0].shape[0]) // self.page_size
-        owners = Owners(self.there, pool, pages, like, UNRESOLVED)
+        most = max((table.req_to_token.shape[1] for table in self.row_tables), default=pages)
+        owners = Owners(self.there, pool, pages, -(-most // self.page_size), like)
         if owners.table is not None:
             self.owners[id(allocator)] = owners
 
@@ -244,8 +228,6 @@ class Pools:
     def taken_there(self, allocator, kind: str, out, args, kwargs) -> None:
         """As taken(), of slots on a GPU. Their owners are looked up on the stream of this call."""
         self._stream_there = sys.modules["torch"].cuda.current_stream(out.device)
-        if self.unowned:
-            return
         heads = heads_of(kind, out, self.page_size, args, kwargs, self.lanes)
         if not heads.at:
             return
@@ -290,8 +272,6 @@ class Pools:
             return  # It is not what runs now.
         torch = sys.modules["torch"]
         waiting, self.waiting_there = self.waiting_there, []
-        if self.unowned:
-            return
         for one in waiting:
             with torch.cuda.stream(one.stream):
                 if one.lanes is not None:
@@ -310,6 +290,11 @@ class Pools:
             return
         if self.waiting or self.pending_maps:
             self._settle_allocs()
+        if self._named_there and not capturing(self._named_there[0].pages):
+            there, self._named_there = self._named_there, []
+            for one in there:
+                with sys.modules["torch"].cuda.stream(one.stream):
+                    self._name_there(one)
         if self._named:
             named, self._named = self._named, []
             for request, begin, slots in named:
@@ -317,7 +302,7 @@ class Pools:
         if self._left and ends and not any(in_group(one) for one in self.kept):
             left, self._left = self._left, []
             for request in left:
-                for holders in self.pages.values():
+                for holders in (*self.pages.values(), *self.owners.values()):
                     holders.left(request)
                 self.recorder.emit("request", req=request, state="finish")
 
@@ -354,6 +339,20 @@ class Pools:
                 (column, page) for (column, _), page in zip(mapped, there) if page > 0])
         if not self._paired and len(self.pages) == 1:
             next(iter(self.pages.values())).named(request, placed)
+
+    def _name_there(self, named: Named) -> None:
+        """The same of slots on a GPU."""
+        for allocator in self._paired:
+            self.write_map(allocator)
+            mapped = self.map_pages.get(id(allocator))
+            full = self.owners.get(id(allocator.full_attn_allocator))
+            swa = self.owners.get(id(allocator.swa_attn_allocator))
+            if full is not None:
+                full.named(named.request, named.first, named.pages)
+            if swa is not None and mapped is not None:
+                swa.named(named.request, named.first, mapped.of(named.pages))
+        if not self._paired and len(self.owners) == 1:
+            next(iter(self.owners.values())).named(named.request, named.first, named.pages)
 
     def _firsts(self, begin: int, count: int) -> List[int]:
         """Of so many tokens from `begin` on those that are the first of their page."""

@@ -103,11 +103,6 @@ class Tensors:
         self._tables[buffer] = table
         return table
 
-    def afresh(self) -> None:
-        """What was told is no longer known: the next compare of a buffer tells of all its cells."""
-        self._others.extend(self._tables.values())
-        self._tables.clear()
-
     def _declare(self, buffer: str) -> None:
         if buffer not in self._declared:
             self._declared.add(buffer)
