@@ -167,8 +167,10 @@ ptape_device_table* ptape_table_open(ptape_recorder* recorder, const ptape_table
     auto table = std::make_unique<ptape_device_table>(*recorder->recorder, what, kind, cells,
                                                       std::move(memory), std::move(on_host),
                                                       std::move(on_device));
-    const auto [begin, end] = pagetape::bytes_of(*view);
-    pagetape::add_table_range({table.get(), recorder, buffer, begin, end});
+    if (kind <= PTAPE_SLOTS) {  // Others are named for what is no buffer.
+      const auto [begin, end] = pagetape::bytes_of(*view);
+      pagetape::add_table_range({table.get(), recorder, buffer, begin, end});
+    }
     return table.release();
   } catch (const std::exception& error) {  // No memory.
     (void)argument_error(error.what());

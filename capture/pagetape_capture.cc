@@ -127,24 +127,29 @@ int append_one(ptape_recorder* recorder, const ptape_at* at, const ptape_launch*
   return append_launch(recorder, record, *launch);
 }
 
-// A layer's launches: by its number, or by its name where that is not 0.
-int append_layer(ptape_recorder* recorder, const ptape_at* at, const std::int32_t* layer,
-                 ptape_name name, std::int64_t bound_ptr, const ptape_layer_launch* launches,
-                 std::size_t n) {
+// A launch of a layer: by its number, or by its name where that is not 0. `record` has its time.
+int append_layer(ptape_recorder* recorder, Record& record, const ptape_layer_launch& one,
+                 const ptape_layer_part& part) {
+  if (!valid(one.launch)) return argument_error("a launch is null or of another version");
+  ptape_launch launch{};
+  std::memcpy(&launch, one.launch, std::min<std::size_t>(one.launch->size, sizeof(launch)));
+  launch.layers = part.name == 0 ? &part.layer : nullptr;
+  launch.n_layers = part.name == 0;
+  launch.bound_ptr = part.bound_ptr;
+  record.n_names = 0;
+  if (part.name != 0) record.set_names(part.name);
+  record.kind = one.store != 0 ? kKindOf<ev::Store> : kKindOf<ev::Attention>;
+  return append_launch(recorder, record, launch);
+}
+
+int append_layer(ptape_recorder* recorder, const ptape_at* at, const ptape_layer_part& part,
+                 const ptape_layer_launch* launches, std::size_t n) {
   PTAPE_NEEDS(recorder);
   if (launches == nullptr && n > 0) return argument_error("the launches are null");
   Record record = make<ev::Attention>(recorder, at);  // The first one's time stays in it.
-  if (name != 0) record.set_names(name);
   int first_error = PTAPE_OK;
   for (const ptape_layer_launch& one : std::span(launches, n)) {
-    if (!valid(one.launch)) return argument_error("a launch is null or of another version");
-    ptape_launch launch{};
-    std::memcpy(&launch, one.launch, std::min<std::size_t>(one.launch->size, sizeof(launch)));
-    launch.layers = layer;
-    launch.n_layers = layer != nullptr;
-    launch.bound_ptr = bound_ptr;
-    record.kind = one.store != 0 ? kKindOf<ev::Store> : kKindOf<ev::Attention>;
-    const int error = append_launch(recorder, record, launch);
+    const int error = append_layer(recorder, record, one, part);
     if (first_error == PTAPE_OK) first_error = error;
   }
   return first_error;
@@ -429,13 +434,30 @@ int ptape_store(ptape_recorder* recorder, const ptape_at* at, const ptape_launch
 
 int ptape_layer(ptape_recorder* recorder, const ptape_at* at, std::int32_t layer,
                 std::int64_t bound_ptr, const ptape_layer_launch* launches, std::size_t n) {
-  return append_layer(recorder, at, &layer, 0, bound_ptr, launches, n);
+  return append_layer(recorder, at, {bound_ptr, layer, 0, 0, 0}, launches, n);
 }
 
 int ptape_layer_named(ptape_recorder* recorder, const ptape_at* at, ptape_name layer,
                       std::int64_t bound_ptr, const ptape_layer_launch* launches, std::size_t n) {
   if (layer == 0) return argument_error("a layer without a name");
-  return append_layer(recorder, at, nullptr, layer, bound_ptr, launches, n);
+  return append_layer(recorder, at, {bound_ptr, 0, layer, 0, 0}, launches, n);
+}
+
+int ptape_layers(ptape_recorder* recorder, const ptape_at* at, const ptape_layer_launch* launches,
+                 std::size_t n, const ptape_layer_part* parts, std::size_t n_parts) {
+  PTAPE_NEEDS(recorder);
+  if ((launches == nullptr && n > 0) || (parts == nullptr && n_parts > 0)) {
+    return argument_error("the launches or the parts are null");
+  }
+  Record record = make<ev::Attention>(recorder, at);
+  int first_error = PTAPE_OK;
+  for (const ptape_layer_part& part : std::span(parts, n_parts)) {
+    if (part.launch >= n) return argument_error("a part is of no launch");
+    if (launches[part.launch].launch == nullptr) continue;
+    const int error = append_layer(recorder, record, launches[part.launch], part);
+    if (first_error == PTAPE_OK) first_error = error;
+  }
+  return first_error;
 }
 
 int ptape_graph_launch(ptape_recorder* recorder, const ptape_at* at, ptape_name graph,

@@ -214,6 +214,18 @@ PTAPE_API int ptape_layer(ptape_recorder*, const ptape_at*, int32_t layer, int64
 /* The same of a layer that has no number. Since ABI 1.7. */
 PTAPE_API int ptape_layer_named(ptape_recorder*, const ptape_at*, ptape_name layer,
                                 int64_t bound_ptr, const ptape_layer_launch* launches, size_t n);
+/* A launch of one layer: which of some that layers have in common. */
+typedef struct ptape_layer_part {
+  int64_t bound_ptr;
+  int32_t layer;
+  ptape_name name; /* Of a layer that has no number, else 0. */
+  uint32_t launch; /* Index in `launches`; where none is there, the part is left out. */
+  uint32_t reserved;
+} ptape_layer_part;
+/* As ptape_layer, of all layers in one call and with one time: what a graph launches. Since ABI
+ * 1.11. */
+PTAPE_API int ptape_layers(ptape_recorder*, const ptape_at*, const ptape_layer_launch* launches,
+                           size_t n, const ptape_layer_part* parts, size_t n_parts);
 /* rows NULL: the captured lanes as they are. */
 PTAPE_API int ptape_graph_launch(ptape_recorder*, const ptape_at*, ptape_name graph,
                                  const ptape_row* rows, size_t n_rows);

@@ -236,6 +236,22 @@ TEST_F(DeviceTablesTest, PagesHaveOtherHoldersByRowsThatNameThem) {
                   R"({"ev": "free", "pool": "t", "req": "C", "pages": [1]})"));
 }
 
+TEST_F(DeviceTablesTest, ACopyOntoItRefreshesABufferAndNothingElse) {
+  view_.rows = 1;
+  const auto copied = [this] {
+    return ptape_copied(recorder_, nullptr, reinterpret_cast<std::uint64_t>(cells_.data()), 8);
+  };
+  for (const auto kind : {PTAPE_MAP, PTAPE_NAMES}) {
+    ptape_device_table* table = open(kind);
+    EXPECT_EQ(copied(), PTAPE_OK);
+    ptape_table_close(table);
+  }
+  ptape_device_table* table = open(PTAPE_SLOTS);
+  EXPECT_EQ(copied(), PTAPE_OK);
+  ptape_table_close(table);
+  EXPECT_THAT(close(), ElementsAre(R"({"ev": "refresh", "buffer": "t"})"));
+}
+
 TEST_F(DeviceTablesTest, ATensorOfEachStepIsTheSameTable) {
   ptape_device_table* table = open();
   ptape_table_view view = view_;

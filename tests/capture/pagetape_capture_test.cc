@@ -186,6 +186,33 @@ TEST_F(Capture, ALayersLaunchesEqualThoseRecordedOneByOne) {
                            R"({"ev": "launch_done", "event": 1, "t": 7, "stream": 3})"}));
 }
 
+TEST_F(Capture, LaunchesOfManyLayersEqualThoseOfEach) {
+  ptape_launch launch{};
+  ptape_launch_init(&launch);
+  launch.backend = name("t");
+  launch.bound_pages = 8;
+  const ptape_layer_launch some[] = {{&launch, 1, 0}, {nullptr, 0, 0}, {&launch, 0, 0}};
+  const ptape_layer_part parts[] = {{PTAPE_ABSENT, 4, 0, 0, 0},
+                                    {4096, 4, 0, 2, 0},
+                                    {0, 5, 0, 1, 0},  // It is not there: it is left out.
+                                    {8192, 0, name("draft.0"), 2, 0},
+                                    {PTAPE_ABSENT, 6, 0, 2, 0}};
+  const ptape_at at{7, 3, -1, 0};
+  EXPECT_EQ(ptape_layers(recorder_, &at, some, 3, parts, 5), PTAPE_OK);
+  EXPECT_EQ(ptape_layers(recorder_, &at, some, 2, parts, 2), PTAPE_E_ARGUMENT);  // The first is.
+  EXPECT_EQ(ptape_layers(recorder_, &at, nullptr, 3, parts, 1), PTAPE_E_ARGUMENT);
+  EXPECT_EQ(ptape_layers(recorder_, &at, some, 3, nullptr, 1), PTAPE_E_ARGUMENT);
+  EXPECT_EQ(ptape_layers(recorder_, &at, nullptr, 0, nullptr, 0), PTAPE_OK);
+  const auto line = [](const char* event, const char* layer, const char* end) {
+    return std::string(R"({"ev": ")") + event + R"(", "backend": "t", "layer": )" + layer +
+           R"(, "rows": [], "bound": {"pages": 8)" + end + R"(}, "t": 7, "stream": 3})";
+  };
+  EXPECT_EQ(written(), (std::vector<std::string>{
+                           line("store", "4", ""), line("attention", "4", R"(, "ptr": 4096)"),
+                           line("attention", R"("draft.0")", R"(, "ptr": 8192)"),
+                           line("attention", "6", ""), line("store", "4", "")}));
+}
+
 TEST_F(Capture, ALaunchsLanesByColumnEqualThoseByRow) {
   const ptape_name req[] = {name("A"), 0};
   const std::int64_t len[] = {5, 6}, row[] = {0, 1}, n[] = {1, PTAPE_ABSENT};

@@ -153,6 +153,25 @@ class NativeRecorderTest(unittest.TestCase):
                                           "pages": [3, 4]}, {"req": None, "len": 2, "q_len": 1,
                                                              "pages": []}])
 
+    def test_launches_of_many_layers_are_those_of_each(self):
+        """What is not made is left out."""
+        recorder = Recorder(_abi.NativeRecorder(_abi.load(LIBRARY), self.path))
+        native, absent = recorder.native(), _abi.ABSENT
+        parts = _abi.LayerParts(native, [(0, 3, 4096), (1, 3, absent), (2, 3, absent),
+                                         (0, "draft.0", absent), (2, 4, 8192)])
+        made = [recorder.made([LAUNCHES[0]]), None, recorder.made([LAUNCHES[1]])]
+        before = recorder.events
+        recorder.layers(parts, made)
+        self.assertEqual(recorder.events - before, 4)
+        recorder.layers(parts, [None] * 3)
+        for number, layer, address in ((0, 3, 4096), (2, 3, None), (0, "draft.0", None),
+                                       (2, 4, 8192)):
+            recorder.launches(made[number], layer, address)
+        recorder.close()
+        events = [json.loads(line) for line in Path(self.path).read_text().splitlines()][:-1]
+        self.assertEqual(len(events), 8)
+        self.assertEqual(events[:4], events[4:])
+
     def test_a_layer_that_was_looked_up_is_recorded_without_a_lock_until_the_end(self):
         recorder = Recorder(_abi.NativeRecorder(_abi.load(LIBRARY), self.path))
         made = recorder.made([LAUNCHES[0]])

@@ -103,7 +103,8 @@ class ReplayTest(unittest.TestCase):
         self.backends = Backends(recorder, SimpleNamespace(there=None))
         self.backends.on_gpu = SimpleNamespace(
             forget=lambda: None, gap=self.gaps.append,
-            again=lambda launch, *what: self.told.append((launch.batch.rids, *what)))
+            launched=lambda captured, today: self.told.extend(
+                (today(launch).batch.rids, *what) for launch, *what in captured))
         self.step = SimpleNamespace(get_cuda_graph_seq_len_fill_value=lambda: 1)
         runner = SimpleNamespace(attn_backend=SimpleNamespace(attn_backends=[object(), self.step]))
         backends = self.backends

@@ -11,8 +11,8 @@ from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Set
 
 from ._calls import called
 from ._structures import (PtapeOptions, PtapeCounts, PtapeAt, PtapeLaunch, PtapeTensor, PtapeRow,
-                          PtapeLanes, PtapeLayerLaunch, PtapeTableView, PtapeTablePart,
-                          PtapeGuardLaunch, PtapeGuardFinding)
+                          PtapeLanes, PtapeLayerLaunch, PtapeLayerPart, PtapeTableView,
+                          PtapeTablePart, PtapeGuardLaunch, PtapeGuardFinding)
 
 ABI_MAJOR = 1
 E_DROPPED, E_WRITE, E_DEVICE = -2, -3, -5
@@ -251,11 +251,17 @@ class LayerLaunches:
         self.native = native
         self._launches = [Launch(native, *one) for one in launches]
         self.count = len(launches)
-        self._array = (PtapeLayerLaunch * self.count)(
-            *((ctypes.addressof(one.made), one.store, 0) for one in self._launches))
+        self._array = (PtapeLayerLaunch * self.count)(*(self._given(one) for one in self._launches))
         self._place = PtapeAt(t=ABSENT, stream=native.stream(stream) if stream else 0, rank=-1)
         self.place = ctypes.addressof(self._place)
         self.given = ctypes.addressof(self._array), self.count
+
+    @staticmethod
+    def _given(one: Launch) -> tuple:
+        return ctypes.addressof(one.made), one.store, 0
+
+    def first(self) -> tuple:
+        return self._given(self._launches[0])
 
     def refilled(self, reqs, columns: List[list]) -> bool:
         """The same of as many lanes, by Launch.refilled(); False: not of all."""
@@ -266,6 +272,21 @@ class LayerLaunches:
         """Of another batch, whose launches have other lanes alone."""
         for one, said in zip(self._launches, rows):
             one.lanes(self.native, said)
+
+
+class LayerParts:
+    """Which launch, layer and K tensor's address each of a graph's launches is of: made once, as
+    what they have in common is made anew for each batch."""
+
+    def __init__(self, native: "NativeRecorder", parts: List[tuple]) -> None:
+        self.native = native
+        self.counts = [0] * (1 + max(launch for launch, _, _ in parts))
+        for launch, _, _ in parts:
+            self.counts[launch] += 1
+        self._array = (PtapeLayerPart * len(parts))(
+            *((address, 0, native.name(layer), launch, 0) if isinstance(layer, str) else
+              (address, layer, 0, launch, 0) for launch, layer, address in parts))
+        self.given = ctypes.addressof(self._array), len(parts)
 
 
 # So many names of requests that have ended are kept, for what is still to be said of them.
@@ -295,9 +316,10 @@ class NativeRecorder:
         self._streams: Dict[int, int] = {}
         self._last_requests: tuple = ((), array("I"))
         self._json, self._step, self._table, self._slots, self._table_rows, self._layer, \
-            self._layer_named, self._launch_done = (called(library, "ptape_" + name) for name in (
-                "json", "step", "table", "slots", "table_rows", "layer", "layer_named",
-                "launch_done"))
+            self._layer_named, self._layers, self._launch_done = (
+                called(library, "ptape_" + name) for name in (
+                    "json", "step", "table", "slots", "table_rows", "layer", "layer_named",
+                    "layers", "launch_done"))
         self._last_launch = called(library, "ptape_last_launch", wide=True)
         self._layer_unlocked = called(library, "ptape_layer", borrow=True)
         # Used by one thread at a time: the recorder's lock is held.
@@ -394,6 +416,16 @@ class NativeRecorder:
         if isinstance(layer, str):
             record, layer = self._layer_named, self.name(layer)
         self.recorded(record(self.handle, launches.place, layer, address, *launches.given))
+
+    def layers(self, parts: LayerParts, made: List[Optional[LayerLaunches]]) -> int:
+        """Records the parts of those that were made, of one launch each; how many there are."""
+        told = [number for number, one in enumerate(made) if one is not None]
+        if told:
+            launches = (PtapeLayerLaunch * len(made))(
+                *((None, 0, 0) if one is None else one.first() for one in made))
+            self.recorded(self._layers(self.handle, made[told[0]].place,
+                                       ctypes.addressof(launches), len(made), *parts.given))
+        return sum(parts.counts[number] for number in told)
 
     def layer_call(self, launches: LayerLaunches, layer: int, address: int) -> tuple:
         """The same as a function, and its arguments, to be called without a lock. It returns 1

@@ -92,6 +92,16 @@ class PtapeLayerLaunch(ctypes.Structure):
     ]
 
 
+class PtapeLayerPart(ctypes.Structure):
+    _fields_ = [
+        ("bound_ptr", ctypes.c_int64),
+        ("layer", ctypes.c_int32),
+        ("name", ctypes.c_uint32),
+        ("launch", ctypes.c_uint32),
+        ("reserved", ctypes.c_uint32),
+    ]
+
+
 class PtapeTableView(ctypes.Structure):
     _fields_ = [
         ("size", ctypes.c_uint32),

@@ -11,10 +11,16 @@ from typing import Any, Callable, List, Optional
 from .importhook import wrap
 
 
+class Held(list):
+    """What was captured in a graph, in its order, and what an adapter makes of it once."""
+
+    made: Any = None
+
+
 class Graphs:
-    def __init__(self, launched: Callable[[List[Any]], None], mark: str = "_pagetape",
+    def __init__(self, launched: Callable[[Held], None], mark: str = "_pagetape",
                  ahead: bool = False,
-                 ended: Callable[[List[Any]], None] = lambda held: None) -> None:
+                 ended: Callable[[Held], None] = lambda held: None) -> None:
         """`launched` gets what was captured, in its order, `ended` the same once it is. `mark`:
         whose hooks these are; adapters of one process have marks of their own."""
         self._launched, self._ahead, self._ended = launched, ahead, ended
@@ -39,7 +45,7 @@ class Graphs:
     def hook(self, module) -> None:
         def make_begin(original):
             def capture_begin(graph, *args, **kwargs):
-                setattr(graph, self._attribute, [])
+                setattr(graph, self._attribute, Held())
                 result = original(graph, *args, **kwargs)
                 self._now = graph  # Else nothing is captured.
                 return result

@@ -324,6 +324,13 @@ class Recorder:
                 native.layer(made, layer, ABSENT if address is None else address)
                 self.events += made.count
 
+    def layers(self, parts, made: list) -> None:
+        """The launches of many layers (_abi.LayerParts), each one of those made; None: not told.
+        Needs native()."""
+        with self._lock:
+            if parts.native is self.native():
+                self.events += parts.native.layers(parts, made)
+
     def prepared(self, made, layer: int, address: Optional[int]) -> tuple:
         """launches() of these, looked up: NativeRecorder.layer_call(), and what its arguments
         point to. Needs native()."""

@@ -7,6 +7,7 @@ import sys
 from copy import copy
 from typing import Dict, List
 
+from .graphs import Held
 from .importhook import after, wrap
 from .recording import ints
 
@@ -44,7 +45,7 @@ class Replays:
         self._backends = backends
         self.forwarding: List[tuple] = []  # Runner and batch of the passes that are under way.
 
-    def launched(self, captured: List[tuple]) -> None:
+    def launched(self, captured: Held) -> None:
         """A graph that has these launches is on its stream. Whose its lanes are is known where its
         backends are those of the runner whose pass this is."""
         runner, batch = self.forwarding[-1] if self.forwarding else (None, None)
@@ -55,10 +56,13 @@ class Replays:
         self._backends.reads.forget()
         on_gpu.forget()
         told: Dict[int, object] = {}
-        for launch, *what in captured:
+
+        def today(launch):
             if id(launch.batch) not in told:
                 told[id(launch.batch)] = padded(launch, batch)
-            on_gpu.again(launch._replace(batch=told[id(launch.batch)]), *what)
+            return launch._replace(batch=told[id(launch.batch)])
+
+        on_gpu.launched(captured, today)
 
     # runner_backend/full_cuda_graph_backend.py
     def graph_runners(self, module) -> None:

@@ -15,6 +15,9 @@ from .sglang_pools import Pools, in_group, row_of
 from .sglang_tensors import not_in
 
 
+UNMAPS = "clear_full_to_swa_mapping"  # Where there is one, what is freed is unmapped by it.
+
+
 class PoolHooks:
     def __init__(self, pools: Pools) -> None:
         self.pools = pools
@@ -280,10 +283,11 @@ class PoolHooks:
 
         def mapped(allocator, _result, *_args, **_kwargs):
             """A cache gives full pages other SWA pages; freeing methods have their own place."""
+            pools.remapped = True
             if id(allocator) in pools.maps and not pools.freeing:
-                pools.pending_maps.append(allocator)
+                pools.pending_maps[id(allocator)] = allocator
 
-        for name in ("set_full_to_swa_mapping", "clear_full_to_swa_mapping"):
+        for name in ("set_full_to_swa_mapping", UNMAPS):
             if hasattr(cls, name):
                 after(cls, name, mapped)
 
@@ -309,7 +313,8 @@ class PoolHooks:
                     page = next(in_turn, one.page) if one.column is None else \
                         at.get((one.lane, one.column), one.page)
                     pools.waiting[begin + index] = one._replace(full_page=page)
-            pools.pending_maps.append(allocator)  # behind the allocs, which wait for an owner
+            # Behind the allocs, which wait for an owner.
+            pools.pending_maps[id(allocator)] = allocator
             return result
 
         return alloc
@@ -317,7 +322,7 @@ class PoolHooks:
     def _then_map(self, original, evicts: bool):
         """free_swa outside free is window eviction. A free group hands the pages back at its end
         only, so they are marked when they are named."""
-        pools = self.pools
+        pools, name = self.pools, original.__name__
 
         def free(allocator, *args, **kwargs):
             if id(allocator) not in pools.maps:
@@ -325,12 +330,16 @@ class PoolHooks:
             pools.settle(ends=False)
             if evicts and not pools.freeing:
                 self._mark_leaving(allocator, args[0] if args else kwargs["free_index"])
+            if not pools.freeing:
+                pools.remapped = False
             pools.freeing += 1
             try:
                 return original(allocator, *args, **kwargs)
             finally:
                 pools.freeing -= 1
-                pools.write_map(allocator)
+                if pools.remapped or name == "clear" or not hasattr(allocator, UNMAPS):
+                    pools.remapped = False
+                    pools.write_map(allocator)
 
         return free
 

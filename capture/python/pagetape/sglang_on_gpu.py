@@ -10,8 +10,9 @@ from __future__ import annotations
 from itertools import accumulate
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
-from ._abi import Rows
+from ._abi import ABSENT, LayerParts, Rows
 from .devices import stream_of
+from .graphs import Held
 from .recording import Launch, ints
 
 
@@ -51,6 +52,13 @@ def whole(lists):
     return lists.as_strided((rest,), (1,))
 
 
+class Planned(NamedTuple):
+    """Of a graph: the first launch of each kind, behind its key, and which layer's are of which."""
+
+    kinds: List[tuple]
+    parts: LayerParts
+
+
 class OnGpu:
     def __init__(self, backends) -> None:
         self._backends = backends
@@ -68,34 +76,61 @@ class OnGpu:
         self._made.clear()
         self._requests_of = None, []
 
-    def again(self, launch, first, second, *translated) -> None:
-        """What a graph launches that has this in it: of today's batch."""
-        if translated:
-            return self.store(launch, first, second, *translated)
-        if first.lens_cpu is not None:  # By then those of the batch that was captured.
-            first = first._replace(lens_cpu=launch.batch.seq_lens_cpu)
-        if first.indptr is not None:
-            first = first._replace(table=whole(first.table))
-        self.attention(launch, first, second)
-
-    def attention(self, launch, read: Read, told=None) -> None:
+    def launched(self, captured: Held, today) -> None:
+        """A graph that has these launches is on its stream; today(launch) is one of today's batch.
+        What several layers are given alike is told once for all of them."""
         self._pools.settle()
-        backends, tensor = self._backends, read.tensor
-        layer = backends.layer_of(launch)
-        if told is None:
-            told = backends.table_of(launch, read.table, None)
-        bound = backends.bound(tensor, tensor.shape[0], tensor.shape, tensor.stride())
-        key = (bound, read.table.data_ptr(), told.space, read.window, read.kernel, read.cached,
-               None if read.lens is None else read.lens.data_ptr())
+        native = self._recorder.native()
+        if captured.made is None or captured.made.parts.native is not native:
+            captured.made = self._planned(captured, native)
+        made = [self._again(key, today(launch), *what) for key, launch, *what in
+                captured.made.kinds]
+        self._recorder.layers(captured.made.parts, made)
+
+    def _planned(self, captured: Held, native) -> Planned:
+        kinds: Dict[tuple, tuple] = {}  # by key: its number, and the first of its launches
+        parts = []
+        for launch, what, *others in captured:
+            stores = len(others) == 2
+            key = (self._key_of_store if stores else self._key)(launch, what, *others)
+            number, _ = kinds.setdefault(key, (len(kinds), (key, launch, what, *others)))
+            told = self._pools.addresses and not stores
+            parts.append((number, self._backends.layer_of(launch),
+                          what.tensor.data_ptr() if told else ABSENT))
+        return Planned([one for _, one in kinds.values()], LayerParts(native, parts))
+
+    def _again(self, key, launch, what, *others):
+        """Today's launch, as made; None: it is not told."""
+        if len(others) == 2:
+            return self._store(launch, what, *others, key)
+        read = what
+        if read.lens_cpu is not None:  # By then those of the batch that was captured.
+            read = read._replace(lens_cpu=launch.batch.seq_lens_cpu)
+        if read.indptr is not None:
+            read = read._replace(table=whole(read.table))
+        return self._attention(launch, read, *others, key)
+
+    def attention(self, launch, read: Read) -> None:
+        self._pools.settle()
+        told = self._backends.table_of(launch, read.table, None)
+        key = self._key(launch, read, told)
         made = self._made.get(key)
         if made is None:
             # The tensors are kept: another may come to stand where a dead one did.
-            made = self._made[key] = (self._attention(launch, read, told, bound), read)
+            made = self._made[key] = self._attention(launch, read, told, key), read
         if made[0] is not None:
-            address = tensor.data_ptr() if self._pools.addresses else None
-            self._recorder.launches(made[0], layer, address)
+            self._recorder.launches(
+                made[0], self._backends.layer_of(launch),
+                read.tensor.data_ptr() if self._pools.addresses else None)
 
-    def _attention(self, launch, read: Read, told, bound):
+    def _key(self, launch, read: Read, told) -> tuple:
+        """Layers of which this is the same are given the same; it begins with the bound."""
+        tensor = read.tensor
+        bound = self._backends.bound(tensor, tensor.shape[0], tensor.shape, tensor.stride())
+        return (bound, read.table.data_ptr(), told.space, read.window, read.kernel, read.cached,
+                None if read.lens is None else read.lens.data_ptr())
+
+    def _attention(self, launch, read: Read, told, key):
         batch = launch.batch
         lanes = int((read.lens if read.indptr is None else read.indptr).numel())
         requests, new = self._lanes(batch, lanes - (read.indptr is not None))
@@ -124,7 +159,7 @@ class OnGpu:
                                        f"{buffer}.lens")
         if not done:
             return self.gap("a table could not be compared on the GPU")
-        return self._recorder.made([Launch(False, rows, bound, fields)], stream_of(read.table))
+        return self._recorder.made([Launch(False, rows, key[0], fields)], stream_of(read.table))
 
     def _listed(self, batch, read: Read, rows: Rows):
         """Rows of index lists, and how long these may be. A list without its own lengths has a
@@ -150,29 +185,31 @@ class OnGpu:
 
     def store(self, launch, tensor, slots, translated: bool) -> None:
         self._pools.settle()
-        backends, batch = self._backends, launch.batch
-        layer = backends.layer_of(launch)
-        space = backends.built[id(launch.backend)]["spaces"][bool(translated)]
-        bound = backends.bound_of_store(tensor)
-        key = ("store", bound, space, slots.data_ptr())
+        key = self._key_of_store(launch, tensor, slots, translated)
         made = self._made.get(key)
         if made is None:
-            name = backends.name(launch.backend)
-            buffer = self._buffer(f"{name}.{space}.slots", slots)
-            requests = self._requests(batch)
-            counts = self._new(batch, slots.numel())
-            begins = list(accumulate(counts[:-1], initial=0))
-            lanes = min(len(requests), len(counts))  # A batch may be padded behind its requests.
-            rows = Rows(requests[:lanes], row=begins[:lanes], n=counts[:lanes])
-            done = None
-            if self._tensors.slots(buffer, slots):
-                done = self._recorder.made([Launch(True, rows, bound, {
-                    "backend": name, "space": space, "slots": buffer})], stream_of(slots))
-            else:
-                self.gap("slots could not be compared on the GPU")
-            made = self._made[key] = (done, slots)
+            made = self._made[key] = self._store(launch, tensor, slots, translated, key), slots
         if made[0] is not None:
-            self._recorder.launches(made[0], layer, None)
+            self._recorder.launches(made[0], self._backends.layer_of(launch), None)
+
+    def _key_of_store(self, launch, tensor, slots, translated: bool) -> tuple:
+        """As _key(), which is longer."""
+        space = self._backends.built[id(launch.backend)]["spaces"][bool(translated)]
+        return self._backends.bound_of_store(tensor), space, slots.data_ptr()
+
+    def _store(self, launch, _tensor, slots, _translated: bool, key: tuple):
+        bound, space, _ = key
+        batch, name = launch.batch, self._backends.name(launch.backend)
+        buffer = self._buffer(f"{name}.{space}.slots", slots)
+        requests = self._requests(batch)
+        counts = self._new(batch, slots.numel())
+        begins = list(accumulate(counts[:-1], initial=0))
+        lanes = min(len(requests), len(counts))  # A batch may be padded behind its requests.
+        rows = Rows(requests[:lanes], row=begins[:lanes], n=counts[:lanes])
+        if not self._tensors.slots(buffer, slots):
+            return self.gap("slots could not be compared on the GPU")
+        return self._recorder.made([Launch(True, rows, bound, {
+            "backend": name, "space": space, "slots": buffer})], stream_of(slots))
 
     # --- what the batch has on the host
 

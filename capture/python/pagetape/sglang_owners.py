@@ -79,7 +79,7 @@ class Waiting(NamedTuple):
     columns: Any
     heads: Heads
     stream: Any
-    lanes: Optional[Lanes]  # None: it is looked up.
+    names: Any = None  # Of the requests that they are for; None: these are looked up.
 
 
 class Named(NamedTuple):
@@ -114,8 +114,7 @@ class Rows:
             native = self._recorder.native()
             self._of = dict(rows)
             names = [native.request(request) for request in rows.values()]
-            both = to_device([list(rows), names], device)
-            self._tensors = both[0], both[1].int()
+            self._tensors = tuple(to_device([list(rows), names], device))
             self._nobody = native.name(UNRESOLVED)
         return (*self._tensors, self._nobody)
 
@@ -137,16 +136,16 @@ class Owners:
             NAMES, pool, torch.zeros(most, dtype=torch.int32, device=like.device), most)
 
     def _places(self, pages):
-        """What is no page has the last place: an index that is none would end the GPU's context."""
-        pages = pages.long()
-        return pages.masked_fill((pages < 0) | (pages > self._pages), self._pages)
+        """What is no page has the last place, which is that of -1, too: an index that is none would
+        end the GPU's context."""
+        return pages.clamp(-1, self._pages)
 
     def tell(self) -> None:
         self._recorder.compare(self.table, stream_of(self._cells))
 
     def taken(self, pages, names, columns) -> None:
         torch = sys.modules["torch"]
-        self._cells[:, self._places(pages)] = torch.stack((names, columns.int()))
+        self._cells[:, self._places(pages)] = torch.stack((names, columns))
         self.tell()
 
     def named(self, request: str, first: int, pages) -> None:
@@ -164,28 +163,22 @@ class Owners:
         self._recorder.moved(self.table, holder, CACHE, False)
 
     def leave(self, pages) -> None:
-        self._leaving.index_fill_(0, self._places(pages), 1)
+        self._leaving[self._places(pages)] = 1
 
     def freed(self, pages) -> None:
         places = self._places(pages)
-        now, then = self._cells[0, places], FREE - self._leaving[places]
-        self._cells[0].index_copy_(0, places, then.masked_fill(now == then, FREE_AGAIN))
-        self._leaving.index_fill_(0, places, 0)
+        holders = self._cells[0]
+        now, then = holders[places], FREE - self._leaving[places]
+        holders[places] = then.masked_fill(now == then, FREE_AGAIN)
+        self._leaving[places] = 0
         self.tell()
 
     def all_free(self, pages) -> None:
         """What stands in the free list is free."""
         places = self._places(pages)
         now = self._cells[0, places]
-        self._cells[0].index_copy_(0, places, now.clamp(max=FREE).where(now > 0, now))
+        self._cells[0, places] = now.clamp(max=FREE).where(now > 0, now)
         self.tell()
-
-    def given(self, waiting: Waiting) -> None:
-        """As the caller said."""
-        native = self._recorder.native()
-        names = [native.request(waiting.lanes.reqs[lane]) for lane in waiting.heads.lanes]
-        self.taken(waiting.pages, to_device([names], waiting.pages.device)[0].int(),
-                   waiting.columns)
 
     def owned(self, row_tables: list, rows: dict, made: Rows, waiting: Waiting,
               page_size: int) -> None:
@@ -211,7 +204,8 @@ class Owners:
 
     def _found_anywhere(self, cells, names, waiting: Waiting, page_size: int):
         holder = names.new_zeros(self._pages + 1)
-        places = self._places(cells.div(page_size, rounding_mode="floor").flatten())
+        places = cells.div(page_size, rounding_mode="floor").flatten()
+        places = places.long().masked_fill((places < 0) | (places > self._pages), self._pages)
         each = names[:, None].expand(cells.shape).flatten()
         holder.scatter_(0, places, each.masked_fill(cells.flatten() == 0, 0))
         return holder[self._places(waiting.full)]
@@ -234,12 +228,15 @@ class MapPages:
 
     def tell(self, mapping) -> None:
         """A page counts as mapped while any of its slots is."""
-        slots = mapping[:-1].view(-1, self._page_size).amax(dim=1)
-        self._cells.copy_(slots.div(self._page_size, rounding_mode="floor"))
+        slots = mapping[:-1]
+        if self._page_size > 1:
+            slots = slots.view(-1, self._page_size).amax(dim=1)
+            slots = slots.div(self._page_size, rounding_mode="floor")
+        self._cells.copy_(slots)
         self._recorder.compare(self.table, stream_of(self._cells))
 
 
 def to_device(lists: List[List[int]], device):
-    """Without waiting for what the device has to do."""
+    """As int32, without waiting for what the device has to do."""
     torch = sys.modules["torch"]
-    return torch.tensor(lists, dtype=torch.int64, pin_memory=True).to(device, non_blocking=True)
+    return torch.tensor(lists, dtype=torch.int32, pin_memory=True).to(device, non_blocking=True)

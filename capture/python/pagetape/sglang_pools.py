@@ -69,7 +69,8 @@ class Pools:
         self.maps: Dict[int, object] = {}  # id(composite allocator) -> page map as last written
         self._paired: list = []  # the composite allocators
         self.waiting: List[Waiting] = []
-        self.pending_maps: list = []  # composite allocators whose new entries are not written
+        self.pending_maps: Dict[int, object] = {}  # allocators whose new entries are not written
+        self.remapped = False  # By the freeing method that is under way.
         self._named: List[Tuple[str, int, object]] = []  # request, first token, slots in its row
         self._left: List[str] = []  # requests that left their row while frees are held back
         self.there = Tensors(recorder)
@@ -231,13 +232,20 @@ class Pools:
         heads = heads_of(kind, out, self.page_size, args, kwargs, self.lanes)
         if not heads.at:
             return
-        at, columns = to_device([heads.at, heads.columns], out.device)
         if not out.numel():
             return
-        at = at.clamp(max=out.numel() - 1)  # Lengths are the host's, and may be wrong.
-        pages = out[at].div(self.page_size, rounding_mode="floor")
+        known = [] if self.lanes is None else [self._names_of(self.lanes, heads)]
+        at, columns, *names = to_device([heads.at, heads.columns, *known], out.device)
+        pages = out[at.clamp(max=out.numel() - 1)]  # Lengths are the host's, and may be wrong.
+        if self.page_size > 1:
+            pages = pages.div(self.page_size, rounding_mode="floor")
         self.waiting_there.append(WaitingThere(self.owners[id(allocator)], pages, pages, columns,
-                                               heads, self._stream_there, self.lanes))
+                                               heads, self._stream_there, *names))
+
+    def _names_of(self, lanes: Lanes, heads) -> List[int]:
+        native = self.recorder.native()
+        names = [native.request(request) for request in lanes.reqs]
+        return [names[lane] for lane in heads.lanes]
 
     def move_tail(self, begin: int, begin_there: int, full: Holders, by: int) -> None:
         """Of what waits from there on, SWA pages that were asked for as if their request began with
@@ -274,8 +282,8 @@ class Pools:
         waiting, self.waiting_there = self.waiting_there, []
         for one in waiting:
             with torch.cuda.stream(one.stream):
-                if one.lanes is not None:
-                    one.owners.given(one)
+                if one.names is not None:
+                    one.owners.taken(one.pages, one.names, one.columns)
                     continue
                 one.owners.owned(list(reversed(self.row_tables)), self.rows, self._rows_there, one,
                                  self.page_size)
@@ -319,8 +327,8 @@ class Pools:
             first = {} if run[0].column is None else {"first": run[0].column}
             self.recorder.emit("alloc", pool=pages.pool, req=owner, pages=[w.page for w in run],
                                **first)
-        pending, self.pending_maps = self.pending_maps, []
-        for allocator in pending:
+        pending, self.pending_maps = self.pending_maps, {}
+        for allocator in pending.values():
             self.write_map(allocator)
 
     def _name(self, request: str, begin: int, slots) -> None:

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What SGLang's scheduler knows of a server: steps, the drafts that were accepted, launches that
-are complete, and the rank. Written from the sources of 0.5.19 and 0.5.20; no server has run with
-it.
+are complete, and the rank.
 
 Of rejected drafts no `rewind` is told: where steps overlap, the next one has written behind them
 before it is known what was accepted.
