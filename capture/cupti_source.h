@@ -8,7 +8,7 @@
 //                 they know what a graph reads, and a `note` says what CUDA was given
 //   stream_wait   what orders streams: a recorded CUDA event is a stream that waits for the one it
 //                 was recorded on, so who waits for it waits for what was there by then
-//   refresh       a copy onto a table that was opened with ptape_table_open
+//   refresh       a copy onto a buffer's table that was opened with ptape_table_open
 //   cuda_error    what a call returned
 // The model has no event for the begin and the end of a capture; these are just followed.
 #pragma once

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <exception>
+#include <limits>
 #include <span>
 #include <string>
 #include <utility>
@@ -213,10 +214,11 @@ int ptape_pages_named(ptape_device_table* names, const ptape_table_view* view, p
                       std::int64_t first, const ptape_at* at, void* stream) {
   Part part;
   int error = PTAPE_OK;
-  if (view == nullptr || request == 0 || first < 0) {
-    return argument_error("the view or the request is null, or the logical page below 0");
-  }
+  if (view == nullptr || request == 0) return argument_error("the view or the request is null");
   if (!part_of(names, view, part, error)) return error;
+  if (first < 0 || first > std::numeric_limits<std::int32_t>::max() - part.view.cols) {
+    return argument_error("a logical page below 0, or beyond 32 bits");
+  }
   if (names->kind != PTAPE_NAMES) return argument_error("the table is none of names");
   const Meaning meaning{pagetape::kNamed, request, 0, first, part.view.cols};
   return compare_and_tell({&part, 1}, at, stream, meaning);
@@ -227,6 +229,7 @@ int ptape_pages_moved(ptape_device_table* owners, ptape_name from, ptape_name to
   if (owners == nullptr || owners->kind != PTAPE_OWNERS || from == 0 || to == 0) {
     return argument_error("the table is none of owners, or a name is none");
   }
+  if (owners->steps == 0) return PTAPE_OK;  // No one is known to hold a page.
   return tell(*owners, at, {keeps != 0 ? pagetape::kKept : pagetape::kMoved, from, to, 0, 0});
 }
 

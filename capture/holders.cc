@@ -15,6 +15,7 @@ Holders::Holder* Holders::find(std::uint32_t page, Name who) {
 }
 
 void Holders::hold(std::uint32_t page, Holder holder, bool moves) {
+  some_ = true;
   if (Holder* known = find(page, holder.who); known != nullptr) {
     *known = holder;
     return;
@@ -72,7 +73,9 @@ void Holders::move(Name from, Name to, bool keeps, std::vector<std::uint32_t>& m
   }
 }
 
+// A ring that drops events says so often.
 void Holders::forget() {
+  if (!std::exchange(some_, false)) return;
   std::ranges::fill(first_, Holder());
   others_.clear();
   came_.clear();

@@ -46,6 +46,7 @@ class Holders {
   Holder* find(std::uint32_t page, Name who);
   Holder take(std::uint32_t page, Name who);
 
+  bool some_ = false;  // May be held.
   // Most pages have one holder.
   std::vector<Holder> first_;
   std::multimap<std::uint32_t, Holder> others_;

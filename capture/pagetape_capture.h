@@ -416,8 +416,8 @@ PTAPE_API int ptape_kernel(ptape_recorder*, const ptape_at*, ptape_name name,
                            const uint32_t grid[3], const uint32_t block[3], int64_t correlation);
 /* The stream of `at` waits for what was given to stream `on`. */
 PTAPE_API int ptape_stream_wait(ptape_recorder*, const ptape_at*, int64_t on);
-/* So many bytes from that address on are written by a copy: `refresh` of each table that was opened
- * with this recorder (ptape_table_open) and has one of them. */
+/* So many bytes from that address on are written by a copy: `refresh` of each buffer whose table
+ * was opened with this recorder (ptape_table_open) and has one of them. */
 PTAPE_API int ptape_copied(ptape_recorder*, const ptape_at*, uint64_t address, uint64_t bytes);
 
 /* --- for CPython: functions of this interface as it calls its own. Since ABI 1.9. ---

@@ -34,9 +34,9 @@ enum CompareMeaning : std::uint16_t {
   // The table's first `n` cells are pages at logical places of the request that is the third name,
   // from the third integer on.
   kNamed = 1,
-  // What the third name held of the pool the fourth does: at the same places, or at none.
+  // What the third name held of the pool the fourth does: at no places, …
   kMoved = 2,
-  kKept = 3,
+  kKept = 3,  // … or at the same.
 };
 // The id in its integer is used by no record behind this one.
 inline constexpr std::uint16_t kForgetRecord = 0xfffc;

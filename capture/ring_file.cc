@@ -115,7 +115,7 @@ std::unique_ptr<RingFile> RingFile::create(const std::string& folder, std::size_
   // All of its memory now: a page that is missing later would be a SIGBUS of the engine's.
   int error = posix_fallocate(fd, 0, static_cast<off_t>(ring_bytes(data_bytes)));
   while (error == ENOSPC && data_bytes / 2 >= kLeastTried) {
-    (void)ftruncate(fd, 0);
+    if (::ftruncate(fd, 0) != 0) break;
     data_bytes /= 2;
     error = posix_fallocate(fd, 0, static_cast<off_t>(ring_bytes(data_bytes)));
   }

@@ -139,11 +139,11 @@ void TableEvents::add_named(Table& table, const Record& record, const RecordDeco
     if (index_of(cell) < table.named.size()) table.named[index_of(cell)] = value_of(cell);
   }
   const Name pool = names.name(record.names[0]), request = names.name(record.names[2]);
-  const auto owners = std::ranges::find(tables_, pool, &Table::pool);
-  if (lost || record.flag != kNamed || request == kNone || owners == tables_.end() ||
-      owners->owners == nullptr) {
-    return;
-  }
+  // That which was opened last.
+  const auto owners = std::find_if(tables_.rbegin(), tables_.rend(), [pool](const Table& one) {
+    return one.owners != nullptr && one.pool == pool;
+  });
+  if (lost || record.flag != kNamed || request == kNone || owners == tables_.rend()) return;
   const std::size_t n = std::min<std::size_t>(record.n, table.named.size());
   owners->owners->named({table.named.data(), n}, pool, request, record.ints[2], bodies_);
 }

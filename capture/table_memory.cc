@@ -38,12 +38,14 @@ void* map(int fd, std::size_t bytes, int sharing) {
 }
 
 bool makes_sense(const TableHeader& header, std::size_t bytes) {
-  const std::uint64_t cells = std::uint64_t{header.rows} * header.cols;
+  // Who reads it takes memory for all cells: the file has room for twice as many.
+  const std::uint64_t cells = std::uint64_t{header.rows} * header.cols + header.rows;
+  const std::uint32_t rows = header.kind == TableKind::kOwners ? 2 : 1;
   return std::memcmp(header.magic, kMagic, sizeof(header.magic)) == 0 &&
          header.header_bytes == sizeof(TableHeader) && header.kind <= TableKind::kNames &&
-         (header.kind != TableKind::kOwners || header.rows == 2) && header.rows > 0 &&
-         header.cols > 0 && cells + header.rows < kCellsMost &&
-         std::has_single_bit(header.cells_held) && header.cells_held <= 4 * kCellsMost &&
+         (header.kind == TableKind::kPages || header.rows == rows) && header.rows > 0 &&
+         header.cols > 0 && cells < kCellsMost && std::has_single_bit(header.cells_held) &&
+         header.cells_held >= 2 * cells && header.cells_held <= 4 * kCellsMost &&
          memory_bytes(header.cells_held) == bytes;
 }
 

@@ -2,6 +2,7 @@
 #include "capture/table_state.h"
 
 #include <algorithm>
+#include <limits>
 #include <tuple>
 #include <utility>
 
@@ -15,7 +16,8 @@ void add_runs(std::span<const PlacedPage> placed, Name pool, Name who,
               std::vector<EventBody>& bodies) {
   for (std::size_t i = 0; i < placed.size(); ++i) {
     const std::int32_t column = placed[i].column;
-    const std::int32_t due = i == 0 || placed[i - 1].column < 0 ? -1 : placed[i - 1].column + 1;
+    const std::int64_t due =
+        i == 0 || placed[i - 1].column < 0 ? -1 : std::int64_t{placed[i - 1].column} + 1;
     if (i == 0 || column != due) {
       Told told{pool, who, {}, {}};
       if (column >= 0) told.first = column;
@@ -109,6 +111,8 @@ void ToldOwners::add_taken(std::vector<Taken>& taken, Name pool, Name nobody,
 void ToldOwners::named(std::span<const std::int32_t> pages, Name pool, Name request,
                        std::int64_t first, std::vector<EventBody>& bodies) {
   gained_.clear();
+  const auto most = std::numeric_limits<std::int32_t>::max() - std::ssize(pages);
+  if (first < 0 || first > most) return;
   for (std::size_t i = 0; i < pages.size(); ++i) {
     const auto page = static_cast<std::uint32_t>(pages[i]);
     if (pages[i] <= 0 || page >= holders_.pages() || holders_.holds(page, request)) continue;

@@ -62,7 +62,6 @@ WITHOUT_TEST = {
     "capture/recover.cc": _RECORD,
     "capture/recover_verb.cc": _RECORD,
     "capture/table_delta_absent.cc": _TABLES,
-    "capture/table_events.cc": _TABLES,
     "capture/table_state.cc": "device_tables_test",
     "capture/sim/bugs.cc": _SIM,
     "capture/sim/draft_runner.cc": _SIM,

@@ -205,6 +205,7 @@ TEST_F(DeviceTablesTest, PagesHaveOtherHoldersByRowsThatNameThem) {
   view_.cells = found.data();
   view_.rows = 1;
   ptape_device_table* names = open(PTAPE_NAMES);
+  EXPECT_EQ(ptape_pages_moved(table, b, c, 1, nullptr), PTAPE_OK);  // No one holds a page yet.
   ptape_table_compare(table, nullptr, nullptr);
   EXPECT_EQ(ptape_pages_named(names, &view_, b, 4, nullptr, nullptr), PTAPE_OK);
   view_.cols = 2;  // The same pages at other places, which it holds.
@@ -215,7 +216,9 @@ TEST_F(DeviceTablesTest, PagesHaveOtherHoldersByRowsThatNameThem) {
   cells_[2] = -2;
   ptape_table_compare(table, nullptr, nullptr);
   EXPECT_EQ(ptape_pages_named(names, &view_, 0, 0, nullptr, nullptr), PTAPE_E_ARGUMENT);
-  EXPECT_EQ(ptape_pages_named(names, &view_, b, -1, nullptr, nullptr), PTAPE_E_ARGUMENT);
+  for (const std::int64_t first : {std::int64_t{-1}, std::int64_t{INT32_MAX}}) {
+    EXPECT_EQ(ptape_pages_named(names, &view_, b, first, nullptr, nullptr), PTAPE_E_ARGUMENT);
+  }
   EXPECT_EQ(ptape_pages_named(table, &view_, b, 0, nullptr, nullptr), PTAPE_E_ARGUMENT);
   EXPECT_EQ(ptape_pages_moved(names, b, c, 0, nullptr), PTAPE_E_ARGUMENT);
   EXPECT_EQ(ptape_pages_moved(table, b, 0, 0, nullptr), PTAPE_E_ARGUMENT);

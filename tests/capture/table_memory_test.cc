@@ -169,6 +169,11 @@ TEST(TableMemoryFileTest, IsReadByAnotherWhoBelievesNoLength) {
   EXPECT_TRUE(cells.empty());
   EXPECT_TRUE(reader.take(3, cells).lost);
 
+  const std::uint32_t cols = memory->header().cols;
+  memory->header().cols = 1u << 29;  // Room for so many would be taken, and is not in the file.
+  EXPECT_EQ(TableMemory::open(path, MAP_SHARED, status), nullptr);
+  EXPECT_EQ(status.code(), Code::kDamaged);
+  memory->header().cols = cols;
   memory->header().cells_held = 12345;
   EXPECT_EQ(TableMemory::open(path, MAP_SHARED, status), nullptr);
   EXPECT_EQ(status.code(), Code::kDamaged);

@@ -2,10 +2,10 @@
 """The SGLang adapter: which hook stands on which module.
 
 Driven with SGLang 0.5.19 and 0.5.20 on a CPU (aiter, triton, trtllm_mha, fa3 and flashinfer
-backends, EAGLE, graph runners, prefix caches); the hooks for releases to 0.5.13, those of a
-server's scheduler and what those of fa3, flashinfer and EAGLE do on a GPU were written from sources
-and have not run. Modules that moved are named at their old and new place; a class that is reached
-through both is patched once (importhook.wrap).
+backends, EAGLE, graph runners, prefix caches), with 0.5.17 and 0.5.20 as servers on a GPU; the
+hooks for releases to 0.5.13 and what those of flashinfer and EAGLE do on a GPU were written from
+sources and have not run. Modules that moved are named at their old and new place; a class that is
+reached through both is patched once (importhook.wrap).
 """
 
 from __future__ import annotations

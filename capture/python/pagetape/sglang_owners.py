@@ -130,10 +130,16 @@ class Owners:
         # One page more: what is no page of the pool's is written there, and not told.
         self._cells = torch.zeros(2, pages + 1, dtype=torch.int32, device=like.device)
         self._leaving = torch.zeros(pages + 1, dtype=torch.int32, device=like.device)
+        # As tensors: a number that is assigned by index is copied, and the copy waits.
+        self._no, self._yes = torch.arange(2, dtype=torch.int32, device=like.device)
         self._pages = pages
         self.table = tensors.state(OWNERS, pool, self._cells, pages, UNRESOLVED)
         self._names = tensors.state(
             NAMES, pool, torch.zeros(most, dtype=torch.int32, device=like.device), most)
+
+    def complete(self) -> bool:
+        """Whether there is room for all that is told of it."""
+        return self.table is not None and self._names is not None
 
     def _places(self, pages):
         """What is no page has the last place, which is that of -1, too: an index that is none would
@@ -150,9 +156,8 @@ class Owners:
 
     def named(self, request: str, first: int, pages) -> None:
         """Those that the request does not hold it shares from here on; 0 is no page."""
-        if self._names is not None:
-            self._recorder.named(self._names, view_of(pages, pages.numel()), request, first,
-                                 stream_of(pages))
+        self._recorder.named(self._names, view_of(pages, pages.numel()), request, first,
+                             stream_of(pages))
 
     def moved(self, holder: str, to: str) -> None:
         """What a request holds another one does from here on, at the same places."""
@@ -163,14 +168,14 @@ class Owners:
         self._recorder.moved(self.table, holder, CACHE, False)
 
     def leave(self, pages) -> None:
-        self._leaving[self._places(pages)] = 1
+        self._leaving[self._places(pages)] = self._yes
 
     def freed(self, pages) -> None:
         places = self._places(pages)
         holders = self._cells[0]
         now, then = holders[places], FREE - self._leaving[places]
         holders[places] = then.masked_fill(now == then, FREE_AGAIN)
-        self._leaving[places] = 0
+        self._leaving[places] = self._no
         self.tell()
 
     def all_free(self, pages) -> None:

@@ -202,7 +202,7 @@ class Pools:
         pages = int(kvcache.k_buffer[0].shape[0]) // self.page_size
         most = max((table.req_to_token.shape[1] for table in self.row_tables), default=pages)
         owners = Owners(self.there, pool, pages, -(-most // self.page_size), like)
-        if owners.table is not None:
+        if owners.complete():
             self.owners[id(allocator)] = owners
 
     @staticmethod
@@ -300,6 +300,8 @@ class Pools:
             self._settle_allocs()
         if self._named_there and not capturing(self._named_there[0].pages):
             there, self._named_there = self._named_there, []
+            for allocator in self._paired:
+                self.write_map(allocator)
             for one in there:
                 with sys.modules["torch"].cuda.stream(one.stream):
                     self._name_there(one)
@@ -351,13 +353,11 @@ class Pools:
     def _name_there(self, named: Named) -> None:
         """The same of slots on a GPU."""
         for allocator in self._paired:
-            self.write_map(allocator)
             mapped = self.map_pages.get(id(allocator))
-            full = self.owners.get(id(allocator.full_attn_allocator))
-            swa = self.owners.get(id(allocator.swa_attn_allocator))
-            if full is not None:
+            if mapped is not None:
+                full, swa = (self.owners[id(one)] for one in (allocator.full_attn_allocator,
+                                                              allocator.swa_attn_allocator))
                 full.named(named.request, named.first, named.pages)
-            if swa is not None and mapped is not None:
                 swa.named(named.request, named.first, mapped.of(named.pages))
         if not self._paired and len(self.owners) == 1:
             next(iter(self.owners.values())).named(named.request, named.first, named.pages)
@@ -425,11 +425,15 @@ class Pools:
         self._paired.append(allocator)
         name, mapping = f"{full}>{swa}", allocator.full_to_swa_index_mapping
         self.recorder.emit("map", map=name, **{"from": full, "to": swa}, unit="page")
-        if id(allocator.full_attn_allocator) in self.owners:
+        pair = [id(allocator.full_attn_allocator), id(allocator.swa_attn_allocator)]
+        if all(one in self.owners for one in pair):
             pages = MapPages(self.there, name, mapping.numel() - 1, int(allocator.page_size),
                              mapping)
             if pages.table is not None:
                 self.map_pages[id(allocator)] = pages
+                return
+        for one in pair:  # One is read through the other: both are told there, or none.
+            self.owners.pop(one, None)
 
     def write_map(self, allocator) -> None:
         """Compares the map's pages with what was last written. A page counts as mapped while any
