@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import unittest
+from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -18,9 +19,11 @@ RUNS = (("radix", 64, "fixed", ""), ("unified_swa", 64, "defect", ""), ("swa", 1
 if live.LONG:
     RUNS += (("swa", 64, "fixed", ""), ("unified_swa", 64, "fixed", ""), ("swa", 64, "defect", ""),
              ("radix", 1, "defect", ""), ("swa", 1, "fixed", "freed"))
-# In traces/golden/caches: gpu_engines.py holds a GPU to them.
-SHIPPED = ("prefix_cache-radix-64", "prefix_cache-radix-64-freed", "prefix_cache-swa-1",
-           "prefix_cache-unified_swa-64")
+# Of 0.5.20, in traces/golden/caches: drive, cache, page size, fault.
+DRIVEN = (("prefix_cache", "radix", "64", ""), ("prefix_cache", "unified_swa", "64", ""),
+          ("prefix_cache", "swa", "1", ""), ("prefix_cache", "radix", "64", "freed"),
+          ("sessions", "radix", "64", ""), ("sessions", "radix", "1", ""),
+          ("decode_server", "swa", "64", ""))
 LAUNCHES = {("radix", 64): 320, ("swa", 64): 480, ("unified_swa", 64): 480, ("radix", 1): 306,
             ("swa", 1): 459}
 JUDGED = ("OOB_PAGE", "WRONG_SPACE", "STALE_BINDING", "SHORT_TABLE", "PAD_LANE", "FREED_PAGE",
@@ -50,14 +53,39 @@ print(*(one.split(":")[1] for one in hooks.applied
 """
 
 
-def record(folder, cache, page, release, fault, drive="sglang_prefix_cache.py"):
+def name_of(*driven):
+    return "-".join(filter(None, driven))
+
+
+def shipped(*driven):
+    return os.path.join(live.GOLDEN, "caches", name_of(*driven) + ".ptape")
+
+
+def histories(trace):
+    """Of each page what became of it, in turn: who came to hold it at which column, who left it."""
+    told = defaultdict(list)
+    for event in live.events(trace):
+        if event["ev"] in ("alloc", "share", "free"):
+            first = event.get("first")
+            for i, page in enumerate(event["pages"]):
+                told[event["pool"], page].append(
+                    (event["ev"], event["req"], None if first is None else first + i))
+        elif event["ev"] == "evict":
+            told[event["pool"], event["page"]].append(("evict", event["req"], event["logical"]))
+        elif event["ev"] in ("map_set", "map_clear"):
+            for one in event.get("pairs") or [[page, 0] for page in event["from"]]:
+                told[event["map"], one[0]].append(("map", one[1]))
+    return told
+
+
+def record(folder, cache, page, release, fault, drive="sglang_prefix_cache.py", **environment):
     trace = os.path.join(folder, f"{cache}-{page}-{release}-{fault}.ptape")
     done = subprocess.run(
         ["bash", os.path.join(live.ROOT, "capture/python/record_sglang.sh"),
          os.environ["PAGETAPE_ENGINES"], release, trace, "", fault],
         env=dict(os.environ, PAGETAPE_LIBRARY=live.LIBRARY, PAGETAPE_STRICT="1",
                  PAGETAPE_DRIVE=drive, PAGETAPE_CACHE=cache,
-                 PAGETAPE_PAGE=str(page)),
+                 PAGETAPE_PAGE=str(page), **environment),
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=1500)
     if done.returncode:
         raise AssertionError(done.stdout)
@@ -103,12 +131,10 @@ class CachedSglang(unittest.TestCase):
 
     def test_it_is_the_shipped_recording(self):
         for cache, page, release, fault in RUNS:
-            if release == "fixed":
-                name = "-".join(filter(None, ["prefix_cache", cache, str(page), fault]))
-                shipped = os.path.join(live.GOLDEN, "caches", name + ".ptape")
-                if name in SHIPPED:
-                    self.assertEqual(live.events(self.traces[cache, page, release, fault]),
-                                     live.events(shipped), name)
+            driven = "prefix_cache", cache, str(page), fault
+            if release == "fixed" and driven in DRIVEN:
+                self.assertEqual(live.events(self.traces[cache, page, release, fault]),
+                                 live.events(shipped(*driven)), driven)
 
     def test_windows_move_over_what_was_found(self):
         for run in self.clean():
@@ -147,6 +173,26 @@ class CachedSglang(unittest.TestCase):
                 first = report["findings"][0]
                 self.assertEqual((first["rule"], first["req"]), ("FREED_PAGE", "E"), run)
                 self.assertEqual(report["verdict"], "fail", run)
+
+
+class AsOnAGpu(unittest.TestCase):
+    """Told by compares, as on a GPU, what becomes of each page is what is told here."""
+
+    def test_what_becomes_of_each_page(self):
+        with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(2) as pool:
+            traces = dict(zip(DRIVEN, pool.map(lambda one: self.played(folder, *one), DRIVEN)))
+            for driven, trace in traces.items():
+                self.assertEqual(histories(trace), histories(shipped(*driven)), driven)
+                report, due = live.verify(trace), live.verify(shipped(*driven))
+                self.assertEqual(report["counts"], due["counts"], driven)
+                self.assertEqual(report["launches"], due["launches"], driven)
+
+    @staticmethod
+    def played(folder, drive, cache, page, fault):
+        folder = os.path.join(folder, name_of(drive, cache, page, fault))
+        os.mkdir(folder)
+        return record(folder, cache, page, "fixed", fault, "sglang_as_on_gpu.py",
+                      PAGETAPE_PLAYED=f"sglang_{drive}.py")
 
 
 class SessionsOfSglang(unittest.TestCase):

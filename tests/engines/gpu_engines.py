@@ -9,11 +9,11 @@ import subprocess
 import sys
 import tempfile
 import unittest
-from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
+import cached_engines as cached  # noqa: E402
 import run_engines as live  # noqa: E402
 
 
@@ -249,48 +249,27 @@ class SglangDecodesOnAGpu(OnAGpu, unittest.TestCase):
             self.assertEqual({f["layer"] for f in report["findings"]}, {5, 11, 17, 23, 29, 35, 41})
 
 
-def histories(trace):
-    """Of each page what became of it, in turn: who came to hold it at which column, who left it."""
-    told = defaultdict(list)
-    for event in live.events(trace):
-        if event["ev"] in ("alloc", "share", "free"):
-            first = event.get("first")
-            for i, page in enumerate(event["pages"]):
-                told[event["pool"], page].append(
-                    (event["ev"], event["req"], None if first is None else first + i))
-        elif event["ev"] == "evict":
-            told[event["pool"], event["page"]].append(("evict", event["req"], event["logical"]))
-        elif event["ev"] in ("map_set", "map_clear"):
-            for one in event.get("pairs") or [[page, 0] for page in event["from"]]:
-                told[event["map"], one[0]].append(("map", one[1]))
-    return told
-
-
 class SglangCachesOnAGpu(OnAGpu, unittest.TestCase):
     """Its prefix caches, a session's requests, and a server that decodes what others prefilled:
     what becomes of each page is told as it is on a CPU, of pages that several hold, too."""
-    RUNS = (("prefix_cache", "radix", "64", ""), ("prefix_cache", "unified_swa", "64", ""),
-              ("prefix_cache", "swa", "1", ""), ("prefix_cache", "radix", "64", "freed"),
-              ("sessions", "radix", "64", ""), ("sessions", "radix", "1", ""),
-              ("decode_server", "swa", "64", ""))
+    RUNS = cached.DRIVEN
     script = "record_sglang.sh"
 
     @classmethod
     def record(cls, drive, cache, page, fault):
-        return cls.recorded("-".join(filter(None, [drive, cache, page, fault])), "fixed", None, "",
-                            fault, PAGETAPE_DRIVE=f"sglang_{drive}.py", PAGETAPE_CACHE=cache,
+        return cls.recorded(cached.name_of(drive, cache, page, fault), "fixed", None, "", fault,
+                            PAGETAPE_DRIVE=f"sglang_{drive}.py", PAGETAPE_CACHE=cache,
                             PAGETAPE_PAGE=page)
 
     def test_what_becomes_of_each_page_is_told_as_on_a_cpu(self):
         for run in self.RUNS:
-            there = self.runs[run][0]
-            here = os.path.join(live.GOLDEN, "caches", os.path.basename(there))
-            self.assertGreater(len(histories(there)), 5, run)
-            self.assertEqual(histories(there), histories(here), run)
+            there = cached.histories(self.runs[run][0])
+            self.assertGreater(len(there), 5, run)
+            self.assertEqual(there, cached.histories(cached.shipped(*run)), run)
 
     def test_several_hold_a_page(self):
         for run in self.RUNS:
-            shared = {one[1] for told in histories(self.runs[run][0]).values() for one in told
+            shared = {one[1] for told in cached.histories(self.runs[run][0]).values() for one in told
                       if one[0] == "share"}
             self.assertEqual(bool(shared - {"#cache"}), run[0] != "decode_server", run)
 
