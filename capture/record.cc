@@ -75,17 +75,22 @@ template <class F>
   for (; i < n; ++i) f(i);
 }
 
+// From so many integers on two of 64 bits are the shortest form.
+constexpr std::size_t kLeastSteady = 5;
+
 // The shortest form of n integers, of which there is one. Each look is at all of them, without a
 // branch.
 ColumnForm form_of(const std::int64_t* cells, std::size_t n) {
   const auto at = [cells](std::size_t i) { return static_cast<std::uint64_t>(cells[i]); };
-  const std::uint64_t first = at(0);
   std::uint64_t bits = 0;
-  if (at(n - 1) - first == n - 1) {
-    for_each_cell(n, [&](std::size_t i) { bits |= at(i) - first - i; });
-    if (bits == 0) return kCounting;
+  if (n >= kLeastSteady) {
+    const std::uint64_t step = at(1) - at(0);
+    if (at(n - 1) - at(0) == (n - 1) * step) {
+      for_each_cell(n - 1, [&](std::size_t i) { bits |= at(i + 1) - at(i) - step; });
+      if (bits == 0) return kSteady;
+    }
+    bits = 0;
   }
-  bits = 0;
   for_each_cell(n, [&](std::size_t i) { bits |= at(i) + (std::uint64_t{1} << 31); });
   return bits >> 32 == 0 ? kNarrow : kWide;
 }
@@ -98,8 +103,8 @@ std::size_t column_bytes(ColumnForm form, std::size_t n) {
       return n * sizeof(std::int64_t);
     case kNarrow:
       return padded(n * sizeof(std::int32_t));
-    case kCounting:
-      return sizeof(std::int64_t);
+    case kSteady:
+      return 2 * sizeof(std::int64_t);
   }
   return 0;
 }
@@ -189,6 +194,11 @@ void write_lanes(char* to, const ptape_lanes& lanes, std::uint16_t flag) {
     if (form == kNarrow) {
       auto* narrow = reinterpret_cast<std::int32_t*>(to);
       for_each_cell(n, [&](std::size_t k) { narrow[k] = static_cast<std::int32_t>(column[k]); });
+    } else if (form == kSteady) {
+      const std::uint64_t step =
+          static_cast<std::uint64_t>(column[1]) - static_cast<std::uint64_t>(column[0]);
+      std::memcpy(to, column, sizeof(*column));
+      std::memcpy(to + sizeof(*column), &step, sizeof(step));
     } else if (form != kNoColumn) {
       std::memcpy(to, column, column_bytes(form, n));
     }
@@ -480,9 +490,9 @@ void RecordDecoder::view_lanes(RecordBytes& from, std::size_t n, unsigned flag, 
     *column = cells;
     if (form == kNarrow) {
       cells = std::ranges::copy(list_of<std::int32_t>(from, n), cells).out;
-    } else if (const auto first = list_of<std::int64_t>(from, 1); !first.empty()) {
+    } else if (const auto steady = list_of<std::uint64_t>(from, 2); !steady.empty()) {
       for (std::size_t k = 0; k < n; ++k) {
-        *cells++ = static_cast<std::int64_t>(static_cast<std::uint64_t>(first[0]) + k);
+        *cells++ = static_cast<std::int64_t>(steady[0] + k * steady[1]);
       }
     }
   }

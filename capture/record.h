@@ -171,9 +171,9 @@ enum LanesForm : std::uint16_t {
 // a column takes no more of it than it says.
 enum ColumnForm : std::uint16_t {
   kNoColumn = 0,
-  kWide = 1,      // Of 64 bits each.
-  kNarrow = 2,    // Of 32.
-  kCounting = 3,  // The first, of 64 bits; each is one more than that before it.
+  kWide = 1,    // Of 64 bits each.
+  kNarrow = 2,  // Of 32.
+  kSteady = 3,  // The first and by how much each is more than that before it, of 64 bits.
 };
 
 // As rows_bytes and write_rows. `flag` gets the record's, which write_lanes is to be given.

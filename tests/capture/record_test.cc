@@ -147,6 +147,60 @@ TEST_F(RecordTest, ArraysOfRowsStandBehindThemInTheirOrder) {
             R"({"req": null}, {"req": "A", "pages": [8], "slots": [20]}]})");
 }
 
+// A column's n-th number.
+struct LanesColumn {
+  const char* what;
+  std::int64_t (*number)(std::int64_t n);
+  std::size_t bytes_of_8;  // Eight of them take, in the ring.
+};
+constexpr LanesColumn kLanesColumns[] = {
+    {"all the same", [](std::int64_t) { return std::int64_t{1}; }, 16},
+    {"counting", [](std::int64_t n) { return 5 + n; }, 16},
+    {"counting down, by three", [](std::int64_t n) { return -3 * n; }, 16},
+    {"steady but for one", [](std::int64_t n) { return n == 4 ? std::int64_t{9} : n; }, 32},
+    {"its ends as if it were", [](std::int64_t n) { return n * (n % 7 != 3); }, 32},
+    {"steps beyond 63 bits", [](std::int64_t n) { return n % 2 == 0 ? INT64_MIN : INT64_MAX; }, 64},
+    {"narrow to the last",
+     [](std::int64_t n) { return std::int64_t{n % 2 == 0 ? INT32_MIN : INT32_MAX}; }, 32},
+    {"just too wide", [](std::int64_t n) { return n == 3 ? INT64_C(1) << 31 : n; }, 64},
+    {"absent", [](std::int64_t) { return std::int64_t{PTAPE_ABSENT}; }, 16},
+    {"absent but for one", [](std::int64_t n) { return n == 2 ? 0 : PTAPE_ABSENT; }, 64},
+};
+
+TEST_F(RecordTest, LanesByColumnInAnyFormAreThoseByRow) {
+  for (const LanesColumn& column : kLanesColumns) {
+    for (const std::size_t n : {1, 2, 4, 5, 8, 9, 64}) {
+      std::vector<std::int64_t> numbers(n);
+      std::vector<ptape_row> rows(n);
+      for (std::size_t i = 0; i < n; ++i) {
+        ptape_row_init(&rows[i]);
+        rows[i].q_pos = rows[i].first = numbers[i] = column.number(static_cast<std::int64_t>(i));
+      }
+      ptape_lanes lanes{};
+      lanes.size = sizeof(lanes);
+      lanes.n_lanes = n;
+      lanes.q_pos = lanes.first = numbers.data();
+
+      Record by_row, by_column;
+      by_row.kind = by_column.kind = kKindOf<ev::GraphLaunch>;
+      by_row.set_names(ptape_name{3});
+      by_column.set_names(ptape_name{3});
+      by_row.n = by_column.n = static_cast<std::uint32_t>(n);
+      by_row.flag = kLanesByRow;
+      const std::size_t bytes = lanes_bytes(lanes, by_column.flag).value();
+      if (n == 8) {
+        EXPECT_EQ(bytes, 2 * column.bytes_of_8) << column.what;
+      }
+      std::vector<char> of_columns(bytes), of_rows(rows_bytes(rows.data(), n).value());
+      write_lanes(of_columns.data(), lanes, by_column.flag);
+      write_rows(of_rows.data(), rows.data(), n, of_rows.size());
+      EXPECT_EQ(decoded(by_column, of_columns.data(), bytes),
+                decoded(by_row, of_rows.data(), of_rows.size()))
+          << column.what << ", " << n;
+    }
+  }
+}
+
 TEST_F(RecordTest, RowsWithANullOrTooLongArrayHaveNoSize) {
   const std::int32_t page = 7;
   ptape_row row;

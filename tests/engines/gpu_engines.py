@@ -269,8 +269,8 @@ class SglangCachesOnAGpu(OnAGpu, unittest.TestCase):
 
     def test_several_hold_a_page(self):
         for run in self.RUNS:
-            shared = {one[1] for told in cached.histories(self.runs[run][0]).values() for one in told
-                      if one[0] == "share"}
+            there = cached.histories(self.runs[run][0])
+            shared = {one[1] for told in there.values() for one in told if one[0] == "share"}
             self.assertEqual(bool(shared - {"#cache"}), run[0] != "decode_server", run)
 
     def test_what_it_does_is_clean_and_judged(self):
