@@ -6,12 +6,18 @@
 
 namespace pagetape {
 
+// Of those that came behind the first one; the end of all others where it is none of them.
+Holders::Others::iterator Holders::other(std::uint32_t page, Name who) {
+  const auto [begin, end] = others_.equal_range(page);
+  const auto other = std::find_if(begin, end, [who](const auto& o) { return o.second.who == who; });
+  return other != end ? other : others_.end();
+}
+
 Holders::Holder* Holders::find(std::uint32_t page, Name who) {
   if (first_[page].who == who) return &first_[page];
   if (!held(page)) return nullptr;
-  const auto [begin, end] = others_.equal_range(page);
-  const auto other = std::find_if(begin, end, [who](const auto& o) { return o.second.who == who; });
-  return other != end ? &other->second : nullptr;
+  const auto found = other(page, who);
+  return found != others_.end() ? &found->second : nullptr;
 }
 
 void Holders::hold(std::uint32_t page, Holder holder, bool moves) {
@@ -39,21 +45,14 @@ void Holders::let_go(std::uint32_t page, std::vector<Holder>& holders) {
 
 // What `who` had of the page, if it holds it. The next holder comes to stand first.
 Holders::Holder Holders::take(std::uint32_t page, Name who) {
-  const auto [begin, end] = others_.equal_range(page);
-  if (first_[page].who == who) {
-    Holder next;
-    if (begin != end) {
-      next = begin->second;
-      others_.erase(begin);
-    }
-    return std::exchange(first_[page], next);
+  const bool was_first = first_[page].who == who;
+  const auto leaving = was_first ? others_.lower_bound(page) : other(page, who);
+  Holder left;
+  if (leaving != others_.end() && leaving->first == page) {
+    left = leaving->second;
+    others_.erase(leaving);
   }
-  const auto other =
-      std::find_if(begin, end, [who](const auto& one) { return one.second.who == who; });
-  if (other == end) return {};
-  const Holder taken = other->second;
-  others_.erase(other);
-  return taken;
+  return was_first ? std::exchange(first_[page], left) : left;
 }
 
 void Holders::move(Name from, Name to, bool keeps, std::vector<std::uint32_t>& moved,

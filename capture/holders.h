@@ -43,13 +43,16 @@ class Holders {
   void forget();
 
  private:
+  using Others = std::multimap<std::uint32_t, Holder>;
+
+  Others::iterator other(std::uint32_t page, Name who);
   Holder* find(std::uint32_t page, Name who);
   Holder take(std::uint32_t page, Name who);
 
   bool some_ = false;  // May be held.
   // Most pages have one holder.
   std::vector<Holder> first_;
-  std::multimap<std::uint32_t, Holder> others_;
+  Others others_;
   // What a holder came to hold, also where it does not any more.
   std::unordered_map<Name, std::vector<std::uint32_t>> came_;
 };

@@ -230,9 +230,7 @@ class Pools:
         """As taken(), of slots on a GPU. Their owners are looked up on the stream of this call."""
         self._stream_there = sys.modules["torch"].cuda.current_stream(out.device)
         heads = heads_of(kind, out, self.page_size, args, kwargs, self.lanes)
-        if not heads.at:
-            return
-        if not out.numel():
+        if not heads.at or not out.numel():
             return
         known = [] if self.lanes is None else [self._names_of(self.lanes, heads)]
         at, columns, *names = to_device([heads.at, heads.columns, *known], out.device)
