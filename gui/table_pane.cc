@@ -56,7 +56,7 @@ std::string text_of(const CellView& cell) {
 }
 
 // Row and column; 0, 0 where nothing is wrong.
-std::pair<std::size_t, std::size_t> first_wrong(const TableView& table) {
+std::pair<std::size_t, std::size_t> first_wrong(const TableGrid& table) {
   for (std::size_t r = 0; r < table.rows.size(); ++r) {
     for (std::size_t c = 0; c < table.rows[r].cells.size(); ++c) {
       if (table.rows[r].cells[c].rule != kRuleCount) return {r, c};
@@ -67,7 +67,7 @@ std::pair<std::size_t, std::size_t> first_wrong(const TableView& table) {
 
 // The row of a column that is worth a question: the first that is wrong, else the first that is
 // live. Nothing where none is.
-std::optional<std::size_t> row_to_blame(const TableView& table, std::size_t column) {
+std::optional<std::size_t> row_to_blame(const TableGrid& table, std::size_t column) {
   std::optional<std::size_t> live;
   for (std::size_t r = 0; r < table.rows.size(); ++r) {
     const std::vector<CellView>& cells = table.rows[r].cells;
@@ -78,7 +78,7 @@ std::optional<std::size_t> row_to_blame(const TableView& table, std::size_t colu
   return live;
 }
 
-void draw_head(Ink& ink, const TableView& table, std::size_t column, ImVec2 at, float width) {
+void draw_head(Ink& ink, const TableGrid& table, std::size_t column, ImVec2 at, float width) {
   ink.put({at.x + ink.px(5), at.y}, width, std::to_string(column), ink.theme.dim, ink.mono);
   const ImVec2 end{at.x + width, at.y + ink.line_height()};
   if (!ImGui::IsWindowHovered() || !ImGui::IsMouseHoveringRect(at, end)) return;
@@ -91,7 +91,7 @@ void draw_head(Ink& ink, const TableView& table, std::size_t column, ImVec2 at, 
 }
 
 // `find`: brings the first wrong entry into view.
-void draw_rows(Ink& ink, const Viewer& viewer, const TableView& table, bool find) {
+void draw_rows(Ink& ink, const Viewer& viewer, const TableGrid& table, bool find) {
   const float digits = static_cast<float>(std::to_string(table.widest).size()) + 1;
   const float cell_width = ink.mono->FallbackAdvanceX * digits + ink.px(12);
   const float height = ink.line_height() * (table.any_other_right ? 2.0F : 1.0F) + ink.px(2);
@@ -168,7 +168,7 @@ void draw_table(Ink& ink, const Viewer& viewer, Rect rect, Arrangement& arrangem
                     : "The page table of a launch is shown here. Press n for the next finding.",
                 Tone::kDim);
     } else {
-      const TableView& table = *moment.table;
+      const TableGrid& table = *moment.table;
       Line line{{grouped(static_cast<std::uint64_t>(table.bound)) + " ids are valid in pool " +
                  table.pool}};
       if (table.window > 0)

@@ -28,6 +28,9 @@ FUNCTION_LINES_MAX = 70
 FUNCTION_LINES_MAX_KERNEL_OR_PANE = 120
 COLUMNS_MAX = 100
 
+# A type's definition, not that of a template for some arguments.
+TYPE = re.compile(r"(?:enum )?(?:struct|class|union) (?:\[\[\w+\]\] )?(\w+)(?![\w:<])[^;(]*$")
+
 # The other side of CUPTI's calls, in a test that is built where its headers are.
 PLAYS_CUPTI = "tests/capture/mock_cuda.cc"
 
@@ -215,6 +218,20 @@ def functions_of(path):
     return [(f.name, f.last - f.first + 1) for f in found]
 
 
+def types_of(text):
+    """Types that a C++ source defines, but for those within others and in unnamed namespaces."""
+    found, spaces = [], []
+    for line in text.split("\n"):
+        if opened := re.match(r"(?:inline )?namespace ?([\w:]*) ?\{", line):
+            spaces.append(opened[1])
+        elif re.match(r"\}  // namespace", line):
+            spaces.pop()
+        elif "" not in spaces:
+            if defined := TYPE.match(line):
+                found.append("::".join([*spaces, defined[1]] if spaces else ["", defined[1]]))
+    return found
+
+
 def quantiles(values):
     values = sorted(values)
     return statistics.median_low(values), values[min(len(values) - 1, len(values) * 95 // 100)]
@@ -308,6 +325,24 @@ class TidyTest(unittest.TestCase):
                 families[os.path.basename(stem)].add(one_thing)
         self.assert_none(["%s: %s" % (n, ", ".join(sorted(p))) for n, p in families.items()
                           if len(p) > 1], "base names used twice")
+
+    def test_type_names_are_unique(self):
+        # Two of one name in one namespace are one to the linker: what is inline of one, its
+        # destructor or a container of it, stands in for the other's, and nothing says so.
+        places = collections.defaultdict(set)
+        for path in CPP_FILES:
+            for name in types_of(read(path)):
+                places[name].add(path)
+        self.assertGreater(len(places), 300)
+        self.assert_none(["%s: %s" % (n, ", ".join(sorted(p))) for n, p in places.items()
+                          if len(p) > 1], "type names used twice in one namespace")
+
+    def test_type_finder_finds_what_the_linker_sees(self):
+        text = "\n".join([
+            "namespace a {", "struct S {", "  struct Inner {", "  };", "};", "class Declared;",
+            "class Final final : public S {", "};", "enum class E : int {", "};", "namespace {",
+            "struct Own {", "};", "}  // namespace", "}  // namespace a", "struct Outer {", "};"])
+        self.assertEqual(types_of(text), ["a::S", "a::Final", "a::E", "::Outer"])
 
     def test_every_source_has_a_test_named_for_it(self):
         tests = {os.path.basename(p) for p in FILES

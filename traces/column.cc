@@ -269,10 +269,15 @@ void ColumnIn::fill() {
 template <class W>
 void ColumnIn::widen() {
   constexpr W kAbsent = std::numeric_limits<W>::min();  // In each width.
-  std::array<W, kBlock> raw{};
+  std::array<W, kBlock> raw;  // Of no block that is whole: the compiler has its bytes in registers.
+  if (end_ == kBlock) [[likely]] {
+    std::memcpy(raw.data(), data_, sizeof raw);
+  } else {
+    raw.fill(0);
+    std::memcpy(raw.data(), data_, end_ * sizeof(W));
+  }
   const W* const from = raw.data();
   std::int64_t* const to = block_.data();
-  std::memcpy(raw.data(), data_, end_ * sizeof(W));
   data_ += end_ * sizeof(W);
   W absent = 0;
   for (std::size_t i = 0; i < kBlock; ++i) absent |= static_cast<W>(-(from[i] == kAbsent));

@@ -12,15 +12,15 @@
 
 namespace pagetape {
 
-struct TableRow {
+struct TableRowKey {
   std::int64_t rank = INT64_MIN;  // INT64_MIN: absent.
   Name buffer = kNone;
   std::int64_t row = 0;
-  bool operator==(const TableRow&) const = default;
+  bool operator==(const TableRowKey&) const = default;
 };
 
 struct TableRowHash {
-  std::size_t operator()(const TableRow& key) const {
+  std::size_t operator()(const TableRowKey& key) const {
     std::uint64_t h = static_cast<std::uint64_t>(key.row) * 0x9E3779B97F4A7C15u;
     h ^= static_cast<std::uint64_t>(key.rank) + (h >> 29);
     h = (h ^ raw(key.buffer)) * 0xBF58476D1CE4E5B9u;
@@ -51,7 +51,7 @@ class TableHistory {
   TableHistory() = default;
   TableHistory(TableHistory&&) = default;
   TableHistory& operator=(TableHistory&&) = default;
-  TableContents& operator[](const TableRow& key) {
+  TableContents& operator[](const TableRowKey& key) {
     // Found before, mostly. What is in a node stays there.
     Found& found = found_[TableRowHash()(key) % found_.size()];
     if (found.contents == nullptr || !(found.key == key)) found = {key, &contents_[key]};
@@ -64,10 +64,10 @@ class TableHistory {
 
  private:
   struct Found {
-    TableRow key;
+    TableRowKey key;
     TableContents* contents = nullptr;
   };
-  std::unordered_map<TableRow, TableContents, TableRowHash> contents_;
+  std::unordered_map<TableRowKey, TableContents, TableRowHash> contents_;
   std::array<Found, 512> found_;
 };
 

@@ -27,7 +27,7 @@ struct Scene {
 };
 
 // What an event becomes. The rule must be raised by `before` or by the event itself.
-struct Fault {
+struct Planted {
   std::vector<Event> before;     // Applied in front of it.
   std::optional<Event> instead;  // Applied in its place; absent: the event as it is.
   Name object = kNone;           // Of which the rule is judged, as in NotChecked.
@@ -46,7 +46,7 @@ struct Mutation {
   Site site;
   std::size_t kind;  // Of kEvent; else kKinds.
   // False where the place gives no fault of this kind.
-  bool (*make)(const Scene& scene, Fault& fault);
+  bool (*make)(const Scene& scene, Planted& fault);
 };
 
 // Each in the order of the rules.

@@ -82,7 +82,7 @@ bool pick_owned(const Scene& s, Entry& at) {
 }
 
 // The launch's table says another page, or other words about it.
-bool put_cell(const Scene& s, const Entry& at, PageId page, Tag tag, Fault& fault) {
+bool put_cell(const Scene& s, const Entry& at, PageId page, Tag tag, Planted& fault) {
   if (at.lane->table != nullptr) {
     ev::Table table;
     table.buffer = s.view->attention->table;
@@ -103,13 +103,13 @@ bool put_cell(const Scene& s, const Entry& at, PageId page, Tag tag, Fault& faul
   return true;
 }
 
-bool put_page(const Scene& s, const Entry& at, PageId page, Fault& fault) {
+bool put_page(const Scene& s, const Entry& at, PageId page, Planted& fault) {
   return put_cell(s, at, page, s.world.tags[at.cell.tag], fault);
 }
 
 Name pool_name(const Scene& s, const Entry& at) { return s.world.pool(at.pool).name; }
 
-bool beyond_the_pool(const Scene& s, Fault& fault) {
+bool beyond_the_pool(const Scene& s, Planted& fault) {
   Entry at;
   if (!pick_entry(s, at)) return false;
   fault.object = s.view->backend->name;
@@ -118,7 +118,7 @@ bool beyond_the_pool(const Scene& s, Fault& fault) {
   return put_page(s, at, PageId{static_cast<std::int32_t>(page)}, fault);
 }
 
-bool of_another_unit(const Scene& s, Fault& fault) {
+bool of_another_unit(const Scene& s, Planted& fault) {
   Entry at;
   if (!pick_entry(s, at) || at.lane->table == nullptr) return false;
   if (s.view->attention->unit != kNone || at.unit.tokens == 1) return false;
@@ -128,7 +128,7 @@ bool of_another_unit(const Scene& s, Fault& fault) {
   return put_cell(s, at, at.cell.page, tag, fault);
 }
 
-bool of_another_space(const Scene& s, Fault& fault) {
+bool of_another_space(const Scene& s, Planted& fault) {
   Entry at;
   if (!pick_entry(s, at) || at.lane->table == nullptr || s.view->claim != kNoSpace) return false;
   if (at.lane->spaces != nullptr) return false;
@@ -146,7 +146,7 @@ bool of_another_space(const Scene& s, Fault& fault) {
   return put_cell(s, at, at.cell.page, tag, fault);
 }
 
-bool fact_rebuilt(const Scene& s, Fault& fault) {
+bool fact_rebuilt(const Scene& s, Planted& fault) {
   if (s.view->facts->empty()) return false;
   fault.object = s.view->backend->name;
   const auto i = s.dice.below(static_cast<std::int64_t>(s.view->facts->size()));
@@ -157,7 +157,7 @@ bool fact_rebuilt(const Scene& s, Fault& fault) {
 }
 
 // The backend gets another pool, through no set, and keeps what it copied from the old one.
-bool pool_swapped(const Scene& s, Fault& fault) {
+bool pool_swapped(const Scene& s, Planted& fault) {
   if (s.view->graph != nullptr || s.view->attention->bound) return false;
   fault.object = s.view->backend->name;
   const auto p =
@@ -176,7 +176,7 @@ bool pool_swapped(const Scene& s, Fault& fault) {
   return true;
 }
 
-bool table_too_narrow(const Scene& s, Fault& fault) {
+bool table_too_narrow(const Scene& s, Planted& fault) {
   Entry at;
   if (!pick_entry(s, at) || !std::holds_alternative<ev::Attention>(s.event.body)) return false;
   if (at.lane->logical != nullptr) return false;
@@ -186,7 +186,7 @@ bool table_too_narrow(const Scene& s, Fault& fault) {
   return true;
 }
 
-bool given_a_free_page(const Scene& s, Fault& fault) {
+bool given_a_free_page(const Scene& s, Planted& fault) {
   Entry at;
   if (!pick_owned(s, at)) return false;
   const Pool& pool = s.world.pool(at.pool);
@@ -195,7 +195,7 @@ bool given_a_free_page(const Scene& s, Fault& fault) {
   return page != kUnknownPage && put_page(s, at, page, fault);
 }
 
-bool freed_too_early(const Scene& s, Fault& fault) {
+bool freed_too_early(const Scene& s, Planted& fault) {
   Entry at;
   if (!pick_owned(s, at)) return false;
   fault.object = pool_name(s, at);
@@ -203,7 +203,7 @@ bool freed_too_early(const Scene& s, Fault& fault) {
   return true;
 }
 
-bool neighbours_page(const Scene& s, Fault& fault) {
+bool neighbours_page(const Scene& s, Planted& fault) {
   Entry at;
   if (!pick_owned(s, at)) return false;
   const Pool& pool = s.world.pool(at.pool);
@@ -212,7 +212,7 @@ bool neighbours_page(const Scene& s, Fault& fault) {
   return page != kUnknownPage && put_page(s, at, page, fault);
 }
 
-bool given_away(const Scene& s, Fault& fault) {
+bool given_away(const Scene& s, Planted& fault) {
   Entry at;
   if (!pick_owned(s, at)) return false;
   fault.object = pool_name(s, at);
@@ -221,7 +221,7 @@ bool given_away(const Scene& s, Fault& fault) {
   return true;
 }
 
-bool page_listed_twice(const Scene& s, Fault& fault) {
+bool page_listed_twice(const Scene& s, Planted& fault) {
   Entry at;
   if (!pick_owned(s, at) || at.hi - at.lo < 2 || at.lane->logical != nullptr) return false;
   fault.object = pool_name(s, at);
@@ -232,7 +232,7 @@ bool page_listed_twice(const Scene& s, Fault& fault) {
   return at.lane->entry(at.index, at.cell) && put_page(s, at, page, fault);
 }
 
-bool page_given_twice(const Scene& s, Fault& fault) {
+bool page_given_twice(const Scene& s, Planted& fault) {
   Entry at;
   if (!pick_owned(s, at)) return false;
   fault.object = pool_name(s, at);
@@ -240,7 +240,7 @@ bool page_given_twice(const Scene& s, Fault& fault) {
   return true;
 }
 
-bool unordered_write(const Scene& s, Fault& fault) {
+bool unordered_write(const Scene& s, Planted& fault) {
   Entry at;
   if (!pick_owned(s, at)) return false;
   fault.object = pool_name(s, at);
@@ -258,7 +258,7 @@ bool unordered_write(const Scene& s, Fault& fault) {
 
 // Given out again to the same request: what was written before does not count. The page lies
 // before the query's position, so that the launch's own step does not write it.
-bool given_out_anew(const Scene& s, Fault& fault) {
+bool given_out_anew(const Scene& s, Planted& fault) {
   Entry at;
   if (!pick_owned(s, at) || std::holds_alternative<ev::GraphCapture>(s.event.body)) return false;
   const std::int64_t size = s.world.pool(at.pool).page_size;
@@ -271,7 +271,7 @@ bool given_out_anew(const Scene& s, Fault& fault) {
   return true;
 }
 
-bool reserved_read(const Scene& s, Fault& fault) {
+bool reserved_read(const Scene& s, Planted& fault) {
   Entry at;
   if (!pick_owned(s, at)) return false;
   const Pool& pool = s.world.pool(at.pool);
@@ -281,7 +281,7 @@ bool reserved_read(const Scene& s, Fault& fault) {
   return raw(page) < at.unit.bound && put_page(s, at, page, fault);
 }
 
-bool evicted_too_early(const Scene& s, Fault& fault) {
+bool evicted_too_early(const Scene& s, Planted& fault) {
   Entry at;
   if (!pick_owned(s, at)) return false;
   fault.object = pool_name(s, at);
@@ -290,7 +290,7 @@ bool evicted_too_early(const Scene& s, Fault& fault) {
   return true;
 }
 
-bool freed_by_a_stranger(const Scene& s, Fault& fault) {
+bool freed_by_a_stranger(const Scene& s, Planted& fault) {
   Entry at;
   if (!pick_owned(s, at)) return false;
   fault.object = pool_name(s, at);
@@ -299,7 +299,7 @@ bool freed_by_a_stranger(const Scene& s, Fault& fault) {
 }
 
 // The pool said again as before, but for an offset that is too narrow for the entry's page.
-bool offset_too_narrow(const Scene& s, Fault& fault) {
+bool offset_too_narrow(const Scene& s, Planted& fault) {
   Entry at;
   if (!pick_owned(s, at)) return false;
   const Pool& pool = s.world.pool(at.pool);
@@ -328,7 +328,8 @@ bool offset_too_narrow(const Scene& s, Fault& fault) {
   return true;
 }
 
-constexpr Mutation of_entry(Rule rule, std::string_view name, bool (*make)(const Scene&, Fault&)) {
+constexpr Mutation of_entry(Rule rule, std::string_view name,
+                            bool (*make)(const Scene&, Planted&)) {
   return {rule, name, Site::kEntry, kKinds, make};
 }
 

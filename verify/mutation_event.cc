@@ -8,12 +8,12 @@ namespace pagetape {
 namespace {
 
 template <class T>
-T& changed(const Scene& s, Fault& fault) {
+T& changed(const Scene& s, Planted& fault) {
   fault.instead = s.event;
   return std::get<T>(fault.instead->body);
 }
 
-bool cells_past_the_last_column(const Scene& s, Fault& fault) {
+bool cells_past_the_last_column(const Scene& s, Planted& fault) {
   const auto& e = std::get<ev::Table>(s.event.body);
   const BufferState* buffer = s.world.buffers.find(e.buffer);
   if (buffer == nullptr || buffer->cols < 0 || e.pages.empty()) return false;
@@ -23,13 +23,13 @@ bool cells_past_the_last_column(const Scene& s, Fault& fault) {
   return true;
 }
 
-bool more_used_than_held(const Scene& s, Fault& fault) {
+bool more_used_than_held(const Scene& s, Planted& fault) {
   auto& e = changed<ev::Access>(s, fault);
   e.used = e.capacity + 1 + s.dice.below(4);
   return true;
 }
 
-bool reserved_given_out(const Scene& s, Fault& fault) {
+bool reserved_given_out(const Scene& s, Planted& fault) {
   const auto& e = std::get<ev::Alloc>(s.event.body);
   const Pool* pool = s.world.pools.find(e.pool);
   if (pool == nullptr || pool->reserved.empty() || e.pages.empty()) return false;
@@ -42,7 +42,7 @@ bool reserved_given_out(const Scene& s, Fault& fault) {
 }
 
 // A lane that stores into a page of its own forgets whose it is.
-bool padding_stores(const Scene& s, Fault& fault) {
+bool padding_stores(const Scene& s, Planted& fault) {
   const LaunchView& view = *s.view;
   if (!std::holds_alternative<ev::Store>(s.event.body) || view.lanes.empty()) return false;
   const auto i =
@@ -61,7 +61,7 @@ bool padding_stores(const Scene& s, Fault& fault) {
   return true;
 }
 
-bool frozen_buffer_reallocated(const Scene& s, Fault& fault) {
+bool frozen_buffer_reallocated(const Scene& s, Planted& fault) {
   const auto& e = std::get<ev::GraphLaunch>(s.event.body);
   const GraphState* graph = s.world.graphs.find(e.graph);
   if (graph == nullptr || graph->buffers.empty()) return false;
@@ -76,7 +76,7 @@ bool frozen_buffer_reallocated(const Scene& s, Fault& fault) {
   return true;
 }
 
-bool frozen_scalar_moved(const Scene& s, Fault& fault) {
+bool frozen_scalar_moved(const Scene& s, Planted& fault) {
   const auto& e = std::get<ev::GraphLaunch>(s.event.body);
   const GraphState* graph = s.world.graphs.find(e.graph);
   if (graph == nullptr || graph->scalars.empty()) return false;
@@ -89,7 +89,7 @@ bool frozen_scalar_moved(const Scene& s, Fault& fault) {
 }
 
 // Launched twice: nobody rewrote its inputs in between.
-bool launched_twice(const Scene& s, Fault& fault) {
+bool launched_twice(const Scene& s, Planted& fault) {
   const auto& e = std::get<ev::GraphLaunch>(s.event.body);
   const GraphState* graph = s.world.graphs.find(e.graph);
   if (graph == nullptr || graph->inputs.empty()) return false;
@@ -110,7 +110,7 @@ bool hit_stands(const Scene& s, const ev::PrefixHit& e) {
          std::ranges::find(keys->second, e.key, &PrefixKeyState::key) != keys->second.end();
 }
 
-bool key_never_offered(const Scene& s, Fault& fault) {
+bool key_never_offered(const Scene& s, Planted& fault) {
   const auto& e = std::get<ev::PrefixHit>(s.event.body);
   fault.object = e.pool;
   if (!hit_stands(s, e)) return false;
@@ -118,7 +118,7 @@ bool key_never_offered(const Scene& s, Fault& fault) {
   return true;
 }
 
-bool key_dropped(const Scene& s, Fault& fault) {
+bool key_dropped(const Scene& s, Planted& fault) {
   const auto& e = std::get<ev::PrefixHit>(s.event.body);
   fault.object = e.pool;
   if (!hit_stands(s, e)) return false;
@@ -126,7 +126,7 @@ bool key_dropped(const Scene& s, Fault& fault) {
   return true;
 }
 
-bool freed_twice(const Scene& s, Fault& fault) {
+bool freed_twice(const Scene& s, Planted& fault) {
   const auto& e = std::get<ev::Free>(s.event.body);
   const Pool* pool = s.world.pools.find(e.pool);
   fault.object = e.pool;
@@ -140,7 +140,7 @@ bool freed_twice(const Scene& s, Fault& fault) {
   return true;
 }
 
-bool more_free_than_pages(const Scene& s, Fault& fault) {
+bool more_free_than_pages(const Scene& s, Planted& fault) {
   const auto& e = std::get<ev::FreeCount>(s.event.body);
   const Pool* pool = s.world.pools.find(e.pool);
   if (pool == nullptr) return false;
@@ -150,13 +150,13 @@ bool more_free_than_pages(const Scene& s, Fault& fault) {
   return true;
 }
 
-bool figures_disagree(const Scene& s, Fault& fault) {
+bool figures_disagree(const Scene& s, Planted& fault) {
   auto& e = changed<ev::View>(s, fault);
   e.kernel = e.allocator + 1 + s.dice.below(4);
   return true;
 }
 
-bool extent_leaves_the_arena(const Scene& s, Fault& fault) {
+bool extent_leaves_the_arena(const Scene& s, Planted& fault) {
   auto& e = changed<ev::Extent>(s, fault);
   const ArenaState* arena = s.world.arenas.find(e.arena);
   if (arena == nullptr) return false;
@@ -165,7 +165,8 @@ bool extent_leaves_the_arena(const Scene& s, Fault& fault) {
 }
 
 template <class T>
-constexpr Mutation of_event(Rule rule, std::string_view name, bool (*make)(const Scene&, Fault&)) {
+constexpr Mutation of_event(Rule rule, std::string_view name,
+                            bool (*make)(const Scene&, Planted&)) {
   return {rule, name, Site::kEvent, kKindOf<T>, make};
 }
 

@@ -38,21 +38,21 @@ bool pick_slot(const Scene& s, Slot& out) {
          !info.unknown && info.owner == row.req && info.more == 0;
 }
 
-bool put_slot(const Scene& s, const Slot& at, std::int64_t page, Fault& fault) {
+bool put_slot(const Scene& s, const Slot& at, std::int64_t page, Planted& fault) {
   fault.instead = s.event;
   ev::Row& row = std::get<ev::Store>(fault.instead->body).rows.edit()[at.row];
   (*row.slots)[at.at] = SlotId{page * s.world.pool(at.pool).page_size + at.offset};
   return true;
 }
 
-bool stores_beyond_the_pool(const Scene& s, Fault& fault) {
+bool stores_beyond_the_pool(const Scene& s, Planted& fault) {
   Slot at;
   if (!pick_slot(s, at)) return false;
   fault.object = s.view->backend->name;
   return put_slot(s, at, s.world.pool(at.pool).pages + s.dice.below(8), fault);
 }
 
-bool stores_into_a_free_page(const Scene& s, Fault& fault) {
+bool stores_into_a_free_page(const Scene& s, Planted& fault) {
   Slot at;
   if (!pick_slot(s, at)) return false;
   const Pool& pool = s.world.pool(at.pool);
@@ -61,7 +61,7 @@ bool stores_into_a_free_page(const Scene& s, Fault& fault) {
   return page != kUnknownPage && put_slot(s, at, raw(page), fault);
 }
 
-bool stores_into_anothers_page(const Scene& s, Fault& fault) {
+bool stores_into_anothers_page(const Scene& s, Planted& fault) {
   Slot at;
   if (!pick_slot(s, at)) return false;
   const Pool& pool = s.world.pool(at.pool);
@@ -71,7 +71,7 @@ bool stores_into_anothers_page(const Scene& s, Fault& fault) {
   return page != kUnknownPage && put_slot(s, at, raw(page), fault);
 }
 
-bool stores_into_a_shared_page(const Scene& s, Fault& fault) {
+bool stores_into_a_shared_page(const Scene& s, Planted& fault) {
   Slot at;
   if (!pick_slot(s, at)) return false;
   fault.object = s.world.pool(at.pool).name;
@@ -79,7 +79,7 @@ bool stores_into_a_shared_page(const Scene& s, Fault& fault) {
   return true;
 }
 
-bool stores_under_a_transfer(const Scene& s, Fault& fault) {
+bool stores_under_a_transfer(const Scene& s, Planted& fault) {
   Slot at;
   if (!pick_slot(s, at)) return false;
   fault.object = s.world.pool(at.pool).name;
@@ -97,7 +97,7 @@ bool stores_under_a_transfer(const Scene& s, Fault& fault) {
 
 // One page of an event's list becomes another one that nobody owns, or that others own.
 template <class T, Name T::*kPool, Pages T::*kPages, bool kOfOthers>
-bool names_another_page(const Scene& s, Fault& fault) {
+bool names_another_page(const Scene& s, Planted& fault) {
   fault.instead = s.event;
   T& e = std::get<T>(fault.instead->body);
   const Pool* pool = s.world.pools.find(e.*kPool);
@@ -119,11 +119,13 @@ constexpr auto kCopiesFromAFreePage =
 constexpr auto kCopiesIntoAnothersPage =
     names_another_page<ev::Copy, &ev::Copy::to_pool, &ev::Copy::to, true>;
 
-constexpr Mutation of_store(Rule rule, std::string_view name, bool (*make)(const Scene&, Fault&)) {
+constexpr Mutation of_store(Rule rule, std::string_view name,
+                            bool (*make)(const Scene&, Planted&)) {
   return {rule, name, Site::kStore, kKinds, make};
 }
 template <class T>
-constexpr Mutation of_event(Rule rule, std::string_view name, bool (*make)(const Scene&, Fault&)) {
+constexpr Mutation of_event(Rule rule, std::string_view name,
+                            bool (*make)(const Scene&, Planted&)) {
   return {rule, name, Site::kEvent, kKindOf<T>, make};
 }
 

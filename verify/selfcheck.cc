@@ -34,7 +34,7 @@ struct Planned {
   EventIndex at;
   std::uint64_t seed;
   std::uint64_t draw;  // Of all places of a mutation those with the least are kept.
-  Fault fault;
+  Planted fault;
 };
 bool drawn_before(const Planned& a, const Planned& b) { return a.draw < b.draw; }
 

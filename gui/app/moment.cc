@@ -75,9 +75,9 @@ class Look final : public JudgeWatch {
     return view.targets->groups[0];
   }
 
-  TableView table(const World& world, const LaunchView& view,
+  TableGrid table(const World& world, const LaunchView& view,
                   const std::vector<Finding>& findings) const {
-    TableView out;
+    TableGrid out;
     const Targets::Group& group = group_of(world, view, findings);
     const Pool* pool = group.pool == kNoPool ? nullptr : &world.pool(group.pool);
     out.title = brief(world, view);
@@ -89,7 +89,7 @@ class Look final : public JudgeWatch {
       out.bound = pool->pages * pool->page_size / out.tokens;
     }
     for (const Lane& lane : view.lanes) {
-      if (static_cast<std::int64_t>(out.rows.size()) >= TableView::kMostRows) break;
+      if (static_cast<std::int64_t>(out.rows.size()) >= TableGrid::kMostRows) break;
       out.rows.push_back(row(world, pool, lane, out));
       out.columns = std::max(out.columns, out.rows.back().cells.size());
     }
@@ -102,7 +102,7 @@ class Look final : public JudgeWatch {
     return out;
   }
 
-  static void size_up(TableView& out) {
+  static void size_up(TableGrid& out) {
     for (const RowView& row : out.rows) {
       for (const CellView& cell : row.cells) {
         const bool other = cell.right && *cell.right != cell.id;
@@ -114,7 +114,7 @@ class Look final : public JudgeWatch {
     }
   }
 
-  static void mark(TableView& out, const Finding& finding) {
+  static void mark(TableGrid& out, const Finding& finding) {
     const auto r = static_cast<std::size_t>(finding.row);
     const auto c = static_cast<std::size_t>(finding.column);
     if (r >= out.rows.size() || c >= out.rows[r].cells.size()) return;
@@ -123,13 +123,13 @@ class Look final : public JudgeWatch {
     cell.rule = std::min(cell.rule, static_cast<std::uint8_t>(finding.rule));
   }
 
-  RowView row(const World& world, const Pool* pool, const Lane& lane, TableView& table) const {
+  RowView row(const World& world, const Pool* pool, const Lane& lane, TableGrid& table) const {
     RowView out{.label = lane.req == kNone ? "padding" : s(lane.req), .len = lane.len, .cells = {}};
     const std::int64_t live = table.window > 0 ? lane.q_pos + 1 - table.window : 0;
     const std::int64_t begin = live > 0 ? live / table.tokens : 0;
     const std::int64_t end =
         (std::max<std::int64_t>(lane.len, 0) + table.tokens - 1) / table.tokens;
-    const std::int64_t held = std::min(lane.held(), TableView::kMostColumns);
+    const std::int64_t held = std::min(lane.held(), TableGrid::kMostColumns);
     for (std::int64_t j = 0; j < held; ++j) {
       CellView& to = out.cells.emplace_back();
       Cell cell;
@@ -148,14 +148,14 @@ class Look final : public JudgeWatch {
     return out;
   }
 
-  static std::uint32_t number_of(TableView& table, const std::string& owner) {
+  static std::uint32_t number_of(TableGrid& table, const std::string& owner) {
     const auto it = std::ranges::find(table.owners, owner);
     const auto number = static_cast<std::uint32_t>(it - table.owners.begin());
     if (it == table.owners.end()) table.owners.push_back(owner);
     return number + 1;
   }
   // Who owns the page, and which page it ought to be.
-  void stand(const World& world, const Pool& pool, Name req, std::int64_t logical, TableView& table,
+  void stand(const World& world, const Pool& pool, Name req, std::int64_t logical, TableGrid& table,
              CellView& to) const {
     to.outside = to.id < 0 || to.id >= table.bound;
     const std::int64_t page = to.id * table.tokens / pool.page_size;

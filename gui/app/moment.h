@@ -45,7 +45,7 @@ struct RowView {
 };
 
 // The page table of one launch, at most kMostRows by kMostColumns.
-struct TableView {
+struct TableGrid {
   static constexpr std::int64_t kMostRows = 256, kMostColumns = 2048;
   std::string title;
   std::string pool;
@@ -79,7 +79,7 @@ struct Moment {
   std::vector<Block> state;  // Before the event.
   std::vector<LaunchBrief> launches;
   std::size_t launch = 0;  // The one whose table is shown.
-  std::optional<TableView> table;
+  std::optional<TableGrid> table;
   std::vector<FindingHere> findings;  // The earliest; findings_total in all.
   std::uint64_t findings_total = 0;
 };

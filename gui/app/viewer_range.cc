@@ -91,7 +91,7 @@ bool Viewer::choose_lanes(std::string_view name, const Words& words) {
 }
 
 // A cell in one line.
-static std::string cell_text(const TableView& table, const RowView& row, std::size_t column) {
+static std::string cell_text(const TableGrid& table, const RowView& row, std::size_t column) {
   const CellView& cell = row.cells[column];
   std::string out = table.title + ", " + row.label + ", column " + std::to_string(column) + ": ";
   if (cell.kind == CellKind::kNeverWritten) return out + "never written";

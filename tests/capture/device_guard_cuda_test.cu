@@ -59,7 +59,7 @@ class GuardedTwice {
 };
 
 TEST_F(DeviceGuardCudaTest, FindsAndCopiesWhatTheProcessorDoes) {
-  for (const TableShape& shape : table_shapes()) {
+  for (const TableLayout& shape : table_shapes()) {
     SCOPED_TRACE(shape.name);
     RandomTable table(shape, 17);
     DeviceCopy copy(table);
@@ -81,7 +81,7 @@ TEST_F(DeviceGuardCudaTest, FindsAndCopiesWhatTheProcessorDoes) {
 
 // Rows of any lengths, windows, and bounds that change from launch to launch, in one graph.
 TEST_F(DeviceGuardCudaTest, OfARowsLiveColumnsItDoesWhatTheProcessorDoes) {
-  for (const TableShape& shape : table_shapes()) {
+  for (const TableLayout& shape : table_shapes()) {
     SCOPED_TRACE(shape.name);
     RandomTable table(shape, 23);
     DeviceCopy copy(table);

@@ -24,7 +24,7 @@ using testing::ElementsAre;
 class DeviceTablesCudaTest : public OnAGpu {};
 
 TEST_F(DeviceTablesCudaTest, WritesWhatTheProcessorWritesEagerAndInAGraph) {
-  for (const TableShape& shape : table_shapes()) {
+  for (const TableLayout& shape : table_shapes()) {
     SCOPED_TRACE(shape.name);
     RandomTable table(shape, 11);
     DeviceCopy copy(table);
@@ -105,7 +105,7 @@ TEST_F(DeviceTablesCudaTest, ATableBuiltInAGraphIsToldOfEachReplay) {
 }
 
 TEST_F(DeviceTablesCudaTest, ATensorOfEachStepIsWrittenAsTheProcessorWritesIt) {
-  for (const TableShape& shape : table_shapes()) {
+  for (const TableLayout& shape : table_shapes()) {
     SCOPED_TRACE(shape.name);
     RandomTable table(shape, 17);
     DeviceCopy copy(table);
@@ -155,7 +155,7 @@ TEST_F(DeviceTablesCudaTest, ATensorOfEachStepIsWrittenAsTheProcessorWritesIt) {
 }
 
 struct Compared {
-  explicit Compared(const TableShape& shape)
+  explicit Compared(const TableLayout& shape)
       : table(shape, 23),
         copy(table),
         memory(make_memory(table.view())),
@@ -177,7 +177,7 @@ struct Compared {
 TEST_F(DeviceTablesCudaTest, SeveralTablesAtOnceAreWrittenAsTheProcessorWritesThem) {
   std::vector<std::unique_ptr<Compared>> all;
   while (all.size() <= kTablesAtOnce) {  // More than one kernel takes.
-    for (const TableShape& shape : table_shapes()) {
+    for (const TableLayout& shape : table_shapes()) {
       all.push_back(std::make_unique<Compared>(shape));
       ASSERT_NE(all.back()->compare, nullptr) << all.back()->status.message();
     }

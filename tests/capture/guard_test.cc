@@ -158,7 +158,7 @@ TEST_F(GuardTest, OfManyReportsTheLatestAreHeld) {
 }
 
 TEST(GuardShapesTest, EveryShapeIsCopiedAndJudgedAsItsCellsAre) {
-  for (const TableShape& shape : table_shapes()) {
+  for (const TableLayout& shape : table_shapes()) {
     SCOPED_TRACE(shape.name);
     const RandomTable table(shape, 5);
     const TableView view = table.view();

@@ -16,7 +16,7 @@
 
 namespace pagetape {
 
-struct TableShape {
+struct TableLayout {
   std::string name;
   std::uint32_t rows, cols, cell_bytes;
   std::int64_t row_stride, col_stride = 1;
@@ -24,8 +24,8 @@ struct TableShape {
   bool lists = false;
 };
 
-inline std::vector<TableShape> table_shapes() {
-  std::vector<TableShape> shapes;
+inline std::vector<TableLayout> table_shapes() {
+  std::vector<TableLayout> shapes;
   for (const std::uint32_t bytes : {4u, 8u}) {
     const std::string width = bytes == 4 ? "int32 " : "int64 ";
     shapes.push_back({width + "dense", 16, 64, bytes, 64});
@@ -47,7 +47,7 @@ inline std::vector<TableShape> table_shapes() {
 // The table, in two arrays: what a GPU gets a copy of.
 class RandomTable {
  public:
-  RandomTable(TableShape shape, std::uint32_t seed) : shape_(std::move(shape)), random_(seed) {
+  RandomTable(TableLayout shape, std::uint32_t seed) : shape_(std::move(shape)), random_(seed) {
     const auto most = static_cast<std::size_t>(
         shape_.offset + (shape_.lists ? shape_.rows * shape_.cols
                                       : (shape_.rows - 1) * shape_.row_stride +
@@ -102,7 +102,7 @@ class RandomTable {
     }
   }
 
-  const TableShape shape_;
+  const TableLayout shape_;
   std::mt19937 random_;
   std::vector<std::int64_t> cells_;  // On 16 bytes.
   std::vector<std::int32_t> starts_;

@@ -16,7 +16,7 @@ namespace pagetape {
 namespace {
 
 TEST(TableMemoryTest, WhatIsWrittenIsTheTableWhateverItsShape) {
-  for (const TableShape& shape : table_shapes()) {
+  for (const TableLayout& shape : table_shapes()) {
     for (const std::uint32_t seed : {1u, 2u, 3u}) {
       SCOPED_TRACE(shape.name + " of seed " + std::to_string(seed));
       RandomTable table(shape, seed);

@@ -16,7 +16,7 @@
 
 namespace pagetape {
 
-struct Problem {
+struct AttentionProblem {
   int head_dim = 128, kv_heads = 2, ratio = 4, page_size = 16, entry_tokens = 0;  // 0: page_size.
   int lanes = 3, longest = 700, q_len = 1, window = 0;
   Dtype dtype = Dtype::kBf16;
@@ -59,7 +59,7 @@ struct Given {
   std::vector<StoreToken> tokens;
   std::size_t layer_bytes = 0, rows = 0;
 
-  explicit Given(const Problem& p) {
+  explicit Given(const AttentionProblem& p) {
     std::mt19937 random(p.seed), lens(p.seed + 1);
     const int entry_tokens = p.entry_tokens == 0 ? p.page_size : p.entry_tokens;
     const int pages_each = (p.longest + p.page_size - 1) / p.page_size;
@@ -144,7 +144,7 @@ class Memory {
   std::vector<void*> all_;
 };
 
-inline Answer solve(const Problem& p, Machine& machine) {
+inline Answer solve(const AttentionProblem& p, Machine& machine) {
   Given given(p);
   AttentionArgs& a = given.args;
   a.tile_rows = machine.tile_rows(a, given.lanes);
@@ -205,8 +205,8 @@ inline Answer solve(const Problem& p, Machine& machine) {
 
 // The problems that machines are compared on: every shape, type, layout and option at least once,
 // the rest drawn.
-inline std::vector<Problem> problems() {
-  std::vector<Problem> all;
+inline std::vector<AttentionProblem> problems() {
+  std::vector<AttentionProblem> all;
   std::mt19937 random(7);
   const auto pick = [&](const auto& list) { return list[random() % std::size(list)]; };
   const int dims[] = {64, 128, 256, 512}, odd[] = {16, 80, 96, 192}, pages[] = {1, 16, 32, 64, 128};
@@ -214,7 +214,7 @@ inline std::vector<Problem> problems() {
   const int windows[] = {0, 0, 1, 100, 512};
   const Dtype types[] = {Dtype::kBf16, Dtype::kFp16, Dtype::kE4m3};
   for (int i = 0; i < 60; ++i) {
-    Problem p;
+    AttentionProblem p;
     p.head_dim = i < 48 ? dims[i % 4] : odd[i % 4];
     p.page_size = pages[i % 5];
     p.entry_tokens = i % 7 == 3 ? 1 : 0;

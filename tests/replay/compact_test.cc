@@ -118,7 +118,7 @@ TEST(CompactTrace, ATraceThatCannotApplyLeavesNothing) {
 }
 
 TEST(CompactTrace, AnEventWeighsWhatItCarries) {
-  Machine m;
+  TextState m;
   const auto weight = [&](const char* line) { return apply_weight(m.event(line)); };
   EXPECT_EQ(weight(R"({"ev":"note","text":"n"})"), 1u);
   EXPECT_EQ(weight(R"({"ev":"alloc","pool":"F","req":"A","pages":[1,2,3]})"), 4u);

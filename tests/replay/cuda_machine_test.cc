@@ -21,7 +21,7 @@ class CudaMachineTest : public ::testing::Test {
 };
 
 TEST_F(CudaMachineTest, GivesTheBitsOfTheCpu) {
-  for (const Problem& p : problems()) {
+  for (const AttentionProblem& p : problems()) {
     const Answer there = solve(p, *gpu_), here = solve(p, *cpu_);
     EXPECT_EQ(there.digest, here.digest) << p.text();
     ASSERT_EQ(there.out.size(), here.out.size());
@@ -34,7 +34,7 @@ TEST_F(CudaMachineTest, GivesTheBitsOfTheCpu) {
 }
 
 TEST_F(CudaMachineTest, FindsWhatTheCpuFinds) {
-  for (Problem p : problems()) {
+  for (AttentionProblem p : problems()) {
     const Given given(p);
     const auto last = static_cast<std::uint32_t>((p.longest - 1) >> given.args.entry_shift);
     p.wrong = {{last, static_cast<std::int32_t>(given.args.bound)},
@@ -51,7 +51,7 @@ TEST_F(CudaMachineTest, FindsWhatTheCpuFinds) {
 }
 
 TEST_F(CudaMachineTest, ChunksDoNotChangeABit) {
-  for (Problem p : problems()) {
+  for (AttentionProblem p : problems()) {
     const std::uint64_t digest = solve(p, *gpu_).digest;
     for (int shift = 2; shift <= 6; ++shift) {
       p.chunk_shift = shift;

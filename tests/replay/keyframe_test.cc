@@ -117,7 +117,7 @@ INSTANTIATE_TEST_SUITE_P(All, Keyframe, testing::ValuesIn(golden_traces()), name
 INSTANTIATE_TEST_SUITE_P(All, KeyframeDeathTest, testing::ValuesIn(golden_traces()), name_of);
 
 TEST(KeyframeVersion, OfAnotherVersionIsRefused) {
-  Machine m;
+  TextState m;
   m.run({R"({"ev":"pool","pool":"F","pages":8,"page_size":4})"});
   std::string bytes = m.state.save();
   bytes[0] = static_cast<char>(bytes[0] + 2);

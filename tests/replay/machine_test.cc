@@ -15,7 +15,7 @@ namespace {
 using ::testing::ElementsAre;
 
 // What attention is, in double precision, with no care for order.
-std::vector<double> reference(const Problem& p, std::uint64_t layer) {
+std::vector<double> reference(const AttentionProblem& p, std::uint64_t layer) {
   const Given given(p);
   const std::uint64_t keys = part_key(p.seed, layer, Part::kKey);
   const std::uint64_t values = part_key(p.seed, layer, Part::kValue);
@@ -85,7 +85,7 @@ double relative_error(const std::vector<float>& out, const std::vector<double>& 
 
 TEST(Machine, AgreesWithDoublePrecision) {
   const auto machine = make_cpu_machine();
-  for (const Problem& p : problems()) {
+  for (const AttentionProblem& p : problems()) {
     const Answer answer = solve(p, *machine);
     std::vector<double> good;
     for (std::uint64_t layer = 0; layer < kLayers; ++layer) {
@@ -100,12 +100,12 @@ TEST(Machine, AgreesWithDoublePrecision) {
 
 TEST(Machine, GivesTheSameBitsWithAnyInstructionsThreadsAndChunks) {
   const auto scalar = make_cpu_machine(1, Isa::kScalar);
-  for (Problem p : problems()) {
+  for (AttentionProblem p : problems()) {
     if (p.q_len > 8) continue;  // Scalar fused multiply-adds are slow on old machines.
     p.longest = std::min(p.longest, 900);
     const Answer first = solve(p, *scalar);
     for (int isa = 0; isa <= static_cast<int>(widest_isa()); ++isa) {
-      Problem other = p;
+      AttentionProblem other = p;
       other.chunk_shift = 2 + (p.chunk_shift + 1 + isa) % 4;
       const auto machine = make_cpu_machine(3, static_cast<Isa>(isa));
       const Answer again = solve(other, *machine);
@@ -119,12 +119,12 @@ TEST(Machine, GivesTheSameBitsWithAnyInstructionsThreadsAndChunks) {
 
 TEST(Machine, TypePageSizeAndLayoutChangeNoBit) {
   const auto machine = make_cpu_machine();
-  Problem p;
+  AttentionProblem p;
   p.longest = 1100;
   const Answer first = solve(p, *machine);
   for (int page_size : {1, 16, 32, 64, 128}) {
     for (Dtype type : {Dtype::kBf16, Dtype::kFp16, Dtype::kE4m3}) {
-      Problem other = p;
+      AttentionProblem other = p;
       other.page_size = page_size;
       other.dtype = type;
       other.tokens_first = page_size == 32;
@@ -135,7 +135,7 @@ TEST(Machine, TypePageSizeAndLayoutChangeNoBit) {
 
 TEST(Machine, TellsOfAnIdOutsideTheBoundPoolOnceAndSkipsThePage) {
   const auto machine = make_cpu_machine();
-  Problem p;
+  AttentionProblem p;
   p.q_len = 8;  // Rows in several tiles, and several heads: told once.
   p.longest = 700;
   const Given given(p);
@@ -151,7 +151,7 @@ TEST(Machine, TellsOfAnIdOutsideTheBoundPoolOnceAndSkipsThePage) {
 
 TEST(Machine, TellsOfAnotherOwnersPageAndReadsSharedOnes) {
   const auto machine = make_cpu_machine();
-  Problem p;
+  AttentionProblem p;
   const Given given(p);
   const std::int32_t foreign = given.entries[given.lanes[1].entries_begin + 2];
   p.wrong = {{4, foreign}};
@@ -167,7 +167,7 @@ TEST(Machine, TellsOfAnotherOwnersPageAndReadsSharedOnes) {
 
 TEST(Machine, WhatLiesOutsideTheWindowIsNeitherReadNorTold) {
   const auto machine = make_cpu_machine();
-  Problem p;
+  AttentionProblem p;
   p.window = 100;
   p.longest = 700;
   const std::uint64_t good = solve(p, *machine).digest;
@@ -180,7 +180,7 @@ TEST(Machine, WhatLiesOutsideTheWindowIsNeitherReadNorTold) {
 
 TEST(Machine, ClampReadsTheNearestPageInstead) {
   const auto machine = make_cpu_machine();
-  Problem p;
+  AttentionProblem p;
   p.on_oob = OnOob::kClamp;
   const auto bound = static_cast<std::int32_t>(Given(p).args.bound);
   p.wrong = {{3, bound + 5}};
@@ -217,7 +217,7 @@ TEST(Machine, CopiesTokensAsTheyAre) {
 }
 
 TEST(Plan, CoversEveryLiveChunkOnce) {
-  Problem p;
+  AttentionProblem p;
   p.q_len = 8;
   p.window = 300;
   p.longest = 3000;

@@ -47,7 +47,7 @@ inline std::string case_name(const std::string& path) {
 }
 
 // A state with its table of names, fed with text lines.
-struct Machine {
+struct TextState {
   Names names;
   State state{names};
 

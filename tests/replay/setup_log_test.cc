@@ -26,7 +26,7 @@ class SetupLogTest : public testing::Test {
     return out;
   }
 
-  Machine machine_;
+  TextState machine_;
   SetupLog log_;
 };
 

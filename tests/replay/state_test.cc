@@ -16,7 +16,7 @@ constexpr const char* kBackend = R"({"ev":"backend","backend":"t"})";
 constexpr const char* kSwap = R"({"ev":"pool_swap","backend":"t","layers":"*","pool":"F"})";
 
 // Pages 1 and 2 of pool F are A's, written in every layer.
-struct Filled : Machine {
+struct Filled : TextState {
   Filled() {
     run({kPool, kBackend, kSwap, R"({"ev":"alloc","pool":"F","req":"A","pages":[1,2],"first":0})",
          R"({"ev":"fill","pool":"F","req":"A","pages":[1,2],"digest":["k1","k2"]})"});
@@ -24,7 +24,7 @@ struct Filled : Machine {
 };
 
 TEST(State, AnEmptyStateHasNoWorldAndIsTheSameAsAnother) {
-  Machine a, b;
+  TextState a, b;
   EXPECT_EQ(a.state.world(), nullptr);
   EXPECT_EQ(a.state.next_event(), 0u);
   EXPECT_EQ(a.state.digest(), b.state.digest());
@@ -50,7 +50,7 @@ TEST(State, AnAllocOfAnOwnedPageAddsAnOwnerAndLeavesTheContents) {
 }
 
 TEST(State, AnAllocEmptiesThePageInEveryPoolOfItsSpace) {
-  Machine m;
+  TextState m;
   m.run({kPool, R"({"ev":"pool","pool":"E","pages":8,"page_size":4,"space":"F"})",
          R"({"ev":"alloc","pool":"F","req":"A","pages":[1]})",
          R"({"ev":"fill","pool":"E","req":"A","pages":[1],"digest":"k"})",
@@ -117,7 +117,7 @@ TEST(State, AFinishedRequestForgetsItsColumnsAndKeepsItsPages) {
 }
 
 TEST(State, AFillWritesTheFirstSlotsOfEachPage) {
-  Machine m;
+  TextState m;
   m.run({kPool, R"({"ev":"alloc","pool":"F","req":"A","pages":[1,2]})",
          R"({"ev":"fill","pool":"F","req":"A","pages":[1,2],"slots":[4,1],"layers":[0]})"});
   EXPECT_TRUE(m.written("F", 1, 0, 4));
@@ -127,7 +127,7 @@ TEST(State, AFillWritesTheFirstSlotsOfEachPage) {
 }
 
 TEST(State, AStoreWritesItsSlotsInThePhysicalLayer) {
-  Machine m;
+  TextState m;
   m.run({kPool, kBackend, kSwap, R"({"ev":"layer_remap","backend":"t","layer":"a","to":5})",
          R"({"ev":"alloc","pool":"F","req":"A","pages":[1]})",
          R"({"ev":"store","backend":"t","layer":"a","rows":[{"req":"A","slots":[6,-1,4]}]})"});
@@ -210,7 +210,7 @@ TEST(State, APoolSaidAgainKeepsItsOwnersAndMovesItsVersion) {
 }
 
 TEST(State, ABufferSaidAgainIsNewMemory) {
-  Machine m;
+  TextState m;
   m.run({R"({"ev":"buffer","buffer":"b"})",
          R"({"ev":"table","buffer":"b","row":1,"col":2,"pages":[5]})",
          R"({"ev":"lens","buffer":"b","values":[3]})", R"({"ev":"buffer","buffer":"b"})"});
@@ -221,7 +221,7 @@ TEST(State, ABufferSaidAgainIsNewMemory) {
 }
 
 TEST(State, CellsNeverWrittenAreUnknown) {
-  Machine m;
+  TextState m;
   m.run({R"({"ev":"buffer","buffer":"b"})",
          R"({"ev":"table","buffer":"b","row":0,"col":2,"pages":[5]})",
          R"({"ev":"table","buffer":"b","row":0,"col":2000000,"pages":[6]})"});
@@ -265,7 +265,7 @@ TEST(State, AGapOfOnePoolLeavesTheOthersKnown) {
 }
 
 TEST(State, RanksAreStatesOfTheirOwn) {
-  Machine m;
+  TextState m;
   m.run({R"({"ev":"pool","pool":"F","pages":8,"page_size":4,"rank":0})",
          R"({"ev":"pool","pool":"F","pages":4,"page_size":4,"rank":1})",
          R"({"ev":"alloc","pool":"F","req":"A","pages":[1],"rank":0})"});
@@ -289,7 +289,7 @@ TEST(State, ACopyOfAStateGoesItsOwnWay) {
 
 TEST(State, TheDigestDoesNotDependOnTheOrderInWhichNamesWereMet) {
   Filled a;
-  Machine b;
+  TextState b;
   for (const char* text : {"zz", "A", "k2", "F"}) b.names.intern(text);
   b.run({kPool, kBackend, kSwap, R"({"ev":"alloc","pool":"F","req":"A","pages":[1,2],"first":0})",
          R"({"ev":"fill","pool":"F","req":"A","pages":[1,2],"digest":["k1","k2"]})"});
@@ -297,7 +297,7 @@ TEST(State, TheDigestDoesNotDependOnTheOrderInWhichNamesWereMet) {
 }
 
 // The digest without the index of the next event: a note moves that alone.
-std::uint64_t digest_after_a_note(const State& state, Machine& m) {
+std::uint64_t digest_after_a_note(const State& state, TextState& m) {
   State copy = state;
   EXPECT_TRUE(copy.apply(m.event(R"({"ev":"note","text":"n"})")).applied());
   return copy.digest();

@@ -48,7 +48,7 @@ struct Blamer : Observer {
 };
 
 TEST(Blame, AnEntryLeadsFromTheAllocationToTheCellThroughTheMap) {
-  Machine m;
+  TextState m;
   m.run(kSetup);
   Blamer blamer(m.names);
   ASSERT_TRUE(m.apply(std::string(R"({"ev":"attention",)") + kAttention + '}', &blamer).applied());
@@ -61,7 +61,7 @@ TEST(Blame, AnEntryLeadsFromTheAllocationToTheCellThroughTheMap) {
 }
 
 TEST(Blame, AGraphLaunchIsBlamedByWhatWasFrozen) {
-  Machine m;
+  TextState m;
   m.run(kSetup);
   ASSERT_TRUE(m.apply(std::string(R"({"ev":"graph_capture","graph":"G","launches":[{)") +
                       R"("ev":"attention",)" + kAttention + "}]}")
@@ -75,7 +75,7 @@ TEST(Blame, AGraphLaunchIsBlamedByWhatWasFrozen) {
 }
 
 TEST(Blame, ABindingIsLookedUpThroughTheRemap) {
-  Machine m;
+  TextState m;
   m.run(kSetup);
   const auto links =
       said(blame_binding(m.world(), m.names.find("d"), Layer::named(m.names.find("a0")), m.names));
@@ -85,7 +85,7 @@ TEST(Blame, ABindingIsLookedUpThroughTheRemap) {
 }
 
 TEST(Blame, APageKnowsItsOwnerItsWriterAndItsMapEntry) {
-  Machine m;
+  TextState m;
   m.run(kSetup);
   m.run({R"({"ev":"fill","pool":"S","req":"A","pages":[5]})"});
   const auto links =
@@ -96,7 +96,7 @@ TEST(Blame, APageKnowsItsOwnerItsWriterAndItsMapEntry) {
 }
 
 TEST(Blame, AFreedPageIsBlamedOnTheFree) {
-  Machine m;
+  TextState m;
   m.run(kSetup);
   m.run({R"({"ev":"free","pool":"S","req":"A","pages":[5]})"});
   const auto links =
@@ -105,7 +105,7 @@ TEST(Blame, AFreedPageIsBlamedOnTheFree) {
 }
 
 TEST(Blame, AScalarIsBlamedWithTheGraphThatFrozeAnother) {
-  Machine m;
+  TextState m;
   m.run({R"({"ev":"graph_capture","graph":"G","scalars":{"n":8}})",
          R"({"ev":"scalar","name":"n","value":9})"});
   EXPECT_EQ(said(blame_scalar(m.world(), m.names.find("n"), m.names.find("G"), m.names)),
@@ -113,7 +113,7 @@ TEST(Blame, AScalarIsBlamedWithTheGraphThatFrozeAnother) {
 }
 
 TEST(Blame, WhatWasNeverSetHasAValueInWords) {
-  Machine m;
+  TextState m;
   m.run({kSetup.begin()[0], kSetup.begin()[3], kSetup.begin()[4]});
   const auto value = [&](LinkKind kind, const char* object, std::int64_t a, std::int64_t b = -1) {
     Spot spot;
@@ -135,7 +135,7 @@ TEST(Blame, WhatWasNeverSetHasAValueInWords) {
 }
 
 TEST(Blame, NothingDeclaredBlamesNothing) {
-  const Machine m;
+  const TextState m;
   const World world;
   EXPECT_TRUE(blame_cell(world, kNone, 0, 0, m.names).empty());
   EXPECT_TRUE(blame_binding(world, kNone, Layer::number(0), m.names).empty());

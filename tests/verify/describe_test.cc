@@ -8,7 +8,7 @@ namespace pagetape {
 namespace {
 
 std::string words(const char* line) {
-  Machine m;
+  TextState m;
   const Event event = m.event(line);
   return describe(event, m.names);
 }

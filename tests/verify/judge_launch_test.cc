@@ -97,7 +97,7 @@ bool judge_briefly(const Event& event, State& state, Judge& judge) {
 // With `reuse`, lanes that were seen before are not filled in anew, either, and brief events come
 // as such. Before the event of `load_at`, the state is saved and loaded as at a keyframe.
 Judged judge(const Lines& lines, bool reuse, std::size_t load_at = SIZE_MAX) {
-  Machine m;
+  TextState m;
   std::array<bool, kRuleCount> rules;
   rules.fill(true);
   JudgeOptions options;
