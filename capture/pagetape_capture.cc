@@ -70,7 +70,8 @@ template <class T>
 // As Recorder::append, of a record that may be a launch. A ticket is the place in the ring, and
 // one.
 template <class F>
-int append_ticketed(ptape_recorder* recorder, Record& record, std::size_t bytes, F&& fill) {
+[[gnu::always_inline]] inline int append_ticketed(ptape_recorder* recorder, Record& record,
+                                                  std::size_t bytes, F&& fill) {
   std::uint64_t position = ~std::uint64_t{0};
   const int error = recorder->recorder->append(record, bytes, fill, &position);
   last_launch = {recorder, position + 1};
@@ -91,30 +92,28 @@ bool names_launch(std::string_view line) {
 // Callers of ABI 1.5 and before have no lanes by column.
 constexpr std::size_t kLeastLaunch = offsetof(ptape_launch, lanes);
 
-// The bytes of a launch's lanes, and in `record` how many and how they stand there.
-std::optional<std::size_t> lanes_bytes(const ptape_launch& launch, Record& record) {
-  record.flag = pagetape::kNoLanes;
+// The record is a copy of the caller's, and nobody has its address: so it stands in registers. From
+// memory it is gathered by wider loads than what stored it, which wait for the stores.
+[[gnu::always_inline]] inline int append_launch(ptape_recorder* recorder, Record record,
+                                                const ptape_launch& launch) {
   const ptape_lanes* lanes = pagetape::lanes_of(launch);
-  if (lanes == nullptr) {
-    record.n = static_cast<std::uint32_t>(launch.n_rows);
-    return pagetape::rows_bytes(launch.rows, launch.n_rows);
-  }
-  if (lanes->size < sizeof(ptape_lanes)) return std::nullopt;
-  record.n = static_cast<std::uint32_t>(lanes->n_lanes);
-  return pagetape::lanes_bytes(*lanes, record.flag);
-}
-
-int append_launch(ptape_recorder* recorder, Record& record, const ptape_launch& launch) {
-  const auto bytes = lanes_bytes(launch, record);
   const auto head = pagetape::launch_head_bytes(launch);
-  if (!bytes || !head) return argument_error("a launch with a null or too long array");
-  return append_ticketed(recorder, record, *head + *bytes, [&](char* to) {
-    to = pagetape::write_launch_head(to, launch);
-    if (record.flag != pagetape::kNoLanes) {
-      pagetape::write_lanes(to, *launch.lanes, record.flag);
-    } else {
-      pagetape::write_rows(to, launch.rows, launch.n_rows, *bytes);
-    }
+  if (lanes == nullptr) {
+    const auto rows = pagetape::rows_bytes(launch.rows, launch.n_rows);
+    if (!rows || !head) return argument_error("a launch with a null or too long array");
+    record.flag = pagetape::kNoLanes;
+    record.n = static_cast<std::uint32_t>(launch.n_rows);
+    return append_ticketed(recorder, record, *head + *rows, [&](char* to) {
+      to = pagetape::write_launch_head(to, launch);
+      pagetape::write_rows(to, launch.rows, launch.n_rows, *rows);
+    });
+  }
+  const auto plan = lanes->size < sizeof(ptape_lanes) ? std::nullopt : pagetape::plan_lanes(*lanes);
+  if (!plan || !head) return argument_error("a launch with a null or too long array");
+  record.flag = plan->flag;
+  record.n = static_cast<std::uint32_t>(lanes->n_lanes);
+  return append_ticketed(recorder, record, *head + plan->bytes, [&](char* to) {
+    pagetape::write_lanes(pagetape::write_launch_head(to, launch), *lanes, plan->flag);
   });
 }
 
@@ -127,8 +126,8 @@ int append_one(ptape_recorder* recorder, const ptape_at* at, const ptape_launch*
   return append_launch(recorder, record, *launch);
 }
 
-// A launch of a layer: by its number, or by its name where that is not 0. `record` has its time.
-int append_layer(ptape_recorder* recorder, Record& record, const ptape_layer_launch& one,
+// A launch of a layer: by its number, or by its name where that is not 0. `like` has its time.
+int append_layer(ptape_recorder* recorder, const Record& like, const ptape_layer_launch& one,
                  const ptape_layer_part& part) {
   if (!valid(one.launch)) return argument_error("a launch is null or of another version");
   ptape_launch launch{};
@@ -136,7 +135,7 @@ int append_layer(ptape_recorder* recorder, Record& record, const ptape_layer_lau
   launch.layers = part.name == 0 ? &part.layer : nullptr;
   launch.n_layers = part.name == 0;
   launch.bound_ptr = part.bound_ptr;
-  record.n_names = 0;
+  Record record = like;
   if (part.name != 0) record.set_names(part.name);
   record.kind = one.store != 0 ? kKindOf<ev::Store> : kKindOf<ev::Attention>;
   return append_launch(recorder, record, launch);
@@ -146,7 +145,7 @@ int append_layer(ptape_recorder* recorder, const ptape_at* at, const ptape_layer
                  const ptape_layer_launch* launches, std::size_t n) {
   PTAPE_NEEDS(recorder);
   if (launches == nullptr && n > 0) return argument_error("the launches are null");
-  Record record = make<ev::Attention>(recorder, at);  // The first one's time stays in it.
+  const Record record = make<ev::Attention>(recorder, at);
   int first_error = PTAPE_OK;
   for (const ptape_layer_launch& one : std::span(launches, n)) {
     const int error = append_layer(recorder, record, one, part);
@@ -449,7 +448,7 @@ int ptape_layers(ptape_recorder* recorder, const ptape_at* at, const ptape_layer
   if ((launches == nullptr && n > 0) || (parts == nullptr && n_parts > 0)) {
     return argument_error("the launches or the parts are null");
   }
-  Record record = make<ev::Attention>(recorder, at);
+  const Record record = make<ev::Attention>(recorder, at);
   int first_error = PTAPE_OK;
   for (const ptape_layer_part& part : std::span(parts, n_parts)) {
     if (part.launch >= n) return argument_error("a part is of no launch");
@@ -479,14 +478,14 @@ int ptape_graph_launch_lanes(ptape_recorder* recorder, const ptape_at* at, ptape
   if (lanes == nullptr || lanes->size < sizeof(ptape_lanes)) {
     return argument_error("lanes null or of another version");
   }
+  const auto plan = pagetape::plan_lanes(*lanes);
+  if (!plan) return argument_error("too many lanes");
   Record record = make<ev::GraphLaunch>(recorder, at);
-  const auto bytes = pagetape::lanes_bytes(*lanes, record.flag);
-  if (!bytes) return argument_error("too many lanes");
   record.set_names(graph);
+  record.flag = plan->flag;
   record.n = static_cast<std::uint32_t>(lanes->n_lanes);
-  return append_ticketed(recorder, record, *bytes, [lanes, flag = record.flag](char* to) {
-    pagetape::write_lanes(to, *lanes, flag);
-  });
+  return append_ticketed(recorder, record, plan->bytes,
+                         [&](char* to) { pagetape::write_lanes(to, *lanes, plan->flag); });
 }
 
 ptape_ticket ptape_last_launch(const ptape_recorder* recorder) {

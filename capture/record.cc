@@ -27,7 +27,11 @@ void read_array(RecordBytes& from, std::size_t n, std::vector<T>& to) {
 
 template <class T>
 char* write_array(char* to, const T* from, std::size_t n) {
-  if (n > 0) std::memcpy(to, from, n * sizeof(T));
+  if (n == 1) {  // As a launch of one layer, or of one lane, has it: a store and no call.
+    std::memcpy(to, from, sizeof(T));
+  } else if (n > 0) {
+    std::memcpy(to, from, n * sizeof(T));
+  }
   return to + padded(n * sizeof(T));
 }
 
@@ -160,7 +164,7 @@ void write_rows(char* to, const ptape_row* rows, std::size_t n, std::size_t byte
   }
 }
 
-std::optional<std::size_t> lanes_bytes(const ptape_lanes& lanes, std::uint16_t& flag) {
+std::optional<LanesPlan> plan_lanes(const ptape_lanes& lanes) {
   const std::size_t n = lanes.n_lanes;
   if (n > kMostElements) return std::nullopt;
   unsigned bits = kLanesByColumn;
@@ -181,8 +185,7 @@ std::optional<std::size_t> lanes_bytes(const ptape_lanes& lanes, std::uint16_t& 
     bits |= flag_of(form, number);
     bytes += column_bytes(form, n);
   }
-  flag = static_cast<std::uint16_t>(bits);
-  return bytes;
+  return LanesPlan{bytes, static_cast<std::uint16_t>(bits)};
 }
 
 void write_lanes(char* to, const ptape_lanes& lanes, std::uint16_t flag) {
@@ -231,26 +234,26 @@ std::optional<std::size_t> launch_head_bytes(const ptape_launch& launch) {
 char* write_launch_head(char* to, const ptape_launch& launch) {
   const ptape_tensor* bound = bound_of(launch);
   const std::uint32_t n_dims = bound != nullptr ? bound->n_dims : 0;
-  const LaunchPart part{launch.backend,
-                        launch.mode,
-                        launch.space,
-                        launch.unit,
-                        launch.table,
-                        launch.lens,
-                        launch.slots,
-                        launch.kernel,
-                        launch.bound_pool,
-                        static_cast<std::uint32_t>(launch.n_layers),
-                        launch.bound_pages,
-                        launch.bound_ptr,
-                        launch.window,
-                        launch.page_size,
-                        launch.table_rows,
-                        launch.table_cols,
-                        n_dims,
-                        0};
-  std::memcpy(to, &part, sizeof(part));
-  to = write_array(to + sizeof(part), launch.layers, launch.n_layers);
+  // Made where it is to stand: a copy of what was just filled field by field would wait for that.
+  new (to) LaunchPart{launch.backend,
+                      launch.mode,
+                      launch.space,
+                      launch.unit,
+                      launch.table,
+                      launch.lens,
+                      launch.slots,
+                      launch.kernel,
+                      launch.bound_pool,
+                      static_cast<std::uint32_t>(launch.n_layers),
+                      launch.bound_pages,
+                      launch.bound_ptr,
+                      launch.window,
+                      launch.page_size,
+                      launch.table_rows,
+                      launch.table_cols,
+                      n_dims,
+                      0};
+  to = write_array(to + sizeof(LaunchPart), launch.layers, launch.n_layers);
   if (n_dims == 0) return to;
   return write_array(write_array(to, bound->shape, n_dims), bound->stride, n_dims);
 }

@@ -176,8 +176,13 @@ enum ColumnForm : std::uint16_t {
   kSteady = 3,  // The first and by how much each is more than that before it, of 64 bits.
 };
 
-// As rows_bytes and write_rows. `flag` gets the record's, which write_lanes is to be given.
-std::optional<std::size_t> lanes_bytes(const ptape_lanes& lanes, std::uint16_t& flag);
+// How a caller's lanes are to stand there: bytes, and Record::flag. None where they are too many.
+struct LanesPlan {
+  std::size_t bytes = 0;
+  std::uint16_t flag = kNoLanes;
+};
+std::optional<LanesPlan> plan_lanes(const ptape_lanes& lanes);
+// The bytes of the plan, which has that flag.
 void write_lanes(char* to, const ptape_lanes& lanes, std::uint16_t flag);
 
 // The table's names of the caller's ids, which are given out densely from 1. Takes room for those

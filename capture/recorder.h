@@ -60,7 +60,6 @@ class Recorder {
   template <class F>
   [[gnu::always_inline]] int append(Record& record, std::size_t payload_bytes, F&& fill,
                                     std::uint64_t* position = nullptr) {
-    if (timestamps_ && record.t == PTAPE_ABSENT) record.t = now();
     const std::size_t bytes = record_bytes(record, payload_bytes);
     RingClaim claim;
     if (!hindered(bytes)) [[likely]]
@@ -79,11 +78,13 @@ class Recorder {
   }
   void stamp(Record& record, const ptape_at* at) const {
     record.rank = rank_;
-    if (at == nullptr) return;
-    record.t = at->t;
-    record.stream = at->stream;
-    record.src = at->src;
-    if (at->rank >= 0) record.rank = at->rank;
+    if (at != nullptr) {
+      record.t = at->t;
+      record.stream = at->stream;
+      record.src = at->src;
+      if (at->rank >= 0) record.rank = at->rank;
+    }
+    if (timestamps_ && record.t == PTAPE_ABSENT) record.t = now();
   }
 
   ptape_name intern(std::string_view text);

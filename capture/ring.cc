@@ -91,9 +91,8 @@ Status check_ring(const void* memory, std::size_t bytes, std::uint32_t uid) {
   return {};
 }
 
-RingClaim RingWriter::claim_further_on(std::size_t bytes) {
+RingClaim RingWriter::claim_further_on(std::uint64_t position, std::size_t bytes) {
   const std::size_t size = bytes + sizeof(std::uint64_t);
-  std::uint64_t position = header_->tail.load(std::memory_order_relaxed);
   while (true) {
     const std::uint64_t head = header_->head.load(std::memory_order_acquire);
     position = std::max(position, head);

@@ -165,7 +165,7 @@ class RingWriter : public internal::RingMemory {
   [[gnu::always_inline]] RingClaim claim(std::size_t bytes) {
     const std::size_t size = bytes + sizeof(std::uint64_t);
     const std::uint64_t head = header_->head.load(std::memory_order_acquire);
-    const std::uint64_t position = std::max(header_->tail.load(std::memory_order_relaxed), head);
+    std::uint64_t position = std::max(header_->tail.load(std::memory_order_relaxed), head);
     const std::size_t behind = data_bytes_ - (position & (data_bytes_ - 1));
     if (size <= behind && position + size - head <= data_bytes_) [[likely]] {
       std::uint64_t found = free_mark(position);
@@ -181,8 +181,9 @@ class RingWriter : public internal::RingMemory {
         }
         return {at(position) + sizeof(std::uint64_t), position, bytes};
       }
+      position = beyond(position, found);
     }
-    return claim_further_on(bytes);
+    return claim_further_on(position, bytes);
   }
 
   void commit(const RingClaim& claim) {
@@ -203,8 +204,9 @@ class RingWriter : public internal::RingMemory {
   void count_dropped() { header_->dropped.fetch_add(1, std::memory_order_relaxed); }
 
  private:
-  // Where another thread was quicker, the memory ends, or there is no room.
-  RingClaim claim_further_on(std::size_t bytes);
+  // Where another thread was quicker, the memory ends, or there is no room. From `position` on:
+  // what the quicker one left there says where to look next sooner than `tail` does.
+  RingClaim claim_further_on(std::uint64_t position, std::size_t bytes);
 
   // Writes `mine` where `found` stands; false, with what does, where it does not.
   bool take_word(std::uint64_t position, std::uint64_t& found, std::uint64_t mine) {

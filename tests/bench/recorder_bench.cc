@@ -186,8 +186,7 @@ void graph_launch_lanes(benchmark::State& state) {
   lanes.req = req.data();
   lanes.row = row.data();
   const ptape_name graph = ptape_intern(recorder, "g");
-  std::uint16_t flag = 0;
-  record(state, recorder, {1, 0, lanes_bytes(lanes, flag).value()},
+  record(state, recorder, {1, 0, plan_lanes(lanes).value().bytes},
          [&](ptape_recorder* to) { return ptape_graph_launch_lanes(to, nullptr, graph, &lanes); });
 }
 
@@ -196,8 +195,9 @@ void attention(benchmark::State& state) {
   ptape_recorder* recorder = open_recorder();
   const auto n = static_cast<std::size_t>(state.range(0));
   const std::vector<ptape_name> req(n, ptape_intern(recorder, "A"));
-  std::vector<std::int64_t> row(n), len(n, 100);
+  std::vector<std::int64_t> row(n), len(n);
   std::iota(row.begin(), row.end(), 0);
+  for (std::size_t i = 0; i < n; ++i) len[i] = 100 + static_cast<std::int64_t>(i * i * 37 % 9000);
   ptape_lanes lanes{};
   lanes.size = sizeof(lanes);
   lanes.n_lanes = n;
@@ -213,8 +213,7 @@ void attention(benchmark::State& state) {
   launch.layers = &layer;
   launch.n_layers = 1;
   launch.lanes = &lanes;
-  std::uint16_t flag = 0;
-  const std::size_t columns = lanes_bytes(lanes, flag).value();
+  const std::size_t columns = plan_lanes(lanes).value().bytes;
   record(state, recorder, {0, 0, launch_head_bytes(launch).value() + columns},
          [&](ptape_recorder* to) { return ptape_attention(to, nullptr, &launch); });
 }

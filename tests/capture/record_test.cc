@@ -187,7 +187,8 @@ TEST_F(RecordTest, LanesByColumnInAnyFormAreThoseByRow) {
       by_column.set_names(ptape_name{3});
       by_row.n = by_column.n = static_cast<std::uint32_t>(n);
       by_row.flag = kLanesByRow;
-      const std::size_t bytes = lanes_bytes(lanes, by_column.flag).value();
+      const auto [bytes, flag] = plan_lanes(lanes).value();
+      by_column.flag = flag;
       if (n == 8) {
         EXPECT_EQ(bytes, 2 * column.bytes_of_8) << column.what;
       }
