@@ -63,6 +63,26 @@ class GraphsTest(unittest.TestCase):
         graph.replay()
         self.assertEqual(self.told, ["runs"])
 
+    def test_what_came_before_a_capture_is_complete_where_torch_has_waited_for_it(self):
+        class Captures:
+            def __init__(self, cuda_graph):
+                self.cuda_graph = cuda_graph
+
+            def __enter__(self):
+                told.append("waits")
+                self.cuda_graph.capture_begin(pool=None)
+
+            def __exit__(self, *_):
+                self.cuda_graph.capture_end()
+
+        told = self.told
+        graphs = Graphs(told.append, "_apart", waited=lambda: told.append("waited"))
+        graphs.hook(types.SimpleNamespace(CUDAGraph=self.make, graph=Captures))
+        with Captures(self.make()):
+            pass
+        self.make().capture_begin()
+        self.assertEqual(told, ["waits", ("begins", None), "waited", "ends", ("begins", None)])
+
     def test_a_graph_from_before_is_left_alone(self):
         self.make().replay()
         self.assertEqual(self.told, ["runs"])

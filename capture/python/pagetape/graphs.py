@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, List, Optional
 
-from .importhook import wrap
+from .importhook import after, wrap
 
 
 class Held(list):
@@ -20,10 +20,13 @@ class Held(list):
 class Graphs:
     def __init__(self, launched: Callable[[Held], None], mark: str = "_pagetape",
                  ahead: bool = False,
-                 ended: Callable[[Held], None] = lambda held: None) -> None:
-        """`launched` gets what was captured, in its order, `ended` the same once it is. `mark`:
-        whose hooks these are; adapters of one process have marks of their own."""
-        self._launched, self._ahead, self._ended = launched, ahead, ended
+                 ended: Callable[[Held], None] = lambda held: None,
+                 waited: Optional[Callable[[], None]] = None) -> None:
+        """`launched` gets what was captured, in its order, `ended` the same once it is. `waited`:
+        before a graph is captured torch waits for all that the GPU was given, as for the passes by
+        which an engine warms up, whose results nobody reads. `mark`: whose hooks these are;
+        adapters of one process have marks of their own."""
+        self._launched, self._ahead, self._ended, self._waited = launched, ahead, ended, waited
         self._mark = mark
         self._attribute = mark + "_captured"
         self._now: Optional[Any] = None  # the graph that is being captured
@@ -75,6 +78,8 @@ class Graphs:
 
             return replay
 
+        if self._waited is not None:  # Not in capture_begin(): who calls it need not have waited.
+            after(module.graph, "__enter__", lambda _graph, _result: self._waited(), self._mark)
         wrap(module.CUDAGraph, "capture_begin", make_begin, self._mark)
         wrap(module.CUDAGraph, "capture_end", make_end, self._mark)
         wrap(module.CUDAGraph, "replay", make_replay, self._mark)

@@ -59,7 +59,8 @@ class Backends:
         self.reads = Reads()
         self.on_gpu = OnGpu(self)
         self.replays = Replays(self)
-        self.graphs = Graphs(self.replays.launched)
+        self.graphs = Graphs(self.replays.launched,
+                             waited=lambda: recorder.launch_done(recorder.last_launch()))
         self.fused: Dict[int, object] = {}  # id(RadixAttention) -> what its rope's kernel stores to
         self.passing: tuple = ()  # backend, batch and last layer of the pass that is under way
 
