@@ -110,7 +110,8 @@ RingClaim RingWriter::claim_further_on(std::uint64_t position, std::size_t bytes
       if (!pad) return {at(position) + sizeof(std::uint64_t), position, bytes};
       position = end;
     } else {
-      position = beyond(position, found);
+      // Who slept meanwhile would go over every record that others wrote.
+      position = std::max(beyond(position, found), header_->tail.load(std::memory_order_relaxed));
     }
   }
 }

@@ -29,7 +29,10 @@ FUNCTION_LINES_MAX_KERNEL_OR_PANE = 120
 COLUMNS_MAX = 100
 
 # A type's definition, not that of a template for some arguments.
-TYPE = re.compile(r"(?:enum )?(?:struct|class|union) (?:\[\[\w+\]\] )?(\w+)(?![\w:<])[^;(]*$")
+TYPE = re.compile(r"(?:enum|(?:enum )?(?:struct|class|union)) "
+                  r"(?:\[\[\w+\]\] |alignas\(\w+\) )?(\w+)(?: final)?(?: : [^{;]*)?(?: \{.*)?$")
+# A declaration of another namespace's, whose end has no comment.
+DECLARED = re.compile(r"^namespace \w+ \{\n(?:(?:class|struct) \w+;\n)+\}\n", re.MULTILINE)
 
 # The other side of CUPTI's calls, in a test that is built where its headers are.
 PLAYS_CUPTI = "tests/capture/mock_cuda.cc"
@@ -221,7 +224,7 @@ def functions_of(path):
 def types_of(text):
     """Types that a C++ source defines, but for those within others and in unnamed namespaces."""
     found, spaces = [], []
-    for line in text.split("\n"):
+    for line in DECLARED.sub("", text).split("\n"):
         if opened := re.match(r"(?:inline )?namespace ?([\w:]*) ?\{", line):
             spaces.append(opened[1])
         elif re.match(r"\}  // namespace", line):
@@ -229,6 +232,7 @@ def types_of(text):
         elif "" not in spaces:
             if defined := TYPE.match(line):
                 found.append("::".join([*spaces, defined[1]] if spaces else ["", defined[1]]))
+    assert not spaces, spaces
     return found
 
 
@@ -339,10 +343,15 @@ class TidyTest(unittest.TestCase):
 
     def test_type_finder_finds_what_the_linker_sees(self):
         text = "\n".join([
-            "namespace a {", "struct S {", "  struct Inner {", "  };", "};", "class Declared;",
-            "class Final final : public S {", "};", "enum class E : int {", "};", "namespace {",
-            "struct Own {", "};", "}  // namespace", "}  // namespace a", "struct Outer {", "};"])
-        self.assertEqual(types_of(text), ["a::S", "a::Final", "a::E", "::Outer"])
+            "namespace CLI {", "class App;", "}", "namespace a {", "struct S {",
+            "  struct Inner {", "  };", "};", "class Declared;", "struct S::Later {", "};",
+            "class Final final : public S {", "};", "enum class E : int {", "};",
+            "enum Plain { kOne = (1), kTwo };", "template <>", "struct T<int> {", "};",
+            "struct alignas(16) Wide {", "};", "class Long : public S,", "             Other {",
+            "};", "struct S function();", "namespace {", "struct Own {", "};",
+            "}  // namespace", "}  // namespace a", "struct Outer {", "};"])
+        self.assertEqual(types_of(text), ["a::S", "a::Final", "a::E", "a::Plain", "a::Wide",
+                                          "a::Long", "::Outer"])
 
     def test_every_source_has_a_test_named_for_it(self):
         tests = {os.path.basename(p) for p in FILES

@@ -16,9 +16,11 @@ namespace {
 
 class Capture : public testing::Test {
  protected:
-  void SetUp() override {
+  void SetUp() override { open(); }
+  void open(bool timestamps = false) {
     path_ = testing::TempDir() + "/recorder_test.jsonl";
     ptape_options options{};
+    options.timestamps = timestamps;
     options.size = sizeof(options);
     options.path = path_.c_str();
     options.rank = -1;
@@ -211,6 +213,42 @@ TEST_F(Capture, LaunchesOfManyLayersEqualThoseOfEach) {
                            line("store", "4", ""), line("attention", "4", R"(, "ptr": 4096)"),
                            line("attention", R"("draft.0")", R"(, "ptr": 8192)"),
                            line("attention", "6", ""), line("store", "4", "")}));
+}
+
+TEST_F(Capture, EveryEventHasATimeWhereItIsAskedFor) {
+  EXPECT_EQ(written().size(), 0u);
+  open(true);
+  ptape_launch launch{};
+  ptape_launch_init(&launch);
+  launch.backend = name("t");
+  const ptape_layer_launch layer[] = {{&launch, 1, 0}, {&launch, 0, 0}};
+  const ptape_layer_part parts[] = {{0, 1, 0, 0, 0}, {0, 1, 0, 1, 0}, {0, 2, 0, 1, 0}};
+  const std::int32_t page = 7;
+  const ptape_at at{7, 3, -1, 0};
+  const std::string own = R"({"ev": "note", "text": "its own", "t": 9})",
+                    none = R"({"ev": "note", "text": "none"})";
+  ASSERT_EQ(ptape_layers(recorder_, nullptr, layer, 2, parts, 3), PTAPE_OK);
+  ASSERT_EQ(ptape_layer(recorder_, nullptr, 3, 0, layer, 2), PTAPE_OK);
+  ASSERT_EQ(ptape_alloc(recorder_, nullptr, name("F"), name("A"), &page, 1, 0), PTAPE_OK);
+  ASSERT_EQ(ptape_alloc(recorder_, &at, name("F"), name("A"), &page, 1, 0), PTAPE_OK);
+  ASSERT_EQ(ptape_json(recorder_, own.data(), own.size()), PTAPE_OK);
+  ASSERT_EQ(ptape_json(recorder_, none.data(), none.size()), PTAPE_OK);
+  std::vector<std::int64_t> times;
+  EXPECT_EQ(ptape_close(recorder_), PTAPE_OK);
+  std::ifstream in(path_);
+  for (std::string line; std::getline(in, line);) {
+    const std::size_t at_t = line.find("\"t\": ");
+    times.push_back(at_t == std::string::npos ? -1 : std::stoll(line.substr(at_t + 5)));
+  }
+  std::remove(path_.c_str());
+  ASSERT_GE(times.size(), 9u);
+  // The launches of one call have one time.
+  EXPECT_EQ(times, (std::vector<std::int64_t>{times[0], times[0], times[0], times[3], times[3],
+                                              times[5], 7, 9, times[8], times[9]}));
+  EXPECT_GT(times[0], 9);
+  EXPECT_LE(times[0], times[3]);
+  EXPECT_LE(times[3], times[5]);
+  EXPECT_LE(times[5], times[8]);
 }
 
 TEST_F(Capture, ALaunchsLanesByColumnEqualThoseByRow) {

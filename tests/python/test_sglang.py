@@ -455,8 +455,9 @@ class SchedulerTest(unittest.TestCase):
         self.addCleanup(setattr, shield, "stopped", False)
         self.addCleanup(setattr, recording, "_told_rank", None)
         self.events = Events()
+        self.backends = SimpleNamespace(completes=False)
         adapter = SimpleNamespace(
-            recorder=self.events,
+            recorder=self.events, backends=self.backends,
             step=lambda number, mode, batch: self.events.emit("step", n=number, m=mode, b=batch))
         events = self.events
 
@@ -503,6 +504,11 @@ class SchedulerTest(unittest.TestCase):
         for batch in (self.batch("IDLE"), self.batch(pp_hidden_states_proxy_tensors={})):
             scheduler.process_batch_result(batch, scheduler.run_batch(batch))
         self.assertEqual([told[0] for told in self.events.taken()], ["step", "step"])
+
+    def test_one_stage_alone_tells_which_launches_are_complete(self):
+        for stages in (1, 2, 1):
+            self.scheduler(pipeline=stages)
+            self.assertEqual(self.backends.completes, stages == 1)
 
     def test_drafts_that_were_accepted(self):
         scheduler = self.scheduler()

@@ -55,6 +55,9 @@ class SchedulerHooks:
                     "server_args", "tp_rank", "pp_rank", "dp_rank")})
                 if number is not None:
                     recording.rank_is(number)
+                # Of a pipeline's stages none does: see _processed().
+                self._adapter.backends.completes = \
+                    int(getattr(given["server_args"], "pp_size", 1) or 1) == 1
                 return original(scheduler, *args, **kwargs)
 
             return init
