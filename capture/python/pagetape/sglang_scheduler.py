@@ -16,9 +16,13 @@ from .importhook import after, around, expect, wrap
 from .recording import ints
 
 
+def _size(server_args, name: str) -> int:
+    return int(getattr(server_args, name, 1) or 1)
+
+
 def _rank(server_args, tp_rank, pp_rank, dp_rank) -> Optional[int]:
     """None where there is one only, or another could have the same."""
-    tensor, pipeline, replicas = (int(getattr(server_args, name, 1) or 1)
+    tensor, pipeline, replicas = (_size(server_args, name)
                                   for name in ("tp_size", "pp_size", "dp_size"))
     if getattr(server_args, "enable_dp_attention", False):
         replicas, dp_rank = 1, None  # They are parts of the tensor group.
@@ -56,8 +60,7 @@ class SchedulerHooks:
                 if number is not None:
                     recording.rank_is(number)
                 # Of a pipeline's stages none does: see _processed().
-                self._adapter.backends.completes = \
-                    int(getattr(given["server_args"], "pp_size", 1) or 1) == 1
+                self._adapter.backends.completes = _size(given["server_args"], "pp_size") == 1
                 return original(scheduler, *args, **kwargs)
 
             return init
