@@ -41,8 +41,10 @@ MODEL = {
         SLIDING: {"rope_type": "default", "rope_theta": 10000.0},
         FULL: {"rope_type": "proportional", "rope_theta": 1e6, "partial_rotary_factor": 0.25}},
 }
-GRAPHS = ("--cuda-graph-backend-decode", "full", "--cuda-graph-bs-decode", "1", "2", "4", "8", "16")
-EAGER = ("--cuda-graph-backend-decode", "disabled")
+# As it comes: whole graphs for decode, for prompts some that are broken off at each attention.
+GRAPHS = ("--cuda-graph-bs-decode", "1", "2", "4", "8", "16",
+          "--cuda-graph-bs-prefill", "64", "128", "256", "512")
+EAGER = ("--cuda-graph-backend-decode", "disabled", "--cuda-graph-backend-prefill", "disabled")
 CUPTI = ("--cupti", os.path.join(live.ROOT, "bazel-bin/capture/libpagetape_cupti.so"))
 LANES, REQUESTS = 12, 96
 READY_S, SERVED_S = 600, 120  # SGLang compiles some kernels when it is first used.
@@ -108,8 +110,7 @@ class Server:
                  "--sampling-backend", "pytorch", "--grammar-backend", "none",
                  "--mm-feature-transport", "cpu", "--max-total-tokens", "16384",
                  "--max-running-requests", "16", "--chunked-prefill-size", "512",
-                 "--cuda-graph-backend-prefill", "disabled", "--host", "127.0.0.1", "--port",
-                 str(self.port), *run.arguments],
+                 "--host", "127.0.0.1", "--port", str(self.port), *run.arguments],
                 cwd=self.folder.name, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
                 env=dict(os.environ, PAGETAPE_LIBRARY=live.LIBRARY))
         try:

@@ -63,25 +63,19 @@ class GraphsTest(unittest.TestCase):
         graph.replay()
         self.assertEqual(self.told, ["runs"])
 
-    def test_what_came_before_a_capture_is_complete_where_torch_has_waited_for_it(self):
-        class Captures:
-            def __init__(self, cuda_graph):
-                self.cuda_graph = cuda_graph
+    def test_where_torch_has_waited_for_the_gpu_it_is_told(self):
+        def synchronize(device=None):
+            told.append(("waits", device))
 
-            def __enter__(self):
-                told.append("waits")
-                self.cuda_graph.capture_begin(pool=None)
-
-            def __exit__(self, *_):
-                self.cuda_graph.capture_end()
-
-        told = self.told
+        told, cuda = self.told, types.SimpleNamespace(synchronize=synchronize)
         graphs = Graphs(told.append, "_apart", waited=lambda: told.append("waited"))
-        graphs.hook(types.SimpleNamespace(CUDAGraph=self.make, graph=Captures))
-        with Captures(self.make()):
-            pass
-        self.make().capture_begin()
-        self.assertEqual(told, ["waits", ("begins", None), "waited", "ends", ("begins", None)])
+        graphs.hook(types.SimpleNamespace(CUDAGraph=self.make,
+                                          torch=types.SimpleNamespace(cuda=cuda)))
+        cuda.synchronize()
+        self.make().capture_begin()  # Who calls it need not have waited.
+        cuda.synchronize("cuda:0")
+        self.assertEqual(told, [("waits", None), "waited", ("begins", None),
+                                ("waits", "cuda:0"), "waited"])
 
     def test_a_graph_from_before_is_left_alone(self):
         self.make().replay()

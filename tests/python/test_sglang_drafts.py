@@ -147,6 +147,30 @@ class ReplayTest(unittest.TestCase):
         self.assertEqual((self.told, self.gaps), ([(["A", None], "read")], []))
 
 
+    def test_a_batch_made_anew_of_the_passes_has_its_requests(self):
+        """As a prompt's graph is given."""
+        rows = object()
+        passes = SimpleNamespace(rids=["A", None], req_pool_indices=rows)
+        self.backends.replays.forwarding.append((None, passes))
+        made = SimpleNamespace(rids=None, req_pool_indices=rows)
+        on_gpu = OnGpu(self.backends)
+        self.assertEqual(on_gpu._requests(made), ["A", None])
+        # By which a graph is captured: they are looked up by row.
+        self.backends.pools.request_of = {3: "B"}.get
+        other = SimpleNamespace(rids=None, req_pool_indices=Lens([3, 4]))
+        with mock.patch.object(on_gpu, "_ints", lambda _host, there: list(there)):
+            self.assertEqual(on_gpu._requests(other), ["B", None])
+
+    def test_what_torch_has_waited_for_is_complete_once(self):
+        """Where someone tells which launches are."""
+        done, last = [], [0]
+        self.backends.recorder.last_launch = lambda: last[0]
+        self.backends.recorder.launch_done = done.append
+        for last[0], self.backends.completes in ((3, False), (5, True), (5, True), (8, True)):
+            self.backends._waited()
+        self.assertEqual(done, [5, 8])
+
+
 class CopiesTest(unittest.TestCase):
     """The tokens of a prefix's last page, which each branch of a tree but the first gets."""
 

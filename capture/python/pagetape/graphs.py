@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, List, Optional
 
-from .importhook import after, wrap
+from .importhook import wrap
 
 
 class Held(list):
@@ -23,9 +23,9 @@ class Graphs:
                  ended: Callable[[Held], None] = lambda held: None,
                  waited: Optional[Callable[[], None]] = None) -> None:
         """`launched` gets what was captured, in its order, `ended` the same once it is. `waited`:
-        before a graph is captured torch waits for all that the GPU was given, as for the passes by
-        which an engine warms up, whose results nobody reads. `mark`: whose hooks these are;
-        adapters of one process have marks of their own."""
+        all that the GPU was given is complete, as before a graph is captured the passes by which
+        an engine warms up, whose results nobody reads. `mark`: whose hooks these are; adapters of
+        one process have marks of their own."""
         self._launched, self._ahead, self._ended, self._waited = launched, ahead, ended, waited
         self._mark = mark
         self._attribute = mark + "_captured"
@@ -78,8 +78,15 @@ class Graphs:
 
             return replay
 
-        if self._waited is not None:  # Not in capture_begin(): who calls it need not have waited.
-            after(module.graph, "__enter__", lambda _graph, _result: self._waited(), self._mark)
+        if self._waited is not None:  # torch.cuda.graph calls it, too, before it captures.
+            def make_synchronize(original):
+                def synchronize(*args, **kwargs):
+                    original(*args, **kwargs)
+                    self._waited()
+
+                return synchronize
+
+            wrap(module.torch.cuda, "synchronize", make_synchronize, self._mark)
         wrap(module.CUDAGraph, "capture_begin", make_begin, self._mark)
         wrap(module.CUDAGraph, "capture_end", make_end, self._mark)
         wrap(module.CUDAGraph, "replay", make_replay, self._mark)

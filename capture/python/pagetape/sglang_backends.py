@@ -60,6 +60,7 @@ class Backends:
         self.on_gpu = OnGpu(self)
         self.replays = Replays(self)
         self.completes = False  # A scheduler tells which launches are complete.
+        self._complete = 0  # The last that _waited() told.
         self.graphs = Graphs(self.replays.launched, waited=self._waited)
         self.fused: Dict[int, object] = {}  # id(RadixAttention) -> what its rope's kernel stores to
         self.passing: tuple = ()  # backend, batch and last layer of the pass that is under way
@@ -69,8 +70,10 @@ class Backends:
 
     def _waited(self) -> None:
         """Where nobody tells that any is complete, to tell it of some would accuse all others."""
-        if self.completes:
-            self.recorder.launch_done(self.recorder.last_launch())
+        ticket = self.recorder.last_launch() if self.completes else 0
+        if ticket != self._complete:
+            self._complete = ticket
+            self.recorder.launch_done(ticket)
 
     # --- creation, binding, facts
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import sys
 from copy import copy
-from typing import Dict, List
+from typing import Dict, List, Optional
 
 from .graphs import Held
 from .importhook import after, wrap
@@ -44,6 +44,13 @@ class Replays:
     def __init__(self, backends) -> None:
         self._backends = backends
         self.forwarding: List[tuple] = []  # Runner and batch of the passes that are under way.
+
+    def requests_of(self, batch) -> Optional[List[str]]:
+        """Of a batch that a prompt's graph runs in the place of the pass's: it has the same rows,
+        and of whose they are nothing. None: it is another one."""
+        _, passing = self.forwarding[-1] if self.forwarding else (None, None)
+        same = passing is not None and passing.req_pool_indices is batch.req_pool_indices
+        return getattr(passing, "rids", None) if same else None
 
     def launched(self, captured: Held) -> None:
         """A graph that has these launches is on its stream. Whose its lanes are is known where its

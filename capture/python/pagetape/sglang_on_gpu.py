@@ -215,8 +215,11 @@ class OnGpu:
 
     def _requests(self, batch) -> List[Optional[str]]:
         if self._requests_of[0] is not batch:
-            if getattr(batch, "rids", None) is not None:
-                lanes = [None if rid is None else str(rid) for rid in batch.rids]
+            rids = getattr(batch, "rids", None)
+            if rids is None:
+                rids = self._backends.replays.requests_of(batch)
+            if rids is not None:
+                lanes = [None if rid is None else str(rid) for rid in rids]
             else:
                 lanes = [self._pools.request_of(row)
                          for row in self._ints(None, batch.req_pool_indices)]
