@@ -41,27 +41,44 @@ MODEL = {
         SLIDING: {"rope_type": "default", "rope_theta": 10000.0},
         FULL: {"rope_type": "proportional", "rope_theta": 1e6, "partial_rotary_factor": 0.25}},
 }
+# Reads the target's K and V: SGLang then drafts with a frozen KV.
+DRAFT = {
+    "architectures": ["Gemma4AssistantForCausalLM"], "model_type": "gemma4_assistant",
+    "torch_dtype": "bfloat16", "backbone_hidden_size": MODEL["hidden_size"],
+    "tie_word_embeddings": True, "text_config": {
+        **MODEL, "hidden_size": 128, "num_hidden_layers": 4, "num_kv_shared_layers": 4,
+        "layer_types": [SLIDING] * 3 + [FULL], "vocab_size_per_layer_input": 0}}
 # As it comes: whole graphs for decode, for prompts some that are broken off at each attention.
 GRAPHS = ("--cuda-graph-bs-decode", "1", "2", "4", "8", "16",
           "--cuda-graph-bs-prefill", "64", "128", "256", "512")
 EAGER = ("--cuda-graph-backend-decode", "disabled", "--cuda-graph-backend-prefill", "disabled")
+DRAFTS = ("--speculative-algorithm", "NEXTN", "--speculative-draft-model-path", None,
+          "--speculative-num-steps", "3", "--speculative-eagle-topk", "1",
+          "--speculative-num-draft-tokens", "4")
+# Random weights agree on nothing: SGLang is told how many to accept.
+ACCEPTED = (("SGLANG_SIMULATE_ACC_LEN", "2.5"),)
 CUPTI = ("--cupti", os.path.join(live.ROOT, "bazel-bin/capture/libpagetape_cupti.so"))
 LANES, REQUESTS = 12, 96
 READY_S, SERVED_S = 600, 120  # SGLang compiles some kernels when it is first used.
 
 
 class Run(NamedTuple):
-    arguments: tuple
+    arguments: tuple  # None: the draft's folder.
     options: tuple  # Of `record`.
     ends: int = signal.SIGTERM
+    environment: tuple = ()
+    program: tuple = ("-m", "sglang.launch_server")
 
 
 RUNS = {
     "eager": Run(EAGER, CUPTI),
     "graphs": Run(GRAPHS, CUPTI),
     "guarded": Run(GRAPHS, (*CUPTI, "--guard", "clamp")),
+    "drafts": Run((*GRAPHS, *DRAFTS), CUPTI, environment=ACCEPTED),
     "killed": Run((*EAGER, "--disable-radix-cache"), ("--cupti", "none"), signal.SIGKILL),
 }
+FAULTY = Run((*GRAPHS, *DRAFTS), ("--cupti", "none"), environment=ACCEPTED,
+             program=(os.path.join(live.ROOT, "tests/engines/untranslated_server.py"),))
 
 
 def has_a_server():
@@ -90,14 +107,15 @@ def prompts():
 class Server:
     """One run: what `record` and the server printed, the answers' lengths, the engine's trace."""
 
-    def __init__(self, name):
-        run, self.answers = RUNS[name], []
+    def __init__(self, run):
+        self.answers = []
         self.folder = tempfile.TemporaryDirectory()
-        model, traces, said = (os.path.join(self.folder.name, one)
-                               for one in ("model", "traces", "said"))
-        os.mkdir(model)
-        with open(os.path.join(model, "config.json"), "w", encoding="utf-8") as config:
-            json.dump(MODEL, config)
+        model, draft, traces, said = (os.path.join(self.folder.name, one)
+                                      for one in ("model", "draft", "traces", "said"))
+        for folder, what in ((model, MODEL), (draft, DRAFT)):
+            os.mkdir(folder)
+            with open(os.path.join(folder, "config.json"), "w", encoding="utf-8") as config:
+                json.dump(what, config)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -105,14 +123,15 @@ class Server:
             record = subprocess.Popen(
                 [live.PAGETAPE, "record", "-o", traces, "--python",
                  os.path.join(live.ROOT, "capture/python"), *run.options, "--",
-                 PYTHON, "-m", "sglang.launch_server", "--model-path", model, "--load-format",
-                 "dummy", "--skip-tokenizer-init", "--attention-backend", "triton",
+                 PYTHON, *run.program, "--model-path", model, "--load-format", "dummy",
+                 "--skip-tokenizer-init", "--attention-backend", "triton",
                  "--sampling-backend", "pytorch", "--grammar-backend", "none",
                  "--mm-feature-transport", "cpu", "--max-total-tokens", "16384",
                  "--max-running-requests", "16", "--chunked-prefill-size", "512",
-                 "--host", "127.0.0.1", "--port", str(self.port), *run.arguments],
+                 "--host", "127.0.0.1", "--port", str(self.port),
+                 *(draft if one is None else one for one in run.arguments)],
                 cwd=self.folder.name, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
-                env=dict(os.environ, PAGETAPE_LIBRARY=live.LIBRARY))
+                env=dict(os.environ, PAGETAPE_LIBRARY=live.LIBRARY, **dict(run.environment)))
         try:
             self.serve(record, said, run.ends)
             self.status = record.wait(60)
@@ -124,7 +143,7 @@ class Server:
         found = [os.path.join(traces, one) for one in os.listdir(traces)]
         # The launching process has a trace of its own, of CUPTI alone.
         self.trace = max(found, key=os.path.getsize)
-        self.report = live.verify(self.trace)
+        self.report = json.loads(live.run("verify", "--format", "json", self.trace).stdout)
 
     def serve(self, record, said, ends):
         until = time.monotonic() + READY_S
@@ -184,7 +203,8 @@ class SglangServes(unittest.TestCase):
         cls.servers = {}
         if has_a_server():
             with ThreadPoolExecutor() as pool:
-                cls.servers = dict(zip(RUNS, pool.map(Server, RUNS)))
+                *servers, cls.faulty = pool.map(Server, (*RUNS.values(), FAULTY))
+            cls.servers = dict(zip(RUNS, servers))
 
     def setUp(self):
         if not self.servers:
@@ -231,9 +251,30 @@ class SglangServes(unittest.TestCase):
             self.assertGreater(steps, 100, name)
             self.assertLessEqual(steps - complete, 2, name)
             self.assertEqual(kinds.count("dropped"), 0, name)
-            # A store and an attention for each layer of two steps; none by which it warmed up.
+            # Of two steps a store and an attention for each layer, and what drafts; none by which
+            # it warmed up.
+            drafts = 3 * DRAFT["text_config"]["num_hidden_layers"]
             self.assertLessEqual(server.report["suspects"]["total"],
-                                 2 * 2 * MODEL["num_hidden_layers"], name)
+                                 2 * (2 * MODEL["num_hidden_layers"] + drafts), name)
+
+    def test_a_frozen_draft_reads_what_the_target_wrote(self):
+        recorded = live.events(self.servers["drafts"].trace)
+        draft = next(e["backend"] for e in recorded if e["ev"] == "backend" and
+                     e["role"] == "draft")
+        its = [e for e in recorded if e["ev"] in ("attention", "store") and
+               e["backend"] == draft and any(row["req"] for row in e["rows"])]
+        self.assertEqual({(e["ev"], e["bound"]["pool"]) for e in its},
+                         {("attention", "full0"), ("attention", "swa0")})
+        self.assertGreater(len(its), 1000)
+        accepted = {e["accepted"] for e in recorded if e["ev"] == "accept"}
+        self.assertEqual(accepted, {1, 2})
+
+    def test_a_frozen_draft_whose_ids_were_not_translated(self):
+        """Those of the target's are: the draft is named, its sliding layers, and the space."""
+        self.assertEqual((self.faulty.status, self.faulty.report["verdict"]), (0, "fail"))
+        self.assertLessEqual({"OOB_PAGE", "WRONG_SPACE"}, set(self.faulty.report["counts"]))
+        found = self.faulty.report["findings"]
+        self.assertEqual({(one["backend"], one["pool"]) for one in found}, {("backend1", "swa0")})
 
     def test_a_guard_that_finds_nothing_changes_nothing(self):
         self.assertFalse([e for e in live.events(self.servers["guarded"].trace)

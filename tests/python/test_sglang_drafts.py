@@ -11,11 +11,12 @@ from unittest import mock
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "capture" / "python"))
 
 from pagetape._abi import Rows  # noqa: E402
+from pagetape.graphs import Held  # noqa: E402
 from pagetape.importhook import NotHere  # noqa: E402
 from pagetape.sglang import Adapter  # noqa: E402
-from pagetape.sglang_backends import Backends, Forward  # noqa: E402
+from pagetape.sglang_backends import Backends, Forward, Table  # noqa: E402
 from pagetape.sglang_drafts import Drafts  # noqa: E402
-from pagetape.sglang_graphs import backends_of, padded  # noqa: E402
+from pagetape.sglang_graphs import backends_of, padded, rids_of  # noqa: E402
 from pagetape.sglang_kernels import Kernels  # noqa: E402
 from pagetape.sglang_guard import SglangGuard  # noqa: E402
 from pagetape.sglang_on_gpu import OnGpu, Read, lanes_each  # noqa: E402
@@ -98,7 +99,7 @@ class ReplayTest(unittest.TestCase):
     """A draft's graph runner launches in no pass of a ModelRunner."""
 
     def setUp(self):
-        self.told, self.gaps = [], []
+        self.told, self.gaps, self.captured_with = [], [], {}
         recorder = SimpleNamespace(native=lambda: self)
         self.backends = Backends(recorder, SimpleNamespace(there=None))
         self.backends.on_gpu = SimpleNamespace(
@@ -125,7 +126,8 @@ class ReplayTest(unittest.TestCase):
 
     def replay(self, *backends):
         captured = SimpleNamespace(batch_size=2, extend_seq_lens_cpu=None)
-        self.graphs.held = [(Forward(one, None, captured), "read") for one in backends]
+        self.graphs.held = Held((Forward(one, None, captured), "read") for one in backends)
+        self.graphs.held.bound = self.captured_with
         self.graphs.replay("key", self.batch)
 
     def test_its_steps_backends_are_known(self):
@@ -146,6 +148,80 @@ class ReplayTest(unittest.TestCase):
         self.replay(self.step)
         self.assertEqual((self.told, self.gaps), ([(["A", None], "read")], []))
 
+
+    def test_a_draft_reads_the_pool_with_which_it_was_captured(self):
+        """The target's, which is bound to it but while it is called; no more once the target itself
+        has another."""
+        own, of_target = SimpleNamespace(), SimpleNamespace()
+        target = SimpleNamespace(token_to_kv_pool=of_target)
+        self.step.token_to_kv_pool = own
+        self.captured_with = {1: (self.step, of_target)}
+        self.backends.built = {1: {"backend": self.step}, 2: {"backend": target}}
+        self.backends.bind = lambda backend, pool: self.told.append((backend, pool))
+        self.replay(self.step)
+        self.assertEqual(self.told, [(self.step, of_target), (["A", None], "read"),
+                                     (self.step, own)])
+        self.told.clear()
+        target.token_to_kv_pool = SimpleNamespace()
+        self.replay(self.step)
+        self.assertEqual(self.told, [(["A", None], "read")])
+
+    def test_a_graphs_window_lists_are_translated_by_the_pool_that_is_bound_then(self):
+        """Not by that of their capture: where it has no window, they are ids of the full pool."""
+        class Backend:
+            forward_metadata = SimpleNamespace(kv_indices=None, window_kv_indices=None)
+
+            def __init__(self, model_runner):
+                self.token_to_kv_pool = self.own = model_runner.token_to_kv_pool
+
+            def init_forward_metadata_out_graph(self, forward_batch, in_capture=False):
+                pass
+
+            init_forward_metadata = forward_decode = forward_extend = lambda self: None
+
+        events = []
+        recorder = SimpleNamespace(
+            name=lambda _one, kind: kind, known=lambda _pool: None,
+            emit=lambda ev, **fields: events.append((ev, fields.get("pool"))))
+        pools = SimpleNamespace(there=None, settle=lambda: None, spaces=lambda _pool: ("F", "S"))
+        backends = Backends(recorder, pools)
+        backends.state = lambda _backend: None
+        with mock.patch.object(backends, "_layers", lambda pool: [{"pool": pool.name}]):
+            self.check_translation(backends, Backend)
+        self.assertEqual([pool for ev, pool in events if ev == "pool_swap"],
+                         ["draft", "target", "draft", "target"])
+
+    def check_translation(self, backends, cls):
+        target = SimpleNamespace(name="target", swa_kv_pool=None)
+        runner = SimpleNamespace(token_to_kv_pool=SimpleNamespace(name="draft"),
+                                 token_to_kv_pool_allocator=mock.Mock())
+        backends.watch(cls)
+        backend = cls(runner)
+        lists = Table(None, "S", None, "window_kv_indices")
+        for pool, in_capture, space in ((target, True, "S"), (backend.own, False, "F"),
+                                        (target, False, "S")):
+            backend.token_to_kv_pool = pool
+            backend.init_forward_metadata_out_graph(None, in_capture=in_capture)
+            self.assertEqual(backends.today(backend, lists).space, space)
+            self.assertEqual(backends.today(backend, lists._replace(field="kv_indices")).space,
+                             "S")
+
+    def test_a_frozen_drafts_frontier(self):
+        """As many lanes are one request's as it has drafts; of other drafts a batch says no more
+        than its requests."""
+        drafts = type("FrozenKVMTPDraftInput", (), {"topk_p": SimpleNamespace(shape=(2, 3))})()
+        batch = SimpleNamespace(rids=["A", "B"], spec_info=drafts)
+        self.assertEqual(rids_of(batch), ["A"] * 3 + ["B"] * 3)
+        batch.seq_lens_cpu, batch.extend_seq_lens_cpu = Lens([250] * 3 + [112] * 3), None
+        batch.forward_mode = mode()
+        step = SimpleNamespace(get_cuda_graph_seq_len_fill_value=lambda: 1)
+        told = padded(Forward(step, None, SimpleNamespace(
+            batch_size=9, spec_info=drafts, extend_seq_lens_cpu=None)), batch)
+        self.assertEqual(rids_of(told), ["A"] * 3 + ["B"] * 3 + [None] * 3)
+        self.assertEqual(told.seq_lens_cpu, [250] * 3 + [112] * 3 + [1] * 3)
+        batch.spec_info = SimpleNamespace(topk_p=drafts.topk_p)
+        self.assertEqual(rids_of(batch), ["A", "B"])
+        self.assertIsNone(rids_of(SimpleNamespace(rids=None, spec_info=drafts)))
 
     def test_a_batch_made_anew_of_the_passes_has_its_requests(self):
         """As a prompt's graph is given."""

@@ -247,6 +247,21 @@ TEST(GoldenCaches, AreCleanButForThePageGivenBack) {
   EXPECT_EQ(n, 7u);
 }
 
+// Recorded of SGLang's server on an H200: tests/engines/server_engines.py.
+TEST(GoldenServers, AFrozenDraftIsCleanWhereItsIdsAreTranslated) {
+  const std::string folder = std::string(kGolden) + "/servers/sglang-0.5.20-frozen-kv";
+  expect_rules(folder + ".ptape", {});
+  const Report report = verify_trace(folder + "-untranslated.ptape", {});
+  EXPECT_EQ(rules_found(report), (std::set<std::string>{"OOB_PAGE", "WRONG_SPACE"}));
+  ASSERT_EQ(report.firsts.size(), 2u);
+  const Finding& outside = report.firsts[0];
+  EXPECT_EQ(outside.rule, Rule::kOobPage);
+  EXPECT_EQ(report.names->text(outside.backend), "backend1");
+  EXPECT_EQ(report.names->text(outside.pool), "swa0");
+  EXPECT_EQ(outside.page, 13108);
+  EXPECT_EQ(outside.bound, 13108);
+}
+
 TEST(GoldenTable, EveryRuleHasATraceThatKeepsItAndOneThatBreaksIt) {
   std::set<std::pair<std::string, bool>> have;
   for (const std::string& path : golden_traces("rules")) {

@@ -6,7 +6,7 @@ before this was there nothing is known."""
 
 from __future__ import annotations
 
-from typing import Any, Callable, List, Optional
+from typing import Any, Callable, Dict, Optional
 
 from .importhook import wrap
 
@@ -15,6 +15,10 @@ class Held(list):
     """What was captured in a graph, in its order, and what an adapter makes of it once."""
 
     made: Any = None
+
+    def __init__(self, *what) -> None:
+        super().__init__(*what)
+        self.bound: Dict[int, Any] = {}  # What an adapter knows of those that were captured.
 
 
 class Graphs:
@@ -40,9 +44,12 @@ class Graphs:
         """Is a graph captured of which nothing is held yet?"""
         return self._now is not None and not getattr(self._now, self._attribute)
 
-    def captured(self, what: Any) -> None:
-        if self._now is not None:
-            getattr(self._now, self._attribute).append(what)
+    def captured(self, what: Any) -> Optional[Held]:
+        """With what else the graph has; None where none is captured."""
+        held = getattr(self._now, self._attribute, None)
+        if held is not None:
+            held.append(what)
+        return held
 
     # torch/cuda/graphs.py
     def hook(self, module) -> None:

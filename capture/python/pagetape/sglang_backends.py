@@ -8,7 +8,7 @@ from typing import Dict, List, NamedTuple, Optional
 
 from ._abi import ABSENT, Bound, Rows
 from .devices import capturing
-from .graphs import Graphs
+from .graphs import Graphs, Held
 from .importhook import wrap
 from .recording import IDS, Launch, ints
 from .sglang_graphs import Replays
@@ -20,7 +20,8 @@ from .sglang_tensors import Reads
 SWA_POOLS = ("_swa_kv_pool", "swa_kv_pool")
 SWA_FLAG = "use_sliding_window_kv_pool"
 # Metadata fields that hold ids of the full pool and of the SWA pool, by backend.
-TABLES = (("page_table", "swa_page_table"), ("kv_indices", "window_kv_indices"),
+WINDOW_LISTS = "window_kv_indices"
+TABLES = (("page_table", "swa_page_table"), ("kv_indices", WINDOW_LISTS),
           ("kv_indices", "swa_page_table"))
 # Backends that ask the pool itself at each call, whatever their flag says.
 WITHOUT_FACTS = ("TritonAttnBackend",)
@@ -52,6 +53,7 @@ class Backends:
         self.tables: Dict[int, List[Table]] = {}
         self.planned: Dict[int, Dict[int, Table]] = {}  # id(backend) -> id(wrapper) -> its lists
         self.untold: set = set()
+        self._bound: Dict[int, tuple] = {}  # id(pool): it, its lists of tensors, and _layers()
         self.logical: Dict[int, int] = {}  # id(RadixAttention) -> layer id it was built with
         self.kept: list = []
         self.remapped: set = set()
@@ -82,6 +84,7 @@ class Backends:
         allocator = runner.token_to_kv_pool_allocator
         self.built[id(backend)] = {
             "role": "draft" if draft else "target",
+            "backend": backend,
             "active": runner.token_to_kv_pool,
             "spaces": self.pools.spaces(allocator.get_kvcache()),
         }
@@ -91,21 +94,40 @@ class Backends:
         self.state(backend)
 
     def bind(self, backend, pool) -> None:
-        """What each layer dereferences from here on, read off the tensors that the pool gives
-        for it: never off the backend's flags."""
+        """What each layer dereferences from here on."""
         self.pools.settle()
+        for told in self._layers(pool):
+            self.recorder.emit("pool_swap", backend=self.name(backend), **told)
+
+    def _layers(self, pool) -> List[dict]:
+        """Of a pool that is bound, read off the tensors that it gives for each layer: never off a
+        backend's flags. A draft's is swapped several times a step: looked up once for the lists
+        that they are in."""
         if not hasattr(pool, "layers_mapping"):
-            self.recorder.emit("pool_swap", backend=self.name(backend), layers="*",
-                               pool=self.recorder.known(pool) or self.recorder.name(pool, "pool"))
-            return
+            return [{"layers": "*",
+                     "pool": self.recorder.known(pool) or self.recorder.name(pool, "pool")}]
+        lists = [getattr(part, "k_buffer", None) for part in (pool.full_kv_pool, pool.swa_kv_pool)]
+        known = self._bound.get(id(pool))
+        if known is not None and all(one is other and one is not None
+                                     for one, other in zip(known[1], lists)):
+            return known[2]
         layers: Dict[str, List[int]] = {}
         for layer in sorted(pool.layers_mapping):
             found = self.pools.of_tensor(pool.get_key_buffer(layer))
             if found is not None:
                 layers.setdefault(found[0], []).append(layer)
-        for name in sorted(layers):
-            self.recorder.emit("pool_swap", backend=self.name(backend), layers=layers[name],
-                               pool=name, set=self.recorder.known(pool))
+        told = [{"layers": layers[name], "pool": name, "set": self.recorder.known(pool)}
+                for name in sorted(layers)]
+        self._bound[id(pool)] = pool, lists, told
+        return told
+
+    def frozen(self, captured: Held) -> List[tuple]:
+        """Backends that had another pool when they were captured than now, as a draft's that reads
+        the target's: the graph's kernels go on reading it. Not one that no backend has any more:
+        that graph is stale."""
+        return [(backend, pool) for backend, pool in captured.bound.values()
+                if getattr(backend, "token_to_kv_pool", None) is not pool and
+                any(one["backend"].token_to_kv_pool is pool for one in self.built.values())]
 
     def state(self, backend) -> None:
         """The cached SWA facts. They derive from the pool object that is cached; where none is,
@@ -170,9 +192,10 @@ class Backends:
             return
         self.tables[id(backend)] = []
         full, swa = self.built[id(backend)]["spaces"]
-        # update_sliding_window_buffer translates by the pool that is bound when it is called.
-        if "window_kv_indices" in fields and not hasattr(backend.token_to_kv_pool, "swa_kv_pool"):
-            swa = full
+        if WINDOW_LISTS in fields:
+            self._translated(backend)
+            if not self.built[id(backend)]["translates"]:
+                swa = full
         # FlashAttentionBackend's of a tree, what comes behind the prefix: a lane for each branch
         # that is drafted or token that is verified. The last one stays, whatever comes next.
         behind = getattr(backend, "forward_metadata_spec_decode_expand", None)
@@ -189,6 +212,24 @@ class Backends:
                 if batch is not None and not self.pools.there.takes(tensor):
                     self._write_table(backend, batch, buffer, space, tensor)
             self.tables[id(backend)].append(Table(buffer, space, tensor, field))
+
+    def _for_graph(self, backend, in_capture: bool) -> None:
+        """What is captured next reads this metadata, and before, what is called."""
+        if in_capture:
+            self._tables_of(backend, backend.forward_metadata, None)
+        else:
+            self._translated(backend)
+
+    def _translated(self, backend) -> None:
+        """update_sliding_window_buffer() translates by the pool that is bound when it is called."""
+        self.built[id(backend)]["translates"] = hasattr(backend.token_to_kv_pool, "swa_kv_pool")
+
+    def today(self, backend, told: Table) -> Table:
+        """A captured table, with the space of the ids that it was given for the graph's launch."""
+        built = self.built[id(backend)]
+        if told.field != WINDOW_LISTS or built.get("translates", True):
+            return told
+        return told._replace(space=built["spaces"][0])
 
     def _write_table(self, backend, batch, buffer, space, tensor) -> None:
         if buffer not in self.built[id(backend)]:
@@ -249,7 +290,7 @@ class Backends:
         if capturing(read.table):
             self._tables_of(launch.backend, launch.backend.forward_metadata, None)
             told = self.table_of(launch, read.table, None)
-            return self.graphs.captured((launch, read, told))
+            return self._captured(launch, read, told)
         if self.pools.there.takes(read.table):
             return self.on_gpu.attention(launch, read)
         lengths, q_lengths, indptr = self._lists(read)
@@ -274,6 +315,12 @@ class Backends:
         source = launch.batch.req_pool_indices if told.buffer is not None else read.table
         made = self.reads.once(source, what, make)[0]
         self.recorder.launches(made, layer, tensor.data_ptr() if self.pools.addresses else None)
+
+    def _captured(self, launch: Forward, *what) -> None:
+        held = self.graphs.captured((launch, *what))
+        if held is not None:
+            pool = getattr(launch.backend, "token_to_kv_pool", None)
+            held.bound.setdefault(id(launch.backend), (launch.backend, pool))
 
     def _lists(self, read: Read) -> tuple:
         """Lengths, those of queries and where lists begin; read once a pass."""
@@ -350,7 +397,7 @@ class Backends:
             return
         launch = self.launches[-1]
         if capturing(slots):
-            return self.graphs.captured((launch, tensor, slots, translated))
+            return self._captured(launch, tensor, slots, translated)
         if self.pools.there.takes(slots):
             return self.on_gpu.store(launch, tensor, slots, translated)
         self.pools.settle()
@@ -414,11 +461,10 @@ class Backends:
             return init_forward_metadata
 
         def make_out_graph(original):
-            """What is captured next reads this metadata; before, it is called."""
-            def init_forward_metadata_out_graph(backend, *args, **kwargs):
-                original(backend, *args, **kwargs)
-                if (kwargs.get("in_capture") or args[1:]) and id(backend) in self.built:
-                    self._tables_of(backend, backend.forward_metadata, None)
+            def init_forward_metadata_out_graph(backend, forward_batch, in_capture=False):
+                original(backend, forward_batch, in_capture=in_capture)
+                if id(backend) in self.built:
+                    self._for_graph(backend, in_capture)
 
             return init_forward_metadata_out_graph
 

@@ -21,6 +21,18 @@ def backends_of(runner) -> list:
     return [] if backend is None else [backend, *getattr(backend, "attn_backends", ())]
 
 
+def frontier(batch) -> int:
+    """How many lanes of a frozen-KV draft are each request's, side by side; else 1."""
+    spec = getattr(batch, "spec_info", None)
+    return spec.topk_p.shape[-1] if type(spec).__name__ == "FrozenKVMTPDraftInput" else 1
+
+
+def rids_of(batch) -> Optional[list]:
+    """Whose its lanes are. None: the batch does not say."""
+    rids = getattr(batch, "rids", None)
+    return rids and [rid for rid in rids for _ in range(frontier(batch))]
+
+
 def padded(launch, batch):
     """Today's batch in the shapes of the one that was captured: what is behind its requests are
     padding lanes. A prompt's graph is told without: how long its padding is no one says."""
@@ -28,12 +40,13 @@ def padded(launch, batch):
     if extends is not None and extends():
         return batch
     told = copy(launch.batch)
-    rids, lanes = list(batch.rids), int(launch.batch.batch_size)
-    told.rids = rids + [None] * (lanes - len(rids))
+    rids, lanes, each = list(batch.rids), int(launch.batch.batch_size), frontier(batch)
+    told.rids = rids + [None] * (lanes // each - len(rids))
     told.seq_lens_cpu = None  # Those of the capture are nobody's.
     if batch.seq_lens_cpu is not None:
         fill = launch.backend.get_cuda_graph_seq_len_fill_value()
-        told.seq_lens_cpu = ints(batch.seq_lens_cpu)[:len(rids)] + [fill] * (lanes - len(rids))
+        known = len(rids) * each
+        told.seq_lens_cpu = ints(batch.seq_lens_cpu)[:known] + [fill] * (lanes - known)
     new, captured = batch.extend_seq_lens_cpu, launch.batch.extend_seq_lens_cpu
     if new is not None and captured is not None:
         told.extend_seq_lens_cpu = [*list(new)[:len(rids)], *list(captured)[len(rids):]]
@@ -50,7 +63,7 @@ class Replays:
         and of whose they are nothing. None: it is another one."""
         _, passing = self.forwarding[-1] if self.forwarding else (None, None)
         same = passing is not None and passing.req_pool_indices is batch.req_pool_indices
-        return getattr(passing, "rids", None) if same else None
+        return rids_of(passing) if same else None
 
     def launched(self, captured: Held) -> None:
         """A graph that has these launches is on its stream. Whose its lanes are is known where its
@@ -69,7 +82,12 @@ class Replays:
                 told[id(launch.batch)] = padded(launch, batch)
             return launch._replace(batch=told[id(launch.batch)])
 
+        frozen = self._backends.frozen(captured)
+        for backend, pool in frozen:
+            self._backends.bind(backend, pool)
         on_gpu.launched(captured, today)
+        for backend, _pool in frozen:
+            self._backends.bind(backend, backend.token_to_kv_pool)
 
     # runner_backend/full_cuda_graph_backend.py
     def graph_runners(self, module) -> None:

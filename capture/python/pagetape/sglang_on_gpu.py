@@ -14,6 +14,7 @@ from ._abi import ABSENT, LayerParts, Rows
 from .devices import stream_of
 from .graphs import Held
 from .recording import Launch, ints
+from .sglang_graphs import rids_of
 
 
 class Read(NamedTuple):
@@ -108,7 +109,7 @@ class OnGpu:
             read = read._replace(lens_cpu=launch.batch.seq_lens_cpu)
         if read.indptr is not None:
             read = read._replace(table=whole(read.table))
-        return self._attention(launch, read, *others, key)
+        return self._attention(launch, read, self._backends.today(launch.backend, *others), key)
 
     def attention(self, launch, read: Read) -> None:
         self._pools.settle()
@@ -215,7 +216,7 @@ class OnGpu:
 
     def _requests(self, batch) -> List[Optional[str]]:
         if self._requests_of[0] is not batch:
-            rids = getattr(batch, "rids", None)
+            rids = rids_of(batch)
             if rids is None:
                 rids = self._backends.replays.requests_of(batch)
             if rids is not None:
