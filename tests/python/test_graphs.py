@@ -67,15 +67,18 @@ class GraphsTest(unittest.TestCase):
         def synchronize(device=None):
             told.append(("waits", device))
 
-        told, cuda = self.told, types.SimpleNamespace(synchronize=synchronize)
+        told = self.told
+        cuda = types.SimpleNamespace(synchronize=synchronize, current_device=lambda: 1)
+        torch = types.SimpleNamespace(
+            cuda=cuda, device=lambda one: types.SimpleNamespace(index={"cuda": None}.get(one, one)))
         graphs = Graphs(told.append, "_apart", waited=lambda: told.append("waited"))
-        graphs.hook(types.SimpleNamespace(CUDAGraph=self.make,
-                                          torch=types.SimpleNamespace(cuda=cuda)))
+        graphs.hook(types.SimpleNamespace(CUDAGraph=self.make, torch=torch))
         cuda.synchronize()
         self.make().capture_begin()  # Who calls it need not have waited.
-        cuda.synchronize("cuda:0")
-        self.assertEqual(told, [("waits", None), "waited", ("begins", None),
-                                ("waits", "cuda:0"), "waited"])
+        for device in ("cuda", 1, 0):  # The last is another one.
+            cuda.synchronize(device)
+        self.assertEqual(told, [("waits", None), "waited", ("begins", None), ("waits", "cuda"),
+                                "waited", ("waits", 1), "waited", ("waits", 0)])
 
     def test_a_graph_from_before_is_left_alone(self):
         self.make().replay()

@@ -93,6 +93,29 @@ class DeviceTableTest(OnTheHost):
         self.assertFalse(table.holds(1, COLUMNS + 1))
         table.close()
 
+    def test_a_table_grows_where_it_was_too_small_and_there_alone(self):
+        """Lists one entry longer each step, then lanes: it is made a few times, and never refused
+        for room that nobody asked for."""
+        def view(rows, cols, lists=True):
+            return _abi.PtapeTableView(rows=rows, cols=cols, starts=1 if lists else None)
+
+        for lists in (True, False):
+            held, made = (0, 0), 0
+            for cols in range(1, 30000):
+                if cols > held[1]:
+                    held, made = tensors.room_for(view(32, cols, lists), _abi.PAGES, held), made + 1
+                    self.assertEqual((held[0], held[1] >= cols), (64, True), cols)
+            self.assertLess(made, 18)
+        self.assertEqual(tensors.room_for(view(65, 100), _abi.PAGES, (64, 512)), (130, 512))
+        # As much as there may be; what was held of the other is given up for it.
+        most = tensors.CELLS_MOST
+        self.assertEqual(tensors.room_for(view(32, most // 40), _abi.PAGES, (64, 512)),
+                         (40, most // 40))
+        self.assertEqual(tensors.room_for(view(32, most // 32), _abi.PAGES, (64, 512)),
+                         (32, most // 32))
+        self.assertIsNone(tensors.room_for(view(32, most // 32 + 1), _abi.PAGES, (64, 512)))
+        self.assertEqual(tensors.room_for(view(1, 40), _abi.LENS, (1, 32)), (1, 80))
+
     def test_slots_of_a_plain_tensor(self):
         self.recorder.emit("buffer", buffer="writes")
         view = devices.view_of(self.cells, 8)

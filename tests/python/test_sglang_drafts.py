@@ -153,18 +153,63 @@ class ReplayTest(unittest.TestCase):
         """The target's, which is bound to it but while it is called; no more once the target itself
         has another."""
         own, of_target = SimpleNamespace(), SimpleNamespace()
-        target = SimpleNamespace(token_to_kv_pool=of_target)
+        runner = SimpleNamespace(token_to_kv_pool=of_target)
         self.step.token_to_kv_pool = own
         self.captured_with = {1: (self.step, of_target)}
-        self.backends.built = {1: {"backend": self.step}, 2: {"backend": target}}
+        self.backends.built = {1: {"runner": SimpleNamespace(token_to_kv_pool=own)},
+                               2: {"runner": runner}}
         self.backends.bind = lambda backend, pool: self.told.append((backend, pool))
         self.replay(self.step)
         self.assertEqual(self.told, [(self.step, of_target), (["A", None], "read"),
                                      (self.step, own)])
         self.told.clear()
-        target.token_to_kv_pool = SimpleNamespace()
+        runner.token_to_kv_pool = SimpleNamespace()
         self.replay(self.step)
         self.assertEqual(self.told, [(["A", None], "read")])
+
+    def test_what_is_captured_is_kept_with_the_pool_that_is_bound(self):
+        held, self.step.token_to_kv_pool = Held(), SimpleNamespace()
+        graph = SimpleNamespace(**{self.backends.graphs._attribute: held})
+        launch = Forward(self.step, SimpleNamespace(layer_id=3), None)
+        self.backends.launches.append(launch)
+        self.backends.built[id(self.step)] = {"spaces": ("F", "S")}
+        self.step.forward_metadata = None
+        read = Read(None, mock.Mock(), "kernel", 1)
+        with mock.patch("pagetape.sglang_backends.capturing", lambda _tensor: True), \
+                mock.patch.object(self.backends.graphs, "_now", graph):
+            self.backends.attention(read)
+            self.backends.store("k", "slots", True)
+        self.assertEqual([(one[0], one[1]) for one in held], [(launch, read), (launch, "k")])
+        self.assertEqual(held.bound, {id(self.step): (self.step, self.step.token_to_kv_pool)})
+
+    def test_a_graphs_attention_is_told_with_todays_table(self):
+        on_gpu = OnGpu(self.backends)
+        on_gpu._attention = lambda launch, read, told, key: told
+        self.backends.today = lambda backend, told: (backend, told, "today")
+        read = Read(None, None, "kernel", 1)
+        self.assertEqual(on_gpu._again("key", Forward(self.step, None, None), read, "then"),
+                         (self.step, "then", "today"))
+
+    def test_which_layers_a_pool_has_is_looked_up_once_for_its_tensors(self):
+        part = [SimpleNamespace(k_buffer=["f"]), SimpleNamespace(k_buffer=["s0", "s1"])]
+        tensors = {0: "s0", 1: "f", 2: "s1"}
+        pool = SimpleNamespace(layers_mapping=tensors, full_kv_pool=part[0], swa_kv_pool=part[1],
+                               get_key_buffer=tensors.get)
+        looked = []
+        self.backends.recorder.known = lambda one: "set" if one is pool else None
+        self.backends.pools.of_tensor = lambda one: looked.append(one) or known.get(one)
+        known = {"f": ("full", None, 0), "s0": ("swa", None, 0)}
+        swa = {"layers": [0], "pool": "swa", "set": "set"}
+        full = {"layers": [1], "pool": "full", "set": "set"}
+        self.assertEqual(self.backends._layers(pool), [full, swa])
+        known["s1"] = "swa", None, 1  # It is known by now.
+        for _ in range(2):
+            self.assertEqual(self.backends._layers(pool), [full, {**swa, "layers": [0, 2]}])
+        self.assertEqual(len(looked), 6)
+        part[1].k_buffer = ["s0", "s1"]  # New tensors.
+        known["s1"] = "other", None, 0
+        self.assertEqual(self.backends._layers(pool),
+                         [full, {**swa, "layers": [2], "pool": "other"}, swa])
 
     def test_a_graphs_window_lists_are_translated_by_the_pool_that_is_bound_then(self):
         """Not by that of their capture: where it has no window, they are ids of the full pool."""
@@ -202,9 +247,13 @@ class ReplayTest(unittest.TestCase):
                                         (target, False, "S")):
             backend.token_to_kv_pool = pool
             backend.init_forward_metadata_out_graph(None, in_capture=in_capture)
-            self.assertEqual(backends.today(backend, lists).space, space)
-            self.assertEqual(backends.today(backend, lists._replace(field="kv_indices")).space,
-                             "S")
+            # Two captures' tables, and one of the full pool, which is as it was.
+            told = [backends.today(backend, lists._replace(field=field))
+                    for field in ("window_kv_indices", "window_kv_indices.untranslated",
+                                  "kv_indices")]
+            self.assertEqual([one.space for one in told], [space, space, "S"])
+            self.assertEqual([one.field == "window_kv_indices" for one in told],
+                             [space == "S", space == "S", False])
 
     def test_a_frozen_drafts_frontier(self):
         """As many lanes are one request's as it has drafts; of other drafts a batch says no more
@@ -231,11 +280,16 @@ class ReplayTest(unittest.TestCase):
         made = SimpleNamespace(rids=None, req_pool_indices=rows)
         on_gpu = OnGpu(self.backends)
         self.assertEqual(on_gpu._requests(made), ["A", None])
-        # By which a graph is captured: they are looked up by row.
+        # Another one's are looked up by row, and that the GPU was waited for is noted once; not of
+        # one by which a graph is captured.
+        notes = []
+        self.backends.recorder.emit = lambda ev, **_fields: notes.append(ev)
         self.backends.pools.request_of = {3: "B"}.get
-        other = SimpleNamespace(rids=None, req_pool_indices=Lens([3, 4]))
-        with mock.patch.object(on_gpu, "_ints", lambda _host, there: list(there)):
-            self.assertEqual(on_gpu._requests(other), ["B", None])
+        self.backends.reads.ints = list
+        for rows, requests, noted in (([5, 4], [None, None], []), ([3, 4], ["B", None], ["note"]),
+                                      ([4, 3], [None, "B"], ["note"])):
+            other = SimpleNamespace(rids=None, req_pool_indices=rows)
+            self.assertEqual((on_gpu._requests(other), notes), (requests, noted))
 
     def test_what_torch_has_waited_for_is_complete_once(self):
         """Where someone tells which launches are."""
@@ -244,6 +298,9 @@ class ReplayTest(unittest.TestCase):
         self.backends.recorder.launch_done = done.append
         for last[0], self.backends.completes in ((3, False), (5, True), (5, True), (8, True)):
             self.backends._waited()
+        self.backends.launches.append("a call that is under way")
+        last[0] = 9
+        self.backends._waited()
         self.assertEqual(done, [5, 8])
 
 

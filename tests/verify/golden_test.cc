@@ -251,6 +251,11 @@ TEST(GoldenCaches, AreCleanButForThePageGivenBack) {
 TEST(GoldenServers, AFrozenDraftIsCleanWhereItsIdsAreTranslated) {
   const std::string folder = std::string(kGolden) + "/servers/sglang-0.5.20-frozen-kv";
   expect_rules(folder + ".ptape", {});
+  const Report clean = verify_trace(folder + ".ptape", {});
+  EXPECT_EQ(clean.launches, 5328u);
+  for (Rule rule : {Rule::kOobPage, Rule::kWrongSpace, Rule::kWrongOwner, Rule::kUninitRead}) {
+    EXPECT_GT(clean.judged[static_cast<std::size_t>(rule)], 6'000'000u) << info(rule).name;
+  }
   const Report report = verify_trace(folder + "-untranslated.ptape", {});
   EXPECT_EQ(rules_found(report), (std::set<std::string>{"OOB_PAGE", "WRONG_SPACE"}));
   ASSERT_EQ(report.firsts.size(), 2u);

@@ -86,14 +86,18 @@ class Graphs:
             return replay
 
         if self._waited is not None:  # torch.cuda.graph calls it, too, before it captures.
+            torch = module.torch
+
             def make_synchronize(original):
-                def synchronize(*args, **kwargs):
-                    original(*args, **kwargs)
-                    self._waited()
+                def synchronize(device=None):
+                    original(device)
+                    if device is None or torch.device(device).index in (
+                            None, torch.cuda.current_device()):
+                        self._waited()
 
                 return synchronize
 
-            wrap(module.torch.cuda, "synchronize", make_synchronize, self._mark)
+            wrap(torch.cuda, "synchronize", make_synchronize, self._mark)
         wrap(module.CUDAGraph, "capture_begin", make_begin, self._mark)
         wrap(module.CUDAGraph, "capture_end", make_end, self._mark)
         wrap(module.CUDAGraph, "replay", make_replay, self._mark)

@@ -224,7 +224,9 @@ def wrap(owner, name: str, make: Callable, mark: str = "_pagetape", shielded: bo
         else make(original)
     setattr(replacement, mark, True)
     replacement.__wrapped__ = original
-    replacement.__name__ = getattr(original, "__name__", name)
+    for attribute in ("__name__", "__qualname__", "__module__"):  # It is pickled by these.
+        if hasattr(original, attribute):
+            setattr(replacement, attribute, getattr(original, attribute))
     setattr(owner, name, replacement)
 
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from itertools import accumulate
-from typing import Dict, List, NamedTuple, Optional
+from typing import Dict, List, NamedTuple, Optional, Tuple
 
 from ._abi import ABSENT, Bound, Rows
 from .devices import capturing
@@ -21,6 +21,7 @@ SWA_POOLS = ("_swa_kv_pool", "swa_kv_pool")
 SWA_FLAG = "use_sliding_window_kv_pool"
 # Metadata fields that hold ids of the full pool and of the SWA pool, by backend.
 WINDOW_LISTS = "window_kv_indices"
+UNTRANSLATED = WINDOW_LISTS + ".untranslated"
 TABLES = (("page_table", "swa_page_table"), ("kv_indices", WINDOW_LISTS),
           ("kv_indices", "swa_page_table"))
 # Backends that ask the pool itself at each call, whatever their flag says.
@@ -71,9 +72,10 @@ class Backends:
         return self.recorder.name(backend, "backend")
 
     def _waited(self) -> None:
-        """Where nobody tells that any is complete, to tell it of some would accuse all others."""
-        ticket = self.recorder.last_launch() if self.completes else 0
-        if ticket != self._complete:
+        """Where nobody tells that any is complete, to tell it of some would accuse all others. A
+        launch whose call is under way may not have begun: it was told ahead."""
+        ticket = self.recorder.last_launch() if self.completes and not self.launches else 0
+        if ticket not in (0, self._complete):
             self._complete = ticket
             self.recorder.launch_done(ticket)
 
@@ -84,7 +86,7 @@ class Backends:
         allocator = runner.token_to_kv_pool_allocator
         self.built[id(backend)] = {
             "role": "draft" if draft else "target",
-            "backend": backend,
+            "runner": runner,
             "active": runner.token_to_kv_pool,
             "spaces": self.pools.spaces(allocator.get_kvcache()),
         }
@@ -118,16 +120,17 @@ class Backends:
                 layers.setdefault(found[0], []).append(layer)
         told = [{"layers": layers[name], "pool": name, "set": self.recorder.known(pool)}
                 for name in sorted(layers)]
-        self._bound[id(pool)] = pool, lists, told
+        if sum(map(len, layers.values())) == len(pool.layers_mapping):
+            self._bound[id(pool)] = pool, lists, told
         return told
 
     def frozen(self, captured: Held) -> List[tuple]:
         """Backends that had another pool when they were captured than now, as a draft's that reads
-        the target's: the graph's kernels go on reading it. Not one that no backend has any more:
+        the target's: the graph's kernels go on reading it. Not one that is no runner's any more:
         that graph is stale."""
         return [(backend, pool) for backend, pool in captured.bound.values()
                 if getattr(backend, "token_to_kv_pool", None) is not pool and
-                any(one["backend"].token_to_kv_pool is pool for one in self.built.values())]
+                any(one["runner"].token_to_kv_pool is pool for one in self.built.values())]
 
     def state(self, backend) -> None:
         """The cached SWA facts. They derive from the pool object that is cached; where none is,
@@ -192,10 +195,7 @@ class Backends:
             return
         self.tables[id(backend)] = []
         full, swa = self.built[id(backend)]["spaces"]
-        if WINDOW_LISTS in fields:
-            self._translated(backend)
-            if not self.built[id(backend)]["translates"]:
-                swa = full
+        self._translated(backend)
         # FlashAttentionBackend's of a tree, what comes behind the prefix: a lane for each branch
         # that is drafted or token that is verified. The last one stays, whatever comes next.
         behind = getattr(backend, "forward_metadata_spec_decode_expand", None)
@@ -205,6 +205,8 @@ class Backends:
             tensor = getattr(data, field, None)
             if tensor is None:
                 continue
+            if field == WINDOW_LISTS:
+                field, space = self._window_lists(backend)
             buffer = None
             if tensor.dim() == 2:
                 buffer = f"{self.name(backend)}.{field}"
@@ -226,10 +228,16 @@ class Backends:
 
     def today(self, backend, told: Table) -> Table:
         """A captured table, with the space of the ids that it was given for the graph's launch."""
-        built = self.built[id(backend)]
-        if told.field != WINDOW_LISTS or built.get("translates", True):
+        if told.field not in (WINDOW_LISTS, UNTRANSLATED):
             return told
-        return told._replace(space=built["spaces"][0])
+        field, space = self._window_lists(backend)
+        return told._replace(field=field, space=space)
+
+    def _window_lists(self, backend) -> Tuple[str, Optional[str]]:
+        """As what they are told: ids of another space are of another buffer."""
+        built = self.built[id(backend)]
+        full, swa = built["spaces"]
+        return (WINDOW_LISTS, swa) if built["translates"] else (UNTRANSLATED, full)
 
     def _write_table(self, backend, batch, buffer, space, tensor) -> None:
         if buffer not in self.built[id(backend)]:

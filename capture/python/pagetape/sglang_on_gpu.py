@@ -168,7 +168,8 @@ class OnGpu:
         lengths = read.lens_cpu
         if read.lens is None:
             lengths = batch.seq_lens_cpu
-        lengths = self._ints(lengths, read.lens if read.lens is not None else batch.seq_lens)
+        lengths = self._ints(lengths, read.lens if read.lens is not None else batch.seq_lens,
+                             rows.req)
         if read.cached and not any(lengths):
             return None, 0
         new = max(rows.q_len, default=0)
@@ -223,7 +224,8 @@ class OnGpu:
                 lanes = [None if rid is None else str(rid) for rid in rids]
             else:
                 lanes = [self._pools.request_of(row)
-                         for row in self._ints(None, batch.req_pool_indices)]
+                         for row in self._backends.reads.ints(batch.req_pool_indices)]
+                self._note_of_waiting(lanes)
             self._requests_of = batch, lanes
         return self._requests_of[1]
 
@@ -246,15 +248,20 @@ class OnGpu:
             return [tokens // lanes] * lanes if lanes else []
         return [int(n) for n in batch.extend_seq_lens_cpu]
 
-    def _ints(self, on_host, there) -> List[int]:
+    def _ints(self, on_host, there, requests) -> List[int]:
         """A list of the host's; where the engine keeps none, the GPU's is waited for."""
         if on_host is not None:
             return ints(on_host) if hasattr(on_host, "tolist") else [int(n) for n in on_host]
-        if not self._waited:
-            self._waited = True
-            self._recorder.emit("note", text="a batch has lists on the GPU alone: they are read by "
-                                             "copies, which wait for it")
-        return ints(there)
+        self._note_of_waiting(requests)
+        return self._backends.reads.ints(there)
+
+    def _note_of_waiting(self, requests) -> None:
+        """Passes of no request, as those by which a server warms up, may wait."""
+        if self._waited or not any(requests):
+            return
+        self._waited = True
+        self._recorder.emit("note", text="a batch has lists on the GPU alone: they are read by "
+                                         "copies, which wait for it")
 
     def _buffer(self, name: str, tensor) -> str:
         """In a pass each tensor has a buffer of its own; passes use the same ones. One buffer's

@@ -5,7 +5,7 @@ GPU, but where a table is opened: for a buffer's first tensor, and for one that 
 
 from __future__ import annotations
 
-from typing import Dict, List, Optional
+from typing import Dict, List, Optional, Tuple
 
 from ._abi import LENS, PAGES, SLOTS, PtapeError, PtapeTableView
 from .devices import DeviceTable, stream_of, view_of
@@ -80,21 +80,13 @@ class Tensors:
         return table is not None and self.recorder.compare(table, stream_of(cells), view)
 
     def _opened(self, buffer: str, view: PtapeTableView, kind: int, what) -> Optional[DeviceTable]:
-        """Twice as large as what is there, within what a table may hold."""
         known = self._tables.get(buffer)
-        held = (known.rows, known.cols) if known is not None else (0, 0)
-        rows, cols = max(view.rows, held[0]), max(view.cols, held[1])
-        if rows * cols > CELLS_MOST:
+        size = room_for(view, kind, (known.rows, known.cols) if known is not None else (0, 0))
+        if size is None:
             return None
-        if kind != PAGES:
-            room = view_of_size(view, 1, max(2 * cols, ROWS_LEAST))
-        else:
-            if view.starts:
-                cols = max(min(2 * cols, CELLS_MOST // rows), cols)
-            more = max(2 * rows, ROWS_LEAST)
-            room = view_of_size(view, max(min(more, CELLS_MOST // cols), rows), cols)
         try:
-            table = DeviceTable(self.recorder.native(), room, buffer, kind=kind, **what)
+            table = DeviceTable(self.recorder.native(), view_of_size(view, *size), buffer,
+                                kind=kind, **what)
         except PtapeError as error:
             self._refused(buffer, error)
             return None
@@ -120,6 +112,21 @@ class Tensors:
             table.close()
         self._tables.clear()
         self._others.clear()
+
+
+def room_for(view: PtapeTableView, kind: int, held: Tuple[int, int]) -> Optional[Tuple[int, int]]:
+    """Rows and columns of a table for this one, where so many were too few: twice what it needs of
+    those, and of the others what there were, within what a table may hold. None: it may not."""
+    if kind != PAGES:
+        return (1, max(2 * view.cols, ROWS_LEAST)) if view.cols <= CELLS_MOST else None
+    if view.rows * view.cols > CELLS_MOST:
+        return None
+    rows = held[0] if view.rows <= held[0] else max(2 * view.rows, ROWS_LEAST)
+    # A table of rows is mostly as wide as it ever is.
+    wider = 2 * view.cols if view.starts or held[1] else view.cols
+    cols = held[1] if view.cols <= held[1] else wider
+    rows = max(min(rows, CELLS_MOST // view.cols), view.rows)
+    return rows, max(min(cols, CELLS_MOST // rows), view.cols)
 
 
 def view_of_size(view: PtapeTableView, rows: int, cols: int) -> PtapeTableView:
