@@ -4,7 +4,7 @@
 #   record_sglang.sh ENVDIR defect|fixed OUT.jsonl|OUT.ptape [BACKEND [stale|row|outside]]
 # BACKEND is aiter, triton or trtllm_mha. With $PAGETAPE_ON_GPU its tensors are on a GPU.
 # $PAGETAPE_DRIVE names another drive; sglang_fa3_flashinfer.py's BACKEND is fa3 or flashinfer,
-# sglang_eagle.py's each of them but aiter.
+# sglang_eagle.py's each of them but aiter, sglang_frozen_graphs.py's triton.
 # The content is the same in every run: no timestamps and no addresses.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)

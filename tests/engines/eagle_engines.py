@@ -129,5 +129,52 @@ class LiveEagle(Guarded):
                                           {"req": "B", "slots": [315]}]] * 3)
 
 
+class LiveFrozenDraft(Guarded):
+    """The draft that reads the target's K and V, called and in the graphs of 0.5.20's own runners.
+    Topk and tokens of a page."""
+    RUNS = ((1, 64), (2, 1))
+
+    def recorded(self, topk, page, graph, fault=""):
+        done, _, report = self.run_guarded(
+            "", "record_sglang.sh", "fixed", None, "triton", fault,
+            PAGETAPE_DRIVE="sglang_frozen_graphs.py", PAGETAPE_TOPK=str(topk),
+            PAGETAPE_PAGE=str(page), PAGETAPE_GRAPH=graph)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        trace = os.path.join(self.folder, "guarded.ptape")
+        self.events = live.events(trace)
+        self.assertFalse({"gap", "dropped"} & {event["ev"] for event in self.events})
+        return report, Seen(trace).launches
+
+    def test_graphs_read_what_calls_read(self):
+        for topk, page in self.RUNS:
+            report, called = self.recorded(topk, page, "")
+            self.assertEqual((report["verdict"], report["launches"]), ("pass", 160))
+            report, launched = self.recorded(topk, page, "1")
+            self.assertEqual(report["verdict"], "pass")
+            of_requests = [(*what, [row for row in rows if row[0] is not None])
+                           for *what, rows in launched]
+            self.assertEqual([one for one in of_requests if one[-1]], called)
+            drafts = [rows for *what, rows in called if "draft" in what]
+            self.assertEqual([row[0] for row in drafts[0]], ["A"] * topk + ["B"] * topk)
+
+    def test_ids_that_were_not_translated(self):
+        """While the draft's own pool is bound: of each sliding layer the whole window, in a graph
+        as where it is called, and told as what it is."""
+        for topk, page in self.RUNS[-1:]:
+            counts = {}
+            for graph in ("", "1"):
+                report, launches = self.recorded(topk, page, graph, "untranslated")
+                counts[graph] = report["counts"]
+                self.assertEqual({(f["layer"], f["pool"]) for f in report["findings"]},
+                                 {(1, "swa0")})
+                spaces = {what[3] for *what, rows in launches if "draft" in what and
+                          any(row[0] for row in rows)}
+                self.assertEqual(spaces, {"full0"})
+            told = {event["space"] for event in self.events if event["ev"] == "table" and
+                    event["buffer"].startswith("backend2.window_kv_indices.untranslated")}
+            self.assertEqual((counts[""], told), ({"WRONG_SPACE": 40176}, {"full0"}))
+            self.assertEqual(counts["1"], counts[""])
+
+
 if __name__ == "__main__":
     unittest.main()

@@ -207,9 +207,6 @@ class Engine(mtp.Engine):
         """As EagleDraftWorker._capture_cuda_graphs and the target's ModelRunner have them."""
         from sglang.srt.model_executor.graph_shared_output import GraphSharedOutput
         from sglang.srt.model_executor.runner import decode_cuda_graph_runner
-        from sglang.srt.speculative.eagle_draft_cuda_graph_runner import EAGLEDraftCudaGraphRunner
-        from sglang.srt.speculative.eagle_draft_extend_cuda_graph_runner import (
-            EAGLEDraftExtendCudaGraphRunner)
 
         shared = GraphSharedOutput(device="cpu", max_rows=3 * TOKENS)
         self.target_runner.graph_shared_output = self.draft_runner.graph_shared_output = shared
@@ -217,6 +214,13 @@ class Engine(mtp.Engine):
             SimpleNamespace(stream=stream))
         self.target_runner.decode_cuda_graph_runner = \
             decode_cuda_graph_runner.DecodeCudaGraphRunner(self.target_runner)
+        self._drafts_graphs(worker)
+
+    def _drafts_graphs(self, worker) -> None:
+        from sglang.srt.speculative.eagle_draft_cuda_graph_runner import EAGLEDraftCudaGraphRunner
+        from sglang.srt.speculative.eagle_draft_extend_cuda_graph_runner import (
+            EAGLEDraftExtendCudaGraphRunner)
+
         worker.cuda_graph_runner = EAGLEDraftCudaGraphRunner(worker)
         if BACKEND != "fa3":  # Whose draft extend a server captures not either.
             worker.cuda_graph_runner_for_draft_extend = EAGLEDraftExtendCudaGraphRunner(worker)
@@ -225,13 +229,12 @@ class Engine(mtp.Engine):
 
     def scheduled(self, requests, mode, lens, **fields):
         from sglang.srt.managers.schedule_batch import ScheduleBatch
-        from sglang.srt.speculative.spec_info import SpeculativeAlgorithm
 
         batch = ScheduleBatch(
             reqs=requests, req_to_token_pool=self.rows, tree_cache=self.cache,
             token_to_kv_pool_allocator=self.allocator, forward_mode=mode, device="cpu",
             model_config=self.target_runner.model_config, enable_overlap=False,
-            spec_algorithm=SpeculativeAlgorithm.EAGLE)
+            spec_algorithm=self.target_runner.spec_algorithm)
         batch.seq_lens_cpu = torch.tensor(lens)
         batch.seq_lens = batch.seq_lens_cpu.clone()
         batch.orig_seq_lens = batch.seq_lens_cpu.int()
@@ -274,7 +277,6 @@ class Engine(mtp.Engine):
 
     def decode(self) -> None:
         from sglang.srt.model_executor.forward_batch_info import ForwardMode
-        from sglang.srt.speculative.eagle_info import EagleDraftInput
         from sglang.srt.speculative.eagle_utils import (eagle_prepare_for_decode,
                                                         eagle_prepare_for_verify)
         from sglang.srt.speculative.eagle_worker_common import _finalize_accept_tree_path
@@ -283,11 +285,7 @@ class Engine(mtp.Engine):
         count = len(requests)
         self.step("decode", requests)
         batch = self.scheduled(requests, ForwardMode.DECODE, [one.seqlen for one in requests])
-        batch.spec_info = EagleDraftInput(
-            topk_p=torch.full((count, TOPK), 1 / TOPK),
-            topk_index=torch.arange(TOPK).repeat(count, 1),
-            hidden_states=torch.zeros(count, HIDDEN, dtype=torch.bfloat16),
-            bonus_tokens=torch.zeros(count, dtype=torch.int64))
+        batch.spec_info = self.seeded(count)
         eagle_prepare_for_decode(batch)
         batch.spec_info = verify = self.worker.draft(batch)
         forward, _ = eagle_prepare_for_verify(verify, self.rows, batch,
@@ -303,11 +301,21 @@ class Engine(mtp.Engine):
             one.seqlen += length
             one.kv.kv_committed_len = one.seqlen
         result = SimpleNamespace(logits_output=out, accept_lens=lens, next_token_ids=predict,
-                                 next_draft_input=EagleDraftInput())
+                                 next_draft_input=self.seeded(count))
         self.worker._draft_extend_for_decode(batch, result)
         for one, length in zip(requests, lens.tolist()):
             if self.recording is not None:
                 self.recording.accepted(one.rid, TOKENS - 1, length - 1, one.seqlen)
+
+    @staticmethod
+    def seeded(count: int):
+        from sglang.srt.speculative.eagle_info import EagleDraftInput
+
+        return EagleDraftInput(
+            topk_p=torch.full((count, TOPK), 1 / TOPK),
+            topk_index=torch.arange(TOPK).repeat(count, 1),
+            hidden_states=torch.zeros(count, HIDDEN, dtype=torch.bfloat16),
+            bonus_tokens=torch.zeros(count, dtype=torch.int64))
 
     def accepted(self, verify, count: int):
         """The tree's nodes that count, of each request: -1 behind them; and how many they are."""
@@ -416,23 +424,23 @@ def graph_config() -> dict:
     return {"cuda_graph_config": CudaGraphConfig.from_dict({"decode": {"bs": [3], "max_bs": 3}})}
 
 
-def main() -> None:
+def main(engine_class=Engine, plants=None, algorithm: str = "EAGLE") -> None:
     import pagetape
 
     if GRAPH:
         sglang_graphs_on_cpu.install()
     cls, held = mtp.backend_class(
-        speculative_algorithm="EAGLE", speculative_eagle_topk=TOPK, max_running_requests=mtp.ROWS,
-        **graph_config())
+        speculative_algorithm=algorithm, speculative_eagle_topk=TOPK,
+        max_running_requests=mtp.ROWS, **graph_config())
     if BACKEND == "flashinfer":
         standins.keep_on_cpu()
     standins.install_absent("fastapi", "uvicorn", "setproctitle")  # A server, which is imported.
     session = pagetape.active()
     if GRAPH:
         sglang_graphs_on_cpu.compare_where_they_are()
-    engine = Engine(cls, session.sglang if session else None)
+    engine = engine_class(cls, session.sglang if session else None)
     if os.environ.get("PAGETAPE_PLANT"):
-        PLANTS[os.environ["PAGETAPE_PLANT"]](engine)
+        (plants or PLANTS)[os.environ["PAGETAPE_PLANT"]](engine)
     run(engine)
     del held
 
