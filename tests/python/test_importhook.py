@@ -2,6 +2,7 @@
 import gc
 import importlib
 import os
+import pickle
 import sys
 import tempfile
 import textwrap
@@ -201,6 +202,18 @@ class ImportHookTest(unittest.TestCase):
         wrap(Pool, "alloc", make)
         self.assertEqual(Pool().alloc(), "page")
         self.assertEqual(calls, [1])
+
+    def test_a_wrapped_function_pickles_by_the_name_it_had(self):
+        # Engines hand functions to their worker processes.
+        bare = textwrap.dedent
+        before = pickle.dumps(bare)
+        self.addCleanup(setattr, textwrap, "dedent", bare)
+        for shielded in (True, False):
+            textwrap.dedent = bare
+            wrap(textwrap, "dedent", lambda original: lambda text: original(text),
+                 shielded=shielded)
+            self.assertIsNot(textwrap.dedent, bare)
+            self.assertEqual(pickle.dumps(textwrap.dedent), before)
 
     def test_two_marks_wrap_once_each_whoever_is_outside(self):
         class Pool:

@@ -222,11 +222,9 @@ def wrap(owner, name: str, make: Callable, mark: str = "_pagetape", shielded: bo
     place = f"{getattr(owner, '__name__', owner)}.{name}"
     replacement = _shielded(place, original, make) if shielded and callable(original) \
         else make(original)
+    # Engines hand functions to their workers: one is pickled by the name it had.
+    functools.update_wrapper(replacement, original, updated=())
     setattr(replacement, mark, True)
-    replacement.__wrapped__ = original
-    for attribute in ("__name__", "__qualname__", "__module__"):  # It is pickled by these.
-        if hasattr(original, attribute):
-            setattr(replacement, attribute, getattr(original, attribute))
     setattr(owner, name, replacement)
 
 
