@@ -148,7 +148,6 @@ class ReplayTest(unittest.TestCase):
         self.replay(self.step)
         self.assertEqual((self.told, self.gaps), ([(["A", None], "read")], []))
 
-
     def test_a_draft_reads_the_pool_with_which_it_was_captured(self):
         """The target's, which is bound to it but while it is called; no more once the target itself
         has another."""

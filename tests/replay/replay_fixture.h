@@ -3,18 +3,17 @@
 #pragma once
 
 #include <gtest/gtest.h>
-#include <stdlib.h>
 
 #include <algorithm>
 #include <cctype>
 #include <filesystem>
-#include <fstream>
 #include <initializer_list>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "replay/state.h"
+#include "tests/traces/scratch_folder.h"
 #include "traces/source.h"
 #include "traces/text.h"
 #include "verify/dice.h"
@@ -98,23 +97,5 @@ inline std::vector<Event> events_of(const std::string& path, Names& names) {
   while (source != nullptr && source->next(event)) out.push_back(event);
   return out;
 }
-
-// A folder that goes away with its files.
-class ScratchFolder {
- public:
-  ScratchFolder() {
-    std::string name = (std::filesystem::temp_directory_path() / "pagetape.XXXXXX").string();
-    path_ = ::mkdtemp(name.data());
-  }
-  ~ScratchFolder() { std::filesystem::remove_all(path_); }
-  std::string file(const std::string& name) const { return (path_ / name).string(); }
-  std::string write(const std::string& name, const std::string& text) const {
-    std::ofstream(file(name), std::ios::binary) << text;
-    return file(name);
-  }
-
- private:
-  std::filesystem::path path_;
-};
 
 }  // namespace pagetape

@@ -483,7 +483,7 @@ class BadFile : public ::testing::Test {
     return file;
   }
 
-  TempFolder folder;
+  ScratchFolder folder;
   std::string path = folder.file("x");
   Names names;
   std::vector<Event> events;

@@ -164,7 +164,7 @@ TEST(EventView, IsGoodWhereItsEventIs) {
 
 TEST(EventView, IsWrittenAsItsEventIs) {
   for (const int level : {0, 3}) {
-    TempFolder folder;
+    ScratchFolder folder;
     Names names;
     Drawn drawn(names);
     WriterOptions options;

@@ -23,7 +23,7 @@ class FlippedBits : public testing::TestWithParam<std::size_t> {
     }
   }
 
-  TempFolder folder;
+  ScratchFolder folder;
   std::string path = folder.file("x");
   Names names;
 };
@@ -93,7 +93,7 @@ std::vector<Event> write_run(const std::string& path, Names& names) {
 }
 
 TEST(FlippedBitsOfARun, AreOfASegmentWithColumnsOfEveryForm) {
-  const TempFolder folder;
+  const ScratchFolder folder;
   Names names;
   const std::vector<Event> events = write_run(folder.file("x"), names);
   EXPECT_EQ(verify_trace(folder.file("x"), {}).exit_code(), 0);

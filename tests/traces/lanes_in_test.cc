@@ -119,7 +119,7 @@ TEST(LanesIn, SlotsOfLanesToldAgainCountAgain) {
 }
 
 TEST(LanesIn, AWriterBeginsASegmentBeforeTheirSlotsAreTooMany) {
-  TempFolder folder;
+  ScratchFolder folder;
   Names names;
   const std::vector<Event> events = stores_of_slots(2500, 4096, names);
   write_trace(folder.file("x"), events, names, segments_of(1 << 16, 0));

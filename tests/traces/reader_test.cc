@@ -45,7 +45,7 @@ Frame break_segment(const std::string& path, std::size_t nth) {
 
 class ReaderTest : public ::testing::Test {
  protected:
-  TempFolder folder;
+  ScratchFolder folder;
   std::string path = folder.file("x");
   Names names;
   Event event;

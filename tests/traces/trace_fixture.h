@@ -3,7 +3,6 @@
 #pragma once
 
 #include <gtest/gtest.h>
-#include <stdlib.h>
 
 #include <cstring>
 #include <filesystem>
@@ -13,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/traces/scratch_folder.h"
 #include "traces/frame.h"
 #include "traces/message.h"
 #include "traces/reader.h"
@@ -154,20 +154,6 @@ inline std::vector<Event> small_trace(Names& names) {
   }
   return events;
 }
-
-// A folder that goes away with its files.
-class TempFolder {
- public:
-  TempFolder() {
-    std::string name = (std::filesystem::temp_directory_path() / "pagetape.XXXXXX").string();
-    path_ = ::mkdtemp(name.data());
-  }
-  ~TempFolder() { std::filesystem::remove_all(path_); }
-  std::string file(const std::string& name) const { return (path_ / name).string(); }
-
- private:
-  std::filesystem::path path_;
-};
 
 using FileBytes = std::vector<unsigned char>;
 

@@ -19,7 +19,7 @@ std::unique_ptr<Writer> create(const std::string& path, const Names& names,
 }
 
 TEST(Writer, WhatItWroteIsReadBack) {
-  TempFolder folder;
+  ScratchFolder folder;
   Names names;
   const std::vector<Event> events = sample_events(names);
   for (const int level : {0, 1, 3, 19}) {
@@ -35,7 +35,7 @@ TEST(Writer, WhatItWroteIsReadBack) {
 }
 
 TEST(Writer, ATraceWithoutEventsIsWhole) {
-  TempFolder folder;
+  ScratchFolder folder;
   Names names;
   write_trace(folder.file("x"), {}, names, {});
   const ReadBack back = read_back(folder.file("x"), names);
@@ -82,7 +82,7 @@ Filled fill_a_disk(Writer& writer, const Event& event) {
 }
 
 TEST(Writer, ADiskThatFillsUpLeavesWhatWasWrittenWhole) {
-  TempFolder folder;
+  ScratchFolder folder;
   Names names;
   const Event event = parsed(R"({"ev":"note","text":"n"})", names);
   Status status;
@@ -107,7 +107,7 @@ std::string bytes_of(const std::string& path) {
 }
 
 TEST(Writer, WhatIsWrittenBehindIsTheSame) {
-  TempFolder folder;
+  ScratchFolder folder;
   Names names;
   const std::vector<Event> events = sample_events(names);
   for (const bool behind : {false, true}) {
@@ -140,7 +140,7 @@ TEST(Writer, WhatIsWrittenBehindIsTheSame) {
 }
 
 TEST(Writer, WhatFailsBehindIsToldOfByALaterCall) {
-  TempFolder folder;
+  ScratchFolder folder;
   Names names;
   const Event event = parsed(R"({"ev":"note","text":"n"})", names);
   WriterOptions options = segments_of(3, 0);
@@ -160,7 +160,7 @@ TEST(Writer, WhatFailsBehindIsToldOfByALaterCall) {
 }
 
 TEST(Writer, FlushHandsOverWhatWasAdded) {
-  TempFolder folder;
+  ScratchFolder folder;
   Names names;
   Status status;
   const auto writer = create(folder.file("x"), names, {}, status);
@@ -174,7 +174,7 @@ TEST(Writer, FlushHandsOverWhatWasAdded) {
 }
 
 TEST(Writer, ASegmentEndsAtSoManyBytes) {
-  TempFolder folder;
+  ScratchFolder folder;
   Names names;
   WriterOptions options;
   options.segment_bytes = 1000;
@@ -185,7 +185,7 @@ TEST(Writer, ASegmentEndsAtSoManyBytes) {
 }
 
 TEST(Writer, AnEventLargerThanASegmentIsRefusedAndTheRestGoesOn) {
-  TempFolder folder;
+  ScratchFolder folder;
   Names names;
   Status status;
   const auto writer = create(folder.file("x"), names, {}, status);
@@ -210,7 +210,7 @@ TEST(Writer, AnEventLargerThanASegmentIsRefusedAndTheRestGoesOn) {
 }
 
 TEST(Writer, ALargeEventThatStillFitsIsReadBack) {
-  TempFolder folder;
+  ScratchFolder folder;
   Names names;
   Event event;
   event.body = ev::Lens{names.intern("l"), Ints(7'000'000, std::int64_t{1} << 40), {}};
@@ -220,7 +220,7 @@ TEST(Writer, ALargeEventThatStillFitsIsReadBack) {
 }
 
 TEST(Writer, AnEventThatAReaderWouldRefuseIsRefused) {
-  TempFolder folder;
+  ScratchFolder folder;
   Names names;
   Status status;
   const auto writer = create(folder.file("x"), names, {}, status);
@@ -246,7 +246,7 @@ void expect_bytes(const std::string& line, const FileBytes& file) {
 }
 
 TEST(Writer, TheExampleOfTheFormatIsWhatIsWritten) {
-  TempFolder folder;
+  ScratchFolder folder;
   Names names;
   std::vector<Event> events;
   std::ifstream page("traces/FORMAT.md");
