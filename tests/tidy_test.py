@@ -14,7 +14,7 @@ import cpp_functions
 
 ROOT = os.environ["PAGETAPE_ROOT"]
 
-FOLDERS = {"traces", "replay", "verify", "capture", "gui", "tests", "bazel", ".ci"}
+FOLDERS = {"traces", "replay", "verify", "capture", "gui", "tests", "bazel", "docs", ".ci"}
 TOP_FILES = {
     "BUILD", "LICENSE", "README.md", "WORKSPACE", "demo", "pagetape.cc", "test",
     ".bazelignore", ".bazelrc", ".clang-format", ".clang-tidy", ".gitattributes", ".gitignore",

@@ -241,8 +241,8 @@ class Sqlite(Folder):
         found = database.execute("SELECT id, event, page FROM findings ORDER BY rowid").fetchall()
         self.assertEqual(found, wanted)
 
-    def test_the_query_of_the_readme_gives_what_is_shown_there(self):
-        with open(os.path.join(ROOT, "README.md"), encoding="utf-8") as f:
+    def test_the_query_of_the_docs_gives_what_is_shown_there(self):
+        with open(os.path.join(ROOT, "docs/export.md"), encoding="utf-8") as f:
             sql, shown = re.search(r"```sql\n(.*?)```\n\n```\n(.*?)```", f.read(),
                                    re.DOTALL).groups()
         rows = self.exported(DEFECT).execute(sql).fetchall()
