@@ -116,23 +116,25 @@ bool Drain::given_up(const RingReader::Item& item, bool to_the_end) {
   return true;
 }
 
-const char* Drain::copy(const RingReader::Item& item) {
+const char* Drain::copy(const RingReader::Item& item, std::vector<std::uint64_t>& to) {
   const std::size_t words = item.bytes / sizeof(std::uint64_t);
-  if (copy_.size() < words) copy_.resize(words);
+  if (to.size() < words) to.resize(words);
   if (words > 16) {
-    std::memcpy(copy_.data(), item.payload, item.bytes);
+    std::memcpy(to.data(), item.payload, item.bytes);
   } else {
     const auto* from = reinterpret_cast<const std::uint64_t*>(item.payload);
-    std::uint64_t* to = copy_.data();
-    for (std::size_t i = 0; i < words; ++i) to[i] = __atomic_load_n(from + i, __ATOMIC_RELAXED);
+    std::uint64_t* words_to = to.data();
+    for (std::size_t i = 0; i < words; ++i) {
+      words_to[i] = __atomic_load_n(from + i, __ATOMIC_RELAXED);
+    }
   }
-  return reinterpret_cast<const char*>(copy_.data());
+  return reinterpret_cast<const char*>(to.data());
 }
 
 // False where the record waits for a device.
 bool Drain::consume(const RingReader::Item& item, bool to_the_end) {
   // What is looked at is a copy, as others may write there still.
-  RecordBytes bytes(copy(item), item.bytes);
+  RecordBytes bytes(copy(item, copy_), item.bytes);
   Record& record = record_;
   if (!read_record(bytes, record)) {
     note_error(usage("a record that is none"), false);
@@ -161,7 +163,10 @@ void Drain::consume_event(Record& record, RecordBytes bytes, const RingReader::I
   }
   if (failed_) return bump(header.lost);
   if (record.kind == kKindOf<ev::LaunchDone> && !name_launch(record)) return;
-  if (decoder_.view(record, bytes, view_) && is_good(view_, *names_)) {
+  if (record.flag == kLanesEarlier && is_launch(record.kind)) {
+    find_lanes(static_cast<std::uint64_t>(record.ints[0]));
+  }
+  if (decoder_.view(record, bytes, view_, item.position) && is_good(view_, *names_)) {
     note_launch(view_.kind, item);
     return write(view_);
   }
@@ -170,6 +175,15 @@ void Drain::consume_event(Record& record, RecordBytes bytes, const RingReader::I
   }
   note_launch(event_.kind(), item);
   write();
+}
+
+// For a record that refers to the one there. Mostly they were read a moment ago.
+void Drain::find_lanes(std::uint64_t position) {
+  RingReader::Item item;
+  if (decoder_.known_lanes(position) != nullptr || !reader_.find(position, item)) return;
+  RecordBytes bytes(copy(item, lanes_copy_), item.bytes);
+  Record record;
+  if (read_record(bytes, record)) decoder_.learn_lanes(record, bytes, position);
 }
 
 void Drain::note_launch(std::size_t kind, const RingReader::Item& item) {
@@ -261,7 +275,7 @@ void Drain::write() {
 // After the item: memory that is not needed any more.
 void Drain::settle(const RingReader::Item& item, std::uint64_t before) {
   if (!options_.durable) {
-    if (reader_.position() - reader_.released() > reader_.data_bytes() / 8) {
+    if (reader_.position() - reader_.marked() > reader_.data_bytes() / 8) {
       release({item.end, writer_->written(), said_});
     }
     return;

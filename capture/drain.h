@@ -71,7 +71,8 @@ class Drain {
 
   bool take(bool to_the_end);
   bool given_up(const RingReader::Item& item, bool to_the_end);
-  const char* copy(const RingReader::Item& item);
+  static const char* copy(const RingReader::Item& item, std::vector<std::uint64_t>& to);
+  void find_lanes(std::uint64_t position);
   bool consume(const RingReader::Item& item, bool to_the_end);
   void consume_event(Record& record, RecordBytes bytes, const RingReader::Item& item);
   bool consume_compare(const Record& record, const RingReader::Item& item, bool to_the_end);
@@ -92,7 +93,7 @@ class Drain {
   Companion* companion_;
   const DrainOptions options_;
   RecordDecoder decoder_;
-  std::vector<std::uint64_t> copy_;
+  std::vector<std::uint64_t> copy_, lanes_copy_;
   Record record_;
   Event event_;
   EventView view_;

@@ -14,6 +14,7 @@
 #include <string>
 #include <string_view>
 
+#include "capture/lanes_memory.h"
 #include "capture/process.h"
 #include "capture/recorder_handle.h"
 
@@ -38,6 +39,10 @@ struct LastLaunch {
   std::uint64_t ticket = 0;
 };
 thread_local LastLaunch last_launch;
+thread_local pagetape::LanesMemory lately;
+
+// More are copied for less than they are looked for.
+constexpr std::size_t kMostReferred = 1u << 12;
 
 template <class Body>
 Record make(const ptape_recorder* recorder, const ptape_at* at) {
@@ -92,6 +97,26 @@ bool names_launch(std::string_view line) {
 // Callers of ABI 1.5 and before have no lanes by column.
 constexpr std::size_t kLeastLaunch = offsetof(ptape_launch, lanes);
 
+// A launch whose lanes this thread recorded just before, as those of another layer. False: it is to
+// be recorded with its lanes.
+[[gnu::always_inline]] inline bool refer(ptape_recorder* recorder, Record record,
+                                         const ptape_launch& launch, const ptape_lanes& lanes,
+                                         std::size_t head_bytes) {
+  const std::uint64_t earlier = lately.find(recorder->number, lanes);
+  if (earlier == pagetape::kNoPlace) return false;
+  record.flag = pagetape::kLanesEarlier;
+  record.n = static_cast<std::uint32_t>(lanes.n_lanes);
+  record.set_ints(static_cast<std::int64_t>(earlier));
+  std::uint64_t position;
+  if (!recorder->recorder->append_behind(
+          earlier, record, head_bytes, [&](char* to) { pagetape::write_launch_head(to, launch); },
+          position)) {
+    return false;
+  }
+  last_launch = {recorder, position + 1};
+  return true;
+}
+
 // The record is a copy of the caller's, and nobody has its address: so it stands in registers. From
 // memory it is gathered by wider loads than what stored it, which wait for the stores.
 [[gnu::always_inline]] inline int append_launch(ptape_recorder* recorder, Record record,
@@ -108,13 +133,23 @@ constexpr std::size_t kLeastLaunch = offsetof(ptape_launch, lanes);
       pagetape::write_rows(to, launch.rows, launch.n_rows, *rows);
     });
   }
-  const auto plan = lanes->size < sizeof(ptape_lanes) ? std::nullopt : pagetape::plan_lanes(*lanes);
-  if (!plan || !head) return argument_error("a launch with a null or too long array");
+  if (!head || lanes->size < sizeof(ptape_lanes)) {
+    return argument_error("a launch with a null or too long array, or lanes of another version");
+  }
+  const std::size_t n = lanes->n_lanes;
+  const bool referred = n >= pagetape::kLeastReferred && n <= kMostReferred;
+  if (referred && refer(recorder, record, launch, *lanes, *head)) return PTAPE_OK;
+  const auto plan = pagetape::plan_lanes(*lanes);
+  if (!plan) return argument_error("a launch with too many lanes");
   record.flag = plan->flag;
-  record.n = static_cast<std::uint32_t>(lanes->n_lanes);
-  return append_ticketed(recorder, record, *head + plan->bytes, [&](char* to) {
+  record.n = static_cast<std::uint32_t>(n);
+  const int error = append_ticketed(recorder, record, *head + plan->bytes, [&](char* to) {
     pagetape::write_lanes(pagetape::write_launch_head(to, launch), *lanes, plan->flag);
   });
+  if (referred && last_launch.ticket != 0) {
+    lately.keep(*lanes, last_launch.ticket - 1);
+  }
+  return error;
 }
 
 bool valid(const ptape_launch* launch) { return launch != nullptr && launch->size >= kLeastLaunch; }

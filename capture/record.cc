@@ -339,7 +339,7 @@ void RecordDecoder::decode_head(const Record& record, Event& event) {
 
 Status RecordDecoder::decode(const Record& record, RecordBytes payload, Event& event) {
   if (record.kind == kJsonRecord) return decode_json(record, payload, event);
-  if (!read_view(record, payload, view_) || !make_event(view_, event)) {
+  if (!read_view(record, payload, view_, kNoPlace) || !make_event(view_, event)) {
     decode_head(record, event);
     if (Status status = decode_body(record, payload, event); !status.ok()) return status;
   }
@@ -365,6 +365,7 @@ Status RecordDecoder::decode_body(const Record& record, RecordBytes& payload, Ev
     case kKindOf<ev::Attention>:
     case kKindOf<ev::Store>:
     case kKindOf<ev::GraphLaunch>:
+      if (record.flag == kLanesEarlier) return usage("a launch with lanes of no record before it");
       decode_launch(record, payload, event);
       return {};
     default:
@@ -415,11 +416,32 @@ void RecordDecoder::decode_launch(const Record& record, RecordBytes& payload, Ev
 
 // ---- views ----
 
-bool RecordDecoder::view(const Record& record, RecordBytes payload, EventView& view) {
-  return read_view(record, payload, view) && payload.ok();
+bool RecordDecoder::view(const Record& record, RecordBytes payload, EventView& view,
+                         std::uint64_t position) {
+  return read_view(record, payload, view, position) && payload.ok();
 }
 
-bool RecordDecoder::read_view(const Record& record, RecordBytes& payload, EventView& view) {
+const KnownLanes* RecordDecoder::known_lanes(std::uint64_t position) const {
+  const auto at = std::ranges::find(known_, position, &KnownLanes::position);
+  return at == known_.end() || position == kNoPlace ? nullptr : &*at;
+}
+
+void RecordDecoder::learn_lanes(const Record& record, RecordBytes payload, std::uint64_t position) {
+  const bool has = record.kind == kKindOf<ev::Attention> || record.kind == kKindOf<ev::Store>;
+  if (has) (void)read_view(record, payload, view_, position);
+}
+
+// Where those of a record are read to that stands there; nobody refers to one that stands nowhere.
+KnownLanes& RecordDecoder::room_for_lanes(std::uint64_t position) {
+  if (position == kNoPlace) return lanes_;
+  const auto same = std::ranges::find(known_, position, &KnownLanes::position);
+  KnownLanes& room = same != known_.end() ? *same : known_[next_known_++ % known_.size()];
+  room.position = position;
+  return room;
+}
+
+bool RecordDecoder::read_view(const Record& record, RecordBytes& payload, EventView& view,
+                              std::uint64_t position) {
   view.kind = record.kind;
   view.t = record.t;
   view.rank = record.rank >= 0 ? OptInt(record.rank) : OptInt();
@@ -437,12 +459,21 @@ bool RecordDecoder::read_view(const Record& record, RecordBytes& payload, EventV
     case kKindOf<ev::Store>:
       if (record.flag == kNoLanes) return false;
       view_launch(record, payload, view.launch);
-      view_lanes(payload, record.n, record.flag, view.lanes.emplace());
+      if (record.flag == kLanesEarlier) {
+        const KnownLanes* lanes = known_lanes(static_cast<std::uint64_t>(record.ints[0]));
+        if (lanes == nullptr || lanes->view.n != record.n) return false;
+        view.lanes = lanes->view;
+        return true;
+      }
+      if (record.n < kLeastReferred) position = kNoPlace;
+      read_lanes(payload, record, room_for_lanes(position));
+      view.lanes = room_for_lanes(position).view;
       return true;
     case kKindOf<ev::GraphLaunch>:
-      if (record.flag == kLanesByRow) return false;
+      if (record.flag == kLanesByRow || record.flag == kLanesEarlier) return false;
       if (record.flag != kNoLanes) {
-        view_lanes(payload, record.n, record.flag, view.lanes.emplace());
+        read_lanes(payload, record, lanes_);
+        view.lanes = lanes_.view;
       }
       return true;
     case kKindOf<ev::Kernel>:
@@ -466,7 +497,10 @@ void RecordDecoder::view_sizes(std::span<const std::uint32_t> sizes, EventView& 
   to.n = sizes_.size();
 }
 
-void RecordDecoder::view_lanes(RecordBytes& from, std::size_t n, unsigned flag, LanesView& to) {
+void RecordDecoder::read_lanes(RecordBytes& from, const Record& record, KnownLanes& lanes) {
+  const std::size_t n = record.n;
+  const unsigned flag = record.flag;
+  LanesView& to = lanes.view = {};
   // Lanes of which nothing is said take no room in the record; no segment holds more than so many.
   constexpr std::size_t kMostLanes = 1u << 18;
   if (n > kMostLanes) {
@@ -476,23 +510,21 @@ void RecordDecoder::view_lanes(RecordBytes& from, std::size_t n, unsigned flag, 
   if ((flag & kHasReqs) != 0) {
     const std::span<const ptape_name> reqs = list_of<ptape_name>(from, n);
     if (reqs.size() != n) return;
-    if (reqs_.size() < n) reqs_.resize(n);
-    std::ranges::transform(reqs, reqs_.begin(), [this](ptape_name id) { return name(id); });
-    to.req = reqs_.data();
+    if (lanes.reqs.size() < n) lanes.reqs.resize(n);
+    std::ranges::transform(reqs, lanes.reqs.begin(), [this](ptape_name id) { return name(id); });
+    to.req = lanes.reqs.data();
   }
-  if (cells_.size() < kIntegers * n) cells_.resize(kIntegers * n);
-  std::int64_t* cells = cells_.data();
+  if (lanes.cells.size() < kIntegers * n) lanes.cells.resize(kIntegers * n);
+  std::int64_t* cells = lanes.cells.data();
   std::size_t i = 0;
   for (const std::int64_t** column :
        {&to.len, &to.row, &to.q_len, &to.q_pos, &to.first, &to.size}) {
     const ColumnForm form = form_in(flag, i++);
     if (form == kNoColumn) continue;
-    if (form == kWide) {
-      *column = list_of<std::int64_t>(from, n).data();
-      continue;
-    }
     *column = cells;
-    if (form == kNarrow) {
+    if (form == kWide) {
+      cells = std::ranges::copy(list_of<std::int64_t>(from, n), cells).out;
+    } else if (form == kNarrow) {
       cells = std::ranges::copy(list_of<std::int32_t>(from, n), cells).out;
     } else if (const auto steady = list_of<std::uint64_t>(from, 2); !steady.empty()) {
       for (std::size_t k = 0; k < n; ++k) {

@@ -4,6 +4,7 @@
 // process or in another one, which trusts no length of theirs.
 #pragma once
 
+#include <array>
 #include <bit>
 #include <concepts>
 #include <cstddef>
@@ -142,6 +143,7 @@ struct LaunchPart {
   std::uint32_t n_dims, reserved;
 };
 
+inline constexpr std::uint64_t kNoPlace = UINT64_MAX;
 inline constexpr std::size_t kMostElements = std::size_t{1} << 26;  // Of one array of a caller's.
 
 // Rows are copied as they are, in one piece; where a row has arrays, these follow in the rows'
@@ -166,7 +168,14 @@ enum LanesForm : std::uint16_t {
   // As write_lanes does. Bit 2: there are requests. Then two bits, a ColumnForm, for each column of
   // integers, in the order of ptape_lanes. Bit 15: `n` stands for what `len` has.
   kLanesByColumn = 2,
+  // As in the record whose place in the ring is the first integer: a launch has mostly the lanes of
+  // one just before it, in another layer.
+  kLanesEarlier = 3,
 };
+// Fewer lanes than these are no longer than what would refer to them.
+inline constexpr std::size_t kLeastReferred = 16;
+// Of so many records a writer remembers the lanes (lanes_memory.h), and a reader has them at hand.
+inline constexpr std::size_t kLanesRemembered = 4;
 // What takes a launch's time is the memory that it writes to, which the reader's core has last had:
 // a column takes no more of it than it says.
 enum ColumnForm : std::uint16_t {
@@ -184,6 +193,14 @@ struct LanesPlan {
 std::optional<LanesPlan> plan_lanes(const ptape_lanes& lanes);
 // The bytes of the plan, which has that flag.
 void write_lanes(char* to, const ptape_lanes& lanes, std::uint16_t flag);
+
+// Lanes by column that stood in a record, as a reader has them.
+struct KnownLanes {
+  std::uint64_t position = kNoPlace;  // Of the record.
+  LanesView view;
+  std::vector<Name> reqs;
+  std::vector<std::int64_t> cells;
+};
 
 // The table's names of the caller's ids, which are given out densely from 1. Takes room for those
 // that were not forgotten, and for the others of their pages.
@@ -221,10 +238,15 @@ class RecordDecoder {
   bool forget_name(std::uint32_t id) { return ids_.forget(id); }
 
   Status decode(const Record& record, RecordBytes payload, Event& event);
-  // The same as a view, which holds as long as the record and its payload do, and until the next
-  // call. False
-  // where the record is none of a kind that has one, or is cut; the view is still to be checked.
-  bool view(const Record& record, RecordBytes payload, EventView& view);
+  // Those of the record at that place in the ring, where they were read not long ago; else null.
+  const KnownLanes* known_lanes(std::uint64_t position) const;
+  // Reads them from there, for the records to come that refer to them.
+  void learn_lanes(const Record& record, RecordBytes payload, std::uint64_t position);
+  // The same as a view of the record that stands there, which holds as long as the record and its
+  // payload do, and until the next call. False where the record is none of a kind that has one, or
+  // is cut, or refers to lanes that are not known; the view is still to be checked.
+  bool view(const Record& record, RecordBytes payload, EventView& view,
+            std::uint64_t position = kNoPlace);
   // The event's time, stream, rank and place, for a record whose body others make.
   void decode_head(const Record& record, Event& event);
   Name name(std::uint32_t id) const { return ids_[id]; }
@@ -235,9 +257,11 @@ class RecordDecoder {
   Status decode_body(const Record& record, RecordBytes& payload, Event& event);
   void decode_launch(const Record& record, RecordBytes& payload, Event& event);
   void read_rows(RecordBytes& from, std::size_t n, ev::Rows& rows);
-  bool read_view(const Record& record, RecordBytes& payload, EventView& view);
+  bool read_view(const Record& record, RecordBytes& payload, EventView& view,
+                 std::uint64_t position);
   void view_launch(const Record& record, RecordBytes& payload, LaunchFields& to);
-  void view_lanes(RecordBytes& from, std::size_t n, unsigned flag, LanesView& to);
+  KnownLanes& room_for_lanes(std::uint64_t position);
+  void read_lanes(RecordBytes& from, const Record& record, KnownLanes& to);
   void view_sizes(std::span<const std::uint32_t> sizes, EventView& to);
 
   Names& names_;
@@ -246,8 +270,10 @@ class RecordDecoder {
   EventView view_;
   ev::Rows rows_;
   // Lists of a view that stand otherwise in the record.
-  std::vector<Name> reqs_;
-  std::vector<std::int64_t> sizes_, cells_;
+  KnownLanes lanes_;  // To which nobody refers.
+  std::array<KnownLanes, kLanesRemembered> known_;
+  std::size_t next_known_ = 0;
+  std::vector<std::int64_t> sizes_;
 };
 
 }  // namespace pagetape

@@ -76,6 +76,21 @@ class Recorder {
   int append(Record& record) {
     return append(record, 0, [](char*) {});
   }
+  // The same of a record that refers to the one at `earlier`. False, and nothing is recorded, where
+  // that is too far back by now, or more is to be done than to claim.
+  template <class F>
+  [[gnu::always_inline]] bool append_behind(std::uint64_t earlier, Record& record,
+                                            std::size_t payload_bytes, F&& fill,
+                                            std::uint64_t& position) {
+    const std::size_t bytes = record_bytes(record, payload_bytes);
+    if (hindered(bytes)) return false;
+    const RingClaim claim = ring_.claim(bytes, earlier + ring_kept(ring_.data_bytes()));
+    if (claim.payload == nullptr) return false;
+    fill(write_record(claim.payload, record));
+    ring_.commit(claim);
+    position = claim.position;
+    return true;
+  }
   void stamp(Record& record, const ptape_at* at) const {
     record.rank = rank_;
     if (at != nullptr) {

@@ -84,14 +84,17 @@ Status check_ring(const void* memory, std::size_t bytes, std::uint32_t uid) {
       ring_bytes(size) != bytes) {
     return damaged("the ring's size is not that of its memory");
   }
-  if (header->key % 8 != 0 || header->current.load() > 1 ||
-      header->marks[header->current.load()].position % 8 != 0) {
+  const std::uint32_t current = header->current.load();
+  const std::uint64_t head = header->head.load();
+  const std::uint64_t mark = current > 1 ? 1 : header->marks[current].position;
+  if (header->key % 8 != 0 || mark % 8 != 0 || head % 8 != 0 || mark < head || mark - head > size) {
     return damaged("the ring's header makes no sense");
   }
   return {};
 }
 
-RingClaim RingWriter::claim_further_on(std::uint64_t position, std::size_t bytes) {
+RingClaim RingWriter::claim_further_on(std::uint64_t position, std::size_t bytes,
+                                       std::uint64_t last) {
   const std::size_t size = bytes + sizeof(std::uint64_t);
   while (true) {
     const std::uint64_t head = header_->head.load(std::memory_order_acquire);
@@ -99,7 +102,7 @@ RingClaim RingWriter::claim_further_on(std::uint64_t position, std::size_t bytes
     const std::size_t behind = data_bytes_ - (position & (data_bytes_ - 1));
     const bool pad = size > behind;
     // Where there is no room here, there is none further on.
-    if (position + size + (pad ? behind : 0) - head > data_bytes_) return {};
+    if (position + size + (pad ? behind : 0) - head > data_bytes_ || position > last) return {};
     std::uint64_t found = free_mark(position);
     const std::uint64_t mine =
         pad ? internal::ring_word(internal::kPadding, behind, 0)
@@ -117,7 +120,12 @@ RingClaim RingWriter::claim_further_on(std::uint64_t position, std::size_t bytes
 }
 
 RingReader::RingReader(void* memory)
-    : RingMemory(memory), position_(mark().position), released_(position_) {}
+    : RingMemory(memory),
+      kept_(ring_kept(data_bytes_)),
+      position_(mark().position),
+      marked_(position_),
+      released_(header_->head.load(std::memory_order_acquire)),
+      ends_end_(position_) {}
 
 RingMark RingReader::mark() const {
   const std::uint32_t current = header_->current.load(std::memory_order_acquire);
@@ -132,14 +140,9 @@ RingReader::Next RingReader::next(Item& item) {
     if (found == free_mark(position_)) return Next::kEmpty;
     // A whole ring not yet given back, whose first record stands here again.
     if (position_ - released_ >= data_bytes_) return Next::kEmpty;
+    if (!fits(position_, found)) return Next::kDamaged;
     const std::size_t bytes = internal::bytes_of_word(found);
-    const std::size_t behind = data_bytes_ - (position_ & (data_bytes_ - 1));
     const RingState state = internal::state_of(found);
-    if (state == internal::kFree || state > internal::kPadding || bytes < sizeof(found) ||
-        bytes > behind || position_ + bytes - released_ > data_bytes_ ||
-        (state == internal::kPadding && bytes != behind)) {
-      return Next::kDamaged;
-    }
     item.position = position_;
     item.end = position_ + bytes;
     item.payload = at(position_) + sizeof(found);
@@ -151,14 +154,42 @@ RingReader::Next RingReader::next(Item& item) {
   }
 }
 
+bool RingReader::fits(std::uint64_t position, std::uint64_t word) const {
+  const std::size_t bytes = internal::bytes_of_word(word);
+  const std::size_t behind = data_bytes_ - (position & (data_bytes_ - 1));
+  const RingState state = internal::state_of(word);
+  return state != internal::kFree && state <= internal::kPadding && bytes >= sizeof(word) &&
+         bytes <= behind && position + bytes - released_ <= data_bytes_ &&
+         (state != internal::kPadding || bytes == behind);
+}
+
+bool RingReader::find(std::uint64_t position, Item& item) const {
+  if (position % 8 != 0 || position < released_ || position >= position_) return false;
+  const std::uint64_t found =
+      __atomic_load_n(reinterpret_cast<const std::uint64_t*>(at(position)), __ATOMIC_ACQUIRE);
+  if (internal::state_of(found) != internal::kComplete || !fits(position, found)) return false;
+  item = {position, position + internal::bytes_of_word(found), at(position) + sizeof(found),
+          internal::bytes_of_word(found) - sizeof(found), 0};
+  return item.end <= position_;
+}
+
+void RingReader::note_end() {
+  ends_.push_back(position_);
+  ends_end_ = position_;
+}
+
 void RingReader::release(const RingMark& mark) {
-  const std::uint64_t position = mark.position;
-  if (position == released_) return;
+  if (mark.position == marked_) return;
+  marked_ = mark.position;
   const std::uint32_t other = 1 - (header_->current.load(std::memory_order_relaxed) & 1);
   header_->marks[other].events = mark.events;
   header_->marks[other].said = mark.said;
-  std::atomic_ref(header_->marks[other].position).store(position, std::memory_order_release);
+  std::atomic_ref(header_->marks[other].position).store(marked_, std::memory_order_release);
   header_->current.store(other, std::memory_order_release);
+  std::uint64_t position = kept_ > 0 ? released_ : marked_;
+  for (; !ends_.empty() && ends_.front() + kept_ <= marked_; ends_.pop_front()) {
+    position = ends_.front();
+  }
   const std::uint64_t ahead = data_bytes_, key = key_;  // Kept: what is stored may alias nothing.
   for (std::uint64_t p = released_; p < position;) {
     // As far as the memory goes on.

@@ -21,19 +21,23 @@
 //
 // What was claimed and never completed belongs to a call that never returned: nothing recorded
 // after it can depend on it.
+//
+// A record may refer to a complete one up to ring_kept() bytes before it, whose memory the reader
+// gives back only behind both: so whoever reads on where another reader died finds it, too.
 #pragma once
 
 #include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <string_view>
 
 #include "traces/status.h"
 
 namespace pagetape {
 
-inline constexpr std::uint32_t kRingVersion = 5;
+inline constexpr std::uint32_t kRingVersion = 6;
 inline constexpr std::size_t kRingBytesMin = 1u << 12, kRingBytesMax = std::size_t{1} << 32;
 
 // Where a reader stands that has put everything before into a file.
@@ -78,6 +82,11 @@ static_assert(sizeof(RingHeader) == 320 && std::atomic<std::uint64_t>::is_always
 // The data of a ring begins on a page of its own.
 inline constexpr std::size_t kRingHeaderPage = 4096;
 constexpr std::size_t ring_bytes(std::size_t data_bytes) { return kRingHeaderPage + data_bytes; }
+
+// How far back a record may refer. A small ring has no room for that.
+constexpr std::uint64_t ring_kept(std::uint64_t data_bytes) {
+  return data_bytes < (1u << 20) ? 0 : data_bytes / 8;
+}
 
 // Lays out an empty ring in `memory` of ring_bytes(data_bytes), which it touches all of: a writer
 // meets no page fault. `data_bytes` is a power of two.
@@ -131,7 +140,7 @@ class RingMemory {
     return std::atomic_ref(*reinterpret_cast<std::uint64_t*>(at(position)));
   }
   std::uint64_t free_mark(std::uint64_t position) const { return position ^ key_; }
-  // What is before the reader's mark is given back, or about to be.
+  // What is before the reader's mark was read: a writer has no business there.
   std::uint64_t given_back() const {
     RingMark& mark = header_->marks[header_->current.load(std::memory_order_acquire) & 1];
     return std::atomic_ref(mark.position).load(std::memory_order_acquire);
@@ -152,6 +161,7 @@ struct RingClaim {
 };
 
 inline constexpr std::size_t kLineBytes = 64, kPrefetchBytes = 2048;
+inline constexpr std::uint64_t kAnyPosition = ~std::uint64_t{0};
 
 // The writers' side: every function may be called from any thread.
 class RingWriter : public internal::RingMemory {
@@ -161,13 +171,13 @@ class RingWriter : public internal::RingMemory {
   // The largest payload that may be claimed.
   std::size_t most() const { return data_bytes_ / 2 - sizeof(std::uint64_t); }
 
-  // `bytes`: a multiple of 8, up to most().
-  [[gnu::always_inline]] RingClaim claim(std::size_t bytes) {
+  // `bytes`: a multiple of 8, up to most(). Nothing is claimed beyond the position `last`.
+  [[gnu::always_inline]] RingClaim claim(std::size_t bytes, std::uint64_t last = kAnyPosition) {
     const std::size_t size = bytes + sizeof(std::uint64_t);
     const std::uint64_t head = header_->head.load(std::memory_order_acquire);
     std::uint64_t position = std::max(header_->tail.load(std::memory_order_relaxed), head);
     const std::size_t behind = data_bytes_ - (position & (data_bytes_ - 1));
-    if (size <= behind && position + size - head <= data_bytes_) [[likely]] {
+    if (size <= behind && position + size - head <= data_bytes_ && position <= last) [[likely]] {
       std::uint64_t found = free_mark(position);
       const std::uint64_t mine =
           internal::ring_word(internal::kClaimed, size, internal::thread_id());
@@ -183,7 +193,7 @@ class RingWriter : public internal::RingMemory {
       }
       position = beyond(position, found);
     }
-    return claim_further_on(position, bytes);
+    return claim_further_on(position, bytes, last);
   }
 
   void commit(const RingClaim& claim) {
@@ -206,7 +216,7 @@ class RingWriter : public internal::RingMemory {
  private:
   // Where another thread was quicker, the memory ends, or there is no room. From `position` on:
   // what the quicker one left there says where to look next sooner than `tail` does.
-  RingClaim claim_further_on(std::uint64_t position, std::size_t bytes);
+  RingClaim claim_further_on(std::uint64_t position, std::size_t bytes, std::uint64_t last);
 
   // Writes `mine` where `found` stands; false, with what does, where it does not.
   bool take_word(std::uint64_t position, std::uint64_t& found, std::uint64_t mine) {
@@ -240,21 +250,35 @@ class RingReader : public internal::RingMemory {
   // The record at position(), past any padding. kBusy: it is claimed and not complete.
   Next next(Item& item);
   // Goes on behind the item.
-  void pass(const Item& item) { position_ = item.end; }
+  void pass(const Item& item) {
+    position_ = item.end;
+    if (kept_ > 0 && position_ - ends_end_ >= kept_ / 8) note_end();
+  }
+  // A complete record that was passed, if its memory is not yet given back.
+  bool find(std::uint64_t position, Item& item) const;
 
-  // Everything before the mark is in the file: gives the memory back.
+  // Everything before the mark is in the file: gives the memory back, but for what records behind
+  // it may refer to.
   void release(const RingMark& mark);
 
   std::uint64_t position() const { return position_; }
-  std::uint64_t released() const { return released_; }
   RingMark mark() const;
-  // Bytes that writers cannot use, whether read or not.
+  // Bytes behind the mark, whether read or not.
   std::uint64_t held() const {
-    return std::max(header_->tail.load(std::memory_order_relaxed), position_) - released_;
+    return std::max(header_->tail.load(std::memory_order_relaxed), position_) - marked_;
   }
+  std::uint64_t marked() const { return marked_; }
 
  private:
-  std::uint64_t position_, released_;
+  void note_end();
+  // Whether a record can stand there that begins with this word.
+  bool fits(std::uint64_t position, std::uint64_t word) const;
+
+  const std::uint64_t kept_;
+  std::uint64_t position_, marked_, released_;
+  // Ends of records, some way apart: as far as memory can be given back.
+  std::deque<std::uint64_t> ends_;
+  std::uint64_t ends_end_;
 };
 
 }  // namespace pagetape

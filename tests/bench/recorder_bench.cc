@@ -200,20 +200,30 @@ void graph_launch_lanes(benchmark::State& state) {
          [&](ptape_recorder* to) { return ptape_graph_launch_lanes(to, nullptr, graph, &lanes); });
 }
 
-// A launch of one layer with what it is given, as an adapter has it: its lanes by column.
+// A launch of one layer with what it is given, as an adapter has it: its lanes by column. Of so
+// many launches in a row the lanes are the same, then each is a token longer, as in a step of so
+// many layers; by 1 each launch has lanes that none before it had.
 void attention(benchmark::State& state) {
   ptape_recorder* recorder = open_recorder();
   const auto n = static_cast<std::size_t>(state.range(0));
+  const auto layers = static_cast<std::size_t>(state.range(1));
   const std::vector<ptape_name> req = requests(recorder, n);
-  std::vector<std::int64_t> row(n), len(n);
+  std::vector<std::int64_t> row(n);
   std::iota(row.begin(), row.end(), 0);
-  for (std::size_t i = 0; i < n; ++i) len[i] = 100 + static_cast<std::int64_t>(i * i * 37 % 9000);
+  // Of some steps, so that a step costs the bench no more than a pointer.
+  constexpr std::size_t kSteps = 4 * kLanesRemembered;
+  std::vector<std::vector<std::int64_t>> lens(kSteps, std::vector<std::int64_t>(n));
+  for (std::size_t step = 0; step < kSteps; ++step) {
+    for (std::size_t i = 0; i < n; ++i) {
+      lens[step][i] = static_cast<std::int64_t>(100 + step + i * i * 37 % 9000);
+    }
+  }
   ptape_lanes lanes{};
   lanes.size = sizeof(lanes);
   lanes.n_lanes = n;
   lanes.req = req.data();
   lanes.row = row.data();
-  lanes.len = lanes.n = len.data();
+  lanes.len = lanes.n = lens[0].data();
   const std::int32_t layer = 3;
   ptape_launch launch{};
   ptape_launch_init(&launch);
@@ -224,8 +234,15 @@ void attention(benchmark::State& state) {
   launch.n_layers = 1;
   launch.lanes = &lanes;
   const std::size_t columns = plan_lanes(lanes).value().bytes;
+  std::size_t step = 0, layer_of_step = 0;
   record(state, recorder, {0, 0, launch_head_bytes(launch).value() + columns},
-         [&](ptape_recorder* to) { return ptape_attention(to, nullptr, &launch); });
+         [&](ptape_recorder* to) {
+           if (++layer_of_step >= layers) {
+             layer_of_step = 0;
+             lanes.len = lanes.n = lens[++step % kSteps].data();
+           }
+           return ptape_attention(to, nullptr, &launch);
+         });
 }
 
 // The ring alone: so many threads claim, fill and commit 56 bytes each time.
@@ -296,7 +313,7 @@ BENCHMARK(alloc_more)->Arg(16)->Iterations(10'000'000);
 BENCHMARK(table)->Arg(64)->Arg(512);
 BENCHMARK(lens)->Arg(64);
 BENCHMARK(graph_launch)->Arg(1)->Arg(8)->Arg(64);
-BENCHMARK(attention)->Arg(1)->Arg(8)->Arg(64);
+BENCHMARK(attention)->ArgsProduct({{1, 8, 64}, {1, 42}});
 BENCHMARK(graph_launch_lanes)->Arg(1)->Arg(8)->Arg(64);
 
 }  // namespace

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -195,6 +196,145 @@ TEST_F(DrainTest, ACompletionOfALaunchBeforeTheMarkIsOneOfThoseThatTheTraceHas) 
   ASSERT_TRUE(drained->close().ok());
   EXPECT_THAT(trace(), ElementsAre(R"({"ev": "step", "step": 1, "batch": 0})"));
   EXPECT_EQ(drained->header().malformed, 0u);
+}
+
+// Launches of three layers with the same lanes, which the first one's record holds.
+class LanesOnce : public DrainTest {
+ protected:
+  LanesOnce() {
+    len_.resize(kLanes);
+    row_.resize(kLanes);
+    std::iota(row_.begin(), row_.end(), 0);
+    lanes_.size = sizeof(lanes_);
+    lanes_.n_lanes = kLanes;
+    lanes_.len = len_.data();
+    lanes_.row = row_.data();
+    launch_.size = sizeof(launch_);
+    launch_.bound_pages = launch_.bound_ptr = launch_.window = launch_.page_size =
+        launch_.table_rows = launch_.table_cols = PTAPE_ABSENT;
+    launch_.backend = launch_.table = 1;
+    launch_.layers = &layer_;
+    launch_.n_layers = 1;
+  }
+  // Of lengths that begin with `first`; those of the launch at `earlier` where it is none of them.
+  std::uint64_t launch(std::int32_t layer, std::int64_t first, std::uint64_t earlier = kNoPlace) {
+    layer_ = layer;
+    for (std::size_t i = 0; i < kLanes; ++i) len_[i] = first + static_cast<std::int64_t>(i * i);
+    Record record;
+    record.kind = kKindOf<ev::Attention>;
+    record.n = kLanes;
+    const LanesPlan plan = plan_lanes(lanes_).value();
+    record.flag = plan.flag;
+    std::size_t bytes = launch_head_bytes(launch_).value();
+    if (earlier != kNoPlace) {
+      record.flag = kLanesEarlier;
+      record.set_ints(static_cast<std::int64_t>(earlier));
+    } else {
+      bytes += plan.bytes;
+    }
+    const RingClaim claim = writer_.claim(record_bytes(record, bytes));
+    char* to = write_launch_head(write_record(claim.payload, record), launch_);
+    if (earlier == kNoPlace) write_lanes(to, lanes_, plan.flag);
+    writer_.commit(claim);
+    return claim.position;
+  }
+  // A line of the trace: its layer, the first lane's length and how many lanes there are.
+  static std::string brief(const std::string& line) {
+    const auto number = [&](std::string_view name) {
+      const std::size_t at = line.find(name);
+      return at == line.npos ? "none" : std::to_string(std::stoi(line.substr(at + name.size())));
+    };
+    std::size_t n = 0;
+    for (std::size_t at = 0; (at = line.find("\"len\"", at)) != line.npos; ++at) ++n;
+    return number("\"layer\": ") + "/" + number("\"len\": ") + "/" + std::to_string(n);
+  }
+  std::vector<std::string> briefs() const {
+    std::vector<std::string> all;
+    for (const std::string& line : trace()) all.push_back(brief(line));
+    return all;
+  }
+
+  static constexpr std::size_t kLanes = 17;
+  std::vector<std::int64_t> len_, row_;
+  std::int32_t layer_ = 0;
+  ptape_lanes lanes_{};
+  ptape_launch launch_{};
+};
+
+TEST_F(LanesOnce, OneWithoutSuchARecordIsCountedAndLeftOut) {
+  const auto drained = drain();
+  name(1, "b");
+  const std::uint64_t first = launch(1, 10);
+  launch(2, 10, first + 8);
+  launch(3, 10, writer_.header().tail + (1 << 20));
+  step(1, 0);
+  launch(4, 10, writer_.header().tail);  // Itself.
+  launch(5, 10, first);
+  while (drained->serve()) {
+  }
+  ASSERT_TRUE(drained->close().ok());
+  EXPECT_EQ(drained->header().malformed, 3u);
+  EXPECT_THAT(drained->error(), HasSubstr("lanes of no record before it"));
+  EXPECT_THAT(briefs(), ElementsAre("1/10/17", "none/none/0", "5/10/17"));
+}
+
+// The file has the record that holds the lanes, the ring the launches that refer to it.
+class LanesOfALargeRing : public LanesOnce {
+ protected:
+  LanesOfALargeRing() {
+    memory_.assign(ring_bytes(kLarge) / 64, {});
+    format_ring(memory_.data(), kLarge, -1);
+    writer_ = RingWriter(memory_.data());
+  }
+  static constexpr std::size_t kLarge = 1 << 20;
+};
+
+TEST_F(LanesOfALargeRing, ALaunchHasTheLanesOfTheRecordThatItRefersTo) {
+  const auto drained = drain();
+  name(1, "b");
+  // More of them than are remembered, so that some are looked up in the ring.
+  std::vector<std::uint64_t> first;
+  for (int i = 0; i < 6; ++i) first.push_back(launch(1, 10 * i));
+  for (int i = 0; i < 6; ++i) launch(2, 7, first[static_cast<std::size_t>(i)]);
+  launch(3, 7, first[0]);
+  while (drained->serve()) {
+  }
+  ASSERT_TRUE(drained->close().ok());
+  EXPECT_EQ(drained->error(), "");
+  EXPECT_THAT(briefs(),
+              ElementsAre("1/0/17", "1/10/17", "1/20/17", "1/30/17", "1/40/17", "1/50/17", "2/0/17",
+                          "2/10/17", "2/20/17", "2/30/17", "2/40/17", "2/50/17", "3/0/17"));
+}
+
+TEST_F(LanesOfALargeRing, WhoReadsOnBehindADeadReaderHasThem) {
+  std::vector<std::uint64_t> first;
+  auto drained = drain(true);
+  name(1, "b");
+  const auto send = [&](int round) {
+    first.push_back(launch(1, round));
+    launch(2, round, first.back());
+    drained->serve();
+  };
+  int round = 0;
+  while (writer_.header().tail < 3 * kLarge) send(round++);
+  drained->flush();
+  const std::uint64_t last = first.back();
+  for (int layer = 3; layer < 9; ++layer) launch(layer, 0, last);
+  // The farthest that it may refer to.
+  const std::uint64_t farthest =
+      *std::ranges::lower_bound(first, writer_.header().tail.load() - ring_kept(kLarge));
+  launch(9, 0, farthest);
+  drained.reset();  // As one that died.
+
+  const auto after = drain();
+  after->resume({"b"}, 0);
+  ASSERT_TRUE(after->close().ok());
+  EXPECT_EQ(after->error(), "");
+  const std::vector<std::string> got = briefs();
+  ASSERT_EQ(got.size(), 7u);
+  EXPECT_EQ(got[0], "3/" + std::to_string(round - 1) + "/17");
+  const auto index = std::ranges::find(first, farthest) - first.begin();
+  EXPECT_EQ(got[6], "9/" + std::to_string(index) + "/17");
 }
 
 TEST_F(DrainTest, ADamagedRingEndsTheTraceWhereItIs) {

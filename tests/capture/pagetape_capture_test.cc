@@ -413,6 +413,73 @@ TEST_F(Capture, LanesByColumnEqualThoseByRowWhateverTheyHold) {
   for (std::size_t i = 0; i < got.size(); i += 2) EXPECT_EQ(got[i], got[i + 1]) << i;
 }
 
+// Whether their lanes were recorded before or not: those by row stand in each record.
+TEST_F(Capture, LaunchesWithLanesOfOnesBeforeThemEqualThoseByRow) {
+  std::mt19937 random(3);
+  struct Batch {
+    std::vector<ptape_name> req;
+    std::vector<std::int64_t> row, len, first;
+    ptape_lanes lanes{};
+    std::vector<ptape_row> rows;
+  };
+  std::vector<Batch> batches(7);
+  for (Batch& batch : batches) {
+    const std::size_t n = 15 + random() % 60;
+    batch.lanes.size = sizeof(batch.lanes);
+    batch.lanes.n_lanes = n;
+    for (std::size_t i = 0; i < n; ++i) {
+      batch.req.push_back(name(("r" + std::to_string(random() % 99)).c_str()));
+      batch.len.push_back(static_cast<std::int64_t>(random() % 5000));
+      batch.row.push_back(static_cast<std::int64_t>(i));
+      batch.first.push_back(static_cast<std::int64_t>(random() % 3));
+    }
+  }
+  std::size_t n_launches = 0;
+  for (int round = 0; round < 400; ++round, ++n_launches) {
+    Batch& batch = batches[random() % batches.size()];
+    const std::size_t n = batch.req.size();
+    if (random() % 8 == 0) batch.len[random() % n] += 1;
+    if (random() % 16 == 0) batch.req[random() % n] = name("new");
+    const bool store = random() % 2 == 0;
+    batch.lanes.row = batch.row.data();
+    batch.lanes.req = random() % 8 != 0 ? batch.req.data() : nullptr;
+    batch.lanes.len = random() % 8 != 0 ? batch.len.data() : nullptr;
+    batch.lanes.first = random() % 8 != 0 ? batch.first.data() : nullptr;
+    // One array for both, another one, or none.
+    const std::vector<std::int64_t> copy = batch.len;
+    const std::int64_t* sizes[] = {batch.lanes.len, copy.data(), nullptr};
+    batch.lanes.n = sizes[store ? 1 : random() % 3];
+    batch.rows.assign(n, {});
+    for (std::size_t i = 0; i < n; ++i) {
+      ptape_row_init(&batch.rows[i]);
+      batch.rows[i].row = batch.row[i];
+      if (batch.lanes.req != nullptr) batch.rows[i].req = batch.lanes.req[i];
+      if (batch.lanes.len != nullptr) batch.rows[i].len = batch.lanes.len[i];
+      if (batch.lanes.first != nullptr) batch.rows[i].first = batch.lanes.first[i];
+      if (batch.lanes.n != nullptr) batch.rows[i].n = batch.lanes.n[i];
+    }
+    const auto layer = static_cast<std::int32_t>(random() % 42);
+    ptape_launch launch{};
+    ptape_launch_init(&launch);
+    launch.size = sizeof(launch);
+    launch.backend = launch.table = launch.lens = launch.slots = name("b");
+    launch.layers = &layer;
+    launch.n_layers = 1;
+    const auto record = store ? ptape_store : ptape_attention;
+    launch.lanes = &batch.lanes;
+    const ptape_ticket before = ptape_last_launch(recorder_);
+    ASSERT_EQ(record(recorder_, nullptr, &launch), PTAPE_OK);
+    EXPECT_GT(ptape_last_launch(recorder_), before);
+    launch.lanes = nullptr;
+    launch.rows = batch.rows.data();
+    launch.n_rows = n;
+    ASSERT_EQ(record(recorder_, nullptr, &launch), PTAPE_OK);
+  }
+  const std::vector<std::string> got = written();
+  ASSERT_EQ(got.size(), 2 * n_launches);
+  for (std::size_t i = 0; i < got.size(); i += 2) EXPECT_EQ(got[i], got[i + 1]) << i;
+}
+
 TEST_F(Capture, AMalformedEventIsCountedNamedAndLeftOut) {
   const std::string line = R"({"ev": "step"})";
   EXPECT_EQ(ptape_json(recorder_, line.data(), line.size()), PTAPE_OK);

@@ -173,6 +173,84 @@ TEST(Ring, ATailThatIsSetBackByRoundsLosesNothing) {
   }
 }
 
+// A record may refer to one so far before it: whoever reads either, or reads on behind one who
+// died, finds that.
+TEST(Ring, WhatARecordMayReferToIsThereAsLongAsTheRecordIs) {
+  constexpr std::size_t kBytes = 1 << 20;
+  TestRing ring(kBytes);
+  RingWriter writer(ring.memory.at());
+  RingReader reader(ring.memory.at());
+  std::mt19937 random(7);
+  std::vector<std::uint64_t> written;  // Positions; the record holds its index.
+  std::uint64_t read = 0;
+  for (int round = 0; round < 3'000; ++round) {
+    for (std::uint64_t n = random() % 100; n > 0; --n) {
+      const RingClaim claim = writer.claim(8 * (1 + random() % 60));
+      if (claim.payload == nullptr) break;
+      const std::uint64_t index = written.size();
+      std::memcpy(claim.payload, &index, 8);
+      writer.commit(claim);
+      written.push_back(claim.position);
+    }
+    RingReader::Item item;
+    for (std::uint64_t n = random() % 120; n > 0; --n) {
+      if (reader.next(item) != RingReader::Next::kRecord) break;
+      reader.pass(item);
+      ++read;
+    }
+    if (random() % 3 == 0) reader.release({reader.position(), read});
+    // Of what stands behind the mark, to the farthest that it may refer to.
+    RingReader after(ring.memory.at());
+    const auto first = std::ranges::lower_bound(written, after.position());
+    if (first == written.end()) continue;
+    for (const RingReader* one : {&reader, &after}) {
+      const std::uint64_t from = *first - std::min(*first, ring_kept(kBytes));
+      const auto earlier = std::ranges::lower_bound(written, from);
+      if (*earlier >= one->position()) continue;
+      ASSERT_TRUE(one->find(*earlier, item)) << round;
+      ASSERT_EQ(words_of(item)[0], static_cast<std::uint64_t>(earlier - written.begin()));
+      ASSERT_EQ(item.position, *earlier);
+    }
+  }
+  EXPECT_GT(written.back(), 20 * kBytes);
+  // Seven eighths of the memory are the writers', but for what lies between two ends.
+  reader.release({reader.position(), read});
+  while (writer.claim(8 * 60).payload != nullptr) {
+  }
+  EXPECT_GT(reader.held(), kBytes / 2);
+}
+
+TEST(Ring, NothingIsClaimedBeyondWhereItWouldRefer) {
+  TestRing ring(1 << 12);
+  RingWriter writer(ring.memory.at());
+  RingReader reader(ring.memory.at());
+  ASSERT_TRUE(write(writer, Words(3, 1)));
+  EXPECT_EQ(writer.claim(8, 31).payload, nullptr);
+  writer.header().tail = 0;  // Found behind another's record.
+  EXPECT_EQ(writer.claim(8, 31).payload, nullptr);
+  const RingClaim claim = writer.claim(8, 32);
+  ASSERT_NE(claim.payload, nullptr);
+  EXPECT_EQ(claim.position, 32u);
+  EXPECT_EQ(read_all(reader).size(), 1u);
+}
+
+TEST(Ring, OnlyACompleteRecordThatWasPassedIsFound) {
+  TestRing ring(1 << 20);
+  RingWriter writer(ring.memory.at());
+  RingReader reader(ring.memory.at());
+  ASSERT_TRUE(write(writer, Words(3, 1)));
+  (void)writer.claim(8);
+  ASSERT_TRUE(write(writer, Words(3, 2)));
+  RingReader::Item item;
+  EXPECT_FALSE(reader.find(0, item));
+  EXPECT_EQ(read_all(reader).size(), 2u);
+  EXPECT_TRUE(reader.find(0, item));
+  EXPECT_TRUE(reader.find(48, item));
+  for (const std::uint64_t position : {4, 8, 32, 80, 1 << 20}) {
+    EXPECT_FALSE(reader.find(position, item)) << position;
+  }
+}
+
 // As one that was killed after its mark and before all that was given back.
 TEST(Ring, AReaderThatDiedWhileGivingBackKeepsNobodyWaiting) {
   TestRing ring(1 << 12);
@@ -377,6 +455,13 @@ TEST(Ring, AHeaderThatIsNotOneIsRefused) {
   EXPECT_NE(refusal(), "");
   header->data_bytes = 1 << 12;
   header->marks[0].position = 3;
+  EXPECT_NE(refusal(), "");
+  header->marks[0].position = 8;
+  EXPECT_EQ(refusal(), "");
+  header->head = 16;  // Given back before it was read.
+  EXPECT_NE(refusal(), "");
+  header->head = 0;
+  header->marks[0].position = (1 << 12) + 8;
   EXPECT_NE(refusal(), "");
   header->marks[0].position = 0;
   header->magic[0] = 'x';
