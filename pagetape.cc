@@ -124,7 +124,9 @@ std::vector<RuleNeed> rule_needs() {
 int main(int argc, char** argv) {
   CLI::App app{
       "pagetape: a trace-replay debugger and verifier for the paged KV caches of LLM engines.\n"
-      "Exit codes: 0 clean, 1 findings, 2 wrong usage or unreadable, 3 damaged trace.",
+      "Exit codes: 0 clean, 1 findings, 2 wrong usage or unreadable, 3 damaged trace; of replay 4: "
+      "its "
+      "kernels and the rules differ.",
       "pagetape"};
   app.require_subcommand(1);
   int exit_code = 0;

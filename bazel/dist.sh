@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# dist.sh OUT.tar.gz FILE…: the files side by side in pagetape/, Python's below python/, and the
-# libraries that libpagetape_capture.so is linked with, other than the C and C++ run time. The same
-# inputs give the same archive.
+# dist.sh OUT.tar.gz FILE…: the files side by side in pagetape/, Python's below python/, pages below
+# docs/, and the libraries that libpagetape_capture.so is linked with, other than the C and C++ run
+# time. The same inputs give the same archive.
 set -euo pipefail
 out=$1
 shift
@@ -12,6 +12,7 @@ mkdir "$folder/pagetape"
 for file in "$@"; do
   case $file in
     */capture/python/* | capture/python/*) to=python/${file##*capture/python/} ;;
+    docs/*) to=$file ;;
     *) to=${file##*/} ;;
   esac
   install -D -m 0644 "$file" "$folder/pagetape/$to"

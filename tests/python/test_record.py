@@ -371,6 +371,14 @@ class Python(Recording):
     def command(self, *command, options=()):
         return [self.pagetape, *super().command(*command, options=options)[1:]]
 
+    def test_its_pages_are_there_under_the_names_that_they_call_each_other(self):
+        folder = os.path.dirname(self.pagetape)
+        with open(os.path.join(folder, "README.md"), encoding="utf-8") as file:
+            pages = set(re.findall(r"\]\((docs/[a-z]+\.md)", file.read()))
+        self.assertGreater(len(pages), 3)
+        self.assertEqual(sorted(pages), sorted(
+            "docs/" + name for name in os.listdir(os.path.join(folder, "docs"))))
+
     def test_ranks_are_recorded_with_nothing_changed_in_them(self):
         done = self.record("python3", self.script)
         self.assertEqual(done.returncode, 0, done.stderr)
