@@ -74,12 +74,12 @@ class Waiting(NamedTuple):
     """Pages whose owners are looked up when their rows are written."""
 
     owners: "Owners"
-    pages: Any
+    pages: Any  # Their places there.
     full: Any  # Those of the full pool, which stand in the rows.
     columns: Any
     heads: Heads
     stream: Any
-    names: Any = None  # Of the requests that they are for; None: these are looked up.
+    named: Any = None  # [names of the requests that they are for, columns]; None: looked up.
 
 
 class Named(NamedTuple):
@@ -141,7 +141,7 @@ class Owners:
         """Whether there is room for all that is told of it."""
         return self.table is not None and self._names is not None
 
-    def _places(self, pages):
+    def places(self, pages):
         """What is no page has the last place, which is that of -1, too: an index that is none would
         end the GPU's context."""
         return pages.clamp(-1, self._pages)
@@ -149,9 +149,9 @@ class Owners:
     def tell(self) -> None:
         self._recorder.compare(self.table, stream_of(self._cells))
 
-    def taken(self, pages, names, columns) -> None:
-        torch = sys.modules["torch"]
-        self._cells[:, self._places(pages)] = torch.stack((names, columns))
+    def taken(self, pages, named) -> None:
+        """places() of pages; `named`: the names of who holds them, then their columns."""
+        self._cells[:, pages] = named
         self.tell()
 
     def named(self, request: str, first: int, pages) -> None:
@@ -168,10 +168,10 @@ class Owners:
         self._recorder.moved(self.table, holder, CACHE, False)
 
     def leave(self, pages) -> None:
-        self._leaving[self._places(pages)] = self._yes
+        self._leaving[self.places(pages)] = self._yes
 
     def freed(self, pages) -> None:
-        places = self._places(pages)
+        places = self.places(pages)
         holders = self._cells[0]
         now, then = holders[places], FREE - self._leaving[places]
         holders[places] = then.masked_fill(now == then, FREE_AGAIN)
@@ -180,7 +180,7 @@ class Owners:
 
     def all_free(self, pages) -> None:
         """What stands in the free list is free."""
-        places = self._places(pages)
+        places = self.places(pages)
         now = self._cells[0, places]
         self._cells[0, places] = now.clamp(max=FREE).where(now > 0, now)
         self.tell()
@@ -194,7 +194,8 @@ class Owners:
         _, _, nobody = made.on(self._cells.device, rows)
         if names is None:
             names = self._cells.new_zeros(waiting.pages.numel())
-        self.taken(waiting.pages, names.masked_fill(names == 0, nobody), waiting.columns)
+        names = names.masked_fill(names == 0, nobody)
+        self.taken(waiting.pages, sys.modules["torch"].stack((names, waiting.columns)))
 
     def _found(self, cells, rows: dict, made: Rows, waiting: Waiting, page_size: int):
         """The name of the request in whose row each page stands at its column, or 0."""
@@ -213,7 +214,7 @@ class Owners:
         places = places.long().masked_fill((places < 0) | (places > self._pages), self._pages)
         each = names[:, None].expand(cells.shape).flatten()
         holder.scatter_(0, places, each.masked_fill(cells.flatten() == 0, 0))
-        return holder[self._places(waiting.full)]
+        return holder[self.places(waiting.full)]
 
 
 class MapPages:

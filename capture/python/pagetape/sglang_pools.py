@@ -80,6 +80,7 @@ class Pools:
         self._named_there: List[Named] = []
         self._stream_there = None  # of the last call that was given pages there
         self._rows_there = Rows(recorder)
+        self._placed: tuple = (None, None)  # What was copied there last: lists, and the tensor.
         self.freeing = 0  # depth of SWATokenToKVPoolAllocator's freeing methods
         self.page_size = 0
 
@@ -233,12 +234,23 @@ class Pools:
         if not heads.at or not out.numel():
             return
         known = [] if self.lanes is None else [self._names_of(self.lanes, heads)]
-        at, columns, *names = to_device([heads.at, heads.columns, *known], out.device)
-        pages = out[at.clamp(max=out.numel() - 1)]  # Lengths are the host's, and may be wrong.
+        made = self._on_device([heads.at, *known, heads.columns], out.device)
+        pages, owners = out, self.owners[id(allocator)]
+        if len(heads.at) != out.numel() or self.page_size > 1:  # Else each slot is a page.
+            # Lengths are the host's, and may be wrong.
+            pages = out[made[0].clamp(max=out.numel() - 1)]
         if self.page_size > 1:
             pages = pages.div(self.page_size, rounding_mode="floor")
-        self.waiting_there.append(WaitingThere(self.owners[id(allocator)], pages, pages, columns,
-                                               heads, self._stream_there, *names))
+        pages = owners.places(pages)  # No longer the engine's own tensor.
+        self.waiting_there.append(WaitingThere(owners, pages, pages, made[-1], heads,
+                                               self._stream_there, made[1:] if known else None))
+
+    def _on_device(self, lists: List[List[int]], device):
+        """Once for both pools of a pair, which are asked for pages in the same places."""
+        key = lists, device, self._stream_there
+        if self._placed[0] != key:
+            self._placed = key, to_device(lists, device)
+        return self._placed[1]
 
     def _names_of(self, lanes: Lanes, heads) -> List[int]:
         native = self.recorder.native()
@@ -254,8 +266,11 @@ class Pools:
         for index, one in enumerate(self.waiting_there[begin_there:], begin_there):
             if one.owners.pool != full.pool:
                 columns = [column + by for column in one.heads.columns]
+                moved, named = one.columns + by, one.named
+                if named is not None:
+                    named = sys.modules["torch"].stack((named[0], moved))
                 self.waiting_there[index] = one._replace(
-                    columns=one.columns + by, heads=one.heads._replace(columns=columns))
+                    columns=moved, named=named, heads=one.heads._replace(columns=columns))
 
     def pair_there(self, begin: int, allocator) -> None:
         """Of what waits from there on: the SWA pages stand at the columns of the full ones."""
@@ -280,8 +295,8 @@ class Pools:
         waiting, self.waiting_there = self.waiting_there, []
         for one in waiting:
             with torch.cuda.stream(one.stream):
-                if one.names is not None:
-                    one.owners.taken(one.pages, one.names, one.columns)
+                if one.named is not None:
+                    one.owners.taken(one.pages, one.named)
                     continue
                 one.owners.owned(list(reversed(self.row_tables)), self.rows, self._rows_there, one,
                                  self.page_size)
