@@ -279,6 +279,8 @@ void ColumnIn::widen() {
   const W* const from = raw.data();
   std::int64_t* const to = block_.data();
   data_ += end_ * sizeof(W);
+  // A segment has far more columns than a processor follows: it fetches none ahead by itself.
+  for (std::size_t i = 0; i <= sizeof(W); ++i) __builtin_prefetch(data_ + i * kBlock);
   W absent = 0;
   for (std::size_t i = 0; i < kBlock; ++i) absent |= static_cast<W>(-(from[i] == kAbsent));
   std::uint64_t last = delta_ ? last_ : 0;
