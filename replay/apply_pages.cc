@@ -474,7 +474,7 @@ bool Applier::run(std::span<const ev::Rewind> rewinds) {
   for (const ev::Rewind& e : rewinds) {
     if (world_.pools.index(e.pool) == kNoPool) return false;
   }
-  for (const ev::Rewind& e : rewinds) rewind(world_.pool(world_.pools.index(e.pool)), e);
+  for (const ev::Rewind& e : rewinds) rewind(*world_.pools.find(e.pool), e);
   return true;
 }
 
