@@ -114,12 +114,11 @@ bool Judge::stands(Ground& ground, Usual& usual, const Lane& now) {
   const auto row = static_cast<std::uint64_t>(now.row);
   if (row >= usual.known) return false;
   const Standing::Lane& lane = usual.rows[row];
+  if (lane.page == Standing::kUnknown || !lane.like(now)) return false;
   const std::int64_t len = usual.length_of(now);
   const std::int64_t from = usual.live_from(len - lane.q_len);
   const bool by_length = usual.lens != nullptr || (now.usual && now.q_pos == len - now.q_len);
-  if (lane.page == Standing::kUnknown || !lane.like(now) || !by_length || from < lane.usual) {
-    return false;
-  }
+  if (!by_length || from < lane.usual) return false;
   // Tokens in the last page, where it still is that one: 1 to a page of them.
   const std::int64_t held = len - lane.begin;
   if (held < 1 || held > usual.tokens) return false;
