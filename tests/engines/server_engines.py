@@ -41,12 +41,14 @@ MODEL = {
         SLIDING: {"rope_type": "default", "rope_theta": 10000.0},
         FULL: {"rope_type": "proportional", "rope_theta": 1e6, "partial_rotary_factor": 0.25}},
 }
-# Reads the target's K and V: SGLang then drafts with a frozen KV.
+# Reads the target's K and V: SGLang then drafts with a frozen KV. Of this form it takes the names
+# that Transformers has, where `head_dim` is that of sliding layers.
 DRAFT = {
     "architectures": ["Gemma4AssistantForCausalLM"], "model_type": "gemma4_assistant",
     "torch_dtype": "bfloat16", "backbone_hidden_size": MODEL["hidden_size"],
     "tie_word_embeddings": True, "text_config": {
-        **MODEL, "hidden_size": 128, "num_hidden_layers": 4, "num_kv_shared_layers": 4,
+        **MODEL, "head_dim": MODEL["swa_head_dim"], "hidden_size": 128, "num_hidden_layers": 4,
+        "num_kv_shared_layers": 4,
         "layer_types": [SLIDING] * 3 + [FULL], "vocab_size_per_layer_input": 0}}
 # As it comes: whole graphs for decode, for prompts some that are broken off at each attention.
 GRAPHS = ("--cuda-graph-bs-decode", "1", "2", "4", "8", "16",
@@ -55,6 +57,8 @@ EAGER = ("--cuda-graph-backend-decode", "disabled", "--cuda-graph-backend-prefil
 DRAFTS = ("--speculative-algorithm", "NEXTN", "--speculative-draft-model-path", None,
           "--speculative-num-steps", "3", "--speculative-eagle-topk", "1",
           "--speculative-num-draft-tokens", "4")
+TREES = tuple("2" if before == "--speculative-eagle-topk" else one
+              for before, one in zip((None, *DRAFTS), DRAFTS))
 # Random weights agree on nothing: SGLang is told how many to accept.
 ACCEPTED = (("SGLANG_SIMULATE_ACC_LEN", "2.5"),)
 CUPTI = ("--cupti", os.path.join(live.ROOT, "bazel-bin/capture/libpagetape_cupti.so"))
@@ -77,6 +81,7 @@ RUNS = {
     "graphs": Run(GRAPHS, CUPTI),
     "guarded": Run(GRAPHS, (*CUPTI, "--guard", "clamp")),
     "drafts": Run((*GRAPHS, *DRAFTS), CUPTI, environment=ACCEPTED),
+    "trees": Run((*EAGER, *TREES), ("--cupti", "none"), environment=ACCEPTED),
     "killed": Run((*EAGER, "--disable-radix-cache"), ("--cupti", "none"), signal.SIGKILL),
 }
 FAULTY = Run((*GRAPHS, *DRAFTS), ("--cupti", "none"), environment=ACCEPTED,
