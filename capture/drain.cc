@@ -164,7 +164,7 @@ void Drain::consume_event(Record& record, RecordBytes bytes, const RingReader::I
   if (failed_) return bump(header.lost);
   if (record.kind == kKindOf<ev::LaunchDone> && !name_launch(record)) return;
   if (record.flag == kLanesEarlier && is_launch(record.kind)) {
-    find_lanes(static_cast<std::uint64_t>(record.ints[0]));
+    find_lanes(item, static_cast<std::uint64_t>(record.ints[0]));
   }
   if (decoder_.view(record, bytes, view_, item.position) && is_good(view_, *names_)) {
     note_launch(view_.kind, item);
@@ -178,9 +178,12 @@ void Drain::consume_event(Record& record, RecordBytes bytes, const RingReader::I
 }
 
 // For a record that refers to the one there. Mostly they were read a moment ago.
-void Drain::find_lanes(std::uint64_t position) {
+void Drain::find_lanes(const RingReader::Item& by, std::uint64_t position) {
   RingReader::Item item;
-  if (decoder_.known_lanes(position) != nullptr || !reader_.find(position, item)) return;
+  if (decoder_.known_lanes(position) != nullptr ||
+      by.position - position > ring_kept(reader_.data_bytes()) || !reader_.find(position, item)) {
+    return;
+  }
   RecordBytes bytes(copy(item, lanes_copy_), item.bytes);
   Record record;
   if (read_record(bytes, record)) decoder_.learn_lanes(record, bytes, position);

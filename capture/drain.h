@@ -72,7 +72,7 @@ class Drain {
   bool take(bool to_the_end);
   bool given_up(const RingReader::Item& item, bool to_the_end);
   static const char* copy(const RingReader::Item& item, std::vector<std::uint64_t>& to);
-  void find_lanes(std::uint64_t position);
+  void find_lanes(const RingReader::Item& by, std::uint64_t position);
   bool consume(const RingReader::Item& item, bool to_the_end);
   void consume_event(Record& record, RecordBytes bytes, const RingReader::Item& item);
   bool consume_compare(const Record& record, const RingReader::Item& item, bool to_the_end);

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <new>
 
 namespace pagetape {
 namespace {
@@ -56,10 +57,14 @@ void LanesMemory::keep(const ptape_lanes& lanes, std::uint64_t position) {
   }
   kept->position = position;
   kept->cells.clear();
-  each_column(lanes, [&](const auto* column, std::size_t bytes) {
-    const auto* from = reinterpret_cast<const char*>(column);
-    kept->cells.insert(kept->cells.end(), from, from + bytes);
-  });
+  try {
+    each_column(lanes, [&](const auto* column, std::size_t bytes) {
+      const auto* from = reinterpret_cast<const char*>(column);
+      kept->cells.insert(kept->cells.end(), from, from + bytes);
+    });
+  } catch (const std::bad_alloc&) {  // Then it is as if they had come once.
+    kept->cells.clear();
+  }
 }
 
 LanesMemory::Kept* LanesMemory::with(const Look& look) {

@@ -137,7 +137,8 @@ constexpr std::size_t kLeastLaunch = offsetof(ptape_launch, lanes);
     return argument_error("a launch with a null or too long array, or lanes of another version");
   }
   const std::size_t n = lanes->n_lanes;
-  const bool referred = n >= pagetape::kLeastReferred && n <= kMostReferred;
+  const bool referred =
+      n >= pagetape::kLeastReferred && n <= kMostReferred && recorder->recorder->keeps_earlier();
   if (referred && refer(recorder, record, launch, *lanes, *head)) return PTAPE_OK;
   const auto plan = pagetape::plan_lanes(*lanes);
   if (!plan) return argument_error("a launch with too many lanes");

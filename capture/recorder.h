@@ -76,6 +76,8 @@ class Recorder {
   int append(Record& record) {
     return append(record, 0, [](char*) {});
   }
+  // Whether a record may refer to another one at all.
+  bool keeps_earlier() const { return ring_kept(ring_.data_bytes()) > 0; }
   // The same of a record that refers to the one at `earlier`. False, and nothing is recorded, where
   // that is too far back by now, or more is to be done than to claim.
   template <class F>

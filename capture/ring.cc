@@ -113,8 +113,9 @@ RingClaim RingWriter::claim_further_on(std::uint64_t position, std::size_t bytes
       if (!pad) return {at(position) + sizeof(std::uint64_t), position, bytes};
       position = end;
     } else {
-      // Who slept meanwhile would go over every record that others wrote.
-      position = std::max(beyond(position, found), header_->tail.load(std::memory_order_relaxed));
+      // Who slept meanwhile, or was told by one, would go over every record that others wrote.
+      position = std::max(
+          {beyond(position, found), given_back(), header_->tail.load(std::memory_order_relaxed)});
     }
   }
 }
@@ -125,7 +126,7 @@ RingReader::RingReader(void* memory)
       position_(mark().position),
       marked_(position_),
       released_(header_->head.load(std::memory_order_acquire)),
-      ends_end_(position_) {}
+      ends_{{position_, position_}} {}
 
 RingMark RingReader::mark() const {
   const std::uint32_t current = header_->current.load(std::memory_order_acquire);
@@ -150,7 +151,7 @@ RingReader::Next RingReader::next(Item& item) {
     item.thread = static_cast<std::uint32_t>(found >> 32);
     if (state == internal::kComplete) return Next::kRecord;
     if (state == internal::kClaimed) return Next::kBusy;
-    position_ = item.end;
+    go_to(item.end);
   }
 }
 
@@ -173,11 +174,6 @@ bool RingReader::find(std::uint64_t position, Item& item) const {
   return item.end <= position_;
 }
 
-void RingReader::note_end() {
-  ends_.push_back(position_);
-  ends_end_ = position_;
-}
-
 void RingReader::release(const RingMark& mark) {
   if (mark.position == marked_) return;
   marked_ = mark.position;
@@ -187,8 +183,9 @@ void RingReader::release(const RingMark& mark) {
   std::atomic_ref(header_->marks[other].position).store(marked_, std::memory_order_release);
   header_->current.store(other, std::memory_order_release);
   std::uint64_t position = kept_ > 0 ? released_ : marked_;
-  for (; !ends_.empty() && ends_.front() + kept_ <= marked_; ends_.pop_front()) {
-    position = ends_.front();
+  for (; kept_ > 0 && ends_.front().last + kept_ < marked_; ends_.pop_front()) {
+    position = ends_.front().position;
+    if (ends_.size() == 1) break;  // What comes is measured from it.
   }
   const std::uint64_t ahead = data_bytes_, key = key_;  // Kept: what is stored may alias nothing.
   for (std::uint64_t p = released_; p < position;) {

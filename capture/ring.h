@@ -32,6 +32,7 @@
 #include <cstdint>
 #include <deque>
 #include <string_view>
+#include <utility>
 
 #include "traces/status.h"
 
@@ -168,8 +169,12 @@ class RingWriter : public internal::RingMemory {
  public:
   explicit RingWriter(void* memory) : RingMemory(memory) {}
 
-  // The largest payload that may be claimed.
-  std::size_t most() const { return data_bytes_ / 2 - sizeof(std::uint64_t); }
+  // The largest payload that may be claimed: one of which, with what must be left at the memory's
+  // end, a ring has room that was read to the end, beside what is kept of that.
+  std::size_t most() const {
+    const std::size_t half = data_bytes_ / 2;
+    return half - (ring_kept(data_bytes_) > 0 ? half / 4 : 0) - sizeof(std::uint64_t);
+  }
 
   // `bytes`: a multiple of 8, up to most(). Nothing is claimed beyond the position `last`.
   [[gnu::always_inline]] RingClaim claim(std::size_t bytes, std::uint64_t last = kAnyPosition) {
@@ -250,10 +255,7 @@ class RingReader : public internal::RingMemory {
   // The record at position(), past any padding. kBusy: it is claimed and not complete.
   Next next(Item& item);
   // Goes on behind the item.
-  void pass(const Item& item) {
-    position_ = item.end;
-    if (kept_ > 0 && position_ - ends_end_ >= kept_ / 8) note_end();
-  }
+  void pass(const Item& item) { go_to(item.end); }
   // A complete record that was passed, if its memory is not yet given back.
   bool find(std::uint64_t position, Item& item) const;
 
@@ -270,15 +272,22 @@ class RingReader : public internal::RingMemory {
   std::uint64_t marked() const { return marked_; }
 
  private:
-  void note_end();
+  // Ends of records, some way apart: memory is given back up to one of them, once no record behind
+  // the mark may refer to the last record before it, which begins there.
+  struct End {
+    std::uint64_t position, last;
+  };
+
+  void go_to(std::uint64_t end) {
+    const std::uint64_t begin = std::exchange(position_, end);
+    if (kept_ > 0 && end - ends_.back().position >= kept_ / 8) ends_.push_back({end, begin});
+  }
   // Whether a record can stand there that begins with this word.
   bool fits(std::uint64_t position, std::uint64_t word) const;
 
   const std::uint64_t kept_;
   std::uint64_t position_, marked_, released_;
-  // Ends of records, some way apart: as far as memory can be given back.
-  std::deque<std::uint64_t> ends_;
-  std::uint64_t ends_end_;
+  std::deque<End> ends_;  // Never empty.
 };
 
 }  // namespace pagetape

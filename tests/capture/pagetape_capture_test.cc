@@ -429,7 +429,8 @@ TEST_F(Capture, LaunchesWithLanesOfOnesBeforeThemEqualThoseByRow) {
     batch.lanes.n_lanes = n;
     for (std::size_t i = 0; i < n; ++i) {
       batch.req.push_back(name(("r" + std::to_string(random() % 99)).c_str()));
-      batch.len.push_back(static_cast<std::int64_t>(random() % 5000));
+      // Of some batches wider than 32 bits.
+      batch.len.push_back(static_cast<std::int64_t>(random() % 5000) << (n % 4 == 0 ? 24 : 0));
       batch.row.push_back(static_cast<std::int64_t>(i));
       batch.first.push_back(static_cast<std::int64_t>(random() % 3));
     }
@@ -446,8 +447,9 @@ TEST_F(Capture, LaunchesWithLanesOfOnesBeforeThemEqualThoseByRow) {
     batch.lanes.len = random() % 8 != 0 ? batch.len.data() : nullptr;
     batch.lanes.first = random() % 8 != 0 ? batch.first.data() : nullptr;
     // One array for both, another one, or none.
-    const std::vector<std::int64_t> copy = batch.len;
-    const std::int64_t* sizes[] = {batch.lanes.len, copy.data(), nullptr};
+    const bool wide = n % 4 == 0;
+    const std::vector<std::int64_t> copy = wide ? batch.row : batch.len;
+    const std::int64_t* sizes[] = {wide ? nullptr : batch.lanes.len, copy.data(), nullptr};
     batch.lanes.n = sizes[store ? 1 : random() % 3];
     batch.rows.assign(n, {});
     for (std::size_t i = 0; i < n; ++i) {
@@ -478,6 +480,47 @@ TEST_F(Capture, LaunchesWithLanesOfOnesBeforeThemEqualThoseByRow) {
   const std::vector<std::string> got = written();
   ASSERT_EQ(got.size(), 2 * n_launches);
   for (std::size_t i = 0; i < got.size(); i += 2) EXPECT_EQ(got[i], got[i + 1]) << i;
+}
+
+// What one recorder was told another one was not, on the same thread.
+TEST_F(Capture, EachRecorderHasLanesOfItsOwn) {
+  ptape_recorder* const first = recorder_;
+  const std::string path = path_;
+  path_ = testing::TempDir() + "/recorder_test_2.jsonl";
+  ptape_options options{};
+  options.size = sizeof(options);
+  options.path = path_.c_str();
+  options.rank = -1;
+  options.block = 1;
+  ptape_recorder* const second = ptape_open(&options);
+  ASSERT_NE(second, nullptr);
+  const std::vector<std::int64_t> row(20, 3), len(20, 9);
+  const std::int32_t layer = 1;
+  ptape_lanes lanes{};
+  lanes.size = sizeof(lanes);
+  lanes.n_lanes = row.size();
+  lanes.row = row.data();
+  lanes.len = len.data();
+  ptape_launch launch{};
+  ptape_launch_init(&launch);
+  launch.size = sizeof(launch);
+  launch.layers = &layer;
+  launch.n_layers = 1;
+  launch.lanes = &lanes;
+  for (int i = 0; i < 6; ++i) {
+    for (ptape_recorder* to : i < 3 ? std::vector{first} : std::vector{first, second}) {
+      launch.backend = launch.table = ptape_intern(to, "b");
+      ASSERT_EQ(ptape_attention(to, nullptr, &launch), PTAPE_OK);
+    }
+  }
+  recorder_ = second;
+  const std::vector<std::string> of_second = written();
+  recorder_ = first;
+  path_ = path;
+  const std::vector<std::string> of_first = written();
+  EXPECT_EQ(of_first.size(), 6u);
+  ASSERT_EQ(of_second.size(), 3u);
+  for (const std::string& line : of_second) EXPECT_EQ(line, of_first[0]);
 }
 
 TEST_F(Capture, AMalformedEventIsCountedNamedAndLeftOut) {

@@ -207,6 +207,26 @@ TEST(Recorder, AForkedChildRecordsNothingAndHarmsNothing) {
   EXPECT_EQ(shared.events.size(), 3u);
 }
 
+TEST(Recorder, ARecordRefersOnlySoFarBack) {
+  TestWriter::Shared shared;
+  const auto recorder = recorder_to(shared, 1 << 20, true);
+  std::uint64_t earlier = 0, position = 0;
+  Record record = step(1, 0);
+  const auto nothing = [](char*) {};
+  ASSERT_EQ(recorder->append(record, 0, nothing, &earlier), PTAPE_OK);
+  EXPECT_TRUE(recorder->append_behind(earlier, record, 0, nothing, position));
+  while (position + 2 * record_bytes(record, 0) < earlier + ring_kept(1 << 20)) {
+    ASSERT_EQ(recorder->append(record, 0, nothing, &position), PTAPE_OK);
+  }
+  EXPECT_TRUE(recorder->append_behind(earlier, record, 0, nothing, position));
+  EXPECT_LE(position, earlier + ring_kept(1 << 20));
+  const std::uint64_t events = 1 + (position - earlier) / (8 + record_bytes(record, 0));
+  for (int i = 0; i < 3; ++i) ASSERT_EQ(recorder->append(record), PTAPE_OK);
+  EXPECT_FALSE(recorder->append_behind(earlier, record, 0, nothing, position));
+  ASSERT_TRUE(recorder->close().ok());
+  EXPECT_EQ(shared.events.size(), events + 3 + 1);  // And `end`.
+}
+
 // As an engine writes under a collector, which here is this test.
 class SharedRecorder : public testing::Test {
  protected:

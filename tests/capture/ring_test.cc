@@ -10,6 +10,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstring>
+#include <memory>
 #include <random>
 #include <string>
 #include <thread>
@@ -218,6 +219,103 @@ TEST(Ring, WhatARecordMayReferToIsThereAsLongAsTheRecordIs) {
   while (writer.claim(8 * 60).payload != nullptr) {
   }
   EXPECT_GT(reader.held(), kBytes / 2);
+}
+
+// Whatever sizes came before: a large one, and what was left at the memory's end, too.
+TEST(Ring, ARingThatWasReadHasRoomForTheLargestRecord) {
+  for (const std::size_t bytes : {1u << 12, 1u << 20}) {
+    for (unsigned seed = 0; seed < 300; ++seed) {
+      TestRing ring(bytes);
+      RingWriter writer(ring.memory.at());
+      RingReader reader(ring.memory.at());
+      std::mt19937 random(seed);
+      RingReader::Item item;
+      for (int round = 0; round < 30; ++round) {
+        const std::size_t most = writer.most() >> random() % 12;
+        for (std::uint64_t n = random() % 200; n > 0; --n) {
+          const RingClaim claim = writer.claim(random() % (most + 1) & ~7u);
+          if (claim.payload == nullptr) break;
+          writer.commit(claim);
+        }
+        while (reader.next(item) == RingReader::Next::kRecord) reader.pass(item);
+        reader.release({reader.position(), 0});
+        const RingClaim claim = writer.claim(writer.most());
+        ASSERT_NE(claim.payload, nullptr) << bytes << ", " << seed << ", " << round;
+        writer.commit(claim);
+      }
+    }
+  }
+}
+
+// Records refer to earlier ones of their thread, as far back as they may; tails are set back, and
+// readers come one after the other, each from the mark on.
+TEST(Ring, ThreadsWritersReferToWhatTheyWroteWhileReadersComeAndGo) {
+  constexpr std::uint64_t kThreads = 4, kEach = 60'000, kNothing = ~std::uint64_t{0};
+  constexpr std::size_t kBytes = 1 << 20;
+  TestRing ring(kBytes);
+  RingWriter writer(ring.memory.at());
+  std::vector<std::thread> threads;
+  for (std::uint64_t t = 0; t < kThreads; ++t) {
+    threads.emplace_back([&, t] {
+      std::mt19937 random(static_cast<unsigned>(t));
+      std::uint64_t earlier = kNothing, its = 0;
+      for (std::uint64_t i = 0; i < kEach;) {
+        const std::size_t bytes = 8 * (4 + random() % 60);
+        RingClaim claim;
+        const bool may = earlier != kNothing && random() % 4 != 0;
+        if (may) claim = writer.claim(bytes, earlier + ring_kept(kBytes));
+        const bool refers = claim.payload != nullptr;
+        if (!refers) claim = writer.claim(bytes);
+        if (claim.payload == nullptr) {
+          std::this_thread::yield();
+          continue;
+        }
+        const std::uint64_t words[] = {t, i, refers ? earlier : kNothing, its};
+        std::memcpy(claim.payload, words, sizeof(words));
+        writer.commit(claim);
+        if (random() % 50 == 0) {
+          earlier = claim.position;
+          its = i;
+        }
+        ++i;
+      }
+    });
+  }
+  std::atomic<bool> done{false};
+  std::thread sleeper([&] {
+    while (!done && !kThreadSanitizer) {
+      const std::uint64_t tail = writer.header().tail;
+      std::this_thread::sleep_for(std::chrono::microseconds(50));
+      writer.header().tail = tail;
+    }
+  });
+  auto reader = std::make_unique<RingReader>(ring.memory.at());
+  std::vector<std::uint64_t> next(kThreads, 0);
+  std::mt19937 random(9);
+  RingReader::Item item, other;
+  std::uint64_t referred = 0;
+  for (std::uint64_t n = 0; n < kThreads * kEach;) {
+    if (reader->next(item) != RingReader::Next::kRecord || n % 300 == 299) {
+      reader->release({reader->position(), n});
+      if (random() % 20 == 0) reader = std::make_unique<RingReader>(ring.memory.at());
+      std::this_thread::yield();
+      if (reader->next(item) != RingReader::Next::kRecord) continue;
+    }
+    const Words words = words_of(item);
+    ASSERT_EQ(words[1], next[words[0]]++);
+    if (words[2] != kNothing) {
+      ASSERT_TRUE(reader->find(words[2], other));
+      ASSERT_EQ(words_of(other)[0], words[0]);
+      ASSERT_EQ(words_of(other)[1], words[3]);
+      ++referred;
+    }
+    reader->pass(item);
+    ++n;
+  }
+  for (std::thread& thread : threads) thread.join();
+  done = true;
+  sleeper.join();
+  EXPECT_GT(referred, kThreads * kEach / 4);
 }
 
 TEST(Ring, NothingIsClaimedBeyondWhereItWouldRefer) {
@@ -437,6 +535,11 @@ TEST(Ring, AnyBytesAtAllEndTheReading) {
       reader.pass(item);
       ASSERT_LT(n, 999);
     }
+    for (std::uint64_t position = 0; position < 1 << 12; position += 8) {
+      if (!reader.find(position, item)) continue;
+      ASSERT_LE(item.end, reader.position());
+      ASSERT_LE(item.end, position + item.bytes + 8);
+    }
   }
 }
 
@@ -459,6 +562,8 @@ TEST(Ring, AHeaderThatIsNotOneIsRefused) {
   header->marks[0].position = 8;
   EXPECT_EQ(refusal(), "");
   header->head = 16;  // Given back before it was read.
+  EXPECT_NE(refusal(), "");
+  header->head = 4;
   EXPECT_NE(refusal(), "");
   header->head = 0;
   header->marks[0].position = (1 << 12) + 8;

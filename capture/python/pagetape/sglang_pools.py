@@ -241,9 +241,10 @@ class Pools:
             pages = out[made[0].clamp(max=out.numel() - 1)]
         if self.page_size > 1:
             pages = pages.div(self.page_size, rounding_mode="floor")
-        pages = owners.places(pages)  # No longer the engine's own tensor.
-        self.waiting_there.append(WaitingThere(owners, pages, pages, made[-1], heads,
-                                               self._stream_there, made[1:] if known else None))
+        places = owners.places(pages)  # Not the engine's own tensor.
+        self.waiting_there.append(WaitingThere(
+            owners, places, places if known else pages.clone(), made[-1], heads,
+            self._stream_there, made[1:] if known else None))
 
     def _on_device(self, lists: List[List[int]], device):
         """Once for both pools of a pair, which are asked for pages in the same places."""
@@ -280,7 +281,7 @@ class Pools:
         for index, one in enumerate(new):
             if full is None or one is full:
                 continue
-            pages = full.pages
+            pages = full.full
             if one.heads != full.heads:
                 at = {place: i for i, place in enumerate(zip(full.heads.lanes,
                                                              full.heads.columns))}
