@@ -270,10 +270,16 @@ TEST_F(LanesOnce, OneWithoutSuchARecordIsCountedAndLeftOut) {
   step(1, 0);
   launch(4, 10, writer_.header().tail);  // Itself.
   launch(5, 10, first);
+  Record graph;
+  graph.kind = kKindOf<ev::GraphLaunch>;
+  graph.flag = kLanesEarlier;
+  graph.set_names(ptape_name{1});
+  graph.set_ints(static_cast<std::int64_t>(first));
+  put(graph, "");
   while (drained->serve()) {
   }
   ASSERT_TRUE(drained->close().ok());
-  EXPECT_EQ(drained->header().malformed, 3u);
+  EXPECT_EQ(drained->header().malformed, 4u);
   EXPECT_THAT(drained->error(), HasSubstr("lanes of no record before it"));
   EXPECT_THAT(briefs(), ElementsAre("1/10/17", "none/none/0", "5/10/17"));
 }

@@ -188,12 +188,15 @@ TEST(Recorder, AnEventLargerThanTheBufferIsRefused) {
 
 TEST(Recorder, AForkedChildRecordsNothingAndHarmsNothing) {
   TestWriter::Shared shared;
-  auto recorder = recorder_to(shared, 1 << 14, true);
+  auto recorder = recorder_to(shared, 1 << 20, true);
   Record record = step(1, 0);
-  ASSERT_EQ(recorder->append(record), PTAPE_OK);
+  std::uint64_t position = 0;
+  const auto nothing = [](char*) {};
+  ASSERT_EQ(recorder->append(record, 0, nothing, &position), PTAPE_OK);
   const pid_t child = fork();
   if (child == 0) {
     bool good = recorder->append(record) == PTAPE_OK && recorder->intern("x") == 0;
+    good = good && !recorder->append_behind(position, record, 0, nothing, position);
     good = good && recorder->flush().ok() && recorder->close().ok();
     good = good && recorder->last_error().find("forked") != std::string::npos;
     recorder.reset();
