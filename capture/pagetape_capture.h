@@ -57,7 +57,8 @@ typedef struct ptape_options {
                           * and for tests. */
   int32_t zstd_level;    /* 1 to 19; 0: 3; -1: not compressed. */
   int32_t rank;          /* Written with every event; negative: none. */
-  uint64_t buffer_bytes; /* Bound of what waits for the writer's thread; 0: 64 MiB. */
+  uint64_t buffer_bytes; /* Bound of what waits for the writer's thread; 0: 64 MiB. An event larger
+                          * than three eighths of it is PTAPE_E_ARGUMENT. */
   int32_t block;         /* Full buffer: 0 drops and counts, 1 waits (simulators, tests); never for
                           * longer than a second for a `pagetape record` that stands still. */
   int32_t timestamps;    /* 1: stamp events that bring no `t` with CLOCK_MONOTONIC. */
