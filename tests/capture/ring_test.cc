@@ -62,6 +62,30 @@ Words words_of(const RingReader::Item& item) {
   return words;
 }
 
+// Does what a thread does that sleeps between its claim and setting the tail. Others then look at
+// words that are no record's beginning, which ThreadSanitizer takes for a race.
+class Sleeper {
+ public:
+  explicit Sleeper(RingWriter& writer)
+      : thread_([this, &writer] {
+          while (!done_ && !kThreadSanitizer) {
+            const std::uint64_t tail = writer.header().tail;
+            std::this_thread::sleep_for(std::chrono::microseconds(50));
+            writer.header().tail = tail;
+          }
+        }) {}
+  ~Sleeper() {
+    done_ = true;
+    thread_.join();
+  }
+  Sleeper(const Sleeper&) = delete;
+  Sleeper& operator=(const Sleeper&) = delete;
+
+ private:
+  std::atomic<bool> done_{false};
+  std::thread thread_;
+};
+
 // All that stands complete; passes what is not.
 std::vector<Words> read_all(RingReader& ring, std::uint64_t* torn = nullptr) {
   std::vector<Words> all;
@@ -281,14 +305,7 @@ TEST(Ring, ThreadsWritersReferToWhatTheyWroteWhileReadersComeAndGo) {
       }
     });
   }
-  std::atomic<bool> done{false};
-  std::thread sleeper([&] {
-    while (!done && !kThreadSanitizer) {
-      const std::uint64_t tail = writer.header().tail;
-      std::this_thread::sleep_for(std::chrono::microseconds(50));
-      writer.header().tail = tail;
-    }
-  });
+  const Sleeper sleeper(writer);
   auto reader = std::make_unique<RingReader>(ring.memory.at());
   std::vector<std::uint64_t> next(kThreads, 0);
   std::mt19937 random(9);
@@ -313,8 +330,6 @@ TEST(Ring, ThreadsWritersReferToWhatTheyWroteWhileReadersComeAndGo) {
     ++n;
   }
   for (std::thread& thread : threads) thread.join();
-  done = true;
-  sleeper.join();
   EXPECT_GT(referred, kThreads * kEach / 4);
 }
 
@@ -403,16 +418,7 @@ TEST(Ring, ManyThreadsWriteWhileOneReads) {
       }
     });
   }
-  // What a thread does that sleeps between its claim and setting the tail. Others then look at
-  // words that are no record's beginning, which ThreadSanitizer takes for a race.
-  std::atomic<bool> done{false};
-  std::thread sleeper([&] {
-    while (!done && !kThreadSanitizer) {
-      const std::uint64_t tail = writer.header().tail;
-      std::this_thread::sleep_for(std::chrono::microseconds(50));
-      writer.header().tail = tail;
-    }
-  });
+  const Sleeper sleeper(writer);
   RingReader reader(ring.memory.at());
   std::vector<std::uint64_t> next(kThreads, 0);
   RingReader::Item item;
@@ -431,8 +437,6 @@ TEST(Ring, ManyThreadsWriteWhileOneReads) {
     ++n;
   }
   for (std::thread& thread : threads) thread.join();
-  done = true;
-  sleeper.join();
 }
 
 struct Progress {
