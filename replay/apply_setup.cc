@@ -40,6 +40,15 @@ std::uint32_t* Applier::version_of(ObjectKind kind, Name name) {
   return nullptr;
 }
 
+// Pages became smaller: what was written behind their new end is nowhere.
+static void cut_pages(Extents& extents, std::uint32_t tokens) {
+  std::vector<std::uint32_t> longer;
+  extents.pages().for_each([&](std::uint64_t i, const Extents::Page& page) {
+    if (page.groups != 0 || page.prefix > tokens) longer.push_back(static_cast<std::uint32_t>(i));
+  });
+  for (const std::uint32_t page : longer) extents.cut(page, tokens);
+}
+
 Outcome Applier::on(const ev::Pool& e) {
   const Name space_name = e.space != kNone ? e.space : e.pool;
   const Name allocator_name = e.allocator != kNone ? e.allocator : space_name;
@@ -66,6 +75,9 @@ Outcome Applier::on(const ev::Pool& e) {
   } else {
     ++pool.version;
     world_.spaces[s].bump_epoch();
+    if (e.page_size < pool.page_size) {
+      cut_pages(pool.extents, static_cast<std::uint32_t>(e.page_size));
+    }
   }
   pool.name = e.pool;
   pool.kind = e.kind;

@@ -20,14 +20,22 @@ Outcome State::apply(const Event& event, Observer* observer) {
 
 bool State::apply(const Briefs& briefs) {
   const std::int64_t rank = briefs.rank.value_or(kNoRank);
-  if (!Applier(*this, world_of(rank), rank, 0, nullptr).run(briefs.rewinds)) return false;
+  const std::size_t known = worlds_.size();
+  if (!Applier(*this, world_of(rank), rank, 0, nullptr).run(briefs.rewinds)) {
+    if (worlds_.size() != known) worlds_.erase(rank);
+    return false;
+  }
   next_ += briefs.count;
   return true;
 }
 
 Outcome State::imply(const Event& event, Observer* observer) {
   const std::int64_t rank = event.rank.value_or(kNoRank);
-  return Applier(*this, world_of(rank), rank, event.stream, observer).run(event);
+  const std::size_t known = worlds_.size();
+  const Outcome outcome = Applier(*this, world_of(rank), rank, event.stream, observer).run(event);
+  // The first event of a rank makes its world: one that cannot apply makes none.
+  if (!outcome.applied() && worlds_.size() != known) worlds_.erase(rank);
+  return outcome;
 }
 
 const World* State::world(std::int64_t rank) const {

@@ -29,13 +29,14 @@ bool forgets(const Event& event) {
          std::holds_alternative<ev::End>(event.body);
 }
 
-// The launch that the event says is complete.
-EventIndex completed(const Event& event) {
+// The launch before it that the event says is complete; a trace may name a number that is none.
+EventIndex completed(const Event& event, EventIndex index) {
   std::int64_t launch = -1;
   if (const auto* done = std::get_if<ev::LaunchDone>(&event.body)) launch = done->event;
   if (const auto* error = std::get_if<ev::CudaError>(&event.body))
     launch = error->after.value_or(-1);
-  return launch < 0 ? kNever : static_cast<EventIndex>(launch);
+  const bool is_one = launch >= 0 && static_cast<EventIndex>(launch) < index;
+  return is_one ? static_cast<EventIndex>(launch) : kNever;
 }
 
 }  // namespace
@@ -107,7 +108,7 @@ void Dependencies::forget_old(Rank& rank, EventIndex now) {
 }
 
 void Dependencies::on_host(Rank& rank, const Event& event, EventIndex index) {
-  need(completed(event));
+  need(completed(event, index));
   if (const auto ends = acknowledged_.find(index); ends != acknowledged_.end()) {
     for (EventIndex end : ends->second) need(end);
   }

@@ -56,6 +56,7 @@ std::span<const Mutation> write_mutations();
 
 // A planted event, with the rank and the stream of the scene's.
 Event planted(const Scene& scene, EventBody body);
+std::int32_t other_stream(const Scene& scene, std::int32_t stream);
 
 // A request that no trace has.
 Name stranger(const Scene& scene);

@@ -158,7 +158,9 @@ bool fact_rebuilt(const Scene& s, Planted& fault) {
 
 // The backend gets another pool, through no set, and keeps what it copied from the old one.
 bool pool_swapped(const Scene& s, Planted& fault) {
-  if (s.view->graph != nullptr || s.view->attention->bound) return false;
+  if (s.view->graph != nullptr || s.view->attention->bound || s.world.pools.size() == 0) {
+    return false;
+  }
   fault.object = s.view->backend->name;
   const auto p =
       static_cast<std::uint32_t>(s.dice.below(static_cast<std::int64_t>(s.world.pools.size())));
@@ -251,7 +253,7 @@ bool unordered_write(const Scene& s, Planted& fault) {
   op.pages = {at.cell.page};
   op.by = stranger(s);
   Event begin = planted(s, op);
-  begin.stream = s.view->stream + 1 + static_cast<std::int32_t>(s.dice.below(4));
+  begin.stream = other_stream(s, s.view->stream);
   fault.before.push_back(std::move(begin));
   return true;
 }
@@ -364,12 +366,18 @@ Event planted(const Scene& scene, EventBody body) {
   return event;
 }
 
+std::int32_t other_stream(const Scene& s, std::int32_t stream) {
+  const auto by = 1 + static_cast<std::int32_t>(s.dice.below(4));
+  return stream > INT32_MAX - 4 ? stream - by : stream + by;
+}
+
 Name stranger(const Scene& s) { return s.names.intern("#selfcheck"); }
 
 PageId free_page(const Scene& s, const Pool& pool, std::int64_t bound) {
   const Space& space = s.world.space_of(pool);
-  for (int i = 0; i < kTries; ++i) {
-    const PageId page{static_cast<std::int32_t>(s.dice.below(std::min(pool.pages, bound)))};
+  const std::int64_t pages = std::min(pool.pages, bound);
+  for (int i = 0; i < kTries && pages > 0; ++i) {
+    const PageId page{static_cast<std::int32_t>(s.dice.below(pages))};
     const PageInfo info = space.info(page);
     if (info.unknown || info.owner != kNone || pool.reserved_page(page) != nullptr) continue;
     if (s.world.owner_elsewhere(space, page) == nullptr) return page;

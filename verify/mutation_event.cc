@@ -13,6 +13,13 @@ T& changed(const Scene& s, Planted& fault) {
   return std::get<T>(fault.instead->body);
 }
 
+// One of the `n` numbers above `most`, where there are so many.
+bool put_above(const Scene& s, std::int64_t most, std::int64_t n, std::int64_t& out) {
+  if (most > INT64_MAX - n) return false;
+  out = most + 1 + s.dice.below(n);
+  return true;
+}
+
 bool cells_past_the_last_column(const Scene& s, Planted& fault) {
   const auto& e = std::get<ev::Table>(s.event.body);
   const BufferState* buffer = s.world.buffers.find(e.buffer);
@@ -25,8 +32,7 @@ bool cells_past_the_last_column(const Scene& s, Planted& fault) {
 
 bool more_used_than_held(const Scene& s, Planted& fault) {
   auto& e = changed<ev::Access>(s, fault);
-  e.used = e.capacity + 1 + s.dice.below(4);
-  return true;
+  return put_above(s, e.capacity, 4, e.used);
 }
 
 bool reserved_given_out(const Scene& s, Planted& fault) {
@@ -152,16 +158,14 @@ bool more_free_than_pages(const Scene& s, Planted& fault) {
 
 bool figures_disagree(const Scene& s, Planted& fault) {
   auto& e = changed<ev::View>(s, fault);
-  e.kernel = e.allocator + 1 + s.dice.below(4);
-  return true;
+  return put_above(s, e.allocator, 4, e.kernel);
 }
 
 bool extent_leaves_the_arena(const Scene& s, Planted& fault) {
   auto& e = changed<ev::Extent>(s, fault);
   const ArenaState* arena = s.world.arenas.find(e.arena);
   if (arena == nullptr) return false;
-  e.end = arena->bytes + 1 + s.dice.below(4096);
-  return true;
+  return put_above(s, arena->bytes, 4096, e.end);
 }
 
 template <class T>

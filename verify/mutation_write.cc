@@ -90,7 +90,7 @@ bool stores_under_a_transfer(const Scene& s, Planted& fault) {
   op.pages = {at.page};
   op.by = stranger(s);
   Event begin = planted(s, op);
-  begin.stream = s.event.stream + 1 + static_cast<std::int32_t>(s.dice.below(4));
+  begin.stream = other_stream(s, s.event.stream);
   fault.before.push_back(std::move(begin));
   return true;
 }

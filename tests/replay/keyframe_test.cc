@@ -128,6 +128,23 @@ TEST(KeyframeVersion, OfAnotherVersionIsRefused) {
   EXPECT_NE(status.message().find("version"), std::string::npos);
 }
 
+TEST(Keyframe, OfAPoolWhosePagesBecameSmallerIsWhole) {
+  TextState s;
+  for (const char* line : {R"({"ev":"pool","pool":"F","pages":8,"page_size":64})",
+                           R"({"ev":"alloc","pool":"F","req":"A","pages":[1,2],"first":0})",
+                           R"({"ev":"fill","pool":"F","req":"A","pages":[1,2],"slots":[64,3]})",
+                           R"({"ev":"pool","pool":"F","pages":128,"page_size":4})"}) {
+    ASSERT_TRUE(s.apply(line).applied());
+  }
+  State loaded(s.names);
+  ASSERT_TRUE(loaded.load(s.state.save(), s.names).ok());
+  EXPECT_EQ(loaded.digest(), s.state.digest());
+  const Extents& extents = loaded.world()->pool(0).extents;
+  ASSERT_EQ(extents.written(1).size(), 1u);
+  EXPECT_EQ(extents.written(1)[0].offsets.prefix, 4u);
+  EXPECT_EQ(extents.written(2)[0].offsets.prefix, 3u);
+}
+
 TEST(KeyframeVersion, AnEmptyStateIsAKeyframe) {
   Names names;
   const State empty(names);

@@ -338,6 +338,15 @@ TEST(State, AnEventThatCannotApplyChangesNothingButTheIndex) {
   }
 }
 
+TEST(State, AnEventThatCannotApplyMakesNoRank) {
+  TextState s;
+  const std::uint64_t empty = s.state.digest();
+  EXPECT_FALSE(s.apply(R"({"ev":"alloc","pool":"F","req":"A","pages":[1],"rank":3})").applied());
+  EXPECT_EQ(s.state.world(3), nullptr);
+  s.state.skip_to(0);
+  EXPECT_EQ(s.state.digest(), empty);
+}
+
 TEST(State, WhatIsImpliedTakesNoIndex) {
   Filled said, implied;
   EXPECT_TRUE(said.apply(R"({"ev":"gap","why":"lost"})").applied());

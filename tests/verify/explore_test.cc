@@ -162,6 +162,14 @@ TEST(Explore, OfARecorderWithoutWaitsSaysThatNothingWasChecked) {
   EXPECT_TRUE(report.hazards.empty());
 }
 
+// A trace may name any number.
+TEST(Explore, AnErrorBehindALaunchThatIsNoneIsBehindNothing) {
+  const ExploreReport report = explore_lines(
+      stepped(5, -1) + R"({"ev":"cuda_error","code":700,"name":"e","after":2147483648})" + '\n');
+  EXPECT_EQ(report.unchecked, "");
+  EXPECT_TRUE(report.hazards.empty()) << explore_text(report);
+}
+
 TEST(Explore, DoesNotCountWhatTheRecordedOrderBreaks) {
   const ExploreReport report = explore_lines(stepped(5, -1) + kBadLaunch);
   EXPECT_EQ(report.recorded, 1u);

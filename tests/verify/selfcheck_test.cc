@@ -44,6 +44,19 @@ TEST(Selfcheck, OfATraceWithoutAPlaceIsNoFullScore) {
   EXPECT_EQ(selfcheck_lines(kSmallTrace, options).exit_code(), 1);
 }
 
+// Where there is nothing to plant with, nothing is planted.
+TEST(Selfcheck, OfATraceWithoutPoolsOrPagesFindsAllThatIsPlanted) {
+  const SelfcheckReport report = selfcheck_lines(R"({"ev":"backend","backend":"b"}
+{"ev":"attention","backend":"b","layers":[0],"rows":[]}
+{"ev":"pool","pool":"F","pages":0,"page_size":4}
+{"ev":"fill","pool":"F","req":"A","pages":[]}
+{"ev":"arena","arena":"a","bytes":9223372036854775807}
+{"ev":"extent","arena":"a","owner":"F","begin":0,"end":1}
+)");
+  EXPECT_EQ(report.findings, 0u) << selfcheck_text(report);
+  EXPECT_EQ(report.found(), report.made()) << selfcheck_text(report);
+}
+
 using SelfcheckInParts = TracesInParts;
 
 std::string json_of(const std::string& path, unsigned jobs, std::uint64_t seed = 1) {
