@@ -54,16 +54,18 @@ class WorldRestater {
   // Can its owner, its extents and nothing else be said of it without breaking a rule?
   bool plain(const Space& space, PageId page, const PageInfo& info) const {
     if (info.unknown || world_.owner_elsewhere(space, page) != nullptr) return false;
+    bool inside = false;  // Of a pool that became smaller it may lie outside.
     for (std::uint32_t p : space.pools) {
       const Pool& pool = world_.pools[p];
       if (!pool.in_bounds(page)) continue;
+      inside = true;
       if (pool.reserved_page(page) != nullptr) return false;
       for (const Extents::Group& group : pool.extents.written(u32(page))) {
         if (!group.offsets.bits.empty()) return false;
         if (group.layers != kAllLayers && world_.layers.list(group.layers).complement) return false;
       }
     }
-    return true;
+    return inside;
   }
 
   bool all_known(const Space& space) const {
@@ -242,6 +244,7 @@ class WorldRestater {
   }
   template <class T>
   void extend(Name owner, Run& run, Name pool, std::int64_t column, PageId page) {
+    if (column > INT32_MAX) column = -1;  // Behind what a run may begin with.
     const auto next = run.first + static_cast<std::int64_t>(run.pages.size());
     const bool on = run.pool == pool && run.pages.size() < kMost &&
                     (column < 0 ? run.first < 0 : run.first >= 0 && column == next);

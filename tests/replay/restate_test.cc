@@ -146,6 +146,23 @@ TEST_P(RestatedGolden, GivesTheFindingsOfTheWhole) {
 INSTANTIATE_TEST_SUITE_P(All, RestatedGolden, testing::ValuesIn(golden_traces()),
                          [](const auto& info) { return case_name(info.param); });
 
+// Its owner cannot be said: that is a gap. Nor can a column behind what an event may begin with.
+TEST(Restated, APageOutsideAPoolThatBecameSmallerIsAGap) {
+  TextState s;
+  std::vector<Event> events;
+  for (const char* line :
+       {R"({"ev":"pool","pool":"S","pages":9,"page_size":4})",
+        R"({"ev":"alloc","pool":"S","req":"A","pages":[1,7],"first":0})",
+        R"({"ev":"alloc","pool":"S","req":"B","pages":[2,4],"first":2147483647})",
+        R"({"ev":"pool","pool":"S","pages":5,"page_size":4})",
+        R"({"ev":"free","pool":"S","req":"A","pages":[1]})"}) {
+    events.push_back(s.event(line));
+  }
+  std::map<std::string, int> missing;
+  expect_same(events, s.names, events.size(), missing);
+  EXPECT_THAT(missing, testing::IsEmpty());
+}
+
 TEST(Restated, SimulatedEnginesGiveTheFindingsOfTheWhole) {
   const ScratchFolder folder;
   for (const sim::BugInfo& bug : sim::bugs()) {
