@@ -5,6 +5,7 @@
 #   DIR/sglang-defect    DIR/sglang-fixed    DIR/vllm    one release each, put on PYTHONPATH
 # Exit status 75: the packages cannot be had on this machine (no index reached, another Python).
 # DIR/NAME.stamp holds the hash of a part's requirements: with the same ones it is left alone.
+# What was there before and does not load any more, as after a disk was cleared, is made anew.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 dir=${1:?usage: engines_env.sh DIR}
@@ -35,18 +36,38 @@ install() {
   made+=("$dir/$1")
 }
 
-if wanted venv requirements-engines.txt; then
+install_venv() {
   "$python" -m venv "$dir/venv" || {
     echo "engines: $python cannot make a virtual environment (Debian: python3-venv)" >&2
     exit 75
   }
   install venv requirements-engines.txt
+}
+
+# torch loads the libraries of most other packages.
+loads() {
+  "$dir/venv/bin/python" -c 'import torch, triton, transformers' 2>"$dir/loads.log"
+}
+
+if wanted venv requirements-engines.txt; then
+  install_venv
+elif ! loads; then
+  echo "engines: what is in $dir/venv does not load, and is installed anew: \
+$(tail -n 1 "$dir/loads.log")" >&2
+  rm "$dir/venv.stamp"
+  wanted venv requirements-engines.txt
+  install_venv
 fi
 for release in sglang-defect sglang-fixed vllm; do
   if wanted "$release" "requirements-$release.txt"; then
     install "$release" "requirements-$release.txt" --target "$dir/$release"
   fi
 done
+if [ ${#made[@]} -gt 0 ] && ! loads; then
+  cat "$dir/loads.log" >&2
+  echo "engines: what was installed does not load" >&2
+  exit 1
+fi
 if [ ${#made[@]} -eq 0 ]; then
   echo "engines: $dir is up to date ($(du -sh "$dir" | cut -f1))"
 else
