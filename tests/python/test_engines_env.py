@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""capture/python/engines_env.sh with a Python that installs nothing: what is made, and when anew."""
+"""capture/python/engines_env.sh with a Python that installs nothing: what is made, when anew."""
 import os
 import subprocess
 import tempfile
