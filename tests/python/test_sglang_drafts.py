@@ -181,14 +181,6 @@ class ReplayTest(unittest.TestCase):
         self.assertEqual([(one[0], one[1]) for one in held], [(launch, read), (launch, "k")])
         self.assertEqual(held.bound, {id(self.step): (self.step, self.step.token_to_kv_pool)})
 
-    def test_a_graphs_attention_is_told_with_todays_table(self):
-        on_gpu = OnGpu(self.backends)
-        on_gpu._attention = lambda launch, read, told, key: told
-        self.backends.today = lambda backend, told: (backend, told, "today")
-        read = Read(None, None, "kernel", 1)
-        self.assertEqual(on_gpu._again("key", Forward(self.step, None, None), read, "then"),
-                         (self.step, "then", "today"))
-
     def test_which_layers_a_pool_has_is_looked_up_once_for_its_tensors(self):
         part = [SimpleNamespace(k_buffer=["f"]), SimpleNamespace(k_buffer=["s0", "s1"])]
         tensors = {0: "s0", 1: "f", 2: "s1"}

@@ -30,7 +30,8 @@ def frontier(batch) -> int:
 def rids_of(batch) -> Optional[list]:
     """Whose its lanes are. None: the batch does not say."""
     rids = getattr(batch, "rids", None)
-    return rids and [rid for rid in rids for _ in range(frontier(batch))]
+    each = range(frontier(batch))
+    return list(rids) if rids and len(each) == 1 else rids and [rid for rid in rids for _ in each]
 
 
 def padded(launch, batch):

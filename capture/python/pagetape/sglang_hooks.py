@@ -300,9 +300,14 @@ class PoolHooks:
             if id(allocator) not in pools.maps:
                 return original(allocator, *args, **kwargs)
             begin, begin_there = len(pools.waiting), len(pools.waiting_there)
-            result = original(allocator, *args, **kwargs)
+            tail = original.__name__ == "alloc_extend_swa_tail"
+            pools.asked = None if tail else ()
+            try:
+                result = original(allocator, *args, **kwargs)
+            finally:
+                pools.asked = None
             full = pools.pages[id(allocator.full_attn_allocator)]
-            if original.__name__ == "alloc_extend_swa_tail":
+            if tail:
                 pools.move_tail(begin, begin_there, full, _tail_begins(allocator, args, kwargs))
             pools.pair_there(begin_there, allocator)
             new = pools.waiting[begin:]

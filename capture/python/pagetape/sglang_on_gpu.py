@@ -7,6 +7,7 @@ host, lengths the tensors that the kernels are given, which are compared, too.
 
 from __future__ import annotations
 
+from array import array
 from itertools import accumulate
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
@@ -15,6 +16,7 @@ from .devices import stream_of
 from .graphs import Held
 from .recording import Launch, ints
 from .sglang_graphs import rids_of
+from .tensors import Told, of_lens, of_lists, of_slots, of_table
 
 
 class Read(NamedTuple):
@@ -53,11 +55,32 @@ def whole(lists):
     return lists.as_strided((rest,), (1,))
 
 
-class Planned(NamedTuple):
-    """Of a graph: the first launch of each kind, behind its key, and which layer's are of which."""
+class Kind:
+    """Launches that are given the same: the first of them, and how they were told last."""
 
-    kinds: List[tuple]
-    parts: LayerParts
+    def __init__(self, key: tuple, launch=None, read: Optional[Read] = None, table=None,
+                 slots=None) -> None:
+        """Of attention `read` and `table`, of a store `slots`."""
+        self.key, self.launch, self.read, self.table, self.slots = key, launch, read, table, slots
+        self.anew()
+
+    def anew(self) -> None:
+        self.fields: Optional[dict] = None  # Of its event, but for lanes.
+        self.told: List[Told] = []  # What it is given.
+        self.rows: Optional[Rows] = None
+        self.made: Any = None
+
+    @property
+    def cells(self):
+        return self.slots if self.read is None else self.read.table
+
+
+class Planned:
+    """Of a graph: its kinds of launches, and which layer's are of which."""
+
+    def __init__(self, kinds: List[Kind], parts: LayerParts) -> None:
+        self.kinds, self.parts = kinds, parts
+        self.like: Any = None  # By what they were told last, besides the batch.
 
 
 class OnGpu:
@@ -84,32 +107,43 @@ class OnGpu:
         native = self._recorder.native()
         if captured.made is None or captured.made.parts.native is not native:
             captured.made = self._planned(captured, native)
-        made = [self._again(key, today(launch), *what) for key, launch, *what in
-                captured.made.kinds]
-        self._recorder.layers(captured.made.parts, made)
+        planned = captured.made
+        todays = [(kind, today(kind.launch),
+                   kind.table and self._backends.today(kind.launch.backend, kind.table))
+                  for kind in planned.kinds]
+        like = stream_of(planned.kinds[0].cells), [
+            (launch.batch.forward_mode, told and (told.space, told.field))
+            for _, launch, told in todays]
+        if like != planned.like:  # All of them, so that each tensor has a buffer of its own.
+            planned.like = like
+            for kind in planned.kinds:
+                kind.anew()
+        made = [self._store(launch, kind) if told is None else
+                self._attention(launch, self._read_today(kind, launch), told, kind)
+                for kind, launch, told in todays]
+        self._recorder.layers(planned.parts, made)
 
     def _planned(self, captured: Held, native) -> Planned:
-        kinds: Dict[tuple, tuple] = {}  # by key: its number, and the first of its launches
+        kinds: Dict[tuple, Tuple[int, Kind]] = {}
         parts = []
         for launch, what, *others in captured:
             stores = len(others) == 2
             key = (self._key_of_store if stores else self._key)(launch, what, *others)
-            number, _ = kinds.setdefault(key, (len(kinds), (key, launch, what, *others)))
+            number, _ = kinds.setdefault(key, (len(kinds), Kind(
+                key, launch, slots=others[0]) if stores else Kind(
+                key, launch, what if what.indptr is None else
+                what._replace(table=whole(what.table)), *others)))
             told = self._pools.addresses and not stores
             parts.append((number, self._backends.layer_of(launch),
                           what.tensor.data_ptr() if told else ABSENT))
-        return Planned([one for _, one in kinds.values()], LayerParts(native, parts))
+        return Planned([kind for _, kind in kinds.values()], LayerParts(native, parts))
 
-    def _again(self, key, launch, what, *others):
-        """Today's launch, as made; None: it is not told."""
-        if len(others) == 2:
-            return self._store(launch, what, *others, key)
-        read = what
-        if read.lens_cpu is not None:  # By then those of the batch that was captured.
-            read = read._replace(lens_cpu=launch.batch.seq_lens_cpu)
-        if read.indptr is not None:
-            read = read._replace(table=whole(read.table))
-        return self._attention(launch, read, self._backends.today(launch.backend, *others), key)
+    @staticmethod
+    def _read_today(kind: Kind, launch) -> Read:
+        if kind.read.lens_cpu is None:
+            return kind.read
+        # By then those of the batch that was captured.
+        return kind.read._replace(lens_cpu=launch.batch.seq_lens_cpu)
 
     def attention(self, launch, read: Read) -> None:
         self._pools.settle()
@@ -118,7 +152,7 @@ class OnGpu:
         made = self._made.get(key)
         if made is None:
             # The tensors are kept: another may come to stand where a dead one did.
-            made = self._made[key] = self._attention(launch, read, told, key), read
+            made = self._made[key] = self._attention(launch, read, told, Kind(key)), read
         if made[0] is not None:
             self._recorder.launches(
                 made[0], self._backends.layer_of(launch),
@@ -131,7 +165,8 @@ class OnGpu:
         return (bound, read.table.data_ptr(), told.space, read.window, read.kernel, read.cached,
                 None if read.lens is None else read.lens.data_ptr())
 
-    def _attention(self, launch, read: Read, told, key):
+    def _attention(self, launch, read: Read, told, kind: Kind):
+        """Of the kind a launch as made; None: it is not told."""
         batch = launch.batch
         lanes = int((read.lens if read.indptr is None else read.indptr).numel())
         requests, new = self._lanes(batch, lanes - (read.indptr is not None))
@@ -139,28 +174,49 @@ class OnGpu:
             new = [read.q_len] * len(new)
         lanes = min(len(requests), len(new))
         rows = Rows(requests[:lanes], row=list(range(lanes)), q_len=new[:lanes])
+        cols = 0
+        if read.indptr is not None:
+            rows, cols = self._listed(batch, read, rows)
+            if rows is None:
+                return None
+        if kind.fields is None:
+            self._given(launch, read, told, kind)
+        if not all(self._tensors.tell(one, cols) for one in kind.told):
+            return self.gap("a table could not be compared on the GPU")
+        return self._launch(kind, Launch(False, rows, kind.key[0], kind.fields), read.table)
+
+    def _given(self, launch, read: Read, told, kind: Kind) -> None:
         name = self._backends.name(launch.backend)
         form = "" if read.indptr is None else ".lists"
         buffer = self._buffer(f"{name}.{told.field or read.kernel}{form}", read.table)
-        fields = self._backends.fields(launch, told._replace(buffer=None), read.table,
-                                       read.window, read.page_size, read.kernel)
+        kind.fields = fields = self._backends.fields(
+            launch, told._replace(buffer=None), read.table, read.window, read.page_size,
+            read.kernel)
         fields["table"] = buffer
         if read.indptr is None:
             fields.update(table_rows=int(read.table.shape[0]), table_cols=int(read.table.shape[1]),
                           lens=self._buffer(f"{name}.lens", read.lens))
-            done = self._tensors.lens(fields["lens"], read.lens) and self._tensors.table(
-                buffer, read.table, told.space, "", read.lens, read.page_size)
-        else:
-            rows, cols = self._listed(batch, read, rows)
-            if rows is None:
-                return None
-            if rows.len is None:
-                fields["lens"] = f"{buffer}.lens"
-            done = self._tensors.lists(buffer, read.table, read.indptr, cols, told.space,
-                                       f"{buffer}.lens")
-        if not done:
-            return self.gap("a table could not be compared on the GPU")
-        return self._recorder.made([Launch(False, rows, key[0], fields)], stream_of(read.table))
+            kind.told = [of_lens(fields["lens"], read.lens), of_table(
+                buffer, read.table, told.space, "", read.lens, read.page_size)]
+            return
+        if read.lens is None:
+            fields["lens"] = f"{buffer}.lens"
+        kind.told = [of_lists(buffer, read.table, read.indptr, told.space, f"{buffer}.lens")]
+
+    def _launch(self, kind: Kind, one: Launch, cells):
+        """Made, or of what was made last, where it has as many lanes, with today's."""
+        before, kind.rows = kind.rows, one.rows
+        if before is None or not self._refilled(kind, before):
+            kind.made = self._recorder.made([one], stream_of(cells))
+        return kind.made
+
+    def _refilled(self, kind: Kind, before: Rows) -> bool:
+        columns = [*zip(kind.rows[1:7], before[1:7])]
+        if any((new is None) != (old is None) for new, old in columns):
+            return False
+        changed = [None if new == old else array("q", new) for new, old in columns
+                   if new is not None]
+        return self._recorder.refilled(kind.made, kind.rows.req, [changed])
 
     def _listed(self, batch, read: Read, rows: Rows):
         """Rows of index lists, and how long these may be. A list without its own lengths has a
@@ -190,7 +246,7 @@ class OnGpu:
         key = self._key_of_store(launch, tensor, slots, translated)
         made = self._made.get(key)
         if made is None:
-            made = self._made[key] = self._store(launch, tensor, slots, translated, key), slots
+            made = self._made[key] = self._store(launch, Kind(key, slots=slots)), slots
         if made[0] is not None:
             self._recorder.launches(made[0], self._backends.layer_of(launch), None)
 
@@ -199,19 +255,22 @@ class OnGpu:
         space = self._backends.built[id(launch.backend)]["spaces"][bool(translated)]
         return self._backends.bound_of_store(tensor), space, slots.data_ptr()
 
-    def _store(self, launch, _tensor, slots, _translated: bool, key: tuple):
-        bound, space, _ = key
-        batch, name = launch.batch, self._backends.name(launch.backend)
-        buffer = self._buffer(f"{name}.{space}.slots", slots)
+    def _store(self, launch, kind: Kind):
+        batch, slots = launch.batch, kind.slots
         requests = self._requests(batch)
         counts = self._new(batch, slots.numel())
         begins = list(accumulate(counts[:-1], initial=0))
         lanes = min(len(requests), len(counts))  # A batch may be padded behind its requests.
         rows = Rows(requests[:lanes], row=begins[:lanes], n=counts[:lanes])
-        if not self._tensors.slots(buffer, slots):
+        if kind.fields is None:
+            _, space, _ = kind.key
+            name = self._backends.name(launch.backend)
+            buffer = self._buffer(f"{name}.{space}.slots", slots)
+            kind.fields, kind.told = {"backend": name, "space": space, "slots": buffer}, \
+                [of_slots(buffer, slots)]
+        if not self._tensors.tell(*kind.told):
             return self.gap("slots could not be compared on the GPU")
-        return self._recorder.made([Launch(True, rows, bound, {
-            "backend": name, "space": space, "slots": buffer})], stream_of(slots))
+        return self._launch(kind, Launch(True, rows, kind.key[0], kind.fields), slots)
 
     # --- what the batch has on the host
 

@@ -14,7 +14,8 @@ rules of sglang_holders.py.
 from __future__ import annotations
 
 import sys
-from itertools import accumulate
+from array import array
+from itertools import repeat
 from typing import Any, List, NamedTuple, Optional, Tuple
 
 from ._abi import MAP, NAMES, OWNERS
@@ -60,13 +61,18 @@ def heads_of(kind: str, out, page_size: int, args, kwargs, lanes: Optional[Lanes
     else:
         ends = ints(given("seq_lens_cpu", 1))
         begins = [end - 1 for end in ends]
-    heads = Heads([], [], [])
-    firsts = accumulate((end - begin for begin, end in zip(begins, ends)), initial=0)
-    for lane, (first, begin, end) in enumerate(zip(firsts, begins, ends)):
-        for column in range(-(-begin // page_size), -(-end // page_size)):
-            heads.at.append(first + column * page_size - begin)
-            heads.lanes.append(lane)
-            heads.columns.append(column)
+    lanes = len(begins)
+    if page_size == 1 and list(map(int.__sub__, ends, begins)) == [1] * lanes:  # A decode's.
+        return Heads([*range(lanes)], [*range(lanes)], list(begins))
+    heads, first = Heads([], [], []), 0
+    for lane, (begin, end) in enumerate(zip(begins, ends)):
+        columns = range(-(-begin // page_size), -(-end // page_size))
+        if columns:
+            at = first - begin + columns.start * page_size
+            heads.at.extend(range(at, at + len(columns) * page_size, page_size))
+            heads.lanes.extend(repeat(lane, len(columns)))
+            heads.columns.extend(columns)
+        first += end - begin
     return heads
 
 
@@ -244,5 +250,15 @@ class MapPages:
 
 def to_device(lists: List[List[int]], device):
     """As int32, without waiting for what the device has to do."""
+    return on_host(lists).pin_memory().to(device, non_blocking=True)
+
+
+def on_host(lists: List[List[int]]):
+    """Lists that are equally long, as torch.tensor() makes it, which takes several times longer."""
     torch = sys.modules["torch"]
-    return torch.tensor(lists, dtype=torch.int32, pin_memory=True).to(device, non_blocking=True)
+    if not lists[0]:  # Memory of no bytes it does not take.
+        return torch.zeros(len(lists), 0, dtype=torch.int32)
+    flat: List[int] = []
+    for one in lists:
+        flat += one
+    return torch.frombuffer(array("i", flat), dtype=torch.int32).view(len(lists), -1)

@@ -80,7 +80,8 @@ class Pools:
         self._named_there: List[Named] = []
         self._stream_there = None  # of the last call that was given pages there
         self._rows_there = Rows(recorder)
-        self._placed: tuple = (None, None)  # What was copied there last: lists, and the tensor.
+        # What _heads() found, of a call that asks both pools of a pair for the same; else None.
+        self.asked: Optional[tuple] = None
         self.freeing = 0  # depth of SWATokenToKVPoolAllocator's freeing methods
         self.page_size = 0
 
@@ -230,11 +231,10 @@ class Pools:
     def taken_there(self, allocator, kind: str, out, args, kwargs) -> None:
         """As taken(), of slots on a GPU. Their owners are looked up on the stream of this call."""
         self._stream_there = sys.modules["torch"].cuda.current_stream(out.device)
-        heads = heads_of(kind, out, self.page_size, args, kwargs, self.lanes)
-        if not heads.at or not out.numel():
+        heads, made = self._heads(kind, out, args, kwargs)
+        if made is None:
             return
-        known = [] if self.lanes is None else [self._names_of(self.lanes, heads)]
-        made = self._on_device([heads.at, *known, heads.columns], out.device)
+        known = self.lanes is not None
         pages, owners = out, self.owners[id(allocator)]
         if len(heads.at) != out.numel() or self.page_size > 1:  # Else each slot is a page.
             # Lengths are the host's, and may be wrong.
@@ -246,17 +246,22 @@ class Pools:
             owners, places, places if known else pages.clone(), made[-1], heads,
             self._stream_there, made[1:] if known else None))
 
-    def _on_device(self, lists: List[List[int]], device):
-        """Once for both pools of a pair, which are asked for pages in the same places."""
-        key = lists, device, self._stream_there
-        if self._placed[0] != key:
-            self._placed = key, to_device(lists, device)
-        return self._placed[1]
-
-    def _names_of(self, lanes: Lanes, heads) -> List[int]:
-        native = self.recorder.native()
-        names = [native.request(request) for request in lanes.reqs]
-        return [names[lane] for lane in heads.lanes]
+    def _heads(self, kind: str, out, args, kwargs) -> tuple:
+        """Where pages begin, and the same on the device with the names of whom they are for, where
+        that is known; None: there are none."""
+        if self.asked:
+            return self.asked
+        heads = heads_of(kind, out, self.page_size, args, kwargs, self.lanes)
+        if not heads.at or not out.numel():
+            return heads, None
+        known = []
+        if self.lanes is not None:
+            names = self.recorder.native().requests(self.lanes.reqs)
+            known = [[names[lane] for lane in heads.lanes]]
+        found = heads, to_device([heads.at, *known, heads.columns], out.device)
+        if self.asked is not None:
+            self.asked = found
+        return found
 
     def move_tail(self, begin: int, begin_there: int, full: Holders, by: int) -> None:
         """Of what waits from there on, SWA pages that were asked for as if their request began with

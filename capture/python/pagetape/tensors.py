@@ -5,7 +5,7 @@ GPU, but where a table is opened: for a buffer's first tensor, and for one that 
 
 from __future__ import annotations
 
-from typing import Dict, List, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from ._abi import LENS, PAGES, SLOTS, PtapeError, PtapeTableView
 from .devices import DeviceTable, stream_of, view_of
@@ -13,6 +13,40 @@ from .importhook import strict
 
 CELLS_MOST = 1 << 22  # Of a table: 8 bytes of the GPU's memory and 16 of the host's each.
 ROWS_LEAST = 64
+
+
+class Told(NamedTuple):
+    """A tensor as it is told of, for as long as it stands where it does."""
+
+    buffer: str
+    view: PtapeTableView
+    cells: Any
+    kind: int
+    named: Dict[str, str]
+
+
+def of_table(buffer: str, cells, space: Optional[str], unit: str = "", lens=None,
+             tokens: int = 1) -> Told:
+    """A tensor of rows; of each what stands behind its length, a cell for so many tokens, is not
+    told."""
+    view = view_of(cells, cells.shape[1], lens=lens, unit=tokens)
+    if lens is not None:
+        view.rows = min(view.rows, lens.numel())
+    return Told(buffer, view, cells, PAGES, {"space": space or "", "unit": unit})
+
+
+def of_lists(buffer: str, cells, starts, space: Optional[str], lens: str = "") -> Told:
+    """Index lists of slots; their lengths are the buffer `lens`."""
+    return Told(buffer, view_of(cells, 1, starts), cells, PAGES,
+                {"space": space or "", "unit": "slot", "lens": lens})
+
+
+def of_lens(buffer: str, values) -> Told:
+    return Told(buffer, view_of(values, values.numel()), values, LENS, {})
+
+
+def of_slots(buffer: str, values) -> Told:
+    return Told(buffer, view_of(values, values.numel()), values, SLOTS, {})
 
 
 class Tensors:
@@ -30,29 +64,17 @@ class Tensors:
 
     def table(self, buffer: str, cells, space: Optional[str], unit: str = "", lens=None,
               tokens: int = 1) -> bool:
-        """A tensor of rows; of each what stands behind its length, a cell for so many tokens, is
-        not told. False: it was not told."""
-        view = view_of(cells, cells.shape[1], lens=lens, unit=tokens)
-        if lens is not None:
-            view.rows = min(view.rows, lens.numel())
-        return self._tell(buffer, view, cells, space=space or "", unit=unit)
+        return self.tell(of_table(buffer, cells, space, unit, lens, tokens))
 
     def lists(self, buffer: str, cells, starts, cols: int, space: Optional[str],
               lens: str = "") -> bool:
-        """Index lists of slots, of each the first `cols`; their lengths are the buffer `lens`.
-        Those with gaps between their entries are not told."""
-        if cells.stride(-1) != 1:
-            return False
-        if lens:
-            self._declare(lens)
-        return self._tell(buffer, view_of(cells, max(cols, 1), starts), cells,
-                          space=space or "", unit="slot", lens=lens)
+        return self.tell(of_lists(buffer, cells, starts, space, lens), cols)
 
     def lens(self, buffer: str, values) -> bool:
-        return self._tell(buffer, view_of(values, values.numel()), values, LENS)
+        return self.tell(of_lens(buffer, values))
 
     def slots(self, buffer: str, values) -> bool:
-        return self._tell(buffer, view_of(values, values.numel()), values, SLOTS)
+        return self.tell(of_slots(buffer, values))
 
     def state(self, kind: int, of: str, cells, cols: int,
               nobody: str = "") -> Optional[DeviceTable]:
@@ -68,16 +90,24 @@ class Tensors:
         self._others.append(table)
         return table
 
-    def _tell(self, buffer: str, view: PtapeTableView, cells, kind: int = PAGES, **what) -> bool:
-        self._declare(buffer)
+    def tell(self, one: "Told", cols: int = 0) -> bool:
+        """What it holds by now; of lists each one's first `cols` entries. False: it is not told."""
+        view, lens = one.view, one.named.get("lens")
+        if view.starts:
+            view.cols = max(cols, 1)
+            if one.cells.stride(-1) != 1:  # There are gaps between entries.
+                return False
+        if lens:
+            self._declare(lens)
+        self._declare(one.buffer)
         form = view.cell_bytes, bool(view.starts)
         if self._refusal or not view.rows or not view.cols or \
-                self._forms.setdefault(buffer, form) != form:
+                self._forms.setdefault(one.buffer, form) != form:
             return False
-        table = self._tables.get(buffer)
+        table = self._tables.get(one.buffer)
         if table is None or not table.holds(view.rows, view.cols):
-            table = self._opened(buffer, view, kind, what)
-        return table is not None and self.recorder.compare(table, stream_of(cells), view)
+            table = self._opened(one.buffer, view, one.kind, one.named)
+        return table is not None and self.recorder.compare(table, stream_of(one.cells), view)
 
     def _opened(self, buffer: str, view: PtapeTableView, kind: int, what) -> Optional[DeviceTable]:
         known = self._tables.get(buffer)
