@@ -73,7 +73,8 @@ class Recorder:
         return True
 
     def layers(self, parts, made):
-        self.launched.append((parts.counts, [one and (one.reqs, one.launch.fields) for one in made]))
+        self.launched.append((parts.counts, [one and (one.reqs, one.launch.fields)
+                                             for one in made]))
 
 
 class GraphsLaunches(unittest.TestCase):

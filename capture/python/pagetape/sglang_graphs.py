@@ -30,8 +30,8 @@ def frontier(batch) -> int:
 def rids_of(batch) -> Optional[list]:
     """Whose its lanes are. None: the batch does not say."""
     rids = getattr(batch, "rids", None)
-    each = range(frontier(batch))
-    return list(rids) if rids and len(each) == 1 else rids and [rid for rid in rids for _ in each]
+    each = range(frontier(batch) if rids else 1)
+    return rids and [rid for rid in rids for _ in each]
 
 
 def padded(launch, batch):

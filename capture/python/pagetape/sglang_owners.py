@@ -16,6 +16,7 @@ from __future__ import annotations
 import sys
 from array import array
 from itertools import repeat
+from operator import sub
 from typing import Any, List, NamedTuple, Optional, Tuple
 
 from ._abi import MAP, NAMES, OWNERS
@@ -61,9 +62,9 @@ def heads_of(kind: str, out, page_size: int, args, kwargs, lanes: Optional[Lanes
     else:
         ends = ints(given("seq_lens_cpu", 1))
         begins = [end - 1 for end in ends]
-    lanes = len(begins)
-    if page_size == 1 and list(map(int.__sub__, ends, begins)) == [1] * lanes:  # A decode's.
-        return Heads([*range(lanes)], [*range(lanes)], list(begins))
+    count = len(begins)
+    if page_size == 1 and [*map(sub, ends, begins)] == [1] * count:  # A decode's.
+        return Heads([*range(count)], [*range(count)], list(begins))
     heads, first = Heads([], [], []), 0
     for lane, (begin, end) in enumerate(zip(begins, ends)):
         columns = range(-(-begin // page_size), -(-end // page_size))
