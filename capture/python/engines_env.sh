@@ -5,7 +5,7 @@
 #   DIR/sglang-defect    DIR/sglang-fixed    DIR/vllm    one release each, put on PYTHONPATH
 # Exit status 75: the packages cannot be had on this machine (no index reached, another Python).
 # DIR/NAME.stamp holds the hash of a part's requirements: with the same ones it is left alone.
-# What was there before and does not load any more, as after a disk was cleared, is made anew.
+# A venv that does not load any more, as after a disk was cleared, is made anew, once.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 dir=${1:?usage: engines_env.sh DIR}
@@ -15,6 +15,7 @@ mkdir -p "$dir"
 exec 9>"$dir/lock"
 flock 9
 begin=$SECONDS
+unavailable=75 # Where something was there, and is lost, it is a failure.
 made=()
 
 # wanted NAME REQUIREMENTS: whether that part has to be installed; what there was of it is removed.
@@ -29,7 +30,7 @@ install() {
   "$dir/venv/bin/python" -m pip install --quiet --no-deps --require-hashes --only-binary :all: \
     --no-compile --no-cache-dir --disable-pip-version-check -r "$here/$2" "${@:3}" || {
     echo "engines: the pinned packages cannot be installed here" >&2
-    exit 75
+    exit "$unavailable"
   }
   echo "$want" >"$dir/$1.stamp.new"
   mv "$dir/$1.stamp.new" "$dir/$1.stamp"
@@ -44,17 +45,31 @@ install_venv() {
   install venv requirements-engines.txt
 }
 
-# torch loads the libraries of most other packages.
+# torch loads the libraries of most other packages. 1 is the status of a Python that cannot.
 loads() {
-  "$dir/venv/bin/python" -c 'import torch, triton, transformers' 2>"$dir/loads.log"
+  "$dir/venv/bin/python" -I -c 'import torch, triton, transformers' 2>"$dir/loads.log"
+}
+
+does_not_load() {
+  local status=0
+  loads || status=$?
+  [ $status -eq 1 ]
+}
+
+broken() {
+  cat "$dir/loads.log" >&2
+  echo "engines: what was installed does not load" >&2
+  exit 1
 }
 
 if wanted venv requirements-engines.txt; then
   install_venv
-elif ! loads; then
+elif does_not_load; then
+  [ ! -e "$dir/venv/never-loaded" ] || broken
   echo "engines: what is in $dir/venv does not load, and is installed anew: \
 $(tail -n 1 "$dir/loads.log")" >&2
   rm "$dir/venv.stamp"
+  unavailable=1
   wanted venv requirements-engines.txt
   install_venv
 fi
@@ -64,9 +79,8 @@ for release in sglang-defect sglang-fixed vllm; do
   fi
 done
 if [ ${#made[@]} -gt 0 ] && ! loads; then
-  cat "$dir/loads.log" >&2
-  echo "engines: what was installed does not load" >&2
-  exit 1
+  touch "$dir/venv/never-loaded"
+  broken
 fi
 if [ ${#made[@]} -eq 0 ]; then
   echo "engines: $dir is up to date ($(du -sh "$dir" | cut -f1))"

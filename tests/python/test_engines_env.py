@@ -18,7 +18,8 @@ case "$*" in
     echo "$*" >> "$FAKE/calls"
     case "$*" in *" --target "*) for last; do :; done; mkdir -p "$last" ;; esac
     [ -e "$FAKE/broken" ] || touch "$(dirname "$0")/whole" ;;
-  "-c import "*)
+  "-I -c import "*)
+    [ ! -e "$FAKE/killed" ] || exit 137
     [ -e "$(dirname "$0")/whole" ] || { echo "undefined symbol: ncclCommResume" >&2; exit 1; } ;;
 esac
 """
@@ -71,11 +72,24 @@ class EnginesEnv(unittest.TestCase):
         self.assertIn("does not load, and is installed anew: undefined symbol: ncclComm", said)
         self.assertEqual(self.installed()[0], [])
 
-    def test_what_never_loads_is_an_error(self):
+    def test_what_never_loads_is_an_error_and_installed_once(self):
         self.touch("broken")
-        _, said = self.installed(status=1)
-        self.assertIn("undefined symbol: ncclCommResume", said)
-        self.assertIn("engines: what was installed does not load", said)
+        for made in (["engines", "sglang-defect", "sglang-fixed", "vllm"], []):
+            calls, said = self.installed(status=1)
+            self.assertEqual(calls, made)
+            self.assertIn("undefined symbol: ncclCommResume", said)
+            self.assertIn("engines: what was installed does not load", said)
+
+    def test_what_lost_a_file_and_cannot_be_had_again_is_a_failure(self):
+        self.installed()
+        os.remove(self.path("engines/venv/bin/whole"))
+        self.touch("offline")
+        self.installed(status=1)
+
+    def test_a_python_that_was_killed_says_nothing_of_what_is_there(self):
+        self.installed()
+        self.touch("killed")
+        self.assertEqual(self.installed()[0], [])
 
     def test_without_an_index_nothing_is_had(self):
         self.touch("offline")

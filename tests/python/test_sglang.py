@@ -374,6 +374,37 @@ class TailTest(unittest.TestCase):
         self.assertEqual((there.columns, there.heads.columns), (2, [2]))
 
 
+class PairTest(unittest.TestCase):
+    """Where pages begin is found out once for both pools, but where the second one's differ."""
+
+    def test_it_is_asked_by_each_call_anew(self):
+        pools, looked = Pools(Events(), False), []
+
+        def heads():
+            return pools._heads("alloc_extend", Slots(4), (), {})[1]
+
+        class Pair(SwaAllocator):
+            def alloc_extend(self):
+                return [heads(), heads()]
+
+            def alloc_extend_swa_tail(self, seq_lens_cpu, swa_tail_len):
+                return [heads(), heads()]
+
+        pair = Pair(object())
+        PoolHooks(pools).swa_allocator(SimpleNamespace(SWATokenToKVPoolAllocator=Pair))
+        pair.page_size, pools.maps[id(pair)] = 64, None
+        pools.pages = {id(pair.full_attn_allocator): Holders(None, "F")}
+        pools.pair_there = pools.move_tail = mock.Mock()
+        lens = mock.Mock(**{"tolist.return_value": [256]})
+        with mock.patch("pagetape.sglang_pools.heads_of",
+                        lambda *_: looked.append(0) or Heads([0], [0], [0])), \
+                mock.patch("pagetape.sglang_pools.to_device", lambda *_: len(looked)):
+            self.assertEqual(pair.alloc_extend(), [1, 1])
+            self.assertEqual(pair.alloc_extend(), [2, 2])
+            self.assertEqual(pair.alloc_extend_swa_tail(seq_lens_cpu=lens, swa_tail_len=64), [3, 4])
+            self.assertEqual([heads(), heads()], [5, 6])
+
+
 class DraftsPoolTest(unittest.TestCase):
     """A draft model's own pool is addressed by the target's ids, for which alone is allocated."""
 
@@ -404,6 +435,10 @@ class LanesTest(unittest.TestCase):
     def test_on_a_gpu(self):
         heads = heads_of("alloc", Slots(3), 1, (), {}, self.lanes)
         self.assertEqual((heads.at, heads.lanes, heads.columns), ([0, 1, 2], [0, 0, 1], [3, 4, 0]))
+        heads = heads_of("alloc", Slots(2), 1, (), {}, Lanes(["A", "B"], [7, 4], [8, 5]))
+        self.assertEqual((heads.at, heads.lanes, heads.columns), ([0, 1], [0, 1], [7, 4]))
+        heads = heads_of("alloc", Slots(7), 4, (), {}, Lanes(["A", "B"], [3, 7], [9, 8]))
+        self.assertEqual((heads.at, heads.lanes, heads.columns), ([1, 5], [0, 0], [1, 2]))
 
     def test_functions_that_allocate_say_for_whom(self):
         seen = []

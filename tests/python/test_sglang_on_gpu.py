@@ -94,7 +94,8 @@ class GraphsLaunches(unittest.TestCase):
             fields=lambda launch, told, *_: {"mode": launch.batch.forward_mode,
                                              "space": told.space})
         self.on_gpu = OnGpu(backends)
-        tensor = SimpleNamespace(shape=(8,), stride=lambda: (1,), data_ptr=lambda: 7)
+        self.prefixes = None
+        self.tensor = tensor = SimpleNamespace(shape=(8,), stride=lambda: (1,), data_ptr=lambda: 7)
         lists = Table(None, "full", Index(100, 64), "kv_indices")
         window = Table(None, "swa", Index(200, 64), "kv_indices")
         slots = Index(300, 3)
@@ -115,6 +116,7 @@ class GraphsLaunches(unittest.TestCase):
 
     def replay(self, rids, lens, forward_mode=MODE):
         batch = SimpleNamespace(rids=rids, batch_size=len(rids), seq_lens_cpu=lens, seq_lens=None,
+                                extend_prefix_lens_cpu=self.prefixes,
                                 forward_mode=forward_mode, spec_info=None)
         self.recorder.compared.clear()
         self.on_gpu.forget()
@@ -169,9 +171,36 @@ class GraphsLaunches(unittest.TestCase):
         _, made = self.replay(["A", "B", None], [4, 21, 1])
         self.assertEqual((made, gaps), ([None] * 3, [("gap", ["full"])] * 3))
         self.fails = False
-        _, made = self.replay(["A", "B", None], [5, 22, 1])
+        _, made = self.replay(["A", "B", None], [4, 21, 1])
         self.assertEqual([reqs for reqs, _ in made], [["A", "B", None]] * 3)
-        self.assertEqual(self.recorder.refills[-1][0], [5, 22, 1])
+        self.assertEqual(self.recorder.refills[-1][0], [4, 21, 1])
+
+    def test_what_is_not_told_today_keeps_its_buffer(self):
+        """Of two lists that go by one name: those of a prefix that is none are not told."""
+        first, second = (Read(self.tensor, Index(at, 64), "extend", 1, lens=Index(at + 1, 3),
+                              lens_cpu=[0, 0, 0], indptr=Index(500, 4), cached=at == 100)
+                         for at in (100, 200))
+        self.captured[:] = [(Forward(self, layer, None), read, Table(None, "full", read.table, "x"))
+                            for layer, read in enumerate((first, second))]
+        self.field = "x"
+        _, made = self.replay(["A", "B", None], [0, 0, 0])
+        self.assertEqual([one and one[1]["table"] for one in made], [None, "b.x.lists.64.1"])
+        _, made = self.replay(["A", "B", None], [5, 6, 7])
+        self.assertEqual([one and one[1]["table"] for one in made],
+                         ["b.x.lists.64", "b.x.lists.64.1"])
+
+    def test_a_prompts_graph_reads_what_stood_before(self):
+        """Today's prefixes, where those of the capture were asked for."""
+        prefixes = Index(400, 3)
+        of_capture = SimpleNamespace(extend_prefix_lens=prefixes)
+        read = Read(self.tensor, Index(100, 64), "extend", 1, lens=prefixes, lens_cpu=[0, 0, 0],
+                    indptr=Index(500, 4), cached=True)
+        self.captured[:] = [(Forward(self, 0, of_capture), read,
+                             Table(None, "full", read.table, "kv_indices"))]
+        self.prefixes = [3, 2, 1]
+        self.replay(["A", "B", "C"], [8, 9, 7])
+        [made] = self.recorder.made_ones
+        self.assertEqual((made.rows.len, made.rows.q_pos), ([3, 2, 1], [3, 2, 1]))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from pagetape.tensors import Tensors
 
 
 def to_device(lists, _device):
-    return torch.tensor(lists, dtype=torch.int32)
+    return sglang_owners.on_host(lists)
 
 
 def main() -> None:

@@ -43,7 +43,7 @@ def padded(launch, batch):
     told = copy(launch.batch)
     rids, lanes, each = list(batch.rids), int(launch.batch.batch_size), frontier(batch)
     told.rids = rids + [None] * (lanes // each - len(rids))
-    told.seq_lens_cpu = None  # Those of the capture are nobody's.
+    told.seq_lens_cpu = told.extend_prefix_lens_cpu = None  # Those of the capture are nobody's.
     if batch.seq_lens_cpu is not None:
         fill = launch.backend.get_cuda_graph_seq_len_fill_value()
         known = len(rids) * each

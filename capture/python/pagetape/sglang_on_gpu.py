@@ -140,10 +140,13 @@ class OnGpu:
 
     @staticmethod
     def _read_today(kind: Kind, launch) -> Read:
-        if kind.read.lens_cpu is None:
-            return kind.read
+        read = kind.read
+        if read.lens_cpu is None:
+            return read
         # By then those of the batch that was captured.
-        return kind.read._replace(lens_cpu=launch.batch.seq_lens_cpu)
+        prefixes = read.lens is getattr(kind.launch.batch, "extend_prefix_lens", None)
+        return read._replace(lens_cpu=launch.batch.extend_prefix_lens_cpu if prefixes else
+                             launch.batch.seq_lens_cpu)
 
     def attention(self, launch, read: Read) -> None:
         self._pools.settle()
@@ -175,12 +178,12 @@ class OnGpu:
         lanes = min(len(requests), len(new))
         rows = Rows(requests[:lanes], row=list(range(lanes)), q_len=new[:lanes])
         cols = 0
+        if kind.fields is None:  # Also of one that is not told now: its tensor has this buffer.
+            self._given(launch, read, told, kind)
         if read.indptr is not None:
             rows, cols = self._listed(batch, read, rows)
             if rows is None:
                 return None
-        if kind.fields is None:
-            self._given(launch, read, told, kind)
         if not all(self._tensors.tell(one, cols) for one in kind.told):
             return self.gap("a table could not be compared on the GPU")
         return self._launch(kind, Launch(False, rows, kind.key[0], kind.fields), read.table)
@@ -205,18 +208,16 @@ class OnGpu:
 
     def _launch(self, kind: Kind, one: Launch, cells):
         """Made, or of what was made last, where it has as many lanes, with today's."""
-        before, kind.rows = kind.rows, one.rows
-        if before is None or not self._refilled(kind, before):
+        if kind.made is None or not self._refilled(kind, one.rows):
             kind.made = self._recorder.made([one], stream_of(cells))
+        kind.rows = one.rows
         return kind.made
 
-    def _refilled(self, kind: Kind, before: Rows) -> bool:
-        columns = [*zip(kind.rows[1:7], before[1:7])]
-        if any((new is None) != (old is None) for new, old in columns):
-            return False
-        changed = [None if new == old else array("q", new) for new, old in columns
-                   if new is not None]
-        return self._recorder.refilled(kind.made, kind.rows.req, [changed])
+    def _refilled(self, kind: Kind, rows: Rows) -> bool:
+        """Which columns it has follows from its kind."""
+        changed = [None if new == old else array("q", new)
+                   for new, old in zip(rows[1:7], kind.rows[1:7]) if new is not None]
+        return self._recorder.refilled(kind.made, rows.req, [changed])
 
     def _listed(self, batch, read: Read, rows: Rows):
         """Rows of index lists, and how long these may be. A list without its own lengths has a

@@ -261,5 +261,5 @@ def on_host(lists: List[List[int]]):
         return torch.zeros(len(lists), 0, dtype=torch.int32)
     flat: List[int] = []
     for one in lists:
-        flat += one
+        flat.extend(one)
     return torch.frombuffer(array("i", flat), dtype=torch.int32).view(len(lists), -1)
