@@ -144,7 +144,8 @@ class OnGpu:
         if read.lens_cpu is None:
             return read
         # By then those of the batch that was captured.
-        prefixes = read.lens is getattr(kind.launch.batch, "extend_prefix_lens", None)
+        prefixes = read.lens is not None and \
+            read.lens is getattr(kind.launch.batch, "extend_prefix_lens", None)
         return read._replace(lens_cpu=launch.batch.extend_prefix_lens_cpu if prefixes else
                              launch.batch.seq_lens_cpu)
 
