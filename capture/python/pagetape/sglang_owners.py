@@ -258,7 +258,7 @@ def on_host(lists: List[List[int]]):
     """Lists that are equally long, as torch.tensor() makes it, which takes several times longer."""
     torch = sys.modules["torch"]
     if not lists[0]:  # Memory of no bytes it does not take.
-        return torch.zeros(len(lists), 0, dtype=torch.int32)
+        return torch.zeros(len(lists), 0, dtype=torch.int32, device="cpu")
     flat: List[int] = []
     for one in lists:
         flat.extend(one)
