@@ -40,7 +40,7 @@ install() {
 install_venv() {
   "$python" -m venv "$dir/venv" || {
     echo "engines: $python cannot make a virtual environment (Debian: python3-venv)" >&2
-    exit 75
+    exit "$unavailable"
   }
   install venv requirements-engines.txt
 }

@@ -127,9 +127,10 @@ class DeviceTableTest(OnTheHost):
     def test_lists_with_gaps_between_their_entries_are_not_told(self):
         told = tensors.Tensors(self.recorder)
         self.addCleanup(told.close)
-        self.assertTrue(told.lists("lists", self.cells, self.starts, COLUMNS, "kv"))
+        lists = tensors.of_lists("lists", self.cells, self.starts, "kv")
+        self.assertTrue(told.tell(lists, COLUMNS))
         with mock.patch.object(self.cells, "stride", lambda _dimension: 2):
-            self.assertFalse(told.lists("lists", self.cells, self.starts, COLUMNS, "kv"))
+            self.assertFalse(told.tell(lists, COLUMNS))
 
     def test_a_table_without_columns_is_refused(self):
         with self.assertRaisesRegex(_abi.PtapeError, "without a buffer, rows or columns"):

@@ -129,10 +129,12 @@ class OnGpu:
         for launch, what, *others in captured:
             stores = len(others) == 2
             key = (self._key_of_store if stores else self._key)(launch, what, *others)
-            number, _ = kinds.setdefault(key, (len(kinds), Kind(
-                key, launch, slots=others[0]) if stores else Kind(
-                key, launch, what if what.indptr is None else
-                what._replace(table=whole(what.table)), *others)))
+            if key not in kinds and stores:
+                kinds[key] = len(kinds), Kind(key, launch, slots=others[0])
+            elif key not in kinds:
+                read = what if what.indptr is None else what._replace(table=whole(what.table))
+                kinds[key] = len(kinds), Kind(key, launch, read, *others)
+            number, _ = kinds[key]
             told = self._pools.addresses and not stores
             parts.append((number, self._backends.layer_of(launch),
                           what.tensor.data_ptr() if told else ABSENT))

@@ -80,7 +80,8 @@ class Pools:
         self._named_there: List[Named] = []
         self._stream_there = None  # of the last call that was given pages there
         self._rows_there = Rows(recorder)
-        # What _heads() found, of a call that asks both pools of a pair for the same; else None.
+        # Of a call that asks both pools of a pair for the same, what _heads() found, or ()
+        # before; of any other, None.
         self.asked: Optional[tuple] = None
         self.freeing = 0  # depth of SWATokenToKVPoolAllocator's freeing methods
         self.page_size = 0

@@ -66,10 +66,6 @@ class Tensors:
               tokens: int = 1) -> bool:
         return self.tell(of_table(buffer, cells, space, unit, lens, tokens))
 
-    def lists(self, buffer: str, cells, starts, cols: int, space: Optional[str],
-              lens: str = "") -> bool:
-        return self.tell(of_lists(buffer, cells, starts, space, lens), cols)
-
     def lens(self, buffer: str, values) -> bool:
         return self.tell(of_lens(buffer, values))
 
