@@ -18,6 +18,10 @@ case "$*" in
     echo "$*" >> "$FAKE/calls"
     case "$*" in *" --target "*) for last; do :; done; mkdir -p "$last" ;; esac
     [ -e "$FAKE/broken" ] || touch "$(dirname "$0")/whole" ;;
+  *"-m compileall "*)
+    for last; do :; done
+    basename "$last" >> "$FAKE/compiled"
+    exit 1 ;;
   "-I -c import "*)
     [ ! -e "$FAKE/killed" ] || exit 137
     [ -e "$(dirname "$0")/whole" ] || { echo "undefined symbol: ncclCommResume" >&2; exit 1; } ;;
@@ -56,6 +60,10 @@ class EnginesEnv(unittest.TestCase):
         return [os.path.basename(one)[len("requirements-"):-len(".txt")] for one in calls], \
             done.stdout
 
+    def compiled(self):
+        with open(self.path("compiled"), encoding="utf-8") as f:
+            return f.read().split()
+
     def test_all_is_installed_once(self):
         made, said = self.installed()
         self.assertEqual(made, ["engines", "sglang-defect", "sglang-fixed", "vllm"])
@@ -63,6 +71,20 @@ class EnginesEnv(unittest.TestCase):
         made, said = self.installed()
         self.assertEqual(made, [])
         self.assertIn("is up to date", said)
+
+    def test_what_was_installed_is_compiled_once(self):
+        parts = ["venv", "sglang-defect", "sglang-fixed", "vllm"]
+        self.installed()
+        self.assertEqual(self.compiled(), parts)
+        self.installed()
+        self.assertEqual(self.compiled(), parts)
+        os.remove(self.path("engines/venv/bin/whole"))
+        self.installed()
+        self.assertEqual(self.compiled(), parts + ["venv"])
+        # By a version that compiled nothing.
+        os.remove(self.path("engines/vllm.compiled"))
+        self.installed()
+        self.assertEqual(self.compiled(), parts + ["venv", "vllm"])
 
     def test_what_lost_a_file_is_installed_anew(self):
         self.installed()

@@ -34,7 +34,11 @@ os.environ.setdefault("SGLANG_DISABLE_LEAN_ATTENTION", "1")  # It asks CUDA for 
 # Evict as soon as one page has left the window: the fixture is short.
 os.environ.setdefault("SGLANG_SWA_EVICTION_INTERVAL", "1")
 
+import standins  # noqa: E402
 import torch  # noqa: E402
+
+if os.environ["TRITON_INTERPRET"] == "1":
+    standins.quicken_triton()
 
 PAGE = 64
 SWA_TOKENS, FULL_TOKENS = 7 * PAGE, 20 * PAGE
@@ -410,8 +414,6 @@ BACKENDS = {"aiter": "aiter_backend.AiterAttnBackend",
 def backend_class(**others):
     """The one that $PAGETAPE_BACKEND names, what it imports and does not find stood in for; and
     what is to be kept while it is used."""
-    import standins
-
     kind = os.environ.get("PAGETAPE_BACKEND") or "aiter"
     if kind == "aiter":
         standins.install_aiter()
