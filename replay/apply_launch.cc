@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Attention, store and copy: what the device is about to do, and what it then has done.
 #include <algorithm>
-#include <bit>
 #include <utility>
 
 #include "replay/applier.h"
-#include "replay/quotient.h"
 
 namespace pagetape {
 
@@ -244,16 +242,29 @@ void Applier::add_slots(LaunchView& view, Lane& lane, const ev::Row& captured, c
   lane.slots_count = static_cast<std::uint32_t>(view.slots.size()) - lane.slots_begin;
 }
 
-// The lanes of a store that are told by runs, with their slots.
-static void make_lanes(LaunchView& view) {
-  const ev::SlotLanes& from = *view.slot_lanes;
-  view.lanes.resize(from.reqs.size());
-  for (std::size_t i = 0; i < from.reqs.size(); ++i) {
-    Lane& lane = view.lanes[i];
-    lane.req = from.reqs[i];
-    lane.slots_begin = static_cast<std::uint32_t>(view.slots.size());
-    from.list(i, view.slots);
-    lane.slots_count = static_cast<std::uint32_t>(view.slots.size()) - lane.slots_begin;
+// The lanes of a store, with their slots.
+void Applier::make_lanes(LaunchView& view) {
+  if (const ev::SlotLanes* from = view.slot_lanes; from != nullptr) {
+    view.lanes.resize(from->reqs.size());
+    for (std::size_t i = 0; i < from->reqs.size(); ++i) {
+      Lane& lane = view.lanes[i];
+      lane.req = from->reqs[i];
+      lane.slots_begin = static_cast<std::uint32_t>(view.slots.size());
+      from->list(i, view.slots);
+      lane.slots_count = static_cast<std::uint32_t>(view.slots.size()) - lane.slots_begin;
+    }
+    return;
+  }
+  const ev::Store& e = *view.store;
+  const BufferState* buffer = world_.buffers.find(e.slots);
+  view.lanes.resize(e.rows.size());
+  for (std::size_t i = 0; i < e.rows.size(); ++i) {
+    const ev::Row& captured = e.rows.data()[i];
+    const ev::Row& row = todays_row(view.today, captured, i);
+    Lane& lane = view.lanes.data()[i];
+    lane.req = row.req;
+    lane.row = pick(captured, row, &ev::Row::row).value_or(-1);
+    add_slots(view, lane, captured, row, buffer);
   }
 }
 
@@ -262,20 +273,12 @@ void Applier::fill_view(LaunchView& view, const ev::Store& e, const ev::Rows* to
   view.claim = e.space == kNone ? kNoSpace : space_named(e.space);
   view.slot_lanes = today == nullptr ? e.rows.slot_lanes() : nullptr;
   view.lanes.clear();
-  if (view.slot_lanes != nullptr) {
-    if (observer_ != nullptr && observer_->looks_at_slots()) make_lanes(view);
+  const bool unseen = observer_ == nullptr || !observer_->looks_at_slots();
+  const auto known = [&](const State::FrontOf& front) { return is_front_of(front, view); };
+  if (unseen && (view.slot_lanes != nullptr || std::ranges::any_of(state_.cache_.fronts, known))) {
     return;
   }
-  const BufferState* buffer = world_.buffers.find(e.slots);
-  view.lanes.resize(e.rows.size());
-  for (std::size_t i = 0; i < e.rows.size(); ++i) {
-    const ev::Row& captured = e.rows.data()[i];
-    const ev::Row& row = todays_row(today, captured, i);
-    Lane& lane = view.lanes.data()[i];
-    lane.req = row.req;
-    lane.row = pick(captured, row, &ev::Row::row).value_or(-1);
-    add_slots(view, lane, captured, row, buffer);
-  }
+  make_lanes(view);
 }
 
 // The view for the next launch, with the storage that it has; its lanes are still to be set.
@@ -301,105 +304,6 @@ void Applier::run_launch(LaunchView& view) {
   if (view.store == nullptr) return;
   for (std::uint32_t g = 0; g < view.targets->groups.size(); ++g) {
     if (view.targets->groups[g].pool != kNoPool) run_store(view, g);
-  }
-}
-
-// A request's slots in pages of its own, which no one else has: most lanes. False: nothing is done.
-[[gnu::always_inline]] inline bool Applier::store_runs(Name req, std::span<const ev::SlotRun> runs,
-                                                       int shift, UsualWrites& usual) {
-  if (runs.size() == 1) {
-    const std::int64_t slot = raw(runs[0].first), page = slot >> shift;
-    const std::int64_t begin = slot - (page << shift), end = begin + runs[0].count;
-    if (end <= std::int64_t{1} << shift) {
-      if (!usual.takes(req, page)) return false;
-      usual.write(page, static_cast<std::uint32_t>(begin), static_cast<std::uint32_t>(end));
-      return true;
-    }
-  }
-  return store_pages(req, runs, shift, usual);
-}
-
-// The same, of any number of pages.
-bool Applier::store_pages(Name req, std::span<const ev::SlotRun> runs, int shift,
-                          UsualWrites& usual) {
-  State::Cache& cache = state_.cache_;
-  const std::uint64_t lane = ++cache.stamp;
-  // f(page, begin, end): a part of a run, offsets of a page. False ends it.
-  const auto each_part = [&](auto&& f) {
-    for (const ev::SlotRun& run : runs) {
-      std::int64_t slot = raw(run.first);
-      for (const std::int64_t end = slot + run.count; slot < end;) {
-        const std::int64_t page = slot >> shift, first = page << shift;
-        const std::int64_t to = std::min<std::int64_t>(end, first + (std::int64_t{1} << shift));
-        if (!f(page, slot - first, to - first)) return false;
-        slot = to;
-      }
-    }
-    return true;
-  };
-  const bool usually = each_part([&](std::int64_t page, auto, auto) {
-    if (!usual.takes(req, page)) return false;
-    // A page that comes twice is told but once.
-    return std::exchange(cache.stamps.at(static_cast<std::uint64_t>(page)), lane) != lane;
-  });
-  return usually && each_part([&](std::int64_t page, std::int64_t begin, std::int64_t end) {
-           usual.write(page, static_cast<std::uint32_t>(begin), static_cast<std::uint32_t>(end));
-           return true;
-         });
-}
-
-void Applier::run_store(LaunchView& view, std::uint32_t g) {
-  const Targets::Group& target = view.targets->groups[g];
-  Pool& pool = world_.pool(target.pool);
-  const bool wraps = state_.names().text(view.store->negative) == "wrap";
-  const ev::SlotLanes* by_runs = view.slot_lanes;
-  const bool counts = by_runs != nullptr && std::has_single_bit(pool.page_size) &&
-                      (observer_ == nullptr || observer_->counts_pages());
-  const int shift = std::countr_zero(pool.page_size);
-  UsualWrites usual(world_, pool, view.bound_of(pool), target.layers, index_);
-  PageAct act{.act = Act::kStore,
-              .pool = target.pool,
-              .layers = target.layers,
-              .launch = &view,
-              .group = g};
-  const std::size_t lanes = by_runs != nullptr ? by_runs->reqs.size() : view.lanes.size();
-  for (std::size_t i = 0; i < lanes; ++i) {
-    if (counts && store_runs(by_runs->reqs.data()[i], by_runs->runs_of(i), shift, usual)) continue;
-    if (view.lanes.empty()) make_lanes(view);
-    act.row = static_cast<std::int64_t>(i);
-    store_lane(view, act, wraps);
-  }
-  if (observer_ != nullptr && usual.pages() > 0) observer_->on_pages(view, g, usual.pages());
-}
-
-void Applier::store_lane(const LaunchView& view, PageAct& act, bool wraps) {
-  const std::uint32_t page_size = world_.pool(act.pool).page_size;
-  const Lane& lane = view.lanes[static_cast<std::size_t>(act.row)];
-  const std::span<const SlotId> slots(view.slots.data() + lane.slots_begin, lane.slots_count);
-  act.req = lane.req;
-  // Pages told already, with their fate: a page is reported once a lane, not once a slot.
-  std::optional<Told> told;
-  for (std::size_t k = 0; k < slots.size();) {
-    const std::int64_t slot = raw(slots[k]);
-    if (slot == INT64_MIN || (slot < 0 && !wraps)) {
-      ++k;
-      continue;
-    }
-    // Slots that follow one another within a page are one write.
-    std::size_t run = 1;
-    const std::int64_t page = slot < 0 ? -1 : quotient(slot, page_size);
-    const std::int64_t first = page * page_size;
-    const std::size_t most = std::min<std::size_t>(
-        slots.size() - k, static_cast<std::size_t>(slot < 0 ? 1 : page_size - (slot - first)));
-    while (run < most && raw(slots[k + run]) == slot + static_cast<std::int64_t>(run)) ++run;
-    const auto begin = slot < 0 ? 0 : static_cast<std::uint32_t>(slot - first);
-    act.page = PageId{static_cast<std::int32_t>(std::min<std::int64_t>(page, INT32_MAX))};
-    act.column = static_cast<std::int64_t>(k);
-    act.slot = slots[k];
-    const bool only = run == slots.size();  // The usual case needs no set.
-    if (!only && !told) told.emplace();
-    write_page(act, begin, begin + static_cast<std::uint32_t>(run), kNone, only ? nullptr : &*told);
-    k += run;
   }
 }
 
@@ -456,6 +360,7 @@ void Applier::copy_page(const ev::Copy& e, std::size_t i, const LaunchView& view
 }
 
 void Applier::run_copy(const ev::Copy& e, const LaunchView& view) {
+  world_.settle();
   for (std::size_t i = 0; i < e.from.size(); ++i) copy_page(e, i, view);
 }
 
@@ -505,6 +410,7 @@ void Applier::run_captured(Name name, GraphState& graph, std::size_t index, cons
   view.graph_name = name;
   view.number = static_cast<std::int64_t>(index);
   view.rows_like = captured.rows_like;
+  view.today = today;
   if (const auto* copy = std::get_if<ev::Copy>(&captured.body)) {
     view.copy = copy;
     return run_launch(view);

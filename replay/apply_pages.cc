@@ -474,6 +474,7 @@ bool Applier::run(std::span<const ev::Rewind> rewinds) {
   for (const ev::Rewind& e : rewinds) {
     if (world_.pools.index(e.pool) == kNoPool) return false;
   }
+  world_.settle();
   for (const ev::Rewind& e : rewinds) rewind(*world_.pools.find(e.pool), e);
   return true;
 }

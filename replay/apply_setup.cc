@@ -1,12 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 // Geometry and binding: what exists, and who dereferences what.
 #include <algorithm>
+#include <array>
 
 #include "replay/applier.h"
 
 namespace pagetape {
 
+// Kinds of events that leave pages and their owners as they are, or are launches, which know of
+// fronts. They come between the layers of a step.
+static constexpr auto kKeepsFronts = [] {
+  std::array<bool, kKinds> out{};
+  for (const std::size_t kind :
+       {kKindOf<ev::Attention>, kKindOf<ev::Store>, kKindOf<ev::GraphLaunch>,
+        kKindOf<ev::GraphStep>, kKindOf<ev::Table>, kKindOf<ev::Lens>, kKindOf<ev::SlotList>,
+        kKindOf<ev::Scalar>, kKindOf<ev::Refresh>, kKindOf<ev::LaunchDone>, kKindOf<ev::Kernel>,
+        kKindOf<ev::Note>}) {
+    out[kind] = true;
+  }
+  return out;
+}();
+
 Outcome Applier::run(const Event& event) {
+  if (!world_.fronts.empty() && !kKeepsFronts[event.body.index()]) world_.settle();
   if (observer_ != nullptr) observer_->on_event(world_, event, index_);
   return std::visit([this](const auto& body) { return on(body); }, event.body);
 }

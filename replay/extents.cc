@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <bit>
 
+#include "traces/check.h"
+
 namespace pagetape {
 
 void Offsets::add(std::uint32_t begin, std::uint32_t end) {
@@ -176,6 +178,62 @@ void Extents::write_apart(LayerSets& sets, Page& page, LayerSet layers, std::uin
   put_groups(page, std::move(out));
 }
 
+std::uint64_t Extents::begin_front(LayerSet layers, EventIndex by) {
+  front_.layers = layers;
+  front_.within = kAllLayers;
+  front_.by = by;
+  return ++front_.number;
+}
+
+bool Extents::join_front(LayerSets& sets, std::uint32_t index, std::uint32_t begin,
+                         std::uint32_t end) {
+  Page& page = pages_.at(index);
+  if (page.groups != 0 || page.front != 0 || begin > page.prefix) return false;
+  if (page.prefix > 0) {
+    if (!sets.contains(page.layers, front_.layers)) return false;
+    if (front_.within != page.layers) front_.within = sets.intersect(front_.within, page.layers);
+  }
+  page.front = std::max(page.prefix, end);
+  front_.pages.push_back(index);
+  return true;
+}
+
+bool Extents::widen_front(LayerSets& sets, std::uint64_t number, LayerSet layers, EventIndex by) {
+  if (number != front() || !sets.contains(front_.within, layers)) return false;
+  front_.layers = sets.unite(front_.layers, layers);
+  front_.by = by;
+  return true;
+}
+
+void Extents::drop_front() {
+  for (const std::uint32_t page : front_.pages) pages_.at(page).front = 0;
+  front_.pages.clear();
+}
+
+void Extents::settle(LayerSets& sets) {
+  for (const std::uint32_t index : front_.pages) {
+    Page& page = pages_.at(index);
+    const std::uint32_t end = std::exchange(page.front, 0);
+    write(sets, index, front_.layers, page.prefix, end, front_.by);
+  }
+  front_.pages.clear();
+}
+
+void Extents::order_groups() {
+  std::vector<std::uint32_t> having;
+  pages_.for_each([&](std::uint64_t i, const Page& page) {
+    if (page.groups != 0) having.push_back(static_cast<std::uint32_t>(i));
+  });
+  std::vector<Groups> ordered;
+  for (const std::uint32_t i : having) {
+    Page& page = pages_.at(i);
+    ordered.push_back(std::move(groups_[page.groups - 1]));
+    page.groups = static_cast<std::uint32_t>(ordered.size());
+  }
+  groups_ = std::move(ordered);
+  unused_.clear();
+}
+
 void Extents::reset(std::uint32_t index) {
   Page* page = pages_.find(index);
   if (page == nullptr) return;
@@ -231,7 +289,10 @@ LayerSet Extents::covered(LayerSets& sets, std::uint32_t index, std::uint32_t be
   const Page* page = pages_.find(index);
   if (page == nullptr) return begin >= end ? kAllLayers : kNoLayers;
   if (begin >= end) return kAllLayers;
-  if (page->groups == 0) return end <= page->prefix ? page->layers : kNoLayers;
+  if (page->groups == 0) {
+    if (end <= page->prefix) return page->layers;
+    return end <= page->front ? front_.layers : kNoLayers;
+  }
   LayerSet out = kNoLayers;
   for (const Group& group : groups_[page->groups - 1]) {
     if (group.offsets.covers(begin, end)) out = sets.unite(out, group.layers);
@@ -241,12 +302,14 @@ LayerSet Extents::covered(LayerSets& sets, std::uint32_t index, std::uint32_t be
 
 EventIndex Extents::written_by(std::uint32_t index) const {
   const Page* page = pages_.find(index);
-  return page == nullptr ? kNever : page->by;
+  if (page == nullptr) return kNever;
+  return page->front != 0 ? front_.by : page->by;
 }
 
 Extents::Groups Extents::written(std::uint32_t index) const {
   const Page* page = pages_.find(index);
   if (page == nullptr) return {};
+  PAGETAPE_CHECK(page->front == 0, "a front is not settled");
   if (page->groups != 0) return groups_[page->groups - 1];
   if (page->prefix == 0) return {};
   return {{page->layers, {.prefix = page->prefix, .bits = {}}}};
@@ -272,6 +335,7 @@ void Extents::clear() {
   pages_.clear();
   groups_.clear();
   unused_.clear();
+  front_.pages.clear();
 }
 
 }  // namespace pagetape

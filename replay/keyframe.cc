@@ -11,7 +11,8 @@ namespace pagetape {
 
 // Moves when what a keyframe holds changes: an older one is then rebuilt, not read. Not where logs
 // of touches would say less today: with those of an older one more is judged again, and parts that
-// begin with one do not join, which is all.
+// begin with one do not join, which is all. Nor where the same stands in another order, as the side
+// tables of extents do in older ones.
 static constexpr std::uint32_t kKeyframeVersion = 3;
 
 template <class A>
@@ -31,9 +32,11 @@ static std::vector<Name> parties(const World& world) {
 }
 
 std::string State::save() const {
+  std::optional<State> scratch;
+  const State& settled = this->settled(scratch);
   SaveArchive archive(*names_);
   archive(kKeyframeVersion, next_, static_cast<std::uint64_t>(worlds_.size()));
-  for (const auto& [rank, world] : worlds_) {
+  for (const auto& [rank, world] : settled.worlds_) {
     archive(rank);
     visit_world(archive, const_cast<World&>(world));
     std::vector<Name> names = parties(world);

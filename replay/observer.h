@@ -148,7 +148,8 @@ struct LaunchView {
   mutable std::vector<Lane> lanes;
   // Of a store whose lanes are each but a request and its slots; else null.
   const ev::SlotLanes* slot_lanes = nullptr;
-  std::vector<SlotId> slots;  // INT64_MIN: a buffer value never written.
+  const ev::Rows* today = nullptr;  // The lanes that a graph launch names.
+  std::vector<SlotId> slots;        // INT64_MIN: a buffer value never written.
 
   // Valid ids for a store are those of the tensor that it got, where it is said what that was; a
   // copy has none.
@@ -175,7 +176,7 @@ class Observer {
   // Whether lanes that are not up to date will do: most are then never looked at.
   virtual bool takes_stale_lanes() const { return false; }
   // Whether the lanes of stores are looked at: otherwise those that have but a request and slots
-  // are not made.
+  // are not made, nor those of a store that is the one before in another layer.
   virtual bool looks_at_slots() const { return true; }
   // Is it enough to be told, behind them, how many pages of such an act are as they should be
   // (Fate::kOk, of a request), instead of each by on_page? Of these acts: kAlloc, kFree, kMapFree,

@@ -487,7 +487,8 @@ void restate(const State& state, SetupLog& setup, Names& names, std::string_view
     give(request);
   }
   const Name reason = names.intern(why);
-  for (const auto& [rank, world] : state.worlds()) {
+  std::optional<State> scratch;
+  for (const auto& [rank, world] : state.settled(scratch).worlds()) {
     WorldRestater(world, rank, setup.has_keys(), names, reason, give).run();
   }
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "replay/state.h"
 
+#include <algorithm>
+
 #include "replay/applier.h"
 
 namespace pagetape {
@@ -36,6 +38,14 @@ Outcome State::imply(const Event& event, Observer* observer) {
   // The first event of a rank makes its world: one that cannot apply makes none.
   if (!outcome.applied() && worlds_.size() != known) worlds_.erase(rank);
   return outcome;
+}
+
+const State& State::settled(std::optional<State>& scratch) const {
+  const auto open = [](const auto& of) { return !of.second.fronts.empty(); };
+  if (std::ranges::none_of(worlds_, open)) return *this;
+  scratch.emplace(*this);
+  for (auto& [rank, world] : scratch->worlds_) world.settle();
+  return *scratch;
 }
 
 const World* State::world(std::int64_t rank) const {

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -63,6 +64,10 @@ class State {
   // … of the state that was saved as these bytes.
   static std::uint64_t digest_of(std::string_view saved);
 
+  // The same state with nothing under way that is told only of all pages together (Extents): what
+  // it holds stands at each page. `scratch` is where it is made if need be.
+  const State& settled(std::optional<State>& scratch) const;
+
   // The whole state as bytes, and back. A damaged keyframe gives kDamaged and leaves the state
   // empty. Loading interns names.
   std::string save() const;
@@ -95,6 +100,16 @@ class State {
     std::int64_t rank = kNoRank, cols = -1;
     std::vector<Lane> lanes;
   };
+  // What a front is the write of: stores of the same lanes and slots widen it.
+  struct FrontOf {
+    std::int64_t rank = kNoRank, bound = 0;
+    std::uint32_t pool = kNoPool;
+    std::uint64_t number = 0;
+    ev::Rows rows, today;
+    bool of_graph = false;
+    Name slots = kNone;
+    EventIndex rewritten = kNever;  // The buffer of slots.
+  };
   // Derived, and rebuilt where it is missing: a copied or loaded state starts without.
   struct Cache {
     std::unordered_map<std::uint64_t, std::vector<Resolved>> resolved;  // By rank and backend.
@@ -102,6 +117,8 @@ class State {
     std::array<KnownLanes, 8> known;
     std::size_t next_known = 0;
     KnownLanes* in_view = nullptr;  // Whose lanes the view holds.
+    std::array<FrontOf, 8> fronts;
+    std::size_t next_front = 0;
     // By page: the last list in which it came, counted; tells whether it comes in one twice.
     SparseArray<std::uint64_t, 1024> stamps;
     std::uint64_t stamp = 0;
@@ -112,6 +129,7 @@ class State {
       resolved.clear();
       known = {};
       in_view = nullptr;
+      fronts = {};
       return *this;
     }
   };

@@ -29,6 +29,7 @@ struct World {
   bool ops_unknown = false;   // A gap came: operations may end that were never seen to begin.
   std::int64_t step = -1;
   Name step_mode = kNone;
+  std::vector<std::uint32_t> fronts;  // Pools whose extents have a front.
 
   Pool& pool(std::uint32_t i) { return pools[i]; }
   const Pool& pool(std::uint32_t i) const { return pools[i]; }
@@ -50,6 +51,14 @@ struct World {
   bool known(const Space& space, PageId page) const {
     return std::ranges::all_of(allocators[space.allocator].spaces,
                                [&](std::uint32_t s) { return spaces[s].known(page); });
+  }
+  // Pages of fronts are told each: before whatever writes, gives or takes pages otherwise.
+  void settle() {
+    for (const std::uint32_t i : fronts) pools[i].extents.settle(layers);
+    fronts.clear();
+  }
+  void settle(std::uint32_t pool) {
+    if (std::erase(fronts, pool) > 0) pools[pool].extents.settle(layers);
   }
   // Another space of the same allocator in which the page has an owner; null where none.
   const Space* owner_elsewhere(const Space& space, PageId page) const {

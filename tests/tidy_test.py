@@ -104,6 +104,7 @@ WITHOUT_TEST = {
     "gui/window.cc": "needs a screen",
     "replay/apply_graph.cc": _STATE,
     "replay/apply_launch.cc": _STATE,
+    "replay/apply_store.cc": _STATE,
     "replay/apply_pages.cc": _STATE,
     "replay/apply_setup.cc": _STATE,
     "replay/attend_cpu.cc": _MACHINE,

@@ -63,7 +63,7 @@ class Judge : public Observer {
   void on_graph_launch(const World& world, Name name, const GraphState& graph) override;
   bool takes_stale_lanes() const override { return true; }
   bool looks_at_slots() const override { return false; }
-  bool counts_pages() const override { return store_.usual; }
+  bool counts_pages() const override { return options_.reuse && store_.usual; }
   void on_pages(const LaunchView& view, std::uint32_t group, std::uint64_t pages) override {
     const std::uint64_t layers = view.targets->groups[group].members.size();
     coverage_.judged_stores(pages, layers, store_.offsets ? 1 : 0);
@@ -261,8 +261,12 @@ class Judge : public Observer {
       const auto n = static_cast<std::uint64_t>(lane.end - entry_of(from));
       ++stood;
       skipped += n;
-      if (lane.unclaimed) unclaimed += n;
-      if (lane.no_width) ++no_width;
+      if (lane.unsaid != 0) leave_out(lane.unsaid, 1, n);
+    }
+    // Of so many lanes and their entries.
+    void leave_out(std::uint8_t unsaid, std::uint64_t lanes, std::uint64_t entries) {
+      if ((unsaid & Standing::Lane::kClaim) != 0) unclaimed += entries;
+      if ((unsaid & Standing::Lane::kWidth) != 0) no_width += lanes;
     }
     void take(const Memos* memos) {
       rows = memos == nullptr ? nullptr : memos->standing.rows();
@@ -271,12 +275,14 @@ class Judge : public Observer {
     void end(Ground& ground) const;
 
     SparseArray<Extents::Page>::Near pages;
+    std::uint32_t
+        fronts;  // As Extents::Page::written() takes it: is a front of the launch's layers?
     std::int64_t tokens, window;
     int shift;                // Tokens as a power of two; -1: they are none.
     const BufferState* lens;  // Of lanes known by a row of it; null: they say their lengths.
     const Standing::Lane* rows = nullptr;
     std::uint64_t known = 0;  // So many of `rows`.
-    // Lanes that stand, their entries, and those of them that are seldom.
+    // Lanes that stand, their entries, and those of which something is not said.
     std::uint64_t stood = 0, skipped = 0, unclaimed = 0, no_width = 0;
   };
 

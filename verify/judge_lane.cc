@@ -54,6 +54,7 @@ bool Judge::Ground::take_spans(LayerSet layers) {
 
 Judge::Usual::Usual(Ground& ground, bool strict_window)
     : pages(ground.pool.extents.pages()),
+      fronts(ground.pool.extents.front_in(ground.world.layers, ground.targets.layers) ? ~0u : 0),
       tokens(ground.entry_tokens),
       window(strict_window ? 0 : ground.window),
       shift(std::has_single_bit(static_cast<std::uint64_t>(tokens))
@@ -72,7 +73,7 @@ void Judge::Usual::end(Ground& ground) const {
   ground.skipped_claimed += skipped - unclaimed;
 }
 
-// Goes over lanes from `i` on as long as they stand and nothing about them is seldom: most. Returns
+// Goes over lanes from `i` on as long as they stand and are alike in what is said: most. Returns
 // the first that is to be looked at by stands(), which may say the same of it. They may be stale.
 std::size_t Judge::stand_from(std::size_t i, const Ground& ground, Usual& usual) {
   if (usual.lens == nullptr || usual.shift < 0) return i;
@@ -84,20 +85,24 @@ std::size_t Judge::stand_from(std::size_t i, const Ground& ground, Usual& usual)
   const Lane* const lanes = ground.view.lanes.data();
   const std::size_t n = ground.view.lanes.size(), first = i;
   const std::int64_t window = usual.window;
+  const std::uint32_t fronts = usual.fronts;
   const int shift = usual.shift;
   const std::uint64_t tokens = std::uint64_t{1} << shift;
   std::uint64_t entries = 0;
+  // Mostly all say alike.
+  const auto first_row = static_cast<std::uint64_t>(i < n ? lanes[i].row : -1);
+  const std::uint8_t unsaid = first_row < known ? usual.rows[first_row].unsaid : 0;
   for (; i < n; ++i) {
     const auto row = static_cast<std::uint64_t>(lanes[i].row);
     if (row >= known) break;
     const Standing::Lane& lane = usual.rows[row];
     const Extents::Page* const page = pages.find(lane.page);
     if (page == nullptr) break;
-    if (!lane.like(lanes[i]) || lane.layers != ground.spans || lane.seldom) break;
+    if (!lane.like(lanes[i]) || lane.layers != ground.spans || lane.unsaid != unsaid) break;
     const std::int64_t len = first_lens[row].value;
     const auto held = static_cast<std::uint64_t>(len) - static_cast<std::uint64_t>(lane.begin);
     // More than a page may be written where the pool's were larger once.
-    if (held - 1 >= std::min<std::uint64_t>(page->written(lane.written), tokens)) break;
+    if (held - 1 >= std::min<std::uint64_t>(page->written(lane.written, fronts), tokens)) break;
     std::int64_t from = 0;
     if (window > 0) from = std::max<std::int64_t>(0, len - lane.q_len + 1 - window);
     if (from < lane.usual) break;
@@ -105,6 +110,7 @@ std::size_t Judge::stand_from(std::size_t i, const Ground& ground, Usual& usual)
   }
   usual.stood += i - first;
   usual.skipped += entries;
+  if (unsaid != 0) usual.leave_out(unsaid, i - first, entries);
   return i;
 }
 
@@ -123,8 +129,8 @@ bool Judge::stands(Ground& ground, Usual& usual, const Lane& now) {
   const std::int64_t held = len - lane.begin;
   if (held < 1 || held > usual.tokens) return false;
   const Extents::Page* const page = usual.pages.find(lane.page);
-  const bool as_then =
-      page != nullptr && held <= page->written(lane.written) && ground.cover(lane.layers);
+  const bool as_then = page != nullptr && held <= page->written(lane.written, usual.fronts) &&
+                       ground.cover(lane.layers);
   if (!as_then && !last_page_written(ground, lane, from, len)) return false;
   usual.count(lane, from);
   return true;
@@ -168,9 +174,8 @@ bool Judge::last_page_written(Ground& ground, const Standing::Lane& lane, std::i
        .before = rest.covered,
        .layers = ground.world.layers.intersect(rest.covered, written),
        .end = static_cast<std::int32_t>(live.hi),
-       .unclaimed = !claimed,
-       .no_width = width < 0,
-       .seldom = !claimed || width < 0,
+       .unsaid = static_cast<std::uint8_t>((claimed ? 0 : Standing::Lane::kClaim) |
+                                           (width < 0 ? Standing::Lane::kWidth : 0)),
        .holder = ground.space.holder_index(lane.req),
        .from_holder = ground.from_space == nullptr ? Standing::kUnknown
                                                    : ground.from_space->holder_index(lane.req)});

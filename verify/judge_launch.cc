@@ -307,6 +307,12 @@ bool Judge::same_as_before(Ground& ground) {
 
 void Judge::keep_judged(const Ground& ground) {
   if (ground.view.rows_like < 0 || ground.memos == nullptr || !ground.clean) return;
+  const Extents& extents = ground.pool.extents;
+  LayerSets& layers = ground.world.layers;
+  // Lanes may have been whole by a front.
+  const LayerSet covered = extents.front() == 0
+                               ? ground.covered
+                               : layers.intersect(ground.covered, extents.front_layers());
   const ev::Attention& e = *ground.view.attention;
   judged_.push_back({.rows_like = ground.view.rows_like,
                      .table = e.table,
@@ -318,7 +324,7 @@ void Judge::keep_judged(const Ground& ground) {
                      .bound = ground.bound,
                      .tokens = ground.entry_tokens,
                      .cols = ground.cols,
-                     .covered = ground.covered,
+                     .covered = covered,
                      .counts = ground.counts,
                      .missed = ground.missed});
 }

@@ -25,9 +25,9 @@ class Standing {
     LayerSet before = kNoLayers;    // those before it,
     LayerSet layers = kNoLayers;    // and all of them.
     std::int32_t end = 0;           // Of the entries.
-    bool unclaimed = false;         // Of the entries it is not said whose they are,
-    bool no_width = false;          // or not how many the row has:
-    bool seldom = false;            // one of these.
+    // What is not said: whose the entries are, how many the row has.
+    std::uint8_t unsaid = 0;
+    static constexpr std::uint8_t kClaim = 1, kWidth = 2;
     // Space::holder_index() here and where a map leads from; kUnknown: no map does.
     std::uint32_t holder = 0, from_holder = kUnknown;
 

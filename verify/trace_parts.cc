@@ -27,8 +27,8 @@ bool enter_part(Source& source, const KeyframeInfo& from, Names& names, State& s
                 std::uint64_t& digest) {
   std::string bytes;
   if (!source.keyframe_state(from, bytes).ok() || !state.load(bytes, names).ok()) return false;
-  // Where these are the bytes of the state before, that is what was loaded.
-  digest = State::digest_of(bytes);
+  // Not that of the bytes, in which an older version had another order.
+  digest = state.digest();
   return state.next_event() == from.event && source.seek(from.event).ok();
 }
 

@@ -47,11 +47,12 @@ install_venv() {
   install venv requirements-engines.txt
 }
 
-# Files that are for other Pythons do not compile, and nobody imports them here.
+# Files that are for other Pythons do not compile, and nobody imports them here: of those nothing is
+# said, of what ended it early something is, and then it is tried again another time.
 compile() {
   [ -e "$dir/$1.compiled" ] && return
-  "$dir/venv/bin/python" -m compileall -qq -j 0 "$dir/$1" || true
-  touch "$dir/$1.compiled"
+  "$dir/venv/bin/python" -W ignore -m compileall -qq -j 0 "$dir/$1" 2>"$dir/compile.log" || true
+  [ -s "$dir/compile.log" ] || touch "$dir/$1.compiled"
 }
 
 # torch loads the libraries of most other packages. 1 is the status of a Python that cannot.
@@ -91,6 +92,7 @@ if [ ${#made[@]} -gt 0 ] && ! loads; then
   touch "$dir/venv/never-loaded"
   broken
 fi
+trap 'exit 130' INT # Which Python takes for an error as others are.
 for part in venv sglang-defect sglang-fixed vllm; do
   compile "$part"
 done

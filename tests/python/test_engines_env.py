@@ -21,6 +21,7 @@ case "$*" in
   *"-m compileall "*)
     for last; do :; done
     basename "$last" >> "$FAKE/compiled"
+    [ ! -e "$FAKE/full" ] || echo "No space left on device" >&2
     exit 1 ;;
   "-I -c import "*)
     [ ! -e "$FAKE/killed" ] || exit 137
@@ -81,10 +82,14 @@ class EnginesEnv(unittest.TestCase):
         os.remove(self.path("engines/venv/bin/whole"))
         self.installed()
         self.assertEqual(self.compiled(), parts + ["venv"])
-        # By a version that compiled nothing.
+        # By a version that compiled nothing; and ended early.
         os.remove(self.path("engines/vllm.compiled"))
+        self.touch("full")
         self.installed()
-        self.assertEqual(self.compiled(), parts + ["venv", "vllm"])
+        os.remove(self.path("full"))
+        for _ in range(2):
+            self.installed()
+            self.assertEqual(self.compiled(), parts + ["venv", "vllm", "vllm"])
 
     def test_what_lost_a_file_is_installed_anew(self):
         self.installed()

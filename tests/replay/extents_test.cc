@@ -62,6 +62,77 @@ TEST_F(ExtentsTest, LayersWrittenOneByOneAreCoveredTogether) {
   EXPECT_EQ(extents_.covered(sets_, 7, 0, 4), of({0, 1}));
 }
 
+// --- fronts
+
+TEST_F(ExtentsTest, AFrontIsWhatWritesALayerAfterAnotherWouldBe) {
+  Extents one_by_one;
+  for (Extents* extents : {&one_by_one, &extents_}) {
+    extents->write(sets_, 7, of({0, 1, 2}), 0, 5, 1);
+  }
+  const std::uint64_t front = extents_.begin_front(of({0}), 10);
+  ASSERT_TRUE(extents_.join_front(sets_, 7, 5, 6));
+  ASSERT_TRUE(extents_.join_front(sets_, 8, 0, 3));
+  for (int layer = 0; layer < 3; ++layer) {
+    const auto by = static_cast<EventIndex>(10 + layer);
+    one_by_one.write(sets_, 7, of({layer}), 5, 6, by);
+    one_by_one.write(sets_, 8, of({layer}), 0, 3, by);
+    ASSERT_TRUE(layer == 0 || extents_.widen_front(sets_, front, of({layer}), by));
+    for (int other = 0; other < 3; ++other) {
+      EXPECT_EQ(extents_.front_in(sets_, of({other})), other <= layer);
+      for (const std::uint32_t page : {7u, 8u}) {
+        for (std::uint32_t end = 1; end < 8; ++end) {
+          EXPECT_EQ(extents_.covers(sets_, page, of({other}), 0, end),
+                    one_by_one.covers(sets_, page, of({other}), 0, end));
+          EXPECT_EQ(extents_.covered(sets_, page, 0, end), one_by_one.covered(sets_, page, 0, end));
+        }
+        EXPECT_EQ(extents_.written_by(page), by);
+      }
+    }
+    Extents settled = extents_;
+    settled.settle(sets_);
+    for (const std::uint32_t page : {7u, 8u}) {
+      EXPECT_EQ(*settled.pages().find(page), *one_by_one.pages().find(page));
+      const Extents::Groups a = settled.written(page), b = one_by_one.written(page);
+      ASSERT_EQ(a.size(), b.size());
+      for (std::size_t i = 0; i < a.size(); ++i) {
+        EXPECT_EQ(a[i].layers, b[i].layers);
+        EXPECT_EQ(a[i].offsets, b[i].offsets);
+      }
+    }
+  }
+}
+
+TEST_F(ExtentsTest, AFrontTakesNoPageThatIsNotWrittenAlike) {
+  write(of({0, 1}), 0, 4);
+  extents_.begin_front(of({2}), by_);
+  EXPECT_FALSE(extents_.join_front(sets_, 7, 4, 5)) << "another layer than the page has";
+  extents_.begin_front(of({0}), by_);
+  EXPECT_FALSE(extents_.join_front(sets_, 7, 5, 6)) << "a hole before it";
+  EXPECT_TRUE(extents_.join_front(sets_, 7, 2, 3));
+  EXPECT_FALSE(extents_.join_front(sets_, 7, 4, 5)) << "twice";
+  extents_.drop_front();
+  EXPECT_FALSE(extents_.front_in(sets_, of({0})));
+  EXPECT_FALSE(covers(of({0}), 0, 5));
+  write(of({0}), 4, 5);
+  extents_.begin_front(of({1}), by_);
+  EXPECT_FALSE(extents_.join_front(sets_, 7, 4, 5)) << "some layers are ahead";
+}
+
+TEST_F(ExtentsTest, AFrontWidensByLayersThatAllItsPagesHave) {
+  write(of({0, 1}), 0, 4);
+  extents_.write(sets_, 8, of({0, 1, 2}), 0, 4, by_);
+  const std::uint64_t front = extents_.begin_front(of({0}), by_);
+  ASSERT_TRUE(extents_.join_front(sets_, 7, 4, 5));
+  ASSERT_TRUE(extents_.join_front(sets_, 8, 4, 5));
+  EXPECT_FALSE(extents_.widen_front(sets_, front, of({2}), by_));
+  EXPECT_FALSE(extents_.widen_front(sets_, front - 1, of({1}), by_));
+  EXPECT_TRUE(extents_.widen_front(sets_, front, of({1}), by_));
+  extents_.settle(sets_);
+  EXPECT_FALSE(extents_.widen_front(sets_, front, of({1}), by_)) << "it is none any more";
+  EXPECT_TRUE(covers(of({0, 1}), 0, 5));
+  EXPECT_FALSE(extents_.covers(sets_, 8, of({2}), 4, 5));
+}
+
 TEST_F(ExtentsTest, AWriteInNoLayerWritesNothing) {
   write(of({0, 1}), 0, 4);
   write(kNoLayers, 0, 8);

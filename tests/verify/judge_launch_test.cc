@@ -15,6 +15,7 @@ struct Judged {
   std::string text;     // One line a finding.
   std::string covered;  // What was judged, how often, and what could not be.
   std::uint64_t stood = 0;
+  std::uint64_t digest = 0;  // Of the state behind it.
 };
 
 std::string coverage_of(const Coverage& coverage, const Names& names) {
@@ -64,7 +65,10 @@ class SharedRows {
  public:
   void share(Event& event) {
     if (auto* e = std::get_if<ev::Attention>(&event.body)) share(e->rows);
-    if (auto* e = std::get_if<ev::Store>(&event.body)) tell_by_runs(e->rows);
+    if (auto* e = std::get_if<ev::Store>(&event.body)) {
+      tell_by_runs(e->rows);
+      share(e->rows);
+    }
     if (auto* e = std::get_if<ev::GraphLaunch>(&event.body); e != nullptr && e->rows) {
       share(*e->rows);
     }
@@ -116,14 +120,19 @@ Judged judge(const Lines& lines, bool reuse, std::size_t load_at = SIZE_MAX) {
     (void)m.state.apply(event, &judge);
   }
   judge.finish();
-  Judged out{judge.findings().sorted(), {}, coverage_of(judge.coverage(), m.names), judge.stood()};
+  Judged out{judge.findings().sorted(),
+             {},
+             coverage_of(judge.coverage(), m.names),
+             judge.stood(),
+             m.state.digest()};
   for (const Finding& f : out.findings) out.text += f.id(m.names) + ": " + f.message + '\n';
   return out;
 }
 
 bool differ(const Lines& lines, std::size_t load_at) {
   const Judged with = judge(lines, true, load_at), without = judge(lines, false, load_at);
-  return with.findings != without.findings || with.covered != without.covered;
+  return with.findings != without.findings || with.covered != without.covered ||
+         with.digest != without.digest;
 }
 
 // Leaves out whatever is not needed for the two to differ.
@@ -148,7 +157,8 @@ std::string shown(const Lines& lines, std::size_t load_at) {
   for (const std::string& line : lines) out += line + '\n';
   for (const bool reuse : {true, false}) {
     const Judged judged = judge(lines, reuse, load_at);
-    out += (reuse ? "with reuse:\n" : "without:\n") + judged.text + judged.covered;
+    out += (reuse ? "with reuse:\n" : "without:\n") + judged.text + judged.covered + "digest " +
+           std::to_string(judged.digest) + '\n';
   }
   return out;
 }

@@ -34,6 +34,9 @@ class Engine {
         R"({"ev":"buffer","buffer":"l"})",
         R"({"ev":"graph_capture","graph":"G","launches":[)" + captured(0) + ',' + captured(2) +
             ',' + captured(1) + ',' + captured(3) + "]}"};
+    add(R"({"ev":"graph_capture","graph":"H","launches":[)" + captured_store(0) + ',' +
+        captured(0) + ',' + captured_store(2) + ',' + captured(2) + ',' + captured_store(1) +
+        (dice_.one_in(6) ? kCapturedCopy : "") + ',' + captured(1) + "]}");
     if (!dice_.one_in(3)) declare_map();
   }
 
@@ -57,6 +60,19 @@ class Engine {
     return R"({"ev":"attention","backend":"t","layer":)" + num(layer) + R"(,"table":")" + table +
            R"(","lens":"l","rows":[)" + rows + "]}";
   }
+
+  // Of a token of each request, whose slot stands at its row.
+  static std::string captured_store(int layer) {
+    std::string rows;
+    for (int row = 0; row < 3; ++row) {
+      rows +=
+          (row == 0 ? "" : ",") + std::string(R"({"req":null,"row":)") + num(row) + R"(,"n":1})";
+    }
+    return R"({"ev":"store","backend":"t","layer":)" + num(layer) + R"(,"slots":")" +
+           (layer == 2 ? "S" : "F") + R"(.t","unit":"slot","rows":[)" + rows + "]}";
+  }
+  static constexpr const char* kCapturedCopy =
+      R"(,{"ev":"copy","from_pool":"F","to_pool":"F","req":"A","from":[3],"to":[4]})";
 
   static std::string num(std::int64_t n) { return std::to_string(n); }
   // Of four columns, too few where a lane begins at the second, or nothing is said.
@@ -91,21 +107,105 @@ class Engine {
     for (int i = 0; i < 30 && in_use(s, page); ++i) page = any_page();
     return page;
   }
-  void store(std::int64_t r, int s, std::int64_t from, std::int64_t to, const char* layers) {
+  std::int64_t slot(std::int64_t r, int s, std::int64_t i) const {
+    return requests_[r].pages[s][static_cast<std::size_t>(i / 4)] * 4 + i % 4;
+  }
+  // A request's lane of a store.
+  std::string stored(std::int64_t r, int s, std::int64_t from, std::int64_t to) {
     std::string slots;
     for (std::int64_t i = from; i < to; ++i) {
-      const auto& pages = requests_[r].pages[s];
-      const std::int64_t page = pages[static_cast<std::size_t>(i / 4)];
-      slots += (slots.empty() ? "" : ",") + num(page * 4 + i % 4);
-      if (dice_.one_in(40)) slots += ',' + num(any_page() * 4) + ',' + num(page * 4);
+      const std::int64_t at = slot(r, s, i);
+      slots += (slots.empty() ? "" : ",") + num(at);
+      if (dice_.one_in(40)) slots += ',' + num(any_page() * 4) + ',' + num(at / 4 * 4);
     }
+    return R"({"req":")" + req_name(r) + R"(","slots":[)" + slots + "]}";
+  }
+  void store(const std::string& lanes, const char* layers, const std::string& more = "") {
     const std::string unit = dice_.one_in(4) ? "" : R"(,"unit":"slot")";
-    add(std::string(R"({"ev":"store","backend":"t","layers":)") + layers + R"(,"rows":[{"req":")" +
-        req_name(r) + R"(","slots":[)" + slots + "]}]" + unit + '}');
+    add(std::string(R"({"ev":"store","backend":"t","layers":)") + layers + R"(,"rows":[)" + lanes +
+        ']' + more + unit + '}');
+  }
+  void tell_length(std::int64_t r) {
+    add(R"({"ev":"lens","buffer":"l","values":[)" + num(requests_[r].len) + R"(],"row":)" + num(r) +
+        '}');
+  }
+
+  // Each of some requests gets a token, stored and attended to by a graph, layer by layer; or more,
+  // and all but the last before.
+  void grow_by_graph() {
+    std::string rows, slots[2];
+    for (std::int64_t r = 0; r < 3; ++r) {
+      const std::int64_t from = dice_.one_in(4) ? requests_[r].len : take_room(r);
+      const std::int64_t last = requests_[r].len - 1;
+      for (int s = 0; s < 2; ++s) {
+        const std::int64_t at = from <= last ? slot(r, s, last) : dice_.one_in(4) ? -1 : 1;
+        slots[s] += (r == 0 ? "" : ",") + num(at);
+      }
+      if (from > last) continue;
+      if (from < last) {
+        store(stored(r, 0, from, last), "[0,1]");
+        store(stored(r, 1, from, last), "[2]");
+      }
+      tell_length(r);
+      rows += (rows.empty() ? "" : ",") + std::string(R"({"req":")") + req_name(r) + R"(","row":)" +
+              num(r) + '}';
+    }
+    for (int s = 0; s < 2; ++s) {
+      add(std::string(R"({"ev":"slots","buffer":")") + pool_name(s) + R"(.t","values":[)" +
+          slots[s] + R"(],"row":0})");
+    }
+    for (int i = 0; i == 0 || dice_.one_in(3); ++i) {
+      add(R"({"ev":"graph_launch","graph":"H","rows":[)" + rows + "]}");
+    }
+  }
+
+  // Some requests get tokens that are stored a layer after another, each attended to behind that.
+  void grow_by_layer() {
+    std::string lanes[2], listed[2], lanes_of_list;
+    std::int64_t n = 0;
+    for (std::int64_t r = 0; r < 3; ++r) {
+      if (dice_.one_in(3)) continue;
+      const std::int64_t from = take_room(r), to = requests_[r].len;
+      if (from == to) continue;
+      const char* comma = n == 0 ? "" : ",";
+      for (int s = 0; s < 2; ++s) {
+        lanes[s] += comma + stored(r, s, from, to);
+        for (std::int64_t i = from; i < to; ++i) {
+          listed[s] += (listed[s].empty() ? "" : ",") + num(slot(r, s, i));
+        }
+      }
+      lanes_of_list += comma + std::string(R"({"req":")") + req_name(r) + R"(","row":)" + num(n) +
+                       R"(,"n":)" + num(to - from) + '}';
+      n += to - from;
+      tell_length(r);
+    }
+    if (n == 0) return;
+    const bool by_list = dice_.one_in(2);
+    for (int s = 0; s < 2 && by_list; ++s) {
+      add(std::string(R"({"ev":"slots","buffer":")") + pool_name(s) + R"(.t","values":[)" +
+          listed[s] + R"(],"row":0})");
+    }
+    for (const char* layer : {"[0]", "[2]", "[1]", "[3]", "[0,1]"}) {
+      if (dice_.one_in(6)) continue;
+      const int s = layer[1] == '2' ? 1 : 0;
+      by_list ? store(lanes_of_list, layer, std::string(R"(,"slots":")") + pool_name(s) + ".t\"")
+              : store(lanes[s], layer);
+      if (!dice_.one_in(3)) attend();
+      if (dice_.one_in(20)) disturb(any_request());
+    }
   }
 
   // A request gets some tokens: pages, cells, stores, its length.
   void grow(std::int64_t r) {
+    const std::int64_t from = take_room(r);
+    const std::int64_t to = requests_[r].len;
+    store(stored(r, 0, from, to), dice_.one_in(12) ? "[0]" : "[0,1]");
+    if (!dice_.one_in(12)) store(stored(r, 0, from, to), "[3]");
+    if (!dice_.one_in(12)) store(stored(r, 1, from, to), "[2]");
+    tell_length(r);
+  }
+  // Pages and cells for more tokens; returns the length before.
+  std::int64_t take_room(std::int64_t r) {
     Request& q = requests_[r];
     const std::int64_t from = q.len;
     q.len = std::min<std::int64_t>(q.len + 1 + dice_.below(5), 12);
@@ -121,10 +221,7 @@ class Engine {
         if (s == 1) map_page(q.pages[0].back(), page);
       }
     }
-    store(r, 0, from, q.len, dice_.one_in(12) ? "[0]" : "[0,1]");
-    if (!dice_.one_in(12)) store(r, 0, from, q.len, "[3]");
-    if (!dice_.one_in(12)) store(r, 1, from, q.len, "[2]");
-    add(R"({"ev":"lens","buffer":"l","values":[)" + num(q.len) + R"(],"row":)" + num(r) + '}');
+    return from;
   }
   // The map, if there is one, counts pages or first slots.
   void map_page(std::int64_t from, std::int64_t to) {
@@ -285,6 +382,8 @@ class Engine {
   void step() {
     const std::int64_t r = any_request();
     const std::int64_t what = dice_.below(20);
+    if (what < 2) return grow_by_layer();
+    if (what == 2) return grow_by_graph();
     if (what < 6) return grow(r);
     if (what < 16) return attend();
     if (what == 16) return finish(r);

@@ -142,7 +142,7 @@ def keep_graphs_outputs() -> None:
 def quicken_triton() -> None:
     """Spares Triton's interpreter half of its time: with each call of one function by another it
     makes the language its own, which it is while a kernel runs, and it looks for overflows, as no
-    kernel does that was compiled for use."""
+    kernel does that was compiled for use. For kernels that one thread calls."""
     from triton.runtime import interpreter
 
     patch, execute = interpreter._patch_lang, interpreter.GridExecutor.__call__
