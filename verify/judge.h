@@ -147,20 +147,28 @@ class Judge : public Observer {
   struct Missed {
     bool entries = false, lengths = false;
   };
-  // A clean launch of the graph launch at hand: one with the same lanes need not be judged.
+  // A clean launch: one with the same lanes need not be judged.
   struct Judged {
-    std::int64_t rows_like = -1;
+    std::int64_t rows_like = -1;  // Of the graph launch of `event`; -1: of `rows`, whenever.
+    EventIndex event = kNever;
+    ev::Rows rows;
     Name table = kNone, lens = kNone, unit = kNone;
     std::uint32_t pool = kNoPool, claim = 0;
     std::int64_t window = 0, bound = 0, tokens = 0, cols = 0;
     LayerSet covered = kNoLayers;
     Counts counts{};
     Missed missed{};
+    // While the pool has this front, nothing changes but what is told of the two buffers, and the
+    // lanes are whole in those of `covered` that are layers of the front.
+    std::uint64_t front = 0;
+    std::uint32_t pool_version = 0;
+    EventIndex table_by = kNever, lens_by = kNever;
   };
   // By index, what is otherwise looked up by name; one a rank.
   struct RankCache {
     std::vector<Seen*> pools, backends;
     std::map<Said, Memos> memos;
+    std::vector<Judged> of_fronts;
   };
   // What is the same for all entries of a launch's lanes in one pool.
   struct Ground {
@@ -180,9 +188,11 @@ class Judge : public Observer {
     std::int64_t fits;              // Pages whose last byte the kernel's offset can express.
     std::int64_t cols;              // Of the table, as the launch says; -1: it does not.
     Memos* memos = nullptr;         // Null where lanes are judged anew.
+    bool kept = false;              // `covered` is asked for.
     LayerSet covered = kAllLayers;  // Layers in which every lane was found whole.
     LayerSet spans{UINT32_MAX};     // A set that cover() took.
     bool clean = true;
+    bool all_stood = false;
     // Whatever changes of the lane at hand moves the logs that its memo would look at, and its
     // entries count alike but for the head.
     bool followed = true;
@@ -198,8 +208,7 @@ class Judge : public Observer {
     bool take_spans(LayerSet layers);
     // The lane is written in no more layers than the launch's, as far as was asked.
     void cover_own() {
-      // Else no one asks.
-      if (view.rows_like >= 0) covered = world.layers.intersect(covered, targets.layers);
+      if (kept) covered = world.layers.intersect(covered, targets.layers);
     }
     // Entries that the lane's row has; -1: not known, or of no matter.
     std::int64_t width(const Lane& lane) const {
@@ -352,6 +361,7 @@ class Judge : public Observer {
   Memos* memos_for(const Ground& ground);
   void judge_remembered(Ground& ground, std::size_t row, Memo& memo, const Live& live);
   bool same_as_before(Ground& ground);
+  static bool says_the_same(const Judged& before, const Ground& ground);
   void keep_judged(const Ground& ground);
   static bool still_holds(Ground& ground, const Lane& lane, const Memo& memo, const Live& live,
                           Rest& rest);
@@ -363,7 +373,7 @@ class Judge : public Observer {
   static std::size_t stand_from(std::size_t i, const Ground& ground, Usual& usual);
   static bool stands(Ground& ground, Usual& usual, const Lane& now);
   static bool last_page_written(Ground& ground, const Standing::Lane& lane, std::int64_t from,
-                                std::int64_t len);
+                                std::int64_t len, bool by_front);
   static void set_standing(Ground& ground, const Lane& lane, const Live& live, const Rest& rest,
                            const Cell& last);
   bool judge_rest(Ground& ground, std::size_t row, std::int64_t live, std::int64_t hi, Rest& rest);

@@ -48,7 +48,7 @@ inline Judge::Memo* Judge::memo_of(Ground& ground, const Lane& lane) {
 bool Judge::Ground::take_spans(LayerSet layers) {
   if (!world.layers.contains(layers, targets.layers)) return false;
   spans = layers;
-  if (view.rows_like >= 0) covered = world.layers.intersect(covered, layers);  // Else no one asks.
+  if (kept) covered = world.layers.intersect(covered, layers);
   return true;
 }
 
@@ -131,17 +131,20 @@ bool Judge::stands(Ground& ground, Usual& usual, const Lane& now) {
   const Extents::Page* const page = usual.pages.find(lane.page);
   const bool as_then = page != nullptr && held <= page->written(lane.written, usual.fronts) &&
                        ground.cover(lane.layers);
-  if (!as_then && !last_page_written(ground, lane, from, len)) return false;
+  const bool by_front = page != nullptr && usual.fronts != 0 && held <= page->front;
+  if (!as_then && !last_page_written(ground, lane, from, len, by_front)) return false;
   usual.count(lane, from);
   return true;
 }
 
 // Is the last page written as far as the lane goes, if not as it was then? At least in the layers
-// of the launch: those before it may have been written in more.
+// of the launch: those before it may have been written in more. `by_front`: in all those of a
+// front.
 bool Judge::last_page_written(Ground& ground, const Standing::Lane& lane, std::int64_t from,
-                              std::int64_t len) {
+                              std::int64_t len, bool by_front) {
   const LayerSet layers = ground.targets.layers;
   if (!ground.cover(lane.before)) return false;
+  if (by_front) return true;
   ground.cover_own();
   return written(ground, len, PageId{static_cast<std::int32_t>(lane.page)}, layers, from,
                  lane.end - 1);
@@ -406,6 +409,7 @@ void Judge::judge_lanes(Ground& ground) {
     usual.take(ground.memos);
   }
   stood_ += usual.stood;
+  ground.all_stood = usual.stood == view.lanes.size();
   usual.end(ground);
 }
 

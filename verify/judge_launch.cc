@@ -222,6 +222,7 @@ void Judge::judge_group(World& world, const LaunchView& view, std::uint32_t g) {
                 .fits = pages_that_fit(pool),
                 .cols = e.table_cols.value_or(-1)};
   if (!several) ground.memos = memos_for(ground);
+  ground.kept = ground.memos != nullptr && (view.rows_like >= 0 || pool.extents.front() != 0);
   if (!same_as_before(ground)) {
     judge_lanes(ground);
     count_skipped(ground);
@@ -287,46 +288,94 @@ void Judge::judge_bounds_alone(const World& world, const LaunchView& view, std::
   if (!known) seen_backend(world, view.backend->name).miss({Rule::kOobPage});
 }
 
-// Within one graph launch nothing changes between two attentions: the same lanes of the same table
-// in the same pool are as clean for this layer as they were for that, if they were whole in it.
-bool Judge::same_as_before(Ground& ground) {
-  if (ground.view.rows_like < 0 || ground.memos == nullptr) return false;
+bool Judge::says_the_same(const Judged& before, const Ground& ground) {
   const ev::Attention& e = *ground.view.attention;
+  return before.table == e.table && before.lens == e.lens && before.unit == e.unit &&
+         before.pool == ground.targets.pool && before.claim == ground.view.claim &&
+         before.window == ground.window && before.bound == ground.bound &&
+         before.tokens == ground.entry_tokens && before.cols == ground.cols &&
+         ground.world.layers.contains(before.covered, ground.targets.layers);
+}
+
+// The event that a buffer was told of last.
+static EventIndex rewritten(const World& world, Name name) {
+  const BufferState* buffer = world.buffers.find(name);
+  return buffer == nullptr ? kNever : buffer->rewritten;
+}
+
+// Within one graph launch nothing changes between two attentions, nor between layers of which
+// stores widen a front: the same lanes of the same table in the same pool are as clean for this
+// layer as they were for that, if they were whole in it.
+bool Judge::same_as_before(Ground& ground) {
+  if (ground.memos == nullptr) return false;
+  const LaunchView& view = ground.view;
+  const Extents& extents = ground.pool.extents;
+  const Judged* same = nullptr;
   for (const Judged& j : judged_) {
-    if (j.rows_like == ground.view.rows_like && j.table == e.table && j.lens == e.lens &&
-        j.unit == e.unit && j.pool == ground.targets.pool && j.claim == ground.view.claim &&
-        j.window == ground.window && j.bound == ground.bound && j.tokens == ground.entry_tokens &&
-        j.cols == ground.cols && ground.world.layers.contains(j.covered, ground.targets.layers)) {
-      ground.counts = j.counts;
-      ground.missed = j.missed;
-      return true;
+    if (j.rows_like == view.rows_like && says_the_same(j, ground)) same = &j;
+  }
+  if (same == nullptr && extents.front_in(ground.world.layers, ground.targets.layers)) {
+    const ev::Attention& e = *view.attention;
+    for (const Judged& j : cache_->of_fronts) {
+      const bool lanes = view.rows_like >= 0 ? j.event == event_ && j.rows_like == view.rows_like
+                                             : j.rows_like < 0 && j.rows.is(e.rows);
+      if (lanes && j.front == extents.front() && j.pool_version == ground.pool.version &&
+          j.table_by == rewritten(ground.world, e.table) &&
+          j.lens_by == rewritten(ground.world, e.lens) && says_the_same(j, ground)) {
+        same = &j;
+      }
     }
   }
-  return false;
+  if (same == nullptr) return false;
+  ground.counts = same->counts;
+  ground.missed = same->missed;
+  if (same->front != 0) stood_ += view.lanes.size();
+  return true;
 }
 
 void Judge::keep_judged(const Ground& ground) {
-  if (ground.view.rows_like < 0 || ground.memos == nullptr || !ground.clean) return;
+  if (!ground.kept || !ground.clean) return;
   const Extents& extents = ground.pool.extents;
-  LayerSets& layers = ground.world.layers;
-  // Lanes may have been whole by a front.
-  const LayerSet covered = extents.front() == 0
-                               ? ground.covered
-                               : layers.intersect(ground.covered, extents.front_layers());
+  World& world = ground.world;
   const ev::Attention& e = *ground.view.attention;
-  judged_.push_back({.rows_like = ground.view.rows_like,
-                     .table = e.table,
-                     .lens = e.lens,
-                     .unit = e.unit,
-                     .pool = ground.targets.pool,
-                     .claim = ground.view.claim,
-                     .window = ground.window,
-                     .bound = ground.bound,
-                     .tokens = ground.entry_tokens,
-                     .cols = ground.cols,
-                     .covered = covered,
-                     .counts = ground.counts,
-                     .missed = ground.missed});
+  const bool of_graph = ground.view.rows_like >= 0;
+  const bool of_front = ground.all_stood && extents.front() != 0;
+  if (!of_graph && !of_front) return;
+  Judged judged{.rows_like = ground.view.rows_like,
+                .event = event_,
+                .rows = {},
+                .table = e.table,
+                .lens = e.lens,
+                .unit = e.unit,
+                .pool = ground.targets.pool,
+                .claim = ground.view.claim,
+                .window = ground.window,
+                .bound = ground.bound,
+                .tokens = ground.entry_tokens,
+                .cols = ground.cols,
+                .covered = ground.covered,
+                .counts = ground.counts,
+                .missed = ground.missed,
+                .front = extents.front(),
+                .pool_version = ground.pool.version,
+                .table_by = rewritten(world, e.table),
+                .lens_by = rewritten(world, e.lens)};
+  if (!of_front) {
+    // Lanes may have been whole by a front.
+    if (judged.front != 0) {
+      judged.covered = world.layers.intersect(judged.covered, extents.front_layers());
+    }
+    judged_.push_back(std::move(judged));
+    return;
+  }
+  if (!of_graph) judged.rows = e.rows;
+  std::vector<Judged>& kept = cache_->of_fronts;
+  std::erase_if(kept, [&](const Judged& old) {
+    return old.pool == judged.pool && old.front != judged.front;
+  });
+  constexpr std::size_t kMost = 64;  // Kinds of attentions to each pool; of engines' there are few.
+  if (kept.size() == kMost) kept.clear();
+  kept.push_back(std::move(judged));
 }
 
 // The lane's live entries [lo, hi) are not all in its row.

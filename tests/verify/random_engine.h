@@ -154,7 +154,8 @@ class Engine {
       add(std::string(R"({"ev":"slots","buffer":")") + pool_name(s) + R"(.t","values":[)" +
           slots[s] + R"(],"row":0})");
     }
-    for (int i = 0; i == 0 || dice_.one_in(3); ++i) {
+    for (int i = 0; i == 0 || dice_.one_in(2); ++i) {
+      if (i > 0 && dice_.one_in(2)) rows = R"({"req":"A","row":0},{"req":"C","row":2})";
       add(R"({"ev":"graph_launch","graph":"H","rows":[)" + rows + "]}");
     }
   }
@@ -185,12 +186,15 @@ class Engine {
       add(std::string(R"({"ev":"slots","buffer":")") + pool_name(s) + R"(.t","values":[)" +
           listed[s] + R"(],"row":0})");
     }
-    for (const char* layer : {"[0]", "[2]", "[1]", "[3]", "[0,1]"}) {
+    const std::string read = any_lanes();
+    for (const char* layer : {"[0]", "[2]", "[1]", "[3]", "[0,1]", "[0]"}) {
       if (dice_.one_in(6)) continue;
       const int s = layer[1] == '2' ? 1 : 0;
       by_list ? store(lanes_of_list, layer, std::string(R"(,"slots":")") + pool_name(s) + ".t\"")
               : store(lanes[s], layer);
-      if (!dice_.one_in(3)) attend();
+      if (dice_.one_in(4)) attend();
+      if (!dice_.one_in(4)) attend(layer, read);
+      if (dice_.one_in(12)) tell_length(any_request());
       if (dice_.one_in(20)) disturb(any_request());
     }
   }
@@ -243,6 +247,10 @@ class Engine {
       return;
     }
     const std::int64_t layer = dice_.below(4);
+    attend(dice_.one_in(3) ? "[0,1]" : '[' + num(layer) + ']', any_lanes());
+  }
+  // The lanes of an attention, and what else it says.
+  std::string any_lanes() {
     std::string rows, more;
     for (std::int64_t r = 0; r < 3; ++r) {
       if (requests_[r].len == 0 && !dice_.one_in(4)) continue;
@@ -263,11 +271,12 @@ class Engine {
     const bool unbound = dice_.one_in(12);
     if (dice_.one_in(15) || unbound) more += R"(,"bound":{"pages":6})";
     if (unbound) more += R"(,"page_size":4)";
-    const std::string layers = dice_.one_in(3) ? "[0,1]" : '[' + num(layer) + ']';
-    const bool to_s = layers == "[2]";
-    add(std::string(R"({"ev":"attention","backend":")") + (unbound ? "unbound" : "t") +
-        R"(","layers":)" + layers + R"(,"table":")" + (to_s ? "S.t" : "F.t") +
-        R"(","lens":"l","rows":[)" + rows + ']' + more + '}');
+    return std::string(R"(,"backend":")") + (unbound ? "unbound" : "t") + R"(","rows":[)" + rows +
+           ']' + more;
+  }
+  void attend(const std::string& layers, const std::string& lanes) {
+    add(R"({"ev":"attention","layers":)" + layers + R"(,"table":")" +
+        (layers == "[2]" ? "S.t" : "F.t") + R"(","lens":"l")" + lanes + '}');
   }
 
   void finish(std::int64_t r) {
