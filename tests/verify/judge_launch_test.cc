@@ -9,7 +9,7 @@ namespace pagetape {
 namespace {
 
 bool differ(const Lines& lines, std::size_t load_at) {
-  const Judged with = judge(lines, true, load_at), without = judge(lines, false, load_at);
+  const JudgedLines with = judge(lines, true, load_at), without = judge(lines, false, load_at);
   return with.findings != without.findings || with.covered != without.covered ||
          with.digest != without.digest;
 }
@@ -35,7 +35,7 @@ std::string shown(const Lines& lines, std::size_t load_at) {
   std::string out;
   for (const std::string& line : lines) out += line + '\n';
   for (const bool reuse : {true, false}) {
-    const Judged judged = judge(lines, reuse, load_at);
+    const JudgedLines judged = judge(lines, reuse, load_at);
     out += (reuse ? "with reuse:\n" : "without:\n") + judged.text + judged.covered + "digest " +
            std::to_string(judged.digest) + '\n';
   }
@@ -74,8 +74,8 @@ std::string found_after(const std::vector<const char*>& between) {
   Lines lines(std::begin(kHead), std::end(kHead));
   lines.insert(lines.end(), between.begin(), between.end());
   lines.push_back(kHead[std::size(kHead) - 1]);
-  const Judged reused = judge(lines, true);
-  const Judged anew = judge(lines, false);
+  const JudgedLines reused = judge(lines, true);
+  const JudgedLines anew = judge(lines, false);
   EXPECT_EQ(reused.text, anew.text);
   EXPECT_EQ(reused.covered, anew.covered);
   std::string out;
@@ -217,7 +217,7 @@ TEST(JudgeLaunch, ALongerWindowReadsPositionsThatWereNotJudged) {
            "rows":[{"req":"A","len":8,"row":0}]})",
        R"({"ev":"attention","backend":"t","layer":0,"table":"b","window":6,
            "rows":[{"req":"A","len":8,"row":0}]})"});
-  const Judged reused = judge(lines, true);
+  const JudgedLines reused = judge(lines, true);
   ASSERT_EQ(reused.findings.size(), 1u) << reused.text;
   EXPECT_EQ(reused.findings[0].rule, Rule::kUninitRead);
   EXPECT_EQ(reused.findings[0].event, 8u);
@@ -232,7 +232,7 @@ TEST(JudgeLaunch, ACopyWithinAGraphLaunchIsSeenByTheLaunchBehindIt) {
                   R"(,{"ev":"copy","from_pool":"F","to_pool":"F","req":"A","from":[4],"to":[2]},)" +
                   attention + "]}");
   lines.push_back(R"({"ev":"graph_launch","graph":"G"})");
-  const Judged reused = judge(lines, true);
+  const JudgedLines reused = judge(lines, true);
   EXPECT_EQ(reused.text, judge(lines, false).text);
   ASSERT_EQ(reused.findings.size(), 1u) << reused.text;
   EXPECT_EQ(reused.findings[0].rule, Rule::kUninitRead);
@@ -258,7 +258,7 @@ TEST(JudgeLaunch, AWiderWindowMeetsWhatANarrowOneLeftOut) {
       R"({"ev":"lens","buffer":"l","values":[16]})",
       head + R"("window":2,)" + rows,
       head + rows};
-  const Judged reused = judge(lines, true);
+  const JudgedLines reused = judge(lines, true);
   EXPECT_EQ(reused.text, judge(lines, false).text);
   ASSERT_EQ(reused.findings.size(), 1u) << reused.text;
   EXPECT_EQ(reused.findings[0].rule, Rule::kUninitRead);
@@ -313,7 +313,7 @@ std::pair<std::string, std::uint64_t> found_at(const std::string& filled, const 
        R"({"ev":"table","buffer":"w","row":1,"col":0,"pages":[4,5,6],"space":"F"})",
        R"({"ev":"buffer","buffer":"n"})", R"({"ev":"lens","buffer":"n","values":[10,10]})", launch,
        launch, R"({"ev":"lens","buffer":"n","values":[)" + std::to_string(len) + "]}", launch});
-  const Judged reused = judge(lines, true);
+  const JudgedLines reused = judge(lines, true);
   EXPECT_EQ(reused.text, judge(lines, false).text);
   EXPECT_EQ(reused.covered, judge(lines, false).covered);
   return {reused.text.substr(0, reused.text.find(' ')), reused.stood};
@@ -357,7 +357,7 @@ TEST(JudgeLaunch, ALaneStandsWithinOnePageWhereThePoolsWereLargerOnce) {
                     launch,
                     R"({"ev":"lens","buffer":"n","values":[12,8]})",
                     launch};
-  const Judged reused = judge(lines, true), anew = judge(lines, false);
+  const JudgedLines reused = judge(lines, true), anew = judge(lines, false);
   EXPECT_NE(anew.text.find("FREED_PAGE"), std::string::npos) << anew.text;
   EXPECT_EQ(reused.text, anew.text);
   EXPECT_EQ(reused.covered, anew.covered);
@@ -373,7 +373,7 @@ TEST(JudgeLaunch, LanesStandWhileNothingOfTheirsIsTouched) {
       R"({"ev":"attention","backend":"t","layers":[0],"table":"w","lens":"n",)"
       R"("rows":[{"req":"A","row":0}]})";
   for (int i = 0; i < 5; ++i) lines.push_back(launch);
-  const Judged stands = judge(lines, true);
+  const JudgedLines stands = judge(lines, true);
   EXPECT_EQ(stands.text, "");
   EXPECT_EQ(stands.stood, 4U);
   EXPECT_EQ(judge(lines, false).stood, 0U);

@@ -57,7 +57,7 @@ Layered layered(const Lines& between, std::size_t before_end, std::size_t left_o
   const auto at = lines.end() - static_cast<long>(before_end);
   const auto next = lines.erase(at, at + static_cast<long>(left_out));
   lines.insert(next, between.begin(), between.end());
-  const Judged reused = judge(lines, true), anew = judge(lines, false);
+  const JudgedLines reused = judge(lines, true), anew = judge(lines, false);
   EXPECT_EQ(reused.text, anew.text);
   EXPECT_EQ(reused.covered, anew.covered);
   EXPECT_EQ(reused.digest, anew.digest);
@@ -123,7 +123,7 @@ TEST(JudgeLayers, AGraphThatIsLaunchedForOthersWritesTheirs) {
   lines.push_back(launch("A", "B"));
   EXPECT_EQ(judge(lines, true).text, "");
   lines.push_back(launch("B", "A"));
-  const Judged reused = judge(lines, true), anew = judge(lines, false);
+  const JudgedLines reused = judge(lines, true), anew = judge(lines, false);
   EXPECT_EQ(reused.text, anew.text);
   EXPECT_EQ(reused.findings.size(), 4u) << "two lanes, two layers";
 }

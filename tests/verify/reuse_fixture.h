@@ -16,7 +16,7 @@
 
 namespace pagetape {
 
-struct Judged {
+struct JudgedLines {
   std::vector<Finding> findings;
   std::string text;     // One line a finding.
   std::string covered;  // What was judged, how often, and what could not be.
@@ -112,7 +112,7 @@ inline bool judge_briefly(const Event& event, State& state, Judge& judge) {
 
 // With `reuse`, lanes that were seen before are not filled in anew, either, and brief events come
 // as such. Before the event of `load_at`, the state is saved and loaded as at a keyframe.
-inline Judged judge(const Lines& lines, bool reuse, std::size_t load_at = SIZE_MAX) {
+inline JudgedLines judge(const Lines& lines, bool reuse, std::size_t load_at = SIZE_MAX) {
   TextState m;
   std::array<bool, kRuleCount> rules;
   rules.fill(true);
@@ -132,11 +132,11 @@ inline Judged judge(const Lines& lines, bool reuse, std::size_t load_at = SIZE_M
     (void)m.state.apply(event, &judge);
   }
   judge.finish();
-  Judged out{judge.findings().sorted(),
-             {},
-             coverage_of(judge.coverage(), m.names),
-             judge.stood(),
-             m.state.digest()};
+  JudgedLines out{judge.findings().sorted(),
+                  {},
+                  coverage_of(judge.coverage(), m.names),
+                  judge.stood(),
+                  m.state.digest()};
   for (const Finding& f : out.findings) out.text += f.id(m.names) + ": " + f.message + '\n';
   return out;
 }
