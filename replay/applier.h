@@ -158,8 +158,11 @@ class Applier {
   bool store_runs(Name req, std::span<const ev::SlotRun> runs, int shift, UsualWrites& usual);
   void make_lanes(LaunchView& view);
   bool is_front_of(const State::FrontOf& front, const LaunchView& view) const;
-  std::uint64_t store_front(LaunchView& view, const Targets::Group& target, int shift,
-                            const UsualWrites& usual);
+  struct FrontPages {
+    std::uint64_t pages = 0, pads = 0;
+  };
+  FrontPages store_front(LaunchView& view, const Targets::Group& target, int shift,
+                         const UsualWrites& usual);
   bool store_pages(Name req, std::span<const ev::SlotRun> runs, int shift, UsualWrites& usual);
   void store_lane(const LaunchView& view, PageAct& act, bool wraps);
   void run_copy(const ev::Copy& copy, const LaunchView& view);

@@ -8,7 +8,9 @@
 namespace pagetape {
 
 // Kinds of events that leave pages and their owners as they are, or are launches, which know of
-// fronts. They come between the layers of a step.
+// fronts. They come between the layers of a step. What was judged stands from one launch to the
+// next while a front does: so none of these may change a pool, a space, a map, a backend or the
+// operations under way.
 static constexpr auto kKeepsFronts = [] {
   std::array<bool, kKinds> out{};
   for (const std::size_t kind :

@@ -72,12 +72,6 @@ static bool each_part_of(const LaunchView& view, std::size_t lane, int shift, F&
   return true;
 }
 
-// When the list was last written that slots are in.
-static EventIndex rewritten(const World& world, Name slots) {
-  const BufferState* buffer = world.buffers.find(slots);
-  return buffer == nullptr ? kNever : buffer->rewritten;
-}
-
 // Does the store write the same, maybe in other layers?
 bool Applier::is_front_of(const State::FrontOf& front, const LaunchView& view) const {
   const ev::Store& e = *view.store;
@@ -85,34 +79,43 @@ bool Applier::is_front_of(const State::FrontOf& front, const LaunchView& view) c
   if (world_.pool(front.pool).extents.front() != front.number) return false;
   if (front.of_graph != (view.today != nullptr) || front.slots != e.slots) return false;
   if (front.of_graph && !front.today.is(*view.today)) return false;
-  return rewritten(world_, e.slots) == front.rewritten;
+  return world_.rewritten(e.slots) == front.rewritten;
 }
 
 // Stores of the same lanes, layer by layer, to pages that are each a request's alone: told once,
-// and then but of one layer more. The pages, and 0 where it is another store.
-std::uint64_t Applier::store_front(LaunchView& view, const Targets::Group& target, int shift,
-                                   const UsualWrites& usual) {
+// and then but of one layer more. Padding beside them writes what is reserved for it. No pages
+// where it is another store.
+Applier::FrontPages Applier::store_front(LaunchView& view, const Targets::Group& target, int shift,
+                                         const UsualWrites& usual) {
   Pool& pool = world_.pool(target.pool);
   State::Cache& cache = state_.cache_;
   const std::int64_t bound = view.bound_of(pool);
   for (const State::FrontOf& front : cache.fronts) {
     if (front.pool == target.pool && front.bound == bound && is_front_of(front, view) &&
         pool.extents.widen_front(world_.layers, front.number, target.layers, index_)) {
-      return pool.extents.front_pages().size();
+      return {.pages = pool.extents.front_pages().size(), .pads = front.pads};
     }
   }
   world_.settle(target.pool);
   // All layers that are ever written, at once.
-  if (pool.layers_written == target.layers || target.layers == kAllLayers) return 0;
+  if (pool.layers_written == target.layers || target.layers == kAllLayers) return {};
   if (view.slot_lanes == nullptr && view.lanes.empty()) make_lanes(view);
   const std::uint64_t number = pool.extents.begin_front(target.layers, index_);
   const std::size_t lanes = view.slot_lanes != nullptr ? view.slot_lanes->reqs.size()  //
                                                        : view.lanes.size();
   bool usually = true;
+  std::uint64_t pads = 0;
   for (std::size_t i = 0; i < lanes && usually; ++i) {
     const Name req = view.slot_lanes != nullptr ? view.slot_lanes->reqs[i] : view.lanes[i].req;
+    const std::uint64_t lane = ++cache.stamp;
     usually =
         each_part_of(view, i, shift, [&](std::int64_t page, std::int64_t begin, std::int64_t end) {
+          if (req == kNone) {
+            if (!usual.pads(page)) return false;
+            // A page that comes twice is told but once.
+            pads += std::exchange(cache.stamps.at(static_cast<std::uint64_t>(page)), lane) != lane;
+            return true;
+          }
           return usual.takes(req, page) &&
                  pool.extents.join_front(world_.layers, static_cast<std::uint32_t>(page),
                                          static_cast<std::uint32_t>(begin),
@@ -122,7 +125,7 @@ std::uint64_t Applier::store_front(LaunchView& view, const Targets::Group& targe
   const std::size_t pages = pool.extents.front_pages().size();
   if (!usually || pages == 0) {
     pool.extents.drop_front();
-    return 0;
+    return {};
   }
   for (const std::uint32_t page : pool.extents.front_pages()) {
     if (Name* digest = pool.digests.find(page)) *digest = kNone;
@@ -138,8 +141,9 @@ std::uint64_t Applier::store_front(LaunchView& view, const Targets::Group& targe
       .today = view.today == nullptr ? ev::Rows() : *view.today,
       .of_graph = view.today != nullptr,
       .slots = e.slots,
-      .rewritten = rewritten(world_, e.slots)};
-  return pages;
+      .rewritten = world_.rewritten(e.slots),
+      .pads = pads};
+  return {.pages = pages, .pads = pads};
 }
 
 void Applier::run_store(LaunchView& view, std::uint32_t g) {
@@ -152,9 +156,9 @@ void Applier::run_store(LaunchView& view, std::uint32_t g) {
   const int shift = std::countr_zero(pool.page_size);
   UsualWrites usual(world_, pool, view.bound_of(pool), target.layers, index_);
   if (counts) {
-    if (const std::uint64_t pages = store_front(view, target, shift, usual)) {
+    if (const auto [pages, pads] = store_front(view, target, shift, usual); pages != 0) {
       pool.layers_written = world_.layers.unite(pool.layers_written, target.layers);
-      if (observer_ != nullptr) observer_->on_pages(view, g, pages);
+      if (observer_ != nullptr) observer_->on_pages(view, g, pages, pads);
       return;
     }
   }
@@ -175,7 +179,7 @@ void Applier::run_store(LaunchView& view, std::uint32_t g) {
     act.row = static_cast<std::int64_t>(i);
     store_lane(view, act, wraps);
   }
-  if (observer_ != nullptr && usual.pages() > 0) observer_->on_pages(view, g, usual.pages());
+  if (observer_ != nullptr && usual.pages() > 0) observer_->on_pages(view, g, usual.pages(), 0);
 }
 
 void Applier::store_lane(const LaunchView& view, PageAct& act, bool wraps) {

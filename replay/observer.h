@@ -184,9 +184,11 @@ class Observer {
   virtual bool counts(const World&, Act, std::uint32_t /*pool*/) const { return false; }
   virtual void on_counted(const World&, Act, std::uint32_t /*pool*/, std::uint64_t /*pages*/) {}
   // Asked behind on_launch of a store: is it enough to be told how many pages are written as they
-  // should be, by a request that alone owns them, instead of each by on_page?
+  // should be, by a request that alone owns them, instead of each by on_page? And how many by
+  // padding that are reserved for it, of a store that is the one before in another layer.
   virtual bool counts_pages() const { return false; }
-  virtual void on_pages(const LaunchView&, std::uint32_t /*group*/, std::uint64_t /*pages*/) {}
+  virtual void on_pages(const LaunchView&, std::uint32_t /*group*/, std::uint64_t /*pages*/,
+                        std::uint64_t /*pads*/) {}
 };
 
 }  // namespace pagetape

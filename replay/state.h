@@ -109,6 +109,7 @@ class State {
     bool of_graph = false;
     Name slots = kNone;
     EventIndex rewritten = kNever;  // The buffer of slots.
+    std::uint64_t pads = 0;         // Reserved pages that padding writes, in each of its lanes.
   };
   // Derived, and rebuilt where it is missing: a copied or loaded state starts without.
   struct Cache {

@@ -36,6 +36,12 @@ class UsualWrites {
     if (info == nullptr || info->unknown || info->owner != req || info->more != 0) return false;
     return page > reserved_ || pool_.reserved_page(id) == nullptr;
   }
+  // Is the page there for padding to write to?
+  bool pads(std::int64_t page) const {
+    if (static_cast<std::uint64_t>(page) >= bound_) return false;
+    const ReservedPage* reserved = pool_.reserved_page(PageId{static_cast<std::int32_t>(page)});
+    return reserved != nullptr && !reserved->is_null;
+  }
   // Offsets [begin, end) of a page that takes() said so of.
   [[gnu::always_inline]] void write(std::int64_t page, std::uint32_t begin, std::uint32_t end) {
     const auto at = static_cast<std::uint32_t>(page);

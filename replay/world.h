@@ -52,6 +52,11 @@ struct World {
     return std::ranges::all_of(allocators[space.allocator].spaces,
                                [&](std::uint32_t s) { return spaces[s].known(page); });
   }
+  // The event that last wrote the buffer; kNever where there is none.
+  EventIndex rewritten(Name buffer) const {
+    const BufferState* b = buffers.find(buffer);
+    return b == nullptr ? kNever : b->rewritten;
+  }
   // Pages of fronts are told each: before whatever writes, gives or takes pages otherwise.
   void settle() {
     for (const std::uint32_t i : fronts) pools[i].extents.settle(layers);

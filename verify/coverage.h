@@ -63,14 +63,16 @@ class Coverage {
     if (!briefs.accepts.empty()) seen_[kKindOf<ev::Accept>] = true;
   }
   void judged(Rule rule, std::uint64_t n) { judged_[static_cast<std::size_t>(rule)] += n; }
-  // Pages that a store writes in so many layers, by ids whose space or unit it says.
-  void judged_stores(std::uint64_t pages, std::uint64_t layers, std::uint64_t offsets) {
+  // Pages that a store writes in so many layers, by ids whose space or unit it says, and those that
+  // its padding does.
+  void judged_stores(std::uint64_t pages, std::uint64_t pads, std::uint64_t layers,
+                     std::uint64_t offsets) {
     for (const Rule rule : {Rule::kOobPage, Rule::kPadLane, Rule::kFreedPage, Rule::kWrongOwner,
                             Rule::kAliasedWrite}) {
-      judged(rule, pages * layers);
+      judged(rule, (pages + pads) * layers);
     }
     judged(Rule::kWrongSpace, pages);
-    judged(Rule::kOffsetOverflow, pages * offsets);
+    judged(Rule::kOffsetOverflow, (pages + pads) * offsets);
   }
   Seen& backend(std::int64_t rank, Name name) { return backends_[{rank, name}]; }
   Seen& pool(std::int64_t rank, Name name) { return pools_[{rank, name}]; }

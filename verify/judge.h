@@ -64,10 +64,8 @@ class Judge : public Observer {
   bool takes_stale_lanes() const override { return true; }
   bool looks_at_slots() const override { return false; }
   bool counts_pages() const override { return options_.reuse && store_.usual; }
-  void on_pages(const LaunchView& view, std::uint32_t group, std::uint64_t pages) override {
-    const std::uint64_t layers = view.targets->groups[group].members.size();
-    coverage_.judged_stores(pages, layers, store_.offsets ? 1 : 0);
-  }
+  void on_pages(const LaunchView& view, std::uint32_t group, std::uint64_t pages,
+                std::uint64_t pads) override;
 
   // Findings held back for want of the events that a rule needs are dropped: their rules are in
   // not_checked(). Call once, after the last event.
@@ -101,9 +99,13 @@ class Judge : public Observer {
   struct Memo {
     Name req = kNone;
     std::uint32_t row_version = 0, holder_version = 0, from_version = 0, from_mapped = 0;
-    LayerSet layers = kNoLayers;  // In which every entry before the last one was written.
-    std::uint32_t tag = 0;        // Of the last entry: its space and unit were right.
-    bool apart = false;  // Each page is listed where its owner's column is, if it has just one.
+    // Every entry before the last one was written in these; those from `fresh` on may have been
+    // by that front alone.
+    LayerSet layers = kNoLayers;
+    std::int64_t fresh = INT64_MAX;
+    std::uint64_t front = 0;
+    std::uint32_t tag = 0;  // Of the last entry: its space and unit were right.
+    bool apart = false;     // Each page is listed where its owner's column is, if it has just one.
     std::int64_t end = 0;
     std::int64_t live = 0;  // First live position: those before were not judged.
     std::int64_t first = 0;
@@ -130,16 +132,22 @@ class Judge : public Observer {
     std::vector<Memo> lanes;
     Standing standing;
   };
+  // Of the entries of a lane that are whole: the layers in which each is written, but for those
+  // that are by the launch's front alone, and the first of these.
+  struct Whole {
+    LayerSet layers = kAllLayers;
+    std::int64_t fresh = INT64_MAX;
+  };
   // A lane at hand, and what a memo leaves to judge of it.
   struct Rest {
     const Holder* holder = nullptr;
     const Holder* from_holder = nullptr;  // In the space that a map leads from.
     std::int64_t from = 0;                // Entries before it are as they were.
     std::int64_t changed = INT64_MAX;     // The first entry whose cell changed.
-    LayerSet covered = kAllLayers;        // In which every whole entry is written.
-    bool tagged = false;                  // Cells of `tag` are of the right space and unit.
+    Whole whole;
+    bool tagged = false;  // Cells of `tag` are of the right space and unit.
     std::uint32_t tag = 0;
-    bool in_place = true;  // Every entry looked at passed in_place().
+    bool apart = true;  // As in a memo, of the entries looked at.
     Head head;
   };
   using Counts = std::array<std::uint64_t, kRuleCount>;
@@ -187,6 +195,7 @@ class Judge : public Observer {
     Name unit;                      // That the launch says.
     std::int64_t fits;              // Pages whose last byte the kernel's offset can express.
     std::int64_t cols;              // Of the table, as the launch says; -1: it does not.
+    std::uint64_t front;            // The pool's, if it is of the launch's layers; 0: none.
     Memos* memos = nullptr;         // Null where lanes are judged anew.
     bool kept = false;              // `covered` is asked for.
     LayerSet covered = kAllLayers;  // Layers in which every lane was found whole.
@@ -341,7 +350,7 @@ class Judge : public Observer {
   void judge_lane(Ground& ground, std::size_t row, const Live& live);
   void report_width(Ground& ground, std::size_t row, std::int64_t lo, std::int64_t hi);
   bool judge_entries(Ground& ground, std::size_t row, std::int64_t lo, std::int64_t hi);
-  bool judge_entry(Ground& ground, std::size_t row, const Entry& entry, LayerSet& covered);
+  bool judge_entry(Ground& ground, std::size_t row, const Entry& entry, Whole& whole);
   bool judge_bounds(Ground& ground, std::size_t row, const Entry& entry);
   bool judge_space(Ground& ground, std::size_t row, const Entry& entry);
   bool judge_value(Ground& ground, std::size_t row, const Entry& entry, PageId page,
@@ -349,7 +358,7 @@ class Judge : public Observer {
   bool judge_owner(Ground& ground, std::size_t row, const Entry& entry, PageId page,
                    std::int64_t logical);
   bool judge_extent_of(Ground& ground, std::size_t row, const Entry& entry, PageId page,
-                       std::int64_t page_tokens_before, LayerSet& covered);
+                       std::int64_t page_tokens_before, Whole& whole);
   bool judge_distinct(Ground& ground, std::size_t row, std::int64_t lo, std::int64_t hi,
                       bool& apart);
   bool report_entry(Ground& ground, std::size_t row, const Entry& entry, Rule rule,
@@ -390,9 +399,9 @@ class Judge : public Observer {
                                       begin, end);
   }
   static bool in_place(const Ground& ground, const Lane& lane, const Cell& cell,
-                       std::int64_t logical, const Rest& rest);
+                       std::int64_t logical, Rest& rest);
   static std::int64_t usual_until(const Ground& ground, const Lane& lane, std::int64_t live,
-                                  std::int64_t begin, std::int64_t end, const Rest& rest);
+                                  std::int64_t begin, std::int64_t end, Rest& rest);
   static void remember(Memo& memo, Ground& ground, const Lane& lane, const Rest& rest,
                        const Live& live);
   Seen& seen_pool(const World& world, std::uint32_t pool) {

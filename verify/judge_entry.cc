@@ -8,14 +8,14 @@ namespace pagetape {
 
 bool Judge::judge_entries(Ground& ground, std::size_t row, std::int64_t lo, std::int64_t hi) {
   const Lane& lane = ground.view.lanes[row];
-  LayerSet covered = kAllLayers;
+  Whole whole;
   bool clean = true;
   if (lane.logical != nullptr) {
     for (std::size_t j = 0; j < lane.logical->size(); ++j) {
       Entry entry{.index = static_cast<std::int64_t>(j), .logical = (*lane.logical)[j], .cell = {}};
       if (entry.logical < lo || entry.logical >= hi) continue;
       if (lane.entry(entry.index, entry.cell)) {
-        clean = judge_entry(ground, row, entry, covered) && clean;
+        clean = judge_entry(ground, row, entry, whole) && clean;
       } else {
         ground.miss(lane);
       }
@@ -28,7 +28,7 @@ bool Judge::judge_entries(Ground& ground, std::size_t row, std::int64_t lo, std:
   for (std::int64_t logical = std::max(lo, lane.first); logical < end; ++logical) {
     Entry entry{.index = logical - lane.first, .logical = logical, .cell = {}};
     if (lane.entry(entry.index, entry.cell)) {
-      clean = judge_entry(ground, row, entry, covered) && clean;
+      clean = judge_entry(ground, row, entry, whole) && clean;
     } else {
       ground.miss(lane);
       logical = lane.first + lane.next(entry.index + 1) - 1;
@@ -37,7 +37,7 @@ bool Judge::judge_entries(Ground& ground, std::size_t row, std::int64_t lo, std:
   return clean;
 }
 
-bool Judge::judge_entry(Ground& ground, std::size_t row, const Entry& entry, LayerSet& covered) {
+bool Judge::judge_entry(Ground& ground, std::size_t row, const Entry& entry, Whole& whole) {
   const Lane& lane = ground.view.lanes[row];
   bool clean = judge_bounds(ground, row, entry);
   const std::int64_t value = raw(entry.cell.page);
@@ -74,7 +74,7 @@ bool Judge::judge_entry(Ground& ground, std::size_t row, const Entry& entry, Lay
     spaced = spaced && judge_value(ground, row, entry, page, logical);
     clean = clean && spaced;
     const bool ok = judge_owner(ground, row, entry, page, logical) &&
-                    judge_extent_of(ground, row, entry, page, before, covered);
+                    judge_extent_of(ground, row, entry, page, before, whole);
     clean = ok && clean;
     if (!ground.pending) continue;
     ++ground.counts[static_cast<std::size_t>(Rule::kInflightHazard)];
@@ -233,7 +233,7 @@ bool Judge::judge_owner(Ground& ground, std::size_t row, const Entry& entry, Pag
 }
 
 bool Judge::judge_extent_of(Ground& ground, std::size_t row, const Entry& entry, PageId page,
-                            std::int64_t tokens_before, LayerSet& covered) {
+                            std::int64_t tokens_before, Whole& whole) {
   const Lane& lane = ground.view.lanes[row];
   if (ground.space.info(page).unknown) return true;
   ++ground.counts[static_cast<std::size_t>(Rule::kUninitRead)];
@@ -256,7 +256,14 @@ bool Judge::judge_extent_of(Ground& ground, std::size_t row, const Entry& entry,
   if (sets.contains(written, ground.targets.layers)) {
     // Only pages that are whole are not judged again: what a later launch may reuse is known of
     // them alone.
-    if (lane.len - position >= ground.entry_tokens) covered = sets.intersect(covered, written);
+    if (lane.len - position >= ground.entry_tokens) {
+      const Extents::Page& of = *ground.pool.extents.pages().find(p);
+      if (of.groups == 0 && end > of.prefix) {
+        whole.fresh = std::min(whole.fresh, entry.logical);
+      } else {
+        whole.layers = sets.intersect(whole.layers, written);
+      }
+    }
     ground.covered = sets.intersect(ground.covered, written);
     return true;
   }

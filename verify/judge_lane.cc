@@ -54,7 +54,7 @@ bool Judge::Ground::take_spans(LayerSet layers) {
 
 Judge::Usual::Usual(Ground& ground, bool strict_window)
     : pages(ground.pool.extents.pages()),
-      fronts(ground.pool.extents.front_in(ground.world.layers, ground.targets.layers) ? ~0u : 0),
+      fronts(ground.front != 0 ? ~0u : 0),
       tokens(ground.entry_tokens),
       window(strict_window ? 0 : ground.window),
       shift(std::has_single_bit(static_cast<std::uint64_t>(tokens))
@@ -63,7 +63,7 @@ Judge::Usual::Usual(Ground& ground, bool strict_window)
       lens(ground.view.lens_of) {
   if (ground.memos == nullptr) return;
   ground.memos->standing.begin(ground.cols, ground.world.buffers[ground.view.table], ground.space,
-                               ground.from_space);
+                               ground.from_space, ground.front);
   take(ground.memos);
 }
 
@@ -121,10 +121,10 @@ bool Judge::stands(Ground& ground, Usual& usual, const Lane& now) {
   if (row >= usual.known) return false;
   const Standing::Lane& lane = usual.rows[row];
   if (lane.page == Standing::kUnknown || !lane.like(now)) return false;
+  if (usual.lens == nullptr && !now.usual) return false;
   const std::int64_t len = usual.length_of(now);
-  const std::int64_t from = usual.live_from(len - lane.q_len);
-  const bool by_length = usual.lens != nullptr || (now.usual && now.q_pos == len - now.q_len);
-  if (!by_length || from < lane.usual) return false;
+  const std::int64_t from = usual.live_from(usual.lens == nullptr ? now.q_pos : len - lane.q_len);
+  if (from < lane.usual || from > len) return false;
   // Tokens in the last page, where it still is that one: 1 to a page of them.
   const std::int64_t held = len - lane.begin;
   if (held < 1 || held > usual.tokens) return false;
@@ -156,12 +156,13 @@ bool Judge::last_page_written(Ground& ground, const Standing::Lane& lane, std::i
                                                        const Cell& last) {
   const std::int64_t width = ground.width(lane);
   const bool whole = width < 0 || (live.lo >= lane.first && live.hi - lane.first <= width);
-  const bool by_length = lane.q_len > 0 && lane.q_pos == lane.len - lane.q_len;
+  // What a map leads from may come to be the request's unheard where nothing of that is now.
+  const bool followed = ground.from_space == nullptr || rest.from_holder != nullptr;
   const std::int64_t most = std::max({live.hi, lane.q_len, lane.first, lane.entries});
-  if (!rest.in_place || rest.from >= live.hi || !whole || !by_length || most > INT32_MAX) return;
+  if (rest.from >= live.hi || !whole || !followed || most > INT32_MAX) return;
   const auto page = static_cast<std::uint32_t>(last.page);
   const LayerSet alike = ground.pool.extents.alike(page);
-  const LayerSet written = alike == kNoLayers ? rest.covered : alike;
+  const LayerSet written = alike == kNoLayers ? rest.whole.layers : alike;
   const std::int64_t known = std::max(rest.head.known, width < 0 ? 0 : lane.first);
   const bool claimed = ground.claimed(last.tag);
   ground.memos->standing.set(
@@ -174,9 +175,10 @@ bool Judge::last_page_written(Ground& ground, const Standing::Lane& lane, std::i
        .usual = std::max(live.from, known * ground.entry_tokens),
        .page = page,
        .written = written,
-       .before = rest.covered,
-       .layers = ground.world.layers.intersect(rest.covered, written),
+       .before = rest.whole.layers,
+       .layers = ground.world.layers.intersect(rest.whole.layers, written),
        .end = static_cast<std::int32_t>(live.hi),
+       .by_front = rest.whole.fresh < live.hi - 1,
        .unsaid = static_cast<std::uint8_t>((claimed ? 0 : Standing::Lane::kClaim) |
                                            (width < 0 ? Standing::Lane::kWidth : 0)),
        .holder = ground.space.holder_index(lane.req),
@@ -191,10 +193,15 @@ bool Judge::last_page_written(Ground& ground, const Standing::Lane& lane, std::i
   if (rest.holder == nullptr || !same_lane(memo, lane, *rest.holder, live.from)) return false;
   if (memo.from_birth != (rest.from_holder == nullptr ? 0 : rest.from_holder->birth)) return false;
   if (!ground.cover(memo.layers)) return false;
-  rest.covered = memo.layers;
+  rest.whole.layers = memo.layers;
   rest.tagged = memo.tag != kNoTag;
   rest.tag = rest.tagged ? memo.tag : 0;
   rest.from = memo.end - 1;  // It may have been written further, or less.
+  if (ground.front != 0 && ground.front == memo.front) {
+    rest.whole.fresh = memo.fresh;
+  } else {
+    rest.from = std::min(rest.from, memo.fresh);
+  }
   if (lane.table->changes.version() != memo.row_version) {
     rest.changed =
         lane.table->changes.low_since(memo.row_version, live.lo - lane.first) + lane.first;
@@ -217,7 +224,9 @@ bool Judge::last_page_written(Ground& ground, const Standing::Lane& lane, std::i
   memo.holder_version = rest.holder->changes.version();
   memo.from_version = from.changes.version();
   memo.from_mapped = from.mapped.version();
-  memo.layers = rest.covered;
+  memo.layers = rest.whole.layers;
+  memo.fresh = rest.whole.fresh;
+  memo.front = ground.front;
   memo.end = live.hi;
   memo.live = live.from;
   memo.first = lane.first;
@@ -230,11 +239,12 @@ bool Judge::last_page_written(Ground& ground, const Standing::Lane& lane, std::i
   if (judged) set_standing(ground, lane, live, rest, *last);
 }
 
-// Is the entry owned by the lane's request at its one column, mapped as the map says, and neither
-// evicted nor reserved? Whatever changes that moves the request's logs at or before that column.
+// Is the entry owned by the lane's request at that column, mapped as the map says, and neither
+// evicted nor reserved? Whatever changes that moves the request's logs at or before that column. A
+// page of several owners or columns may stand at another one, too.
 [[gnu::always_inline]] inline bool Judge::in_place(const Ground& ground, const Lane& lane,
                                                    const Cell& cell, std::int64_t logical,
-                                                   const Rest& rest) {
+                                                   Rest& rest) {
   if (rest.holder == nullptr) return false;
   const Column* column = rest.holder->columns.find(static_cast<std::uint64_t>(logical));
   if (raw(cell.page) < 0 || raw(cell.page) >= std::min(ground.bound, ground.fits) ||
@@ -243,15 +253,17 @@ bool Judge::last_page_written(Ground& ground, const Standing::Lane& lane, std::i
     return false;
   }
   const PageInfo* info = ground.space.find(cell.page);
-  if (info == nullptr || info->unknown || info->owner != lane.req || info->column != logical) {
-    return false;
+  if (info == nullptr || info->unknown) return false;
+  if (info->owner != lane.req || info->column != logical) {
+    if (!ground.space.follows(*info, lane.req, logical)) return false;
+    rest.apart = false;
   }
   if (ground.map == nullptr) return true;
   if (ground.map->by_slot || rest.from_holder == nullptr) return false;
   const Column* source = rest.from_holder->columns.find(static_cast<std::uint64_t>(logical));
   if (source == nullptr || source->evicted) return false;
   const PageInfo* from = ground.from_space->find(source->page);
-  if (from == nullptr || from->owner != lane.req || from->column != logical) return false;
+  if (from == nullptr || !ground.from_space->follows(*from, lane.req, logical)) return false;
   const MapEntry* mapped = ground.map->entries.find(static_cast<std::uint32_t>(source->page));
   return mapped != nullptr && mapped->to == raw(cell.page);
 }
@@ -259,7 +271,7 @@ bool Judge::last_page_written(Ground& ground, const Standing::Lane& lane, std::i
 // The first entry of [begin, end), all held by the row, that is not clean by the few looks that the
 // usual one costs.
 std::int64_t Judge::usual_until(const Ground& ground, const Lane& lane, std::int64_t live,
-                                std::int64_t begin, std::int64_t end, const Rest& rest) {
+                                std::int64_t begin, std::int64_t end, Rest& rest) {
   if (!rest.tagged) return begin;
   const std::vector<Cell>& cells = lane.table->cells;
   const SparseArray<Extents::Page>::Near pages(ground.pool.extents.pages());
@@ -269,8 +281,8 @@ std::int64_t Judge::usual_until(const Ground& ground, const Lane& lane, std::int
     if (cell.tag != rest.tag || !in_place(ground, lane, cell, begin, rest)) break;
     const Extents::Page* const page = pages.find(static_cast<std::uint32_t>(cell.page));
     const std::int64_t held = std::min(ground.entry_tokens, lane.len - begin * ground.entry_tokens);
-    const bool as_others = page != nullptr && held <= page->written(rest.covered);
-    if (!as_others && !written(ground, lane.len, cell.page, rest.covered, live, begin)) break;
+    const bool as_others = page != nullptr && held <= page->written(rest.whole.layers);
+    if (!as_others && !written(ground, lane.len, cell.page, rest.whole.layers, live, begin)) break;
   }
   return begin;
 }
@@ -307,7 +319,7 @@ bool Judge::judge_rest(Ground& ground, std::size_t row, std::int64_t live, std::
   bool clean = true;
   const std::int64_t begin = std::clamp(lane.first, rest.from, hi);
   const std::int64_t end = std::clamp(lane.first + lane.held(), begin, hi);
-  rest.in_place = begin == rest.from && end == hi;
+  rest.apart = begin == rest.from && end == hi;
   note_absent(ground, lane, rest, rest.from, begin);
   for (std::int64_t logical = begin; logical < end; ++logical) {
     const std::int64_t usual = usual_until(ground, lane, live, logical, end, rest);
@@ -316,16 +328,15 @@ bool Judge::judge_rest(Ground& ground, std::size_t row, std::int64_t live, std::
     if (logical == end) break;
     Entry entry{.index = logical - lane.first, .logical = logical, .cell = {}};
     if (!lane.entry(entry.index, entry.cell)) {
-      rest.in_place = false;
+      rest.apart = false;
       const std::int64_t next = std::min(lane.first + lane.next(entry.index + 1), end);
       note_absent(ground, lane, rest, logical, next);
       logical = next - 1;
       continue;
     }
-    const bool right = judge_entry(ground, row, entry, rest.covered);
+    const bool right = judge_entry(ground, row, entry, rest.whole);
     clean = clean && right;
-    rest.in_place = rest.in_place && right && (!rest.tagged || rest.tag == entry.cell.tag) &&
-                    in_place(ground, lane, entry.cell, logical, rest);
+    if (!in_place(ground, lane, entry.cell, logical, rest)) rest.apart = false;
     if (!right) continue;
     note_unlike(ground, rest, entry);
     rest.tagged = true;
@@ -357,7 +368,7 @@ void Judge::judge_remembered(Ground& ground, std::size_t row, Memo& memo, const 
   ground.followed = true;
   bool clean = judge_rest(ground, row, from, hi, rest);
   const bool as_before = reused && hi <= memo.end && rest.changed >= memo.end;
-  memo.apart = memo.apart && rest.in_place;
+  memo.apart = memo.apart && rest.apart;
   // Pages in their places are different ones.
   if (!memo.apart && !as_before) {
     clean = judge_distinct(ground, row, lo, hi, memo.apart) && clean;
@@ -365,7 +376,7 @@ void Judge::judge_remembered(Ground& ground, std::size_t row, Memo& memo, const 
   ground.clean = ground.clean && clean;
   // What changes is known by column: a lane that lists a page elsewhere is not remembered.
   if (clean && ground.followed && rest.holder != nullptr) {
-    ground.cover(rest.covered);
+    ground.cover(rest.whole.layers);
     remember(memo, ground, lane, rest, live);
   } else {
     memo = {};

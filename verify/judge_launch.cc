@@ -206,21 +206,23 @@ void Judge::judge_group(World& world, const LaunchView& view, std::uint32_t g) {
   if (e.bound && e.bound->pages.has_value()) bound = *e.bound->pages;
   bool several = false;
   const MapState* map = map_into(world, targets.pool, several);
-  Ground ground{.world = world,
-                .view = view,
-                .group = g,
-                .targets = targets,
-                .pool = pool,
-                .space = world.space_of(pool),
-                .entry_tokens = tokens,
-                .bound = bound,
-                .window = e.window.value_or(0),
-                .map = several ? nullptr : map,
-                .from_space = map == nullptr ? nullptr : &world.space_of(world.pool(map->from)),
-                .pending = !world.ops.empty(),
-                .unit = e.unit,
-                .fits = pages_that_fit(pool),
-                .cols = e.table_cols.value_or(-1)};
+  Ground ground{
+      .world = world,
+      .view = view,
+      .group = g,
+      .targets = targets,
+      .pool = pool,
+      .space = world.space_of(pool),
+      .entry_tokens = tokens,
+      .bound = bound,
+      .window = e.window.value_or(0),
+      .map = several ? nullptr : map,
+      .from_space = map == nullptr ? nullptr : &world.space_of(world.pool(map->from)),
+      .pending = !world.ops.empty(),
+      .unit = e.unit,
+      .fits = pages_that_fit(pool),
+      .cols = e.table_cols.value_or(-1),
+      .front = pool.extents.front_in(world.layers, targets.layers) ? pool.extents.front() : 0};
   if (!several) ground.memos = memos_for(ground);
   ground.kept = ground.memos != nullptr && (view.rows_like >= 0 || pool.extents.front() != 0);
   if (!same_as_before(ground)) {
@@ -297,31 +299,24 @@ bool Judge::says_the_same(const Judged& before, const Ground& ground) {
          ground.world.layers.contains(before.covered, ground.targets.layers);
 }
 
-// The event that a buffer was told of last.
-static EventIndex rewritten(const World& world, Name name) {
-  const BufferState* buffer = world.buffers.find(name);
-  return buffer == nullptr ? kNever : buffer->rewritten;
-}
-
 // Within one graph launch nothing changes between two attentions, nor between layers of which
 // stores widen a front: the same lanes of the same table in the same pool are as clean for this
 // layer as they were for that, if they were whole in it.
 bool Judge::same_as_before(Ground& ground) {
   if (ground.memos == nullptr) return false;
   const LaunchView& view = ground.view;
-  const Extents& extents = ground.pool.extents;
   const Judged* same = nullptr;
   for (const Judged& j : judged_) {
     if (j.rows_like == view.rows_like && says_the_same(j, ground)) same = &j;
   }
-  if (same == nullptr && extents.front_in(ground.world.layers, ground.targets.layers)) {
+  if (same == nullptr && ground.front != 0) {
     const ev::Attention& e = *view.attention;
     for (const Judged& j : cache_->of_fronts) {
       const bool lanes = view.rows_like >= 0 ? j.event == event_ && j.rows_like == view.rows_like
                                              : j.rows_like < 0 && j.rows.is(e.rows);
-      if (lanes && j.front == extents.front() && j.pool_version == ground.pool.version &&
-          j.table_by == rewritten(ground.world, e.table) &&
-          j.lens_by == rewritten(ground.world, e.lens) && says_the_same(j, ground)) {
+      if (lanes && j.front == ground.front && j.pool_version == ground.pool.version &&
+          j.table_by == ground.world.rewritten(e.table) &&
+          j.lens_by == ground.world.rewritten(e.lens) && says_the_same(j, ground)) {
         same = &j;
       }
     }
@@ -358,8 +353,8 @@ void Judge::keep_judged(const Ground& ground) {
                 .missed = ground.missed,
                 .front = extents.front(),
                 .pool_version = ground.pool.version,
-                .table_by = rewritten(world, e.table),
-                .lens_by = rewritten(world, e.lens)};
+                .table_by = world.rewritten(e.table),
+                .lens_by = world.rewritten(e.lens)};
   if (!of_front) {
     // Lanes may have been whole by a front.
     if (judged.front != 0) {

@@ -135,10 +135,17 @@ void Judge::on_counted(const World& world, Act act, std::uint32_t pool, std::uin
   if (!seen_pool(world, pool).write) note_pool(world, world.pools[pool].name, &Seen::write);
 }
 
+void Judge::on_pages(const LaunchView& view, std::uint32_t group, std::uint64_t pages,
+                     std::uint64_t pads) {
+  const Targets::Group& target = view.targets->groups[group];
+  coverage_.judged_stores(pages, pads, target.members.size(), store_.offsets ? 1 : 0);
+  if (pads > 0) note_pool(*current_, current_->pool(target.pool).name, &Seen::padding);
+}
+
 void Judge::on_page(World& world, const PageAct& act) {
   if (act.act == Act::kStore && store_.usual && act.fate == Fate::kOk && act.req != kNone)
       [[likely]] {
-    return on_pages(*act.launch, act.group, 1);
+    return on_pages(*act.launch, act.group, 1, 0);
   }
   const Kind kind = kind_of(act.act);
   const Pool& pool = world.pool(act.pool);

@@ -2,11 +2,12 @@
 #include "verify/standing.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace pagetape {
 
 void Standing::begin(std::int64_t cols, const BufferState& table, const Space& here,
-                     const Space* from) {
+                     const Space* from, std::uint64_t front) {
   const auto of_row = [this](std::uint32_t row) { forget(row); };
   const auto of = [this](const Holders& holders) {
     return [this, &holders](std::uint32_t holder) {
@@ -23,6 +24,7 @@ void Standing::begin(std::int64_t cols, const BufferState& table, const Space& h
     of_from_holders_ = from->touched().count();
     of_maps_ = from->map_touched().count();
   }
+  if (std::exchange(front_, front) != front && by_front_) forget_front();
   const bool fits = cols < 0 ? cols_ < 0 : cols_ >= 0 && cols >= most_;
   cols_ = cols;
   if (heard && fits) return;
@@ -30,6 +32,13 @@ void Standing::begin(std::int64_t cols, const BufferState& table, const Space& h
   holders_.clear();
   from_holders_.clear();
   most_ = 0;
+}
+
+void Standing::forget_front() {
+  for (Lane& lane : rows_) {
+    if (lane.by_front) lane.page = kUnknown;
+  }
+  by_front_ = false;
 }
 
 // False where it is not to be known.
@@ -51,6 +60,7 @@ void Standing::set(std::size_t row, const Lane& lane) {
                      (lane.from_holder == kUnknown || take(from_holders_, lane.from_holder, row));
   rows_[row] = lane;
   if (!known) forget(row);
+  by_front_ = by_front_ || lane.by_front;
   most_ = std::max<std::int64_t>(most_, lane.end);
 }
 

@@ -4,9 +4,11 @@
 //   copy_ns    of a plain copy of as many bytes, in bursts between those of the events
 //   of_copy    its time over that
 //   writer_ns  of the writer's thread, which makes the event, checks, encodes and compresses it
+//   event_ns   its time, where a call records several
 // The file is /dev/null.
 #include <benchmark/benchmark.h>
 
+#include <algorithm>
 #include <cstring>
 #include <ctime>
 #include <functional>
@@ -61,26 +63,31 @@ class Copies {
   std::size_t bytes_ = 0;
 };
 
-// Times `event(recorder)` in bursts, as a scheduler's steps have them. The event has so many names
-// and integers, and a payload of so many bytes.
+// An event of so many names and integers, and a payload of so many bytes.
 struct Shape {
   std::uint16_t names, ints;
   std::size_t payload;
+  std::size_t bytes() const {
+    Record like;
+    like.n_names = names;
+    like.n_ints = ints;
+    return sizeof(std::uint64_t) + record_bytes(like, payload);
+  }
 };
+
+// Times `call(recorder)`, which records so many events of so many bytes each, in bursts, as a
+// scheduler's steps have them.
 template <class F>
-void record(benchmark::State& state, ptape_recorder* recorder, const Shape& shape, F&& event) {
-  Record like;
-  like.n_names = shape.names;
-  like.n_ints = shape.ints;
-  const std::size_t bytes = sizeof(std::uint64_t) + record_bytes(like, shape.payload);
-  const std::size_t burst = kBurstBytes / bytes;
-  Copies copies(bytes, burst);
+void record_many(benchmark::State& state, ptape_recorder* recorder, std::size_t bytes,
+                 std::size_t events, F&& call) {
+  const std::size_t burst = kBurstBytes / bytes / events;
+  Copies copies(bytes, burst * events);
   const double before = seconds(CLOCK_PROCESS_CPUTIME_ID), mine = seconds(CLOCK_THREAD_CPUTIME_ID);
   double taken = 0, begin = mine;  // By the bursts; the one at hand began.
   std::size_t left = burst;
   int failed = PTAPE_OK;
   for (auto _ : state) {
-    failed |= event(recorder);
+    failed |= call(recorder);
     if (--left == 0) {
       state.PauseTiming();
       taken += seconds(CLOCK_THREAD_CPUTIME_ID) - begin;
@@ -97,11 +104,16 @@ void record(benchmark::State& state, ptape_recorder* recorder, const Shape& shap
       seconds(CLOCK_PROCESS_CPUTIME_ID) - before - (seconds(CLOCK_THREAD_CPUTIME_ID) - mine);
   failed |= ptape_close(recorder);
   if (failed != PTAPE_OK) state.SkipWithError(ptape_last_error(nullptr));
-  const auto events = static_cast<double>(state.iterations());
+  const double all = static_cast<double>(state.iterations()) * static_cast<double>(events);
   state.counters["bytes"] = static_cast<double>(bytes);
   state.counters["copy_ns"] = copies.ns_a_copy();
-  state.counters["of_copy"] = taken * 1e9 / events / copies.ns_a_copy();
-  state.counters["writer_ns"] = writer * 1e9 / events;
+  state.counters["of_copy"] = taken * 1e9 / all / copies.ns_a_copy();
+  state.counters["writer_ns"] = writer * 1e9 / all;
+  if (events > 1) state.counters["event_ns"] = taken * 1e9 / all;
+}
+template <class F>
+void record(benchmark::State& state, ptape_recorder* recorder, const Shape& shape, F&& event) {
+  record_many(state, recorder, shape.bytes(), 1, event);
 }
 
 ptape_recorder* open_recorder() {
@@ -245,6 +257,80 @@ void attention(benchmark::State& state) {
          });
 }
 
+// A decode step of 64 requests as adapters tell it: lengths and slots, a page of one of them, for
+// each of so many layers a store and an attention, and what was accepted of each draft and taken
+// back in two pools. An event of it is one in a steady state.
+void step(benchmark::State& state) {
+  constexpr std::size_t kLanes = 64;
+  ptape_recorder* recorder = open_recorder();
+  say(recorder, R"({"ev": "pool", "pool": "F", "pages": 8, "page_size": 64})");
+  say(recorder, R"({"ev": "pool", "pool": "S", "pages": 8, "page_size": 64})");
+  const auto layers = static_cast<std::int32_t>(state.range(0));
+  const std::vector<ptape_name> req = requests(recorder, kLanes);
+  const auto name = [&](const char* text) { return ptape_intern(recorder, text); };
+  const ptape_name full = name("F"), window = name("S"), mode = name("decode"), space = name("F");
+  const ptape_name lens = name("l"), slots = name("s"), table = name("t"), backend = name("b");
+  std::vector<std::int64_t> row(kLanes), len(kLanes), at(kLanes);
+  const std::vector<std::int64_t> one(kLanes, 1);
+  std::iota(row.begin(), row.end(), 0);
+  for (std::size_t i = 0; i < kLanes; ++i) len[i] = static_cast<std::int64_t>(i * i * 37 % 9000);
+  ptape_lanes read{}, written{};
+  read.size = written.size = sizeof(ptape_lanes);
+  read.n_lanes = written.n_lanes = kLanes;
+  read.req = written.req = req.data();
+  read.row = written.row = row.data();
+  read.len = len.data();
+  written.n = one.data();
+  std::int32_t layer = 0;
+  ptape_launch attention{}, store{};
+  for (ptape_launch* launch : {&attention, &store}) {
+    ptape_launch_init(launch);
+    launch->size = sizeof(*launch);
+    launch->backend = backend;
+    launch->layers = &layer;
+    launch->n_layers = 1;
+  }
+  attention.table = table;
+  attention.lens = lens;
+  attention.lanes = &read;
+  store.slots = slots;
+  store.lanes = &written;
+  const auto call = [&](ptape_recorder* to) {
+    const std::int64_t now = ++len[0];
+    for (std::size_t i = 1; i < kLanes; ++i) ++len[i];
+    for (std::size_t i = 0; i < kLanes; ++i) at[i] = len[i] * 3;
+    const auto page = static_cast<std::int32_t>(now % 8);
+    int failed = ptape_step(to, nullptr, now, mode, kLanes);
+    failed |= ptape_lens(to, nullptr, lens, 0, len.data(), kLanes);
+    failed |= ptape_slots(to, nullptr, slots, 0, at.data(), kLanes);
+    failed |= ptape_alloc(to, nullptr, full, req[5], &page, 1, now);
+    failed |= ptape_table(to, nullptr, table, 5, now % 128, &page, 1, req[5], space, 0);
+    for (layer = 0; layer < layers; ++layer) {
+      failed |= ptape_store(to, nullptr, &store);
+      failed |= ptape_attention(to, nullptr, &attention);
+    }
+    for (std::size_t i = 0; i < kLanes; ++i) {
+      failed |= ptape_accept(to, nullptr, req[i], 3, 2);
+      failed |= ptape_rewind(to, nullptr, full, req[i], len[i]);
+      failed |= ptape_rewind(to, nullptr, window, req[i], len[i]);
+    }
+    return failed;
+  };
+  // The first two of a kind hold their lanes, the others say where those stand.
+  std::size_t launches = 0;
+  for (const ptape_launch* launch : {&attention, &store}) {
+    const std::size_t head = launch_head_bytes(*launch).value();
+    const std::size_t lanes = plan_lanes(*launch->lanes).value().bytes;
+    const auto n = static_cast<std::size_t>(layers), whole = std::min<std::size_t>(n, 2);
+    launches += whole * Shape{0, 0, head + lanes}.bytes() + (n - whole) * Shape{0, 1, head}.bytes();
+  }
+  const std::size_t bytes = Shape{1, 2, 0}.bytes() + 2 * Shape{1, 1, kLanes * 8}.bytes() +
+                            Shape{2, 1, 4}.bytes() + Shape{4, 2, 4}.bytes() + launches +
+                            kLanes * (Shape{1, 2, 0}.bytes() + 2 * Shape{2, 1, 0}.bytes());
+  const std::size_t events = 5 + 2 * static_cast<std::size_t>(layers) + 3 * kLanes;
+  record_many(state, recorder, bytes / events, events, call);
+}
+
 // The ring alone: so many threads claim, fill and commit 56 bytes each time.
 constexpr std::size_t kClaims = 1u << 20;
 void claim(benchmark::State& state) {
@@ -315,6 +401,7 @@ BENCHMARK(lens)->Arg(64);
 BENCHMARK(graph_launch)->Arg(1)->Arg(8)->Arg(64);
 BENCHMARK(attention)->ArgsProduct({{1, 8, 64}, {1, 42}});
 BENCHMARK(graph_launch_lanes)->Arg(1)->Arg(8)->Arg(64);
+BENCHMARK(step)->Arg(2)->Arg(42);
 
 }  // namespace
 }  // namespace pagetape

@@ -417,6 +417,40 @@ TEST(JudgeLaunch, EntriesWhoseSpaceIsSaidCountApartFromTheOthers) {
             "");
 }
 
+// Nothing of the space that the map leads from was the request's when its lane was judged.
+TEST(JudgeLaunch, AMapThatComesToLeadToALanesPagesIsCompared) {
+  const std::string attention = R"({"ev":"attention","backend":"t","layer":0,"table":"b",)"
+                                R"("rows":[{"req":"A","len":8,"row":0}]})";
+  const Lines lines = {R"({"ev":"pool","pool":"F","pages":8,"page_size":4})",
+                       R"({"ev":"pool","pool":"S","pages":8,"page_size":4})",
+                       R"({"ev":"map","map":"m","from":"F","to":"S","unit":"page"})",
+                       R"({"ev":"backend","backend":"t"})",
+                       R"({"ev":"pool_swap","backend":"t","layers":"*","pool":"S"})",
+                       R"({"ev":"buffer","buffer":"b"})",
+                       R"({"ev":"alloc","pool":"S","req":"A","pages":[1,2],"first":0})",
+                       R"({"ev":"fill","pool":"S","req":"A","pages":[1,2]})",
+                       R"({"ev":"table","buffer":"b","row":0,"col":0,"pages":[1,2]})",
+                       attention,
+                       attention,
+                       R"({"ev":"alloc","pool":"F","req":"A","pages":[3],"first":0})",
+                       R"({"ev":"map_set","map":"m","pairs":[[3,5]]})",
+                       attention};
+  const JudgedLines reused = judge(lines, true), anew = judge(lines, false);
+  EXPECT_EQ(reused.text, anew.text);
+  EXPECT_EQ(reused.covered, anew.covered);
+  ASSERT_EQ(reused.findings.size(), 1U);
+  EXPECT_EQ(reused.findings[0].rule, Rule::kWrongSpace);
+}
+
+// Its window begins behind all that the pool holds of it.
+TEST(JudgeLaunch, AQueryFarBehindReadsNothing) {
+  const std::string attention =
+      R"({"ev":"attention","backend":"t","layer":0,"table":"b","window":4,)"
+      R"("rows":[{"req":"A","len":12,"row":0,"q_pos":)";
+  const std::string at = attention + "12}]}", far = attention + "90}]}";
+  EXPECT_EQ(found_after({at.c_str(), at.c_str(), far.c_str(), far.c_str(), at.c_str()}), "");
+}
+
 // How far they are is a number in a file: looking at all between would take hours.
 TEST(JudgeLaunch, CellsFarBeyondTheOthersAreJudgedAndNothingBetween) {
   std::vector<std::string> launches;

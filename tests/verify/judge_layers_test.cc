@@ -140,5 +140,108 @@ TEST(JudgeLayers, AnotherAttentionBetweenLayersIsJudgedAsItself) {
   EXPECT_EQ(layered(window, 2).found, "WRONG_OWNER@1 of layer 1");
 }
 
+// Pages of one token, as SGLang has by default: A and B have the first two, which they share, and
+// three each. Then a step of two tokens each with padding beside them, layer by layer, of which
+// `but` is left out.
+Lines single_tokens(std::size_t but = SIZE_MAX) {
+  Lines lines = {
+      R"({"ev":"pool","pool":"F","pages":32,"page_size":1,"reserved":[{"page":0,"role":"pad"}]})",
+      R"({"ev":"backend","backend":"t"})",
+      R"({"ev":"pool_swap","backend":"t","layers":"*","pool":"F"})",
+      R"({"ev":"buffer","buffer":"b","rows":2,"cols":8})",
+      R"({"ev":"buffer","buffer":"l"})",
+      R"({"ev":"buffer","buffer":"s"})",
+      R"({"ev":"alloc","pool":"F","req":"A","pages":[1,2,3,4,5],"first":0})",
+      R"({"ev":"fill","pool":"F","req":"A","pages":[1,2]})",
+      R"({"ev":"share","pool":"F","req":"B","pages":[1,2],"first":0})",
+      R"({"ev":"alloc","pool":"F","req":"B","pages":[6,7,8],"first":2})",
+      R"({"ev":"store","backend":"t","layers":[0,1,2,3],"unit":"slot","rows":[
+          {"req":"A","slots":[3,4,5]},{"req":"B","slots":[6,7,8]}]})",
+      R"({"ev":"table","buffer":"b","row":0,"col":0,"pages":[1,2,3,4,5,9,10]})",
+      R"({"ev":"table","buffer":"b","row":1,"col":0,"pages":[1,2,6,7,8,11,12]})",
+      R"({"ev":"alloc","pool":"F","req":"A","pages":[9,10],"first":5})",
+      R"({"ev":"alloc","pool":"F","req":"B","pages":[11,12],"first":5})",
+      R"({"ev":"slots","buffer":"s","values":[9,10,11,12,0,0],"row":0})",
+      R"({"ev":"lens","buffer":"l","values":[7,7,1]})"};
+  for (const char* layer : {"0", "1", "2"}) {
+    const std::string of = R"("backend":"t","layer":)" + std::string(layer);
+    lines.push_back(R"({"ev":"store",)" + of +
+                    R"(,"slots":"s","unit":"slot","rows":[{"req":"A","row":0,"n":2},)"
+                    R"({"req":"B","row":2,"n":2},{"req":null,"row":4,"n":2}]})");
+    lines.push_back(R"({"ev":"attention",)" + of +
+                    R"(,"table":"b","lens":"l","rows":[{"req":"A","row":0},{"req":"B","row":1}]})");
+  }
+  if (but < lines.size()) lines.erase(lines.begin() + static_cast<long>(but));
+  return lines;
+}
+
+JudgedLines same_either_way(const Lines& lines) {
+  JudgedLines reused = judge(lines, true);
+  const JudgedLines anew = judge(lines, false);
+  EXPECT_EQ(reused.text, anew.text);
+  EXPECT_EQ(reused.covered, anew.covered);
+  EXPECT_EQ(reused.digest, anew.digest);
+  return reused;
+}
+
+TEST(JudgeLayers, PagesThatAreWholeByAFrontAloneAreLookedAtOnceAFront) {
+  const JudgedLines all = same_either_way(single_tokens());
+  EXPECT_EQ(all.text, "");
+  EXPECT_EQ(all.stood, 4u) << "the lanes of the second layer and of the third";
+}
+
+TEST(JudgeLayers, APageThatAFrontDoesNotWriteInALayerIsFound) {
+  // The stores of the first, the second and the third layer.
+  for (const std::size_t store : {17u, 19u, 21u}) {
+    EXPECT_EQ(same_either_way(single_tokens(store)).findings.size(), 4u) << "two lanes, two pages";
+  }
+}
+
+TEST(JudgeLayers, WhatAFrontWroteIsLookedAtAgainBehindIt) {
+  Lines lines = single_tokens();
+  const std::string attention = lines.back();
+  // Of the last layer, which none of the stores wrote; then of one that they did.
+  lines.push_back(R"({"ev":"request","req":"C","state":"arrive"})");
+  lines.push_back(attention);
+  EXPECT_EQ(same_either_way(lines).text, "");
+  lines.back().replace(attention.find(R"("layer":2)"), 9, R"("layer":3)");
+  EXPECT_EQ(same_either_way(lines).findings.size(), 4u);
+}
+
+TEST(JudgeLayers, ASharedPageThatIsFreedOrRewoundBetweenStepsIsFound) {
+  for (const char* event : {R"({"ev":"free","pool":"F","req":"B","pages":[2]})",
+                            R"({"ev":"rewind","pool":"F","req":"A","len":1})"}) {
+    Lines lines = single_tokens();
+    const std::string attention = lines.back();
+    lines.push_back(event);
+    lines.push_back(attention);
+    const JudgedLines out = same_either_way(lines);
+    EXPECT_FALSE(out.findings.empty()) << event;
+  }
+}
+
+TEST(JudgeLayers, PaddingThatWritesElsewhereIsFoundInEachLayer) {
+  Lines lines = single_tokens();
+  lines[15] = R"({"ev":"slots","buffer":"s","values":[9,10,11,12,0,20],"row":0})";
+  const JudgedLines out = same_either_way(lines);
+  EXPECT_EQ(out.findings.size(), 3u);
+  EXPECT_NE(out.text.find("PAD_LANE"), std::string::npos);
+}
+
+// As SGLang's kernels for prompts: new tokens are at hand, and of the pool those before are read.
+TEST(JudgeLayers, LanesThatSayTheirLengthsStand) {
+  Lines lines = single_tokens();
+  for (std::string& line : lines) {
+    const auto at = line.find(R"(,"lens":"l")");
+    if (at == std::string::npos) continue;
+    line.replace(at, line.size() - at,
+                 R"(,"window":4,"rows":[{"req":"A","row":0,"len":5,"q_pos":5,"q_len":2,"n":5},)"
+                 R"({"req":"B","row":1,"len":5,"q_pos":5,"q_len":2,"n":5}]})");
+  }
+  const JudgedLines out = same_either_way(lines);
+  EXPECT_EQ(out.text, "");
+  EXPECT_EQ(out.stood, 4u);
+}
+
 }  // namespace
 }  // namespace pagetape

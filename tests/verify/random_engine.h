@@ -14,26 +14,26 @@ namespace pagetape {
 using Lines = std::vector<std::string>;
 
 // Random events of a small engine: three requests, two index spaces with a map between them and a
-// second pool in the first, a table for each space. Mostly right, sometimes not.
+// second pool in the first, a table for each space; pages of four tokens, or of one. Mostly right,
+// sometimes not.
 class Engine {
  public:
   explicit Engine(std::uint64_t seed) : dice_(seed) {
-    lines_ = {
-        R"({"ev":"pool","pool":"F","pages":14,"page_size":4,"reserved":[{"page":0,"role":"pad"}]})",
-        R"({"ev":"pool","pool":"S","pages":12,"page_size":4,"reserved":[{"page":0,"role":"pad"}]})",
-        R"({"ev":"pool","pool":"E","pages":14,"page_size":4,"space":"F"})",
-        R"({"ev":"pool","pool":"Y","pages":14,"page_size":4,"space":"Z"})",
-        R"({"ev":"pool","pool":"G","pages":14,"page_size":4})",
-        R"({"ev":"backend","backend":"t"})",
-        R"({"ev":"backend","backend":"unbound"})",
-        R"({"ev":"pool_swap","backend":"t","layers":"*","pool":"F"})",
-        R"({"ev":"pool_swap","backend":"t","layers":[2],"pool":"S"})",
-        R"({"ev":"pool_swap","backend":"t","layers":[3],"pool":"E"})",
-        buffer("F.t"),
-        buffer("S.t"),
-        R"({"ev":"buffer","buffer":"l"})",
-        R"({"ev":"graph_capture","graph":"G","launches":[)" + captured(0) + ',' + captured(2) +
-            ',' + captured(1) + ',' + captured(3) + "]}"};
+    lines_ = {pool("F", 14, kPad),
+              pool("S", 12, kPad),
+              pool("E", 14, R"(,"space":"F")"),
+              pool("Y", 14, R"(,"space":"Z")"),
+              pool("G", 14),
+              R"({"ev":"backend","backend":"t"})",
+              R"({"ev":"backend","backend":"unbound"})",
+              R"({"ev":"pool_swap","backend":"t","layers":"*","pool":"F"})",
+              R"({"ev":"pool_swap","backend":"t","layers":[2],"pool":"S"})",
+              R"({"ev":"pool_swap","backend":"t","layers":[3],"pool":"E"})",
+              buffer("F.t"),
+              buffer("S.t"),
+              R"({"ev":"buffer","buffer":"l"})",
+              R"({"ev":"graph_capture","graph":"G","launches":[)" + captured(0) + ',' +
+                  captured(2) + ',' + captured(1) + ',' + captured(3) + "]}"};
     add(R"({"ev":"graph_capture","graph":"H","launches":[)" + captured_store(0) + ',' +
         captured(0) + ',' + captured_store(2) + ',' + captured(2) + ',' + captured_store(1) +
         (dice_.one_in(6) ? kCapturedCopy : "") + ',' + captured(1) + "]}");
@@ -75,16 +75,24 @@ class Engine {
       R"(,{"ev":"copy","from_pool":"F","to_pool":"F","req":"A","from":[3],"to":[4]})";
 
   static std::string num(std::int64_t n) { return std::to_string(n); }
+  static constexpr const char* kPad = R"(,"reserved":[{"page":0,"role":"pad"}])";
+  // Of so many pages of four tokens, or that many times more of one.
+  std::int64_t pages(std::int64_t n) const { return tokens_ == 1 ? 3 * n : n; }
+  std::string pool(const std::string& name, std::int64_t n, const std::string& more = "") const {
+    return R"({"ev":"pool","pool":")" + name + R"(","pages":)" + num(pages(n)) +
+           R"(,"page_size":)" + num(tokens_) + more + '}';
+  }
   // Of four columns, too few where a lane begins at the second, or nothing is said.
   std::string buffer(const std::string& name) {
     return R"({"ev":"buffer","buffer":")" + name + '"' +
-           (dice_.one_in(4) ? "" : R"(,"rows":4,"cols":)" + num(dice_.one_in(6) ? 2 : 4)) + '}';
+           (dice_.one_in(4) ? "" : R"(,"rows":4,"cols":)" + num(pages(dice_.one_in(6) ? 2 : 4))) +
+           '}';
   }
   void add(std::string line) { lines_.push_back(std::move(line)); }
   static const char* pool_name(int s) { return s == 0 ? "F" : "S"; }
   std::string req_name(std::int64_t r) const { return std::string(1, static_cast<char>('A' + r)); }
   std::int64_t any_request() { return dice_.below(3); }
-  std::int64_t any_page() { return 1 + dice_.below(11); }
+  std::int64_t any_page() { return 1 + dice_.below(pages(11)); }
   std::string of_req(const char* ev, int s, std::int64_t r, const std::string& rest) const {
     return std::string(R"({"ev":")") + ev + R"(","pool":")" + pool_name(s) + R"(","req":")" +
            req_name(r) + "\"," + rest + '}';
@@ -108,7 +116,7 @@ class Engine {
     return page;
   }
   std::int64_t slot(std::int64_t r, int s, std::int64_t i) const {
-    return requests_[r].pages[s][static_cast<std::size_t>(i / 4)] * 4 + i % 4;
+    return requests_[r].pages[s][static_cast<std::size_t>(i / tokens_)] * tokens_ + i % tokens_;
   }
   // A request's lane of a store.
   std::string stored(std::int64_t r, int s, std::int64_t from, std::int64_t to) {
@@ -116,7 +124,9 @@ class Engine {
     for (std::int64_t i = from; i < to; ++i) {
       const std::int64_t at = slot(r, s, i);
       slots += (slots.empty() ? "" : ",") + num(at);
-      if (dice_.one_in(40)) slots += ',' + num(any_page() * 4) + ',' + num(at / 4 * 4);
+      if (dice_.one_in(40)) {
+        slots += ',' + num(any_page() * tokens_) + ',' + num(at / tokens_ * tokens_);
+      }
     }
     return R"({"req":")" + req_name(r) + R"(","slots":[)" + slots + "]}";
   }
@@ -138,7 +148,7 @@ class Engine {
       const std::int64_t from = dice_.one_in(4) ? requests_[r].len : take_room(r);
       const std::int64_t last = requests_[r].len - 1;
       for (int s = 0; s < 2; ++s) {
-        const std::int64_t at = from <= last ? slot(r, s, last) : dice_.one_in(4) ? -1 : 1;
+        const std::int64_t at = from <= last ? slot(r, s, last) : dice_.one_in(4) ? -1 : 0;
         slots[s] += (r == 0 ? "" : ",") + num(at);
       }
       if (from > last) continue;
@@ -181,6 +191,14 @@ class Engine {
       tell_length(r);
     }
     if (n == 0) return;
+    if (dice_.one_in(2)) {  // Padding.
+      for (int s = 0; s < 2; ++s) {
+        const std::string at = num(dice_.one_in(12) ? any_page() * tokens_ : 0);
+        lanes[s] += R"(,{"req":null,"slots":[)" + at + (dice_.one_in(3) ? ",0]}" : "]}");
+        listed[s] += ',' + at;
+      }
+      lanes_of_list += R"(,{"req":null,"row":)" + num(n) + R"(,"n":1})";
+    }
     const bool by_list = dice_.one_in(2);
     for (int s = 0; s < 2 && by_list; ++s) {
       add(std::string(R"({"ev":"slots","buffer":")") + pool_name(s) + R"(.t","values":[)" +
@@ -208,13 +226,28 @@ class Engine {
     if (!dice_.one_in(12)) store(stored(r, 1, from, to), "[2]");
     tell_length(r);
   }
+  // A request that has nothing yet begins with another one's first page.
+  void share_prefix(std::int64_t r) {
+    Request& q = requests_[r];
+    const std::int64_t other = any_request();
+    if (q.len > 0 || other == r || requests_[other].len <= tokens_) return;
+    for (int s = 0; s < 2; ++s) {
+      const std::int64_t page = requests_[other].pages[s].front();
+      q.pages[s] = {page};
+      add(of_req("share", s, r, R"("pages":[)" + num(page) + R"(],"first":0)"));
+      cell(s, r, 0, page);
+    }
+    q.len = tokens_;
+  }
+
   // Pages and cells for more tokens; returns the length before.
   std::int64_t take_room(std::int64_t r) {
+    if (dice_.one_in(3)) share_prefix(r);
     Request& q = requests_[r];
     const std::int64_t from = q.len;
     q.len = std::min<std::int64_t>(q.len + 1 + dice_.below(5), 12);
     for (int s = 0; s < 2; ++s) {
-      while (static_cast<std::int64_t>(q.pages[s].size()) * 4 < q.len) {
+      while (static_cast<std::int64_t>(q.pages[s].size()) * tokens_ < q.len) {
         const auto logical = static_cast<std::int64_t>(q.pages[s].size());
         const std::int64_t page = free_page(s);
         q.pages[s].push_back(page);
@@ -229,11 +262,11 @@ class Engine {
   }
   // The map, if there is one, counts pages or first slots.
   void map_page(std::int64_t from, std::int64_t to) {
-    const std::int64_t n = by_slot_ ? 4 : 1;
+    const std::int64_t n = by_slot_ ? tokens_ : 1;
     add(R"({"ev":"map_set","map":"m","pairs":[[)" + num(from * n) + ',' + num(to * n) + "]]}");
   }
   void unmap_page(std::int64_t from) {
-    add(R"({"ev":"map_clear","map":"m","from":[)" + num(from * (by_slot_ ? 4 : 1)) + "]}");
+    add(R"({"ev":"map_clear","map":"m","from":[)" + num(from * (by_slot_ ? tokens_ : 1)) + "]}");
   }
   void declare_map() {
     by_slot_ = dice_.one_in(4);
@@ -261,7 +294,12 @@ class Engine {
       }
       if (dice_.one_in(6)) lane += R"(,"q_len":2)";
       if (dice_.one_in(15)) lane += R"(,"first":1)";
-      if (dice_.one_in(20)) lane += R"(,"q_pos":)" + num(dice_.below(requests_[r].len + 1));
+      if (dice_.one_in(8)) {
+        // Mostly where the new tokens are at hand, and pages hold those before alone.
+        const bool behind = !dice_.one_in(3);
+        const std::int64_t len = requests_[r].len;
+        lane += R"(,"q_pos":)" + num(behind ? len : dice_.below(len + 1));
+      }
       if (dice_.one_in(20)) lane += R"(,"n":)" + num(dice_.below(4));
       rows += (rows.empty() ? "" : ",") + lane + '}';
     }
@@ -270,7 +308,7 @@ class Engine {
     if (dice_.one_in(15)) more += R"(,"space":"S")";
     const bool unbound = dice_.one_in(12);
     if (dice_.one_in(15) || unbound) more += R"(,"bound":{"pages":6})";
-    if (unbound) more += R"(,"page_size":4)";
+    if (unbound) more += R"(,"page_size":)" + num(tokens_);
     return std::string(R"(,"backend":")") + (unbound ? "unbound" : "t") + R"(","rows":[)" + rows +
            ']' + more;
   }
@@ -320,7 +358,8 @@ class Engine {
       }
       case 8: {
         const std::string first = dice_.one_in(2) ? "" : R"(,"first":)" + num(dice_.below(3));
-        return add(of_req("alloc", s, r, R"("pages":[)" + num(dice_.below(13)) + ']' + first));
+        return add(
+            of_req("alloc", s, r, R"("pages":[)" + num(dice_.below(pages(13))) + ']' + first));
       }
       case 9:
         return add(
@@ -369,7 +408,7 @@ class Engine {
       case 0:
         return add(buffer("F.t"));
       case 1:
-        return add(R"({"ev":"pool","pool":"S","pages":9,"page_size":4})");
+        return add(pool("S", 9));
       case 2:
         return declare_map();
       case 3:
@@ -381,10 +420,10 @@ class Engine {
       case 5:
         return add(R"({"ev":"async_end","op":"o"})");
       case 6:  // A name that stood for a space stands for a pool of another from here on.
-        return add(R"({"ev":"pool","pool":"Z","pages":9,"page_size":4,"space":"S"})");
+        return add(pool("Z", 9, R"(,"space":"S")"));
       default:
-        return add(R"({"ev":"pool","pool":"F","pages":14,"page_size":4,)"
-                   R"("page_bytes":100,"offset_bits":10})");
+        return add(
+            pool("F", 14, R"(,"page_bytes":100,"offset_bits":)" + num(tokens_ == 1 ? 12 : 10)));
     }
   }
 
@@ -400,6 +439,7 @@ class Engine {
   }
 
   Dice dice_;
+  const std::int64_t tokens_ = dice_.one_in(3) ? 1 : 4;
   bool by_slot_ = false;
   Lines lines_;
   Request requests_[3];

@@ -23,7 +23,7 @@ class StandingTest : public testing::Test {
   static void give(Space& space, Name owner, std::int32_t page) {
     space.give(PageId{page}, owner, 0, 1, true);
   }
-  void begin(std::int64_t cols = 8) { standing_.begin(cols, table_, here_, &from_); }
+  void begin(std::int64_t cols = 8) { standing_.begin(cols, table_, here_, &from_, front_); }
   Standing::Lane lane(Name req) const {
     Standing::Lane lane;
     lane.page = 1;
@@ -46,6 +46,7 @@ class StandingTest : public testing::Test {
   BufferState table_;
   Space here_, from_;
   Standing standing_;
+  std::uint64_t front_ = 0;
 };
 
 TEST_F(StandingTest, WhatIsNotTouchedIsKept) {
@@ -125,6 +126,19 @@ TEST_F(StandingTest, AHolderBeyondAllMeasureIsNotKnown) {
   far.holder = 1U << 30;
   standing_.set(3, far);
   EXPECT_EQ(known().find('3'), std::string::npos);
+}
+
+TEST_F(StandingTest, WhatAFrontMadeWholeGoesWithIt) {
+  front_ = 7;
+  begin();
+  Standing::Lane whole = lane(kA);
+  whole.by_front = true;
+  standing_.set(0, whole);
+  EXPECT_EQ(known(), "01");
+  front_ = 0;  // A launch of other layers.
+  EXPECT_EQ(known(), "1");
+  front_ = 7;
+  EXPECT_EQ(known(), "1") << "it is not known again by itself";
 }
 
 }  // namespace
