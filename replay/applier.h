@@ -159,7 +159,8 @@ class Applier {
   void make_lanes(LaunchView& view);
   bool is_front_of(const State::FrontOf& front, const LaunchView& view) const;
   struct FrontPages {
-    std::uint64_t pages = 0, pads = 0;
+    std::uint64_t pages = 0;  // Of requests; 0: it makes no front.
+    std::uint64_t pads = 0;   // Reserved pages that padding writes, lane by lane.
   };
   FrontPages store_front(LaunchView& view, const Targets::Group& target, int shift,
                          const UsualWrites& usual);

@@ -50,12 +50,17 @@ const Targets& Applier::resolve(std::uint32_t b, const std::optional<Layer>& lay
       layer ? std::span<const Layer>(&*layer, 1) : std::span<const Layer>(*layers);
   const Name bound_pool = bound ? bound->pool : kNone;
   const std::uint64_t key = static_cast<std::uint64_t>(rank_) << 32 ^ b;
-  auto& kept = state_.cache_.resolved[key];
-  for (State::Resolved& r : kept) {
+  State::ResolvedOf& of = state_.cache_.resolved[key];
+  std::vector<State::Resolved>& kept = of.all;
+  // From the last one on: mostly it is that, or the next.
+  for (std::size_t looked = 0; looked < kept.size(); ++looked) {
+    if (of.next >= kept.size()) of.next = 0;
+    const State::Resolved& r = kept[of.next];
     if (r.changes == backend.changes && r.bound_pool == bound_pool &&
         std::ranges::equal(r.layers, list)) {
       return r.targets;
     }
+    ++of.next;
   }
   std::erase_if(kept, [&](const State::Resolved& r) { return r.changes != backend.changes; });
   if (kept.size() >= 512) kept.clear();

@@ -10,7 +10,7 @@ namespace pagetape {
 // Kinds of events that leave pages and their owners as they are, or are launches, which know of
 // fronts. They come between the layers of a step. What was judged stands from one launch to the
 // next while a front does: so none of these may change a pool, a space, a map, a backend or the
-// operations under way.
+// operations under way, but the launches, which settle what they change otherwise.
 static constexpr auto kKeepsFronts = [] {
   std::array<bool, kKinds> out{};
   for (const std::size_t kind :

@@ -107,13 +107,15 @@ Applier::FrontPages Applier::store_front(LaunchView& view, const Targets::Group&
   std::uint64_t pads = 0;
   for (std::size_t i = 0; i < lanes && usually; ++i) {
     const Name req = view.slot_lanes != nullptr ? view.slot_lanes->reqs[i] : view.lanes[i].req;
-    const std::uint64_t lane = ++cache.stamp;
+    if (req == kNone) ++cache.stamp;
     usually =
         each_part_of(view, i, shift, [&](std::int64_t page, std::int64_t begin, std::int64_t end) {
           if (req == kNone) {
+            if (page < 0) return true;  // Nothing is written.
             if (!usual.pads(page)) return false;
-            // A page that comes twice is told but once.
-            pads += std::exchange(cache.stamps.at(static_cast<std::uint64_t>(page)), lane) != lane;
+            // A page that comes twice in a lane is told but once.
+            std::uint64_t& told = cache.stamps.at(static_cast<std::uint64_t>(page));
+            pads += std::exchange(told, cache.stamp) != cache.stamp;
             return true;
           }
           return usual.takes(req, page) &&
@@ -155,7 +157,7 @@ void Applier::run_store(LaunchView& view, std::uint32_t g) {
       std::has_single_bit(pool.page_size) && (observer_ == nullptr || observer_->counts_pages());
   const int shift = std::countr_zero(pool.page_size);
   UsualWrites usual(world_, pool, view.bound_of(pool), target.layers, index_);
-  if (counts) {
+  if (counts && !wraps) {
     if (const auto [pages, pads] = store_front(view, target, shift, usual); pages != 0) {
       pool.layers_written = world_.layers.unite(pool.layers_written, target.layers);
       if (observer_ != nullptr) observer_->on_pages(view, g, pages, pads);

@@ -184,8 +184,9 @@ class Observer {
   virtual bool counts(const World&, Act, std::uint32_t /*pool*/) const { return false; }
   virtual void on_counted(const World&, Act, std::uint32_t /*pool*/, std::uint64_t /*pages*/) {}
   // Asked behind on_launch of a store: is it enough to be told how many pages are written as they
-  // should be, by a request that alone owns them, instead of each by on_page? And how many by
-  // padding that are reserved for it, of a store that is the one before in another layer.
+  // should be, by a request that alone owns them, instead of each by on_page? And, where the store
+  // begins a front or widens one, how many that are reserved for padding its padding writes, lane
+  // by lane.
   virtual bool counts_pages() const { return false; }
   virtual void on_pages(const LaunchView&, std::uint32_t /*group*/, std::uint64_t /*pages*/,
                         std::uint64_t /*pads*/) {}

@@ -88,6 +88,10 @@ class State {
     std::uint32_t changes = 0;
     Targets targets;
   };
+  struct ResolvedOf {
+    std::vector<Resolved> all;
+    std::size_t next = 0;  // Where to look first: layers come in the order in which they came.
+  };
   const Names* names_;
   EventIndex next_ = 0;
   std::map<std::int64_t, World> worlds_;
@@ -109,11 +113,11 @@ class State {
     bool of_graph = false;
     Name slots = kNone;
     EventIndex rewritten = kNever;  // The buffer of slots.
-    std::uint64_t pads = 0;         // Reserved pages that padding writes, in each of its lanes.
+    std::uint64_t pads = 0;         // Reserved pages that padding writes, lane by lane.
   };
   // Derived, and rebuilt where it is missing: a copied or loaded state starts without.
   struct Cache {
-    std::unordered_map<std::uint64_t, std::vector<Resolved>> resolved;  // By rank and backend.
+    std::unordered_map<std::uint64_t, ResolvedOf> resolved;  // By rank and backend.
     LaunchView view;
     std::array<KnownLanes, 8> known;
     std::size_t next_known = 0;

@@ -99,13 +99,11 @@ class Judge : public Observer {
   struct Memo {
     Name req = kNone;
     std::uint32_t row_version = 0, holder_version = 0, from_version = 0, from_mapped = 0;
-    // Every entry before the last one was written in these; those from `fresh` on may have been
-    // by that front alone.
-    LayerSet layers = kNoLayers;
-    std::int64_t fresh = INT64_MAX;
-    std::uint64_t front = 0;
-    std::uint32_t tag = 0;  // Of the last entry: its space and unit were right.
-    bool apart = false;     // Each page is listed where its owner's column is, if it has just one.
+    LayerSet layers = kNoLayers;     // In which every entry before the last one was written,
+    std::uint64_t front = 0;         // but those that this front alone wrote,
+    std::int64_t fresh = INT64_MAX;  // which begin here.
+    std::uint32_t tag = 0;           // Of the last entry: its space and unit were right.
+    bool apart = false;  // Each page is listed where its owner's column is, if it has just one.
     std::int64_t end = 0;
     std::int64_t live = 0;  // First live position: those before were not judged.
     std::int64_t first = 0;
@@ -132,11 +130,10 @@ class Judge : public Observer {
     std::vector<Memo> lanes;
     Standing standing;
   };
-  // Of the entries of a lane that are whole: the layers in which each is written, but for those
-  // that are by the launch's front alone, and the first of these.
+  // How the whole entries of a lane are written.
   struct Whole {
-    LayerSet layers = kAllLayers;
-    std::int64_t fresh = INT64_MAX;
+    LayerSet layers = kAllLayers;    // In which each is, but those that the front alone wrote,
+    std::int64_t fresh = INT64_MAX;  // which begin here.
   };
   // A lane at hand, and what a memo leaves to judge of it.
   struct Rest {
@@ -147,7 +144,9 @@ class Judge : public Observer {
     Whole whole;
     bool tagged = false;  // Cells of `tag` are of the right space and unit.
     std::uint32_t tag = 0;
-    bool apart = true;  // As in a memo, of the entries looked at.
+    // Each entry looked at is the owner's alone, at its column: then it is no other's page, nor one
+    // that stands elsewhere in the row.
+    bool apart = true;
     Head head;
   };
   using Counts = std::array<std::uint64_t, kRuleCount>;
@@ -168,6 +167,7 @@ class Judge : public Observer {
     Missed missed{};
     // While the pool has this front, nothing changes but what is told of the two buffers, and the
     // lanes are whole in those of `covered` that are layers of the front.
+    // 0: it is of its graph launch alone.
     std::uint64_t front = 0;
     std::uint32_t pool_version = 0;
     EventIndex table_by = kNever, lens_by = kNever;
@@ -201,7 +201,6 @@ class Judge : public Observer {
     LayerSet covered = kAllLayers;  // Layers in which every lane was found whole.
     LayerSet spans{UINT32_MAX};     // A set that cover() took.
     bool clean = true;
-    bool all_stood = false;
     // Whatever changes of the lane at hand moves the logs that its memo would look at, and its
     // entries count alike but for the head.
     bool followed = true;
@@ -382,7 +381,7 @@ class Judge : public Observer {
   static std::size_t stand_from(std::size_t i, const Ground& ground, Usual& usual);
   static bool stands(Ground& ground, Usual& usual, const Lane& now);
   static bool last_page_written(Ground& ground, const Standing::Lane& lane, std::int64_t from,
-                                std::int64_t len, bool by_front);
+                                std::int64_t len, bool front_wrote);
   static void set_standing(Ground& ground, const Lane& lane, const Live& live, const Rest& rest,
                            const Cell& last);
   bool judge_rest(Ground& ground, std::size_t row, std::int64_t live, std::int64_t hi, Rest& rest);

@@ -254,17 +254,17 @@ bool Judge::judge_extent_of(Ground& ground, std::size_t row, const Entry& entry,
   const auto p = static_cast<std::uint32_t>(page);
   const LayerSet written = ground.pool.extents.covered(sets, p, begin, end);
   if (sets.contains(written, ground.targets.layers)) {
+    const Extents::Page& of = *ground.pool.extents.pages().find(p);
+    const bool by_front = of.groups == 0 && end > of.prefix;
+    if (!by_front) ground.covered = sets.intersect(ground.covered, written);
     // Only pages that are whole are not judged again: what a later launch may reuse is known of
     // them alone.
-    if (lane.len - position >= ground.entry_tokens) {
-      const Extents::Page& of = *ground.pool.extents.pages().find(p);
-      if (of.groups == 0 && end > of.prefix) {
-        whole.fresh = std::min(whole.fresh, entry.logical);
-      } else {
-        whole.layers = sets.intersect(whole.layers, written);
-      }
+    if (lane.len - position < ground.entry_tokens) return true;
+    if (by_front) {
+      whole.fresh = std::min(whole.fresh, entry.logical);
+    } else {
+      whole.layers = sets.intersect(whole.layers, written);
     }
-    ground.covered = sets.intersect(ground.covered, written);
     return true;
   }
   const bool seen = seen_pool(ground.world, ground.targets.pool).write ||

@@ -131,20 +131,20 @@ bool Judge::stands(Ground& ground, Usual& usual, const Lane& now) {
   const Extents::Page* const page = usual.pages.find(lane.page);
   const bool as_then = page != nullptr && held <= page->written(lane.written, usual.fronts) &&
                        ground.cover(lane.layers);
-  const bool by_front = page != nullptr && usual.fronts != 0 && held <= page->front;
-  if (!as_then && !last_page_written(ground, lane, from, len, by_front)) return false;
+  const bool front_wrote = page != nullptr && usual.fronts != 0 && held <= page->front;
+  if (!as_then && !last_page_written(ground, lane, from, len, front_wrote)) return false;
   usual.count(lane, from);
   return true;
 }
 
 // Is the last page written as far as the lane goes, if not as it was then? At least in the layers
-// of the launch: those before it may have been written in more. `by_front`: in all those of a
+// of the launch: those before it may have been written in more. `front_wrote`: in all those of a
 // front.
 bool Judge::last_page_written(Ground& ground, const Standing::Lane& lane, std::int64_t from,
-                              std::int64_t len, bool by_front) {
+                              std::int64_t len, bool front_wrote) {
   const LayerSet layers = ground.targets.layers;
   if (!ground.cover(lane.before)) return false;
-  if (by_front) return true;
+  if (front_wrote) return true;
   ground.cover_own();
   return written(ground, len, PageId{static_cast<std::int32_t>(lane.page)}, layers, from,
                  lane.end - 1);
@@ -241,7 +241,7 @@ bool Judge::last_page_written(Ground& ground, const Standing::Lane& lane, std::i
 
 // Is the entry owned by the lane's request at that column, mapped as the map says, and neither
 // evicted nor reserved? Whatever changes that moves the request's logs at or before that column. A
-// page of several owners or columns may stand at another one, too.
+// page of several owners or columns may stand at another one, too: then `rest.apart` is cleared.
 [[gnu::always_inline]] inline bool Judge::in_place(const Ground& ground, const Lane& lane,
                                                    const Cell& cell, std::int64_t logical,
                                                    Rest& rest) {
@@ -269,7 +269,7 @@ bool Judge::last_page_written(Ground& ground, const Standing::Lane& lane, std::i
 }
 
 // The first entry of [begin, end), all held by the row, that is not clean by the few looks that the
-// usual one costs.
+// usual one costs. One that a front of all those layers wrote is: they stay written behind it.
 std::int64_t Judge::usual_until(const Ground& ground, const Lane& lane, std::int64_t live,
                                 std::int64_t begin, std::int64_t end, Rest& rest) {
   if (!rest.tagged) return begin;
@@ -420,7 +420,6 @@ void Judge::judge_lanes(Ground& ground) {
     usual.take(ground.memos);
   }
   stood_ += usual.stood;
-  ground.all_stood = usual.stood == view.lanes.size();
   usual.end(ground);
 }
 

@@ -224,7 +224,7 @@ void Judge::judge_group(World& world, const LaunchView& view, std::uint32_t g) {
       .cols = e.table_cols.value_or(-1),
       .front = pool.extents.front_in(world.layers, targets.layers) ? pool.extents.front() : 0};
   if (!several) ground.memos = memos_for(ground);
-  ground.kept = ground.memos != nullptr && (view.rows_like >= 0 || pool.extents.front() != 0);
+  ground.kept = ground.memos != nullptr && (view.rows_like >= 0 || ground.front != 0);
   if (!same_as_before(ground)) {
     judge_lanes(ground);
     count_skipped(ground);
@@ -330,12 +330,9 @@ bool Judge::same_as_before(Ground& ground) {
 
 void Judge::keep_judged(const Ground& ground) {
   if (!ground.kept || !ground.clean) return;
-  const Extents& extents = ground.pool.extents;
-  World& world = ground.world;
+  const World& world = ground.world;
   const ev::Attention& e = *ground.view.attention;
   const bool of_graph = ground.view.rows_like >= 0;
-  const bool of_front = ground.all_stood && extents.front() != 0;
-  if (!of_graph && !of_front) return;
   Judged judged{.rows_like = ground.view.rows_like,
                 .event = event_,
                 .rows = {},
@@ -351,22 +348,16 @@ void Judge::keep_judged(const Ground& ground) {
                 .covered = ground.covered,
                 .counts = ground.counts,
                 .missed = ground.missed,
-                .front = extents.front(),
+                .front = ground.front,
                 .pool_version = ground.pool.version,
                 .table_by = world.rewritten(e.table),
                 .lens_by = world.rewritten(e.lens)};
-  if (!of_front) {
-    // Lanes may have been whole by a front.
-    if (judged.front != 0) {
-      judged.covered = world.layers.intersect(judged.covered, extents.front_layers());
-    }
-    judged_.push_back(std::move(judged));
-    return;
-  }
+  if (judged.front == 0) return judged_.push_back(std::move(judged));
   if (!of_graph) judged.rows = e.rows;
   std::vector<Judged>& kept = cache_->of_fronts;
   std::erase_if(kept, [&](const Judged& old) {
-    return old.pool == judged.pool && old.front != judged.front;
+    const bool over = old.rows_like >= 0 && old.event != event_;
+    return over || (old.pool == judged.pool && old.front != judged.front);
   });
   constexpr std::size_t kMost = 64;  // Kinds of attentions to each pool; of engines' there are few.
   if (kept.size() == kMost) kept.clear();

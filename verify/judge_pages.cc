@@ -139,7 +139,7 @@ void Judge::on_pages(const LaunchView& view, std::uint32_t group, std::uint64_t 
                      std::uint64_t pads) {
   const Targets::Group& target = view.targets->groups[group];
   coverage_.judged_stores(pages, pads, target.members.size(), store_.offsets ? 1 : 0);
-  if (pads > 0) note_pool(*current_, current_->pool(target.pool).name, &Seen::padding);
+  if (pads > 0) seen_pool(*current_, target.pool).padding = true;
 }
 
 void Judge::on_page(World& world, const PageAct& act) {

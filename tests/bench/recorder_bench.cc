@@ -4,7 +4,7 @@
 //   copy_ns    of a plain copy of as many bytes, in bursts between those of the events
 //   of_copy    its time over that
 //   writer_ns  of the writer's thread, which makes the event, checks, encodes and compresses it
-//   event_ns   its time, where a call records several
+//   event_ns   of one event, where a call records several
 // The file is /dev/null.
 #include <benchmark/benchmark.h>
 
@@ -80,7 +80,7 @@ struct Shape {
 template <class F>
 void record_many(benchmark::State& state, ptape_recorder* recorder, std::size_t bytes,
                  std::size_t events, F&& call) {
-  const std::size_t burst = kBurstBytes / bytes / events;
+  const std::size_t burst = std::max<std::size_t>(kBurstBytes / bytes / events, 1);
   Copies copies(bytes, burst * events);
   const double before = seconds(CLOCK_PROCESS_CPUTIME_ID), mine = seconds(CLOCK_THREAD_CPUTIME_ID);
   double taken = 0, begin = mine;  // By the bursts; the one at hand began.
@@ -259,7 +259,7 @@ void attention(benchmark::State& state) {
 
 // A decode step of 64 requests as adapters tell it: lengths and slots, a page of one of them, for
 // each of so many layers a store and an attention, and what was accepted of each draft and taken
-// back in two pools. An event of it is one in a steady state.
+// back in two pools. What an event takes in a steady state is what one of these does.
 void step(benchmark::State& state) {
   constexpr std::size_t kLanes = 64;
   ptape_recorder* recorder = open_recorder();

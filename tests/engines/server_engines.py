@@ -57,8 +57,6 @@ EAGER = ("--cuda-graph-backend-decode", "disabled", "--cuda-graph-backend-prefil
 DRAFTS = ("--speculative-algorithm", "NEXTN", "--speculative-draft-model-path", None,
           "--speculative-num-steps", "3", "--speculative-eagle-topk", "1",
           "--speculative-num-draft-tokens", "4")
-TREES = tuple("2" if before == "--speculative-eagle-topk" else one
-              for before, one in zip((None, *DRAFTS), DRAFTS))
 # Random weights agree on nothing: SGLang is told how many to accept.
 ACCEPTED = (("SGLANG_SIMULATE_ACC_LEN", "2.5"),)
 CUPTI = ("--cupti", os.path.join(live.ROOT, "bazel-bin/capture/libpagetape_cupti.so"))
@@ -81,7 +79,6 @@ RUNS = {
     "graphs": Run(GRAPHS, CUPTI),
     "guarded": Run(GRAPHS, (*CUPTI, "--guard", "clamp")),
     "drafts": Run((*GRAPHS, *DRAFTS), CUPTI, environment=ACCEPTED),
-    "trees": Run((*EAGER, *TREES), ("--cupti", "none"), environment=ACCEPTED),
     "killed": Run((*EAGER, "--disable-radix-cache"), ("--cupti", "none"), signal.SIGKILL),
 }
 FAULTY = Run((*GRAPHS, *DRAFTS), ("--cupti", "none"), environment=ACCEPTED,

@@ -417,6 +417,21 @@ TEST(JudgeLaunch, EntriesWhoseSpaceIsSaidCountApartFromTheOthers) {
             "");
 }
 
+TEST(JudgeLaunch, ASharedPageThatComesToStandTwiceIsFound) {
+  const std::string attention = R"({"ev":"attention","backend":"t","layer":0,"table":"b",)"
+                                R"("rows":[{"req":"B","len":12,"row":1}]})";
+  const char* share = R"({"ev":"share","pool":"F","req":"B","pages":[1,2],"first":0})";
+  const char* alloc = R"({"ev":"alloc","pool":"F","req":"B","pages":[4],"first":2})";
+  const char* fill = R"({"ev":"fill","pool":"F","req":"B","pages":[4]})";
+  const char* row = R"({"ev":"table","buffer":"b","row":1,"col":0,"pages":[1,2,4]})";
+  const char* again = R"({"ev":"share","pool":"F","req":"B","pages":[1],"first":2})";
+  const char* cell = R"({"ev":"table","buffer":"b","row":1,"col":2,"pages":[1]})";
+  const char* attends = attention.c_str();
+  EXPECT_EQ(found_after({share, alloc, fill, row, attends, attends}), "");
+  EXPECT_EQ(found_after({share, alloc, fill, row, attends, attends, again, cell, attends}),
+            "ALIASED_WRITE@2");
+}
+
 // Nothing of the space that the map leads from was the request's when its lane was judged.
 TEST(JudgeLaunch, AMapThatComesToLeadToALanesPagesIsCompared) {
   const std::string attention = R"({"ev":"attention","backend":"t","layer":0,"table":"b",)"

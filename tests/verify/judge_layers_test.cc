@@ -190,6 +190,30 @@ TEST(JudgeLayers, PagesThatAreWholeByAFrontAloneAreLookedAtOnceAFront) {
   EXPECT_EQ(all.stood, 4u) << "the lanes of the second layer and of the third";
 }
 
+TEST(JudgeLayers, PaddingOfAnAttentionStandsToo) {
+  for (const char* slot : {"0", "-1"}) {
+    Lines lines = single_tokens();
+    lines[15] = R"({"ev":"slots","buffer":"s","values":[9,10,11,12,)" + std::string(slot) +
+                ",0],\"row\":0}";
+    for (std::string& line : lines) {
+      if (line.find("attention") == std::string::npos) continue;
+      line.replace(line.rfind("]}"), 2, R"(,{"req":null,"row":2}]})");
+    }
+    const JudgedLines out = same_either_way(lines);
+    EXPECT_EQ(out.text, "") << slot;
+    EXPECT_EQ(out.stood, 6u) << slot;
+  }
+}
+
+// Where numbers below 0 count from the end, it is another store.
+TEST(JudgeLayers, AStoreThatWrapsIsNoneOfAFrontThatDoesNot) {
+  Lines lines = single_tokens();
+  lines[15] = R"({"ev":"slots","buffer":"s","values":[9,10,11,12,-1,0],"row":0})";
+  std::string& store = lines[19];
+  store.insert(store.size() - 1, R"(,"negative":"wrap")");
+  EXPECT_NE(same_either_way(lines).text, "");
+}
+
 TEST(JudgeLayers, APageThatAFrontDoesNotWriteInALayerIsFound) {
   // The stores of the first, the second and the third layer.
   for (const std::size_t store : {17u, 19u, 21u}) {

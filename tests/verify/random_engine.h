@@ -131,7 +131,8 @@ class Engine {
     return R"({"req":")" + req_name(r) + R"(","slots":[)" + slots + "]}";
   }
   void store(const std::string& lanes, const char* layers, const std::string& more = "") {
-    const std::string unit = dice_.one_in(4) ? "" : R"(,"unit":"slot")";
+    std::string unit = dice_.one_in(4) ? "" : R"(,"unit":"slot")";
+    if (dice_.one_in(20)) unit += R"(,"negative":"wrap")";
     add(std::string(R"({"ev":"store","backend":"t","layers":)") + layers + R"(,"rows":[)" + lanes +
         ']' + more + unit + '}');
   }
@@ -193,7 +194,8 @@ class Engine {
     if (n == 0) return;
     if (dice_.one_in(2)) {  // Padding.
       for (int s = 0; s < 2; ++s) {
-        const std::string at = num(dice_.one_in(12) ? any_page() * tokens_ : 0);
+        const std::int64_t elsewhere = dice_.one_in(12) ? any_page() * tokens_ : 0;
+        const std::string at = num(dice_.one_in(3) ? -1 : elsewhere);
         lanes[s] += R"(,{"req":null,"slots":[)" + at + (dice_.one_in(3) ? ",0]}" : "]}");
         listed[s] += ',' + at;
       }
@@ -306,6 +308,7 @@ class Engine {
     if (dice_.one_in(3)) more += R"(,"window":)" + num(1 + dice_.below(9));
     if (dice_.one_in(15)) more += R"(,"unit":"block")";
     if (dice_.one_in(15)) more += R"(,"space":"S")";
+    if (dice_.one_in(4)) rows += (rows.empty() ? "" : ",") + std::string(R"({"req":null,"row":3})");
     const bool unbound = dice_.one_in(12);
     if (dice_.one_in(15) || unbound) more += R"(,"bound":{"pages":6})";
     if (unbound) more += R"(,"page_size":)" + num(tokens_);
